@@ -1,0 +1,1 @@
+"""The activation extraction service: the top patches, maps and statistics of every unit."""

@@ -1,0 +1,1 @@
+"""The annotation service: readers, studies and responses, and all web pages."""

@@ -1,0 +1,117 @@
+"""The embedded object store: a folder, a sub-folder a bucket, a file an object."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.common.blobs.port import ObjectRef
+from services.common.errors import InvalidInput, NotFound
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_INCOMING = ".incoming"
+
+
+class FolderBlobs:
+    """See `Blobs`. A file is written aside, synced and renamed, so that no reader sees half of it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self.url = f"folder://{self._folder.absolute()}"
+
+    def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
+        with self._incoming(bucket, key) as aside:
+            aside.write(content)
+        return ObjectRef(bucket=bucket, key=key, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+    def put_file(self, bucket: str, key: str, path: Path) -> ObjectRef:
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("rb") as source, self._incoming(bucket, key) as aside:
+            while block := source.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+                aside.write(block)
+        return ObjectRef(bucket=bucket, key=key, sha256=digest.hexdigest(), size=size)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        try:
+            return self._path(bucket, key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise _missing(bucket, key) from error
+
+    def get_range(self, bucket: str, key: str, offset: int, length: int) -> bytes:
+        try:
+            with self._path(bucket, key).open("rb") as source:
+                source.seek(offset)
+                return source.read(length)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise _missing(bucket, key) from error
+
+    def get_file(self, bucket: str, key: str, path: Path) -> None:
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            shutil.copyfile(self._path(bucket, key), aside)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise _missing(bucket, key) from error
+        aside.replace(path)
+
+    def size(self, bucket: str, key: str) -> int | None:
+        path = self._path(bucket, key)
+        return path.stat().st_size if path.is_file() else None
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[str]:
+        root = self._folder / bucket
+        keys = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        return iter(sorted(key for key in keys if key.startswith(prefix)))
+
+    def delete(self, bucket: str, key: str) -> None:
+        self._path(bucket, key).unlink(missing_ok=True)
+
+    def _path(self, bucket: str, key: str) -> Path:
+        if not _BUCKET.fullmatch(bucket):
+            raise InvalidInput(f"bucket name {bucket!r} is not 3 to 63 of a-z, 0-9 and -")
+        parts = key.split("/")
+        if not all(part and part not in (".", "..") and "\0" not in part for part in parts):
+            raise InvalidInput(f"object key {key!r} has an empty, '.' or '..' part")
+        return self._folder / bucket / key
+
+    def _incoming(self, bucket: str, key: str) -> "_Incoming":
+        path = self._path(bucket, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._folder / _INCOMING
+        aside.mkdir(exist_ok=True)
+        return _Incoming(aside, path)
+
+
+class _Incoming:
+    """A file being written beside the store, which takes its place when it is complete."""
+
+    def __init__(self, folder: Path, target: Path) -> None:
+        self._target = target
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        self._name = Path(name)
+        self._file = os.fdopen(descriptor, "wb")
+
+    def __enter__(self) -> "_Incoming":
+        return self
+
+    def write(self, block: bytes) -> None:
+        self._file.write(block)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is None:
+            self._name.replace(self._target)
+        else:
+            self._name.unlink()
+
+
+def _missing(bucket: str, key: str) -> NotFound:
+    return NotFound(f"there is no object {bucket}/{key}")

@@ -1,0 +1,18 @@
+"""Opens the ports that a service's settings name: the one place where forms of bus, store and records are chosen."""
+
+from pathlib import Path
+
+from sqlalchemy import Table
+
+from services.common.blobs import open_blobs
+from services.common.bus import Bus
+from services.common.records import Outbox, migrate, open_records
+from services.common.service import Ports
+from services.common.settings import Shared
+
+
+def open_ports(service: str, shared: Shared, bus: Bus, outbox: Table, migrations: Path) -> Ports:
+    """The ports of one service, its tables at their newest version."""
+    records = open_records(shared.records(service))
+    migrate(records, migrations)
+    return Ports(bus, open_blobs(shared.blobs()), records, Outbox(records, outbox, bus))

@@ -1,0 +1,95 @@
+"""Turns messages into calls of handlers, and what handlers raise into acknowledge, retry or park."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from google.protobuf import message
+
+from services.common.bus.messages import Envelope, decode
+from services.common.bus.port import Bus
+from services.common.errors import JobCrashed, PrimitivesError, Unavailable
+from services.common.logs import get_logger
+
+log = get_logger(__name__)
+
+M = TypeVar("M", bound=message.Message)
+
+RETRIED = (Unavailable, JobCrashed)
+"""Errors after which the same message may succeed. Everything else is parked at once: it would fail again."""
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 15.0
+
+
+class Consumer:
+    """One queue of a service with a handler a message type.
+
+    A handler's return acknowledges. An error of RETRIED sends the message again, with its attempt counted, until
+    `max_attempts`; then, and after any other error, `on_parked` may record the failure and the message is parked.
+    """
+
+    def __init__(self, bus: Bus, queue: str, max_attempts: int) -> None:
+        self.queue = queue
+        self._bus = bus
+        self._max_attempts = max_attempts
+        self._handlers: dict[str, tuple[Callable[[Any], None], Callable[[Any, str], None] | None]] = {}
+        self._stopping = threading.Event()
+
+    def on(
+        self, kind: type[M], handler: Callable[[M], None], on_parked: Callable[[M, str], None] | None = None
+    ) -> None:
+        """Call `handler` with every message of a type; `on_parked(message, reason)` when it is given up."""
+        self._handlers[kind.DESCRIPTOR.full_name] = (handler, on_parked)
+
+    def declare(self, events: tuple[type[message.Message], ...] = ()) -> None:
+        """Make the queue, bound to these events. All services declare before any of them starts to publish."""
+        self._bus.declare(self.queue, [kind.DESCRIPTOR.full_name for kind in events])
+
+    def start(self) -> None:
+        """Begin to take messages."""
+        self._bus.subscribe(self.queue, self._deliver)
+
+    def stop(self) -> None:
+        """End a wait between two attempts."""
+        self._stopping.set()
+
+    def _deliver(self, envelope: Envelope) -> None:
+        try:
+            self._handle(envelope)
+        except RETRIED as error:
+            if self._stopping.is_set():
+                raise  # not an attempt: the service is stopping, and the bus keeps the message
+            self._retry_or_park(envelope, error)
+        except PrimitivesError as error:
+            self._park(envelope, str(error))
+        except Exception as error:  # a defect of ours: parked with its name, seen in the log with its traceback
+            log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
+            self._park(envelope, f"{type(error).__name__}: {error}")
+
+    def _handle(self, envelope: Envelope) -> None:
+        content = decode(envelope)
+        if envelope.type not in self._handlers:
+            raise PrimitivesError(f"queue {self.queue} has no handler for {envelope.type}")
+        handler, _ = self._handlers[envelope.type]
+        handler(content)
+
+    def _retry_or_park(self, envelope: Envelope, error: Exception) -> None:
+        if envelope.attempt >= self._max_attempts:
+            self._park(envelope, f"given up after {envelope.attempt} attempts: {error}")
+            return
+        wait = min(FIRST_WAIT_S * 2 ** (envelope.attempt - 1), LONGEST_WAIT_S)
+        log.warning("trying again", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
+        self._stopping.wait(wait)
+        again = Envelope(envelope.type, envelope.body, envelope.id, envelope.attempt + 1)
+        self._bus.send(self.queue, again)
+
+    def _park(self, envelope: Envelope, reason: str) -> None:
+        log.error("message parked", queue=self.queue, message=envelope.id, type=envelope.type, reason=reason)
+        handler = self._handlers.get(envelope.type)
+        if handler is not None and handler[1] is not None:
+            try:
+                handler[1](decode(envelope), reason)
+            except PrimitivesError as error:
+                reason = f"{reason} (and the failure could not be recorded: {error})"
+        self._bus.park(self.queue, envelope, reason)

@@ -1,0 +1,95 @@
+"""The embedded bus: queues in memory, one thread a subscription. Messages end with the process."""
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+from services.common.bus.messages import Envelope
+from services.common.bus.port import Deliver, Parked
+from services.common.errors import NotFound, Unavailable
+from services.common.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class MemoryBus:
+    """See `Bus`."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queues: dict[str, deque[Envelope]] = {}
+        self._bound: defaultdict[str, list[str]] = defaultdict(list)
+        self._parked: defaultdict[str, list[Parked]] = defaultdict(list)
+        self._threads: list[threading.Thread] = []
+        self._draining = False
+
+    def declare(self, queue: str, types: Sequence[str]) -> None:
+        with self._changed:
+            self._queues.setdefault(queue, deque())
+            for type_ in types:
+                if queue not in self._bound[type_]:
+                    self._bound[type_].append(queue)
+
+    def publish(self, envelope: Envelope) -> None:
+        with self._changed:
+            self._refuse_if_draining()
+            for queue in self._bound[envelope.type]:
+                self._queues[queue].append(envelope)
+            self._changed.notify_all()
+
+    def send(self, queue: str, envelope: Envelope) -> None:
+        with self._changed:
+            self._refuse_if_draining()
+            self._declared(queue).append(envelope)
+            self._changed.notify_all()
+
+    def subscribe(self, queue: str, deliver: Deliver) -> None:
+        with self._changed:
+            self._declared(queue)
+            thread = threading.Thread(target=self._serve, args=(queue, deliver), name=f"bus:{queue}", daemon=True)
+            self._threads.append(thread)
+        thread.start()
+
+    def park(self, queue: str, envelope: Envelope, reason: str) -> None:
+        with self._changed:
+            self._parked[queue].append(Parked(envelope, reason))
+
+    def parked(self, queue: str) -> list[Parked]:
+        with self._changed:
+            return list(self._parked[queue])
+
+    def drain(self) -> None:
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def close(self) -> None:
+        self.drain()
+
+    def _serve(self, queue: str, deliver: Deliver) -> None:
+        while (envelope := self._take(queue)) is not None:
+            try:
+                deliver(envelope)
+            except Exception:  # the contract: whatever a handler raises, its message is delivered again
+                log.exception("delivery failed", queue=queue, message=envelope.id)
+                with self._changed:
+                    self._queues[queue].appendleft(envelope)
+
+    def _take(self, queue: str) -> Envelope | None:
+        with self._changed:
+            waiting = self._queues[queue]
+            self._changed.wait_for(lambda: self._draining or waiting)
+            return None if self._draining else waiting.popleft()
+
+    def _declared(self, queue: str) -> deque[Envelope]:
+        if queue not in self._queues:
+            raise NotFound(f"queue {queue!r} was not declared; there are {sorted(self._queues)}")
+        return self._queues[queue]
+
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise Unavailable("the bus is closing and takes no more messages")

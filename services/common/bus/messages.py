@@ -1,0 +1,40 @@
+"""What travels on the bus: a protobuf message in JSON inside an envelope that says its full name."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from google.protobuf import json_format, message, symbol_database
+
+from services.common.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message: its id, the full protobuf name of its type, its JSON, and how often it has been tried (from 1)."""
+
+    type: str
+    body: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attempt: int = 1
+
+
+def encode(content: message.Message) -> Envelope:
+    """Wrap a protobuf message."""
+    body = json_format.MessageToJson(content, preserving_proto_field_name=True, indent=None)
+    return Envelope(type=content.DESCRIPTOR.full_name, body=body)
+
+
+def decode(envelope: Envelope) -> message.Message:
+    """Unwrap a protobuf message; one of an unknown type or with a broken body is InvalidInput.
+
+    Fields that this version does not know are ignored: a newer sender may have added them.
+    """
+    try:
+        content: message.Message = symbol_database.Default().GetSymbol(envelope.type)()
+    except KeyError as error:
+        raise InvalidInput(f"message {envelope.id} has the unknown type {envelope.type!r}") from error
+    try:
+        json_format.Parse(envelope.body, content, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise InvalidInput(f"message {envelope.id} is no {envelope.type}: {error}") from error
+    return content

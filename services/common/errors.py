@@ -1,0 +1,41 @@
+"""The one tree of errors. Each edge (HTTP, gRPC, bus) owns one table from these to its own codes."""
+
+
+class PrimitivesError(Exception):
+    """Anything that went wrong and is told to a caller by name."""
+
+
+class InvalidInput(PrimitivesError):
+    """What was given cannot be used; the message names the thing, what was found and what was expected."""
+
+
+class NotFound(PrimitivesError):
+    """The thing named does not exist."""
+
+
+class Conflict(PrimitivesError):
+    """The thing has changed, or is in a state that does not allow this."""
+
+
+class NotSignedIn(PrimitivesError):
+    """The call needs a reader or a caller that is known."""
+
+
+class Forbidden(PrimitivesError):
+    """The caller is known and may not do this."""
+
+
+class Unavailable(PrimitivesError):
+    """Something that is needed (a store, a broker, a sibling service) does not answer now; trying again may help."""
+
+
+class JobFailed(PrimitivesError):
+    """A job in a child process raised something unexpected; the message holds the child's own words."""
+
+
+class JobCrashed(PrimitivesError):
+    """A job's child process ended without an answer (killed, out of memory); trying again may help."""
+
+
+class JobCancelled(PrimitivesError):
+    """A job was cancelled while it ran."""

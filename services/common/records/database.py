@@ -1,0 +1,87 @@
+"""An engine with the transactions that services use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from services.common.errors import InvalidInput, Unavailable
+
+
+class Records:
+    """The records of one service. `tests/contract/test_records.py` is the contract of every form."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that may write: committed when the block ends, rolled back when it raises.
+
+        On SQLite the write lock is taken at the start, so that a transaction never fails halfway for want of it.
+        """
+        with self._session("IMMEDIATE") as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads, and waits for no writer."""
+        with self._session("DEFERRED") as session:
+            yield session
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _session(self, begin: str) -> Iterator[Session]:
+        engine = self.engine.execution_options(begin=begin)
+        with Session(engine, expire_on_commit=False) as session:
+            try:
+                yield session
+            except OperationalError as error:
+                raise Unavailable(f"the records do not answer: {error.orig}") from error
+
+
+def open_records(url: str) -> Records:
+    """The records that a SQLAlchemy URL names. InvalidInput for a database that is not supported."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise InvalidInput(f"records URL {parsed.render_as_string()!r}; expected sqlite:///FILE")
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+    _prepare_sqlite(engine)
+    return Records(engine)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Foreign keys on, readers beside a writer (WAL), and transactions that begin when SQLAlchemy says so."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+
+def migrate(records: Records, versions: Path) -> None:
+    """Bring the tables of one service to their newest version; harmless when they are there already."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("version_locations", str(versions))
+    config.set_main_option("path_separator", "newline")
+    with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,89 @@
+"""The outbox: a message is committed with the change that it tells of, and sent afterwards, at least once."""
+
+import threading
+
+from google.protobuf import message
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, event, insert, select
+from sqlalchemy.orm import Session
+
+from services.common.bus import Bus, Envelope, encode
+from services.common.errors import Unavailable
+from services.common.logs import get_logger
+from services.common.records.database import Records
+
+log = get_logger(__name__)
+
+RELAY_INTERVAL_S = 1.0
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """The table that every service has for its outgoing messages; `queue` is null for an event."""
+    return Table(
+        "outbox",
+        metadata,
+        Column("position", Integer, primary_key=True, autoincrement=True),
+        Column("message_id", String(64), nullable=False, unique=True),
+        Column("type", String(200), nullable=False),
+        Column("body", Text, nullable=False),
+        Column("queue", String(200)),
+    )
+
+
+class Outbox:
+    """Writes messages into the sender's transaction and relays committed ones to the bus, in their order."""
+
+    def __init__(self, records: Records, table: Table, bus: Bus) -> None:
+        self._records = records
+        self._table = table
+        self._bus = bus
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._relay, name="outbox", daemon=True)
+
+    def publish(self, session: Session, content: message.Message) -> None:
+        """Tell everyone who listens, once the transaction is committed."""
+        self._add(session, encode(content), None)
+
+    def send(self, session: Session, queue: str, content: message.Message) -> None:
+        """Ask one queue, once the transaction is committed."""
+        self._add(session, encode(content), queue)
+
+    def start(self) -> None:
+        """Begin to relay, first what an earlier process left."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop relaying; what was not sent stays for the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def flush(self) -> int:
+        """Send all that is committed and return how many messages went. Raises Unavailable with the rest kept."""
+        with self._records.reading() as session:
+            rows = session.execute(select(self._table).order_by(self._table.c.position)).all()
+        for row in rows:
+            envelope = Envelope(type=row.type, body=row.body, id=row.message_id)
+            if row.queue is None:
+                self._bus.publish(envelope)
+            else:
+                self._bus.send(row.queue, envelope)
+            with self._records.transaction() as session:
+                session.execute(delete(self._table).where(self._table.c.position == row.position))
+        return len(rows)
+
+    def _add(self, session: Session, envelope: Envelope, queue: str | None) -> None:
+        session.execute(
+            insert(self._table).values(message_id=envelope.id, type=envelope.type, body=envelope.body, queue=queue)
+        )
+        event.listen(session, "after_commit", lambda _: self._wake.set(), once=True)
+
+    def _relay(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                self.flush()
+            except Unavailable as error:
+                log.warning("outbox waits", reason=str(error))
+            self._wake.wait(RELAY_INTERVAL_S)

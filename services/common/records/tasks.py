@@ -1,0 +1,67 @@
+"""What every long piece of work records of itself: its state, how far it is, why it failed, when it ran."""
+
+import time
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.common.records.database import Records
+from services.common.records.types import UtcTime, now
+
+ENDED = ("completed", "failed", "cancelled")
+
+PROGRESS_INTERVAL_S = 0.5
+
+
+class TaskColumns:
+    """Columns of a table of work: queued, running, then one of ENDED."""
+
+    state: Mapped[str] = mapped_column(String(16), default="queued")
+    error: Mapped[str] = mapped_column(Text, default="")
+    progress: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    started: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished: Mapped[datetime | None] = mapped_column(UtcTime)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ENDED
+
+    @property
+    def seconds(self) -> float:
+        """Time it has run, in seconds."""
+        if self.started is None:
+            return 0.0
+        return ((self.finished or now()) - self.started).total_seconds()
+
+    def begin(self) -> None:
+        """It runs, or runs again after its process died."""
+        self.state = "running"
+        self.started = self.started or now()
+
+    def end(self, state: str, error: str = "") -> None:
+        """It has ended; an ended one keeps its first end."""
+        if not self.ended:
+            self.state, self.error, self.finished = state, error, now()
+            self.started = self.started or self.finished
+
+
+class ProgressWriter:
+    """Writes a job's progress into its record, at most twice a second: progress may be lost, results may not."""
+
+    def __init__(self, records: Records, table: type[Any], key: str) -> None:
+        self._records, self._table, self._key = records, table, key
+        self._written = 0.0
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        """Take the newest progress of the job."""
+        if time.monotonic() - self._written < PROGRESS_INTERVAL_S:
+            return
+        self._written = time.monotonic()
+        with self._records.transaction() as session:
+            row = session.get(self._table, self._key)
+            if row is not None and not row.ended:
+                row.progress = progress

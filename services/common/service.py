@@ -1,0 +1,117 @@
+"""A service as a running thing: its ports opened, its servers and consumers started and stopped in the right order."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.common.blobs import Blobs
+from services.common.bus import Bus, Consumer
+from services.common.errors import Unavailable
+from services.common.grpc import GrpcServer
+from services.common.jobs import JobRunner
+from services.common.logs import get_logger
+from services.common.records import Outbox, Records
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a workflow stands on: everything outside the process, passed in."""
+
+    bus: Bus
+    blobs: Blobs
+    records: Records
+    outbox: Outbox
+
+
+class HttpServer:
+    """uvicorn in a thread, on a socket that is bound before anything starts."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(f"HTTP port {host}:{port} cannot be bound: {error.strerror}") from error
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name=f"http:{self.port}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when the calls in hand are done."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+
+@dataclass
+class Service:
+    """One service of the four."""
+
+    name: str
+    ports: Ports
+    http: HttpServer
+    grpc: GrpcServer
+    consumers: Sequence[Consumer]
+    runners: Sequence[JobRunner] = ()
+    recover: Callable[[], None] = field(default=lambda: None)
+
+    def start(self) -> None:
+        """Serve, take messages, and send again what an earlier process left undone where the bus forgot it."""
+        for consumer in self.consumers:
+            consumer.start()
+        self.ports.outbox.start()
+        if not self.ports.bus.durable:
+            self.recover()
+        self.http.start()
+        self.grpc.start()
+        log.info("service started", service=self.name, http=self.http.port, grpc=self.grpc.port)
+
+    def stop(self) -> None:
+        """Take no more work, give the work in hand back, and let go of everything but the bus, which may be shared."""
+        for consumer in self.consumers:
+            consumer.stop()
+        for runner in self.runners:
+            runner.close()
+        self.http.stop()
+        self.grpc.stop()
+        self.ports.outbox.stop()
+        log.info("service stopped", service=self.name)
+
+
+def serve(services: Sequence[Service], bus: Bus, until: threading.Event | None = None) -> None:
+    """Run services until SIGINT, SIGTERM or `until`, then stop them in order."""
+    stop = until or threading.Event()
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    for service in services:
+        service.start()
+    try:
+        stop.wait()
+    finally:
+        for service in services:
+            service.stop()
+        bus.close()
+        for service in services:
+            service.ports.records.close()

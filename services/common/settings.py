@@ -1,0 +1,61 @@
+"""Settings that all services share, read from the environment; each service adds one frozen class of its own."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Shared(BaseSettings):
+    """Where messages, objects and records go. The defaults are the embedded form: one machine, one folder."""
+
+    model_config = SettingsConfigDict(env_prefix="PRIMITIVES_", frozen=True)
+
+    home: Path = Field(
+        default=Path("~/.local/share/visual-primitives"),
+        description="Folder of the embedded form: objects, records and scratch files lie in it.",
+    )
+    bus_url: str = Field(default="memory://", description="Where messages go: memory:// (one process).")
+    blobs_url: str = Field(
+        default="", description="Where objects lie: folder:///PATH. Empty means the folder `objects` of the home."
+    )
+    records_url: str = Field(
+        default="", description="Folder of SQLite files: sqlite:///PATH. Empty means the folder `records` of the home."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the servers bind to.")
+    log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lines below this level are left out."
+    )
+    device: str = Field(default="auto", description="Where networks compute: auto, cpu, cuda or cuda:N.")
+    max_attempts: int = Field(default=5, ge=1, description="Times that a message is tried before it is parked.")
+
+    def folder(self, name: str) -> Path:
+        """An absolute folder of the home, made if missing."""
+        folder = self.home.expanduser().absolute() / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def blobs(self) -> str:
+        """URL of the object store."""
+        return self.blobs_url or f"folder://{self.folder('objects')}"
+
+    def records(self, service: str) -> str:
+        """SQLAlchemy URL of the records of one service."""
+        base = self.records_url or f"sqlite:///{self.folder('records')}"
+        return f"{base}/{service}.sqlite"
+
+    def scratch(self) -> Path:
+        """Folder for files that may be lost: copies of shards, half-written results."""
+        return self.folder("scratch")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has beside the shared settings; sub-classes set the prefix and the ports."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    shared: Shared = Field(default_factory=Shared, description="The settings that all services share.")
+    http_port: int = Field(default=0, description="Port of HTTP; 0 takes a free one.")
+    grpc_port: int = Field(default=0, description="Port of gRPC; 0 takes a free one.")

@@ -1,0 +1,78 @@
+"""Views that several services answer with."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from services.common.records import TaskColumns
+
+
+class Progress(BaseModel):
+    """How far something is."""
+
+    phase: str = ""
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+
+
+class Stage(BaseModel):
+    """One stage of a plan, as the service that does it sees it."""
+
+    name: str
+    state: str
+    id: str
+    error: str = ""
+    progress: Progress = Field(default_factory=Progress)
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, id_: str, task: TaskColumns) -> "Stage":
+        """The stage that a record of work stands for."""
+        return cls(
+            name=name,
+            state=task.state,
+            id=id_,
+            error=task.error,
+            progress=Progress.model_validate(task.progress),
+            seconds=round(task.seconds, 3),
+        )
+
+
+class PlanStages(BaseModel):
+    """What one service knows of a plan."""
+
+    plan_id: str
+    stages: list[Stage]
+
+
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value or ""
+
+
+Moment = Annotated[str, BeforeValidator(_iso)]
+"""A moment in ISO 8601, or empty."""
+
+
+class PlanExtraction(BaseModel):
+    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto."""
+
+    split: str = "val"
+    layers: list[str] = Field(default_factory=list, max_length=64)
+    top_k: int = Field(default=64, ge=1, le=1024)
+    batch_size: int = Field(default=32, ge=1, le=1024)
+
+
+class PlanRendering(BaseModel):
+    """How a plan renders."""
+
+    size: int = Field(default=227, ge=32, le=1024)
+
+
+class PlanStudy(BaseModel):
+    """The study that a plan opens."""
+
+    title: str = Field(default="", max_length=200)
+    units_per_class: int = Field(default=20, ge=1, le=1000)
+    labels_shown: str = Field(default="after_answer", pattern="^(after_answer|always)$")

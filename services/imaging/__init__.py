@@ -1,0 +1,1 @@
+"""The one definition of patch, preprocessing, architecture and checkpoint, shared by the services that compute."""

@@ -1,0 +1,157 @@
+"""Networks by name: any torchvision or timm classifier with its last layer replaced, and the names of its layers."""
+
+from collections.abc import Iterable
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from services.common.errors import InvalidInput
+from services.imaging.lite0 import load_imagenet_lite0
+from services.imaging.preprocessing import Preprocessing
+
+ORIGINAL_LAYERS: dict[str, dict[str, str]] = {
+    "alexnet": {f"conv{n}": f"features.{m}" for n, m in zip((1, 2, 3, 4, 5), (0, 3, 6, 8, 10), strict=True)},
+    "vgg16": {
+        name: f"features.{m}"
+        for name, m in zip(("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"), (2, 7, 14, 21, 28), strict=True)
+    },
+    "inception_v3": {f"mixed_{n}": f"Mixed_{n}" for n in ("5d", "6a", "6e", "7a", "7c")},
+    "resnet152": {name: name for name in ("bn1", "layer1", "layer2", "layer3", "layer4")},
+}
+"""The layers that the original looks at, by its names, as module paths of torchvision's networks."""
+
+_HEADS = ("fc", "classifier", "head", "heads", "last_linear", "head_dist")
+_NATIVE_SIZE = {"inception_v3": 299}
+_LITE0 = "efficientnet_lite0"
+
+
+def build_network(architecture: str, classes: int, weights: str = "none") -> nn.Module:
+    """A classifier of that name whose last layer has `classes` outputs.
+
+    `weights` is `none` or `imagenet`. InvalidInput for a name that neither torchvision nor timm knows.
+    """
+    if weights not in ("none", "imagenet"):
+        raise InvalidInput(f"weights {weights!r}; expected none or imagenet")
+    pretrained = weights == "imagenet"
+    if architecture in torchvision.models.list_models(module=torchvision.models):
+        network = _torchvision(architecture, pretrained)
+        replace_head(network, classes)
+        return network
+    if architecture in timm.list_models():
+        return _timm(architecture, classes, pretrained)
+    raise InvalidInput(
+        f"network {architecture!r} is not known; expected a torchvision classifier (alexnet, vgg16, inception_v3, "
+        "resnet152, …) or one of timm's (efficientnet_lite0, …)"
+    )
+
+
+def native_preprocessing(architecture: str, image_size: int = 0) -> Preprocessing:
+    """The preprocessing a network was made for; `image_size` of 0 keeps its own side (227 for the original's)."""
+    if architecture in torchvision.models.list_models(module=torchvision.models):
+        return Preprocessing(size=image_size or _NATIVE_SIZE.get(architecture, 227))
+    if not timm.is_model(architecture):
+        raise InvalidInput(f"network {architecture!r} is not known to torchvision or timm")
+    entry = timm.get_pretrained_cfg(architecture)
+    if entry is None:
+        return Preprocessing(size=image_size or 224)
+    return Preprocessing(size=image_size or entry.input_size[-1], mean=entry.mean, std=entry.std)
+
+
+def replace_head(network: nn.Module, classes: int) -> None:
+    """Put a fresh linear layer of `classes` outputs in the place of the last one."""
+    path = head_path(network)
+    old = network.get_submodule(path)
+    new: nn.Module
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, classes, bias=old.bias is not None)
+    else:
+        assert isinstance(old, nn.Conv2d)
+        new = nn.Conv2d(old.in_channels, classes, kernel_size=1)
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, new)
+
+
+def head_path(network: nn.Module) -> str:
+    """The module path of the last linear layer (or 1x1 convolution, in SqueezeNet) of a classifier."""
+    candidates: list[str] = [
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and path.split(".")[0] in _HEADS
+    ]
+    if not candidates:
+        raise InvalidInput(f"{type(network).__name__} has no last linear layer under any of {', '.join(_HEADS)}")
+    return candidates[-1]
+
+
+def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
+    """The layers that are offered: the original's names where it has them, else the top blocks; name to module path."""
+    if architecture in ORIGINAL_LAYERS:
+        return ORIGINAL_LAYERS[architecture]
+    blocks = getattr(network, "blocks", None)
+    if isinstance(blocks, nn.Sequential):
+        names = {f"block{n}": f"blocks.{n}" for n in range(len(blocks))}
+        return names | ({"conv_head": "bn2"} if isinstance(getattr(network, "bn2", None), nn.Module) else {})
+    head = head_path(network).split(".")[0]
+    children = {
+        name: name for name, child in network.named_children() if name != head and any(True for _ in child.parameters())
+    }
+    features = getattr(network, "features", None)
+    if isinstance(features, nn.Sequential):
+        return {f"features.{n}": f"features.{n}" for n, m in features.named_children() if any(True for _ in m.parameters())}
+    return children
+
+
+def resolve_layers(architecture: str, network: nn.Module, layers: Iterable[str]) -> dict[str, str]:
+    """Layer names to module paths. A layer is one of `layer_names` or any module path; none asked for takes the two
+    deepest. InvalidInput for one that does not exist names those that do."""
+    offered = layer_names(architecture, network)
+    modules = dict(network.named_modules())
+    asked = list(dict.fromkeys(layers)) or list(offered)[-2:]
+    for layer in asked:
+        if layer not in offered and (layer not in modules or not layer):
+            raise InvalidInput(
+                f"network {architecture} has no layer {layer!r}; it has {', '.join(offered)}, or any module path"
+            )
+    return {layer: offered.get(layer, layer) for layer in asked}
+
+
+def choose_device(wish: str) -> torch.device:
+    """`auto` takes the first CUDA device where there is one. InvalidInput for CUDA that is not there."""
+    available = torch.cuda.is_available()
+    if wish == "auto":
+        return torch.device("cuda" if available else "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise InvalidInput(f"device {wish!r}; expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not available:
+        raise InvalidInput(f"device {wish!r} was asked for, and this machine has no CUDA device")
+    return device
+
+
+def _torchvision(architecture: str, pretrained: bool) -> nn.Module:
+    options = {"aux_logits": pretrained, "transform_input": pretrained} if architecture == "inception_v3" else {}
+    network: nn.Module = torchvision.models.get_model(
+        architecture, weights="DEFAULT" if pretrained else None, **options
+    )
+    if architecture in ("inception_v3", "googlenet"):
+        setattr(network, "aux_logits", False)  # noqa: B010 - nn.Module's own attribute types admit no bool
+        for name in ("AuxLogits", "aux1", "aux2"):
+            if hasattr(network, name):
+                setattr(network, name, None)
+    return network
+
+
+def _timm(architecture: str, classes: int, pretrained: bool) -> nn.Module:
+    if pretrained and architecture == _LITE0:
+        network = timm.create_model(architecture, num_classes=classes)
+        body = {name: value for name, value in load_imagenet_lite0().items() if not name.startswith("classifier.")}
+        missing, unexpected = network.load_state_dict(body, strict=False)
+        if unexpected or {name.split(".")[0] for name in missing} != {"classifier"}:
+            raise InvalidInput(f"the packaged ImageNet weights do not fit timm's {_LITE0}: {missing}, {unexpected}")
+        return network
+    network = timm.create_model(architecture, pretrained=pretrained, num_classes=classes)
+    assert isinstance(network, nn.Module)
+    return network

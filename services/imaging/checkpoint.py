@@ -1,0 +1,110 @@
+"""A checkpoint: weights as safetensors and a manifest that explains itself. Nothing is pickled.
+
+In the bucket of the training service: `checkpoints/<sha256>.safetensors` for weights and for what resuming needs, and
+`checkpoints/<id>/checkpoint.json`, written last.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from services.common.blobs import Blobs, ObjectRef
+from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
+from services.imaging.architectures import build_network
+from services.imaging.preprocessing import Preprocessing
+
+NAMES_SHOWN = 6
+
+
+class CheckpointManifest(BaseModel):
+    """What a checkpoint is and where it came from. `resume` holds optimizer and RNG states, absent for an imported one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    checkpoint_id: str
+    run_id: str
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    dataset_id: str
+    epoch: int
+    step: int
+    settings: dict[str, Any]
+    code_version: str
+    weights: ObjectRef
+    resume: ObjectRef | None = None
+    resume_state: dict[str, Any] = {}
+    metrics: list[dict[str, Any]] = []
+
+
+def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:
+    """The manifest of a checkpoint, verified."""
+    return CheckpointManifest.model_validate_json(read_verified(blobs, manifest))
+
+
+def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
+    """The network of a checkpoint in evaluation mode, on the CPU, channels last."""
+    network = build_network(checkpoint.architecture, len(checkpoint.classes))
+    fill(network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}")
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load weights strictly. InvalidInput names missing, unexpected and misshapen keys, and loads nothing."""
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    faults = [
+        _fault("lacks", sorted(expected.keys() - found.keys())),
+        _fault("has the unexpected", sorted(found.keys() - expected.keys())),
+        _fault(
+            "has of another shape",
+            [
+                f"{name} {list(found[name])}, expected {list(expected[name])}"
+                for name in sorted(expected.keys() & found.keys())
+                if expected[name] != found[name]
+            ],
+        ),
+    ]
+    told = "; ".join(fault for fault in faults if fault)
+    if told:
+        raise InvalidInput(f"{source} does not fit a {type(network).__name__}: it {told}")
+    network.load_state_dict(weights)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .safetensors or PyTorch file, which is read without unpickling code.
+
+    A file that wraps it (`state_dict` or `model`) is unwrapped, and DataParallel's `module.` prefix is taken off.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_tensors(path.read_bytes())
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise many kinds; the file is the user's
+        raise InvalidInput(f"{path} is no file of weights: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InvalidInput(f"{path} holds no state dict (names to tensors)")
+    return {name.removeprefix("module.").replace(".module.", "."): value for name, value in content.items()}
+
+
+def pack(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as safetensors bytes; each is copied to the CPU, so that shared storage does not matter."""
+    return save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+
+
+def _fault(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    rest = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{what} {', '.join(names[:NAMES_SHOWN])}{rest}"

@@ -1,0 +1,28 @@
+"""From the bytes of an image to grey values. Knows no torch."""
+
+import io
+
+from PIL import Image
+
+from services.common.errors import InvalidInput
+
+Image.MAX_IMAGE_PIXELS = 200_000_000  # a full mammogram has about 15 million; more is a decompression bomb
+
+
+def decode_grey(image: bytes, name: str) -> Image.Image:
+    """The whole image in 8-bit grey. InvalidInput names an image that is truncated or no image at all."""
+    try:
+        picture = Image.open(io.BytesIO(image))
+        picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{name} is no complete image: {error}") from error
+    if picture.mode in ("I;16", "I", "F"):
+        raise InvalidInput(f"{name} has mode {picture.mode}; expected an 8-bit image")
+    return picture.convert("L")
+
+
+def resize_grey(grey: Image.Image, size: int) -> Image.Image:
+    """A grey image at `size` x `size`, bilinear as PIL does it, which is how the original resizes patches."""
+    if grey.size == (size, size):
+        return grey
+    return grey.resize((size, size), Image.Resampling.BILINEAR)

@@ -1,0 +1,111 @@
+"""What a patch is: a square cut from a mammogram, with its label, its patient and the place it was cut from.
+
+Name formats are those of DDSM and of ddsm-visual-primitives (see docs/formats.md).
+"""
+
+import re
+from dataclasses import dataclass
+
+from services.common.errors import InvalidInput
+
+SPLITS = ("train", "val", "test")
+
+_BOX_SUFFIX = re.compile(
+    r"-x(?P<row>\d+)_y(?P<column>\d+)_w(?P<height>\d+)_h(?P<width>\d+)"
+    r"_imgfrac(?P<image_fraction>[\d.]+)_stridefrac(?P<stride_fraction>[\d.]+?)\.jpe?g$"
+)
+_DDSM_EXAM = re.compile(r"-(?P<exam>[A-D]_\d{4})_\d\.(?:LEFT|RIGHT)_(?:CC|MLO)")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a mammogram in its pixels: the row and column of its upper left corner, its height and width."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class PatchName:
+    """What the file name of a patch says. `mammogram` is the stem of the full image, `box` the place of the patch."""
+
+    mammogram: str
+    box: Box
+    image_fraction: str
+    stride_fraction: str
+
+    def __str__(self) -> str:
+        box = self.box
+        return (
+            f"{self.mammogram}-x{box.row}_y{box.column}_w{box.height}_h{box.width}"
+            f"_imgfrac{self.image_fraction}_stridefrac{self.stride_fraction}.jpg"
+        )
+
+
+def parse_patch_name(name: str) -> PatchName:
+    """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`.
+
+    The trap: the number after `x` is the **row** and the one after `y` the **column** (as in the original's
+    server/backend.py, the view that the experts used).
+    """
+    found = _BOX_SUFFIX.search(name)
+    if found is None:
+        raise InvalidInput(
+            f"patch name {name!r} has no box; expected "
+            "<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg"
+        )
+    box = Box(int(found["row"]), int(found["column"]), int(found["height"]), int(found["width"]))
+    if box.height != box.width or box.height == 0:
+        raise InvalidInput(f"patch name {name!r} has a box of {box.height} x {box.width} pixels; expected a square")
+    return PatchName(name[: found.start()], box, found["image_fraction"], found["stride_fraction"])
+
+
+def exam_of(mammogram: str) -> str:
+    """The exam of a DDSM mammogram (`benign_01-B_3099_1.LEFT_CC.LJPEG.1` -> `B_3099`), which stands for its patient."""
+    found = _DDSM_EXAM.search(mammogram)
+    if found is None:
+        raise InvalidInput(
+            f"mammogram name {mammogram!r} names no exam; expected <type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
+        )
+    return found["exam"]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch on its way into a data set; `image` holds its encoded bytes (JPEG or PNG), as they came.
+
+    `phenomenon` names what is known to be in it (a simulated lesion, say), or is empty.
+    """
+
+    name: str
+    split: str
+    label: int
+    patient: str
+    mammogram: str
+    box: Box
+    image: bytes
+    phenomenon: str = ""
+
+
+@dataclass(frozen=True)
+class Mammogram:
+    """One full mammogram on its way into a data set: `image` is an encoded 8-bit grey JPEG of height x width pixels."""
+
+    name: str
+    patient: str
+    side: str
+    view: str
+    height: int
+    width: int
+    image: bytes
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """The known outline of something in a mammogram: a closed polygon of (row, column) vertices in its pixels."""
+
+    mammogram: str
+    phenomenon: str
+    outline: tuple[tuple[float, float], ...]

@@ -1,0 +1,1 @@
+"""The training service: data sets, runs, checkpoints, and the start of plans."""

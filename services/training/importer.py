@@ -1,0 +1,145 @@
+"""Reads the layout of ddsm-visual-primitives: `train.txt`, `val.txt`, `test.txt` and the patches that they list."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.blobs import Blobs, ObjectRef
+from services.common.errors import InvalidInput
+from services.imaging.dataset import DatasetManifest
+from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
+from services.imaging.decode import decode_grey
+
+CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
+
+_SIDE_VIEW = re.compile(r"\.(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list: a patch file and its label, and where the line stands (`val.txt:17`)."""
+
+    path: Path
+    label: int
+    where: str
+
+
+def import_directory(
+    blobs: Blobs,
+    bucket: str,
+    directory: Path,
+    classes: int,
+    mammograms: Path | None,
+    on_patch: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[DatasetManifest, ObjectRef]:
+    """Store the data set of a directory. InvalidInput names file and line of the first fault, and nothing is kept.
+
+    `mammograms` is a folder with the full images as `<stem>.jpg`, where they are at hand. An exam in two splits is a
+    leak of the lists (the published ones have five): it is imported as listed, and the data set's notice says so.
+    """
+    lists = read_lists(directory, classes)
+    patches = {split: [_patch_of(entry, split) for entry in entries] for split, entries in lists.items()}
+    total = sum(map(len, patches.values()))
+    with DatasetWriter(
+        blobs,
+        bucket,
+        name=directory.resolve().name,
+        classes=CLASSES[classes],
+        notice=leak_notice(patches),
+        shared_patients=True,
+    ) as writer:
+        for name, patient in _mammograms_of(patches) if mammograms else ():
+            writer.add_mammogram(_read_mammogram(mammograms or directory, name, patient))
+        for done, (entry, patch) in enumerate(_pairs(lists, patches), 1):
+            writer.add_patch(_with_image(entry, patch))
+            on_patch(done, total)
+        return writer.finish()
+
+
+def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
+    """The entries of each split that has a list. InvalidInput for no list, an empty one, or a line that does not fit."""
+    if classes not in CLASSES:
+        raise InvalidInput(f"{classes} classes; expected 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)")
+    if not directory.is_dir():
+        raise InvalidInput(f"{directory} is no folder; expected one with train.txt, val.txt or test.txt")
+    lists = {
+        split: list(_read_list(directory, split, classes)) for split in SPLITS if (directory / f"{split}.txt").is_file()
+    }
+    if not lists:
+        raise InvalidInput(f"{directory} has none of train.txt, val.txt and test.txt")
+    for split, entries in lists.items():
+        if not entries:
+            raise InvalidInput(f"{directory / split}.txt is empty; expected lines of '<path of a patch> <label>'")
+    return lists
+
+
+def leak_notice(patches: dict[str, list[Patch]]) -> str:
+    """A sentence that names the exams that stand in more than one split; empty if there are none."""
+    splits_of: defaultdict[str, set[str]] = defaultdict(set)
+    for split, listed in patches.items():
+        for patch in listed:
+            splits_of[patch.patient].add(split)
+    leaks = {exam: splits for exam, splits in sorted(splits_of.items()) if len(splits) > 1}
+    if not leaks:
+        return ""
+    told = "; ".join(f"{exam} in {' and '.join(s for s in SPLITS if s in splits)}" for exam, splits in leaks.items())
+    return f"The lists put the same exam into more than one split: {told}."
+
+
+def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
+    file = directory / f"{split}.txt"
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"{file}:{number}"
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(" ")
+        if not name or not label.isdecimal():
+            raise InvalidInput(f"{where}: {line!r}; expected '<path of a patch> <label>'")
+        if int(label) >= classes:
+            raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
+        path = directory / name
+        if not path.resolve().is_relative_to(directory.resolve()) and not path.is_file():
+            raise InvalidInput(f"{where}: {name} leads out of {directory}")
+        if not path.is_file():
+            raise InvalidInput(f"{where}: the file {name} does not exist in {directory}")
+        yield Entry(path, int(label), where)
+
+
+def _patch_of(entry: Entry, split: str) -> Patch:
+    """The patch that a line names, still without its image."""
+    try:
+        name = parse_patch_name(entry.path.name)
+        patient = exam_of(name.mammogram)
+    except InvalidInput as error:
+        raise InvalidInput(f"{entry.where}: {error}") from error
+    return Patch(entry.path.name, split, entry.label, patient, name.mammogram, name.box, b"")
+
+
+def _with_image(entry: Entry, patch: Patch) -> Patch:
+    image = entry.path.read_bytes()
+    decode_grey(image, f"{entry.where}: {entry.path}")
+    return Patch(
+        patch.name, patch.split, patch.label, patch.patient, patch.mammogram, patch.box, image, patch.phenomenon
+    )
+
+
+def _pairs(lists: dict[str, list[Entry]], patches: dict[str, list[Patch]]) -> Iterator[tuple[Entry, Patch]]:
+    for split in lists:
+        yield from zip(lists[split], patches[split], strict=True)
+
+
+def _mammograms_of(patches: dict[str, list[Patch]]) -> Sequence[tuple[str, str]]:
+    return sorted({(patch.mammogram, patch.patient) for listed in patches.values() for patch in listed})
+
+
+def _read_mammogram(folder: Path, name: str, patient: str) -> Mammogram:
+    path = folder / f"{name}.jpg"
+    found = _SIDE_VIEW.search(name)
+    if not path.is_file() or found is None:
+        raise InvalidInput(f"the full mammogram {path} does not exist; expected one for every patch")
+    image = path.read_bytes()
+    width, height = decode_grey(image, str(path)).size
+    return Mammogram(name, patient, found["side"], found["view"], height, width, image)

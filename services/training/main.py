@@ -1,0 +1,73 @@
+"""The training service: wiring, and its own process."""
+
+from pathlib import Path
+
+from primitives.training.v1 import training_pb2, training_pb2_grpc
+
+from services.common.bootstrap import open_ports
+from services.common.bus import Bus, open_bus
+from services.common.grpc import GrpcServer
+from services.common.http import create_app
+from services.common.jobs import JobRunner
+from services.common.logs import configure_logs
+from services.common.service import HttpServer, Ports, Service, serve
+from services.training.api import add_routes
+from services.training.consumer import create_consumers
+from services.training.rpc import TrainingServicer
+from services.training.settings import TrainingSettings
+from services.training.tables import OUTBOX
+from services.training.workflow.datasets import Datasets
+from services.training.workflow.plans import Plans
+from services.training.workflow.runs import Runs
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
+    """The service's ports, its tables migrated."""
+    return open_ports("training", settings.shared, bus, OUTBOX, MIGRATIONS)
+
+
+def create(settings: TrainingSettings, bus: Bus) -> Service:
+    """The service, bound to its ports and not yet started."""
+    shared = settings.shared
+    ports = open_training_ports(settings, bus)
+    runner = JobRunner("training-job", shared.log_format, shared.log_level)
+    datasets = Datasets(ports, runner)
+    runs = Runs(ports, runner, settings)
+    plans = Plans(ports, datasets, runs)
+    app = create_app("training", ready=lambda: True)
+    add_routes(app, datasets, runs, plans)
+
+    def recover() -> None:
+        datasets.recover()
+        runs.recover()
+
+    return Service(
+        name="training",
+        ports=ports,
+        http=HttpServer(app, shared.host, settings.http_port),
+        grpc=GrpcServer(
+            training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
+            lambda server: training_pb2_grpc.add_TrainingServiceServicer_to_server(
+                TrainingServicer(datasets, runs, plans), server
+            ),
+            shared.host,
+            settings.grpc_port,
+        ),
+        consumers=create_consumers(bus, datasets, runs, plans, shared.max_attempts),
+        runners=[runner],
+        recover=recover,
+    )
+
+
+def main() -> None:
+    """Run this service alone until it is told to stop."""
+    settings = TrainingSettings()
+    configure_logs(settings.shared.log_format, settings.shared.log_level)
+    bus = open_bus(settings.shared.bus_url)
+    serve([create(settings, bus)], bus)
+
+
+if __name__ == "__main__":
+    main()

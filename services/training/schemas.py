@@ -1,0 +1,129 @@
+"""What the training service takes and answers, over HTTP and gRPC alike."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.common.blobs import ObjectRef
+from services.common.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
+
+Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+
+
+class RunSettings(BaseModel):
+    """How a run trains. The defaults are what the sample data set needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: str = Field(default="efficientnet_lite0", description="A torchvision or timm classifier.")
+    weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
+    image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
+    epochs: int = Field(default=6, ge=1, le=10_000)
+    batch_size: int = Field(default=32, ge=2, le=4096)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD.")
+    weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Literal["step", "cosine"] = "cosine"
+    decay_epochs: list[int] = Field(default_factory=list, description="Step schedule: times 0.1 after these epochs.")
+    warmup_steps: int = Field(default=0, ge=0)
+    flips: bool = Field(default=True, description="Mirror training patches at random.")
+    seed: int = Field(default=7, ge=0)
+
+
+class DatasetView(BaseModel):
+    """A registered data set."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    dataset_id: str
+    name: str
+    classes: list[str]
+    splits: dict[str, int]
+    mammograms: int
+    manifest: ObjectRef
+    created: Moment
+
+
+class EpochMetrics(BaseModel):
+    """One epoch: AUC is that of class 1 for two classes, else the mean of one against the rest; absent where a split
+    lacks a class."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    train_auc: float | None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_auc: float | None = None
+    val_auc_by_class: list[float | None] = []
+    seconds: float
+
+
+class RunView(BaseModel):
+    """A training run."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    run_id: str
+    plan_id: str
+    dataset_id: str
+    settings: dict[str, Any]
+    state: str
+    error: str
+    progress: Progress
+    epochs: list[EpochMetrics]
+    checkpoint: ObjectRef | None
+    created: Moment
+    started: Moment
+    finished: Moment
+
+
+class StartRunRequest(BaseModel):
+    """Train on a data set."""
+
+    dataset_id: str = Identifier
+    settings: RunSettings = Field(default_factory=RunSettings)
+
+
+class PlanDataset(BaseModel):
+    """A registered data set, or the sample if empty."""
+
+    dataset_id: str = Field(default="", max_length=64)
+
+
+class PlanNetwork(BaseModel):
+    """Train with settings, or take the checkpoint of a completed run."""
+
+    train: RunSettings | None = None
+    run_id: str = Field(default="", max_length=64)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "PlanNetwork":
+        if self.train is not None and self.run_id:
+            raise ValueError("give train or run_id, not both")
+        return self
+
+
+class StartPlanRequest(BaseModel):
+    """The whole way from data to an open study. The same plan_id starts nothing twice."""
+
+    plan_id: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")
+    dataset: PlanDataset = Field(default_factory=PlanDataset)
+    network: PlanNetwork = Field(default_factory=PlanNetwork)
+    extraction: PlanExtraction = Field(default_factory=PlanExtraction)
+    rendering: PlanRendering = Field(default_factory=PlanRendering)
+    study: PlanStudy = Field(default_factory=PlanStudy)
+
+
+class DatasetList(BaseModel):
+    """All data sets, newest first."""
+
+    datasets: list[DatasetView]
+
+
+class RunList(BaseModel):
+    """All runs, newest first."""
+
+    runs: list[RunView]

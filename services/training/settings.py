@@ -1,0 +1,21 @@
+"""Settings of the training service."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+
+class TrainingSettings(ServiceSettings):
+    """Environment: PRIMITIVES_TRAINING_…"""
+
+    model_config = SettingsConfigDict(env_prefix="PRIMITIVES_TRAINING_", frozen=True)
+
+    http_port: int = Field(default=8001, description="Port of HTTP; 0 takes a free one.")
+    grpc_port: int = Field(default=9001, description="Port of gRPC; 0 takes a free one.")
+    slice_s: float = Field(
+        default=600.0, gt=0, description="Seconds that a run works before it saves and hands on to its next slice."
+    )
+    cache_mb: int = Field(
+        default=1024, ge=0, description="Memory for decoded patches that a run keeps from one epoch to the next."
+    )

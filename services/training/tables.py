@@ -1,0 +1,64 @@
+"""The tables of the training service."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.common.records import TaskColumns, UtcTime, now, outbox_table
+
+
+class Base(DeclarativeBase):
+    """Declarative base of this service alone."""
+
+
+OUTBOX = outbox_table(Base.metadata)
+
+
+class DatasetRow(Base):
+    """A data set whose manifest is written."""
+
+    __tablename__ = "datasets"
+
+    dataset_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    classes: Mapped[list[str]] = mapped_column(JSON)
+    splits: Mapped[dict[str, int]] = mapped_column(JSON)
+    mammograms: Mapped[int] = mapped_column(Integer)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class BuildRow(TaskColumns, Base):
+    """The making of the sample data set."""
+
+    __tablename__ = "builds"
+
+    build_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.dataset_id"))
+
+
+class RunRow(TaskColumns, Base):
+    """A training run; `checkpoint` is the newest, `epochs` the metrics so far."""
+
+    __tablename__ = "runs"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    slices: Mapped[int] = mapped_column(Integer, default=0)
+    epochs: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class PlanRow(Base):
+    """A plan as it was asked for."""
+
+    __tablename__ = "plans"
+
+    plan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(UtcTime, default=now)

@@ -1,0 +1,119 @@
+"""Data sets: built as a sample, imported from a directory, registered once their manifest is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from primitives.training.v1 import events_pb2
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.common.blobs import ObjectRef
+from services.common.errors import NotFound
+from services.common.identity import derived_id
+from services.common.jobs import JobRunner
+from services.common.records import ProgressWriter
+from services.common.service import Ports
+from services.imaging.dataset import DatasetManifest
+from services.training.importer import import_directory
+from services.training.job import BUCKET
+from services.training.schemas import DatasetList, DatasetView
+from services.training.tables import BuildRow, DatasetRow
+
+JOBS_QUEUE = "training.jobs"
+
+
+@dataclass
+class Datasets:
+    """The use cases of data sets."""
+
+    ports: Ports
+    runner: JobRunner
+
+    def build(self, command: events_pb2.BuildDataset) -> None:
+        """Handle BuildDataset."""
+        with self.ports.records.transaction() as session:
+            build = session.get_one(BuildRow, command.build_id)
+            if build.ended:
+                return
+            build.begin()
+        progress = ProgressWriter(self.ports.records, BuildRow, command.build_id)
+        result = self.runner.run(
+            "services.training.job:build_sample", {"blobs_url": self.ports.blobs.url}, progress
+        )
+        manifest = DatasetManifest.model_validate(result["manifest"])
+        with self.ports.records.transaction() as session:
+            build = session.get_one(BuildRow, command.build_id)
+            if build.ended:
+                return
+            _register(session, manifest, ObjectRef.model_validate(result["ref"]))
+            build.dataset_id = manifest.dataset_id
+            build.end("completed")
+            event = events_pb2.DatasetBuilt(
+                build_id=build.build_id, plan_id=build.plan_id, dataset_id=manifest.dataset_id
+            )
+            self.ports.outbox.publish(session, event)
+
+    def build_failed(self, command: events_pb2.BuildDataset, reason: str) -> None:
+        """BuildDataset was given up."""
+        with self.ports.records.transaction() as session:
+            session.get_one(BuildRow, command.build_id).end("failed", reason)
+
+    def import_directory(
+        self, directory: Path, classes: int, mammograms: Path | None, on_patch: Callable[[int, int], None]
+    ) -> DatasetView:
+        """Read a directory of the original's layout and register it; see `importer.import_directory`."""
+        manifest, ref = import_directory(self.ports.blobs, BUCKET, directory, classes, mammograms, on_patch)
+        return self.register(manifest, ref)
+
+    def register(self, manifest: DatasetManifest, ref: ObjectRef) -> DatasetView:
+        """Make a stored data set known; the same one again is the same one."""
+        with self.ports.records.transaction() as session:
+            _register(session, manifest, ref)
+        return self.get(manifest.dataset_id)
+
+    def list(self) -> DatasetList:
+        """All data sets, newest first."""
+        with self.ports.records.reading() as session:
+            rows = session.scalars(select(DatasetRow).order_by(DatasetRow.created.desc())).all()
+            return DatasetList(datasets=[DatasetView.model_validate(row) for row in rows])
+
+    def get(self, dataset_id: str) -> DatasetView:
+        """One data set."""
+        with self.ports.records.reading() as session:
+            return DatasetView.model_validate(dataset_row(session, dataset_id))
+
+    def queue_build(self, session: Session, plan_id: str) -> None:
+        """Have the sample built for a plan."""
+        build_id = derived_id("build", plan_id)
+        session.add(BuildRow(build_id=build_id, plan_id=plan_id))
+        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=build_id))
+
+    def recover(self) -> None:
+        """Ask again for the builds that an earlier process left undone."""
+        with self.ports.records.transaction() as session:
+            for build in session.scalars(select(BuildRow).where(BuildRow.state.in_(("queued", "running")))):
+                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=build.build_id))
+
+
+def dataset_row(session: Session, dataset_id: str) -> DatasetRow:
+    """The record of a data set."""
+    row = session.get(DatasetRow, dataset_id)
+    if row is None:
+        raise NotFound(f"there is no data set {dataset_id!r}")
+    return row
+
+
+def _register(session: Session, manifest: DatasetManifest, ref: ObjectRef) -> None:
+    if session.get(DatasetRow, manifest.dataset_id) is None:
+        session.add(
+            DatasetRow(
+                dataset_id=manifest.dataset_id,
+                name=manifest.name,
+                classes=list(manifest.classes),
+                splits=manifest.splits,
+                mammograms=manifest.mammogram_count,
+                manifest=ref.model_dump(),
+            )
+        )
+        session.flush()

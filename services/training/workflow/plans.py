@@ -1,0 +1,108 @@
+"""Plans: one call that leads from data to an open study. This service does the first stages and tells the next."""
+
+from dataclasses import dataclass
+
+import torch
+from primitives.training.v1 import events_pb2
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.common.errors import Conflict, InvalidInput, NotFound
+from services.common.identity import derived_id, new_id
+from services.common.service import Ports
+from services.common.views import PlanStages, Stage
+from services.imaging.architectures import build_network, resolve_layers
+from services.imaging.checkpoint import open_checkpoint
+from services.training.events import run_completed
+from services.training.sample import SAMPLE_SPLITS
+from services.training.schemas import RunSettings, StartPlanRequest
+from services.training.tables import BuildRow, PlanRow, RunRow
+from services.training.workflow.datasets import Datasets, dataset_row
+from services.training.workflow.runs import Runs, run_row
+
+
+@dataclass
+class Plans:
+    """The use cases of plans."""
+
+    ports: Ports
+    datasets: Datasets
+    runs: Runs
+
+    def start(self, request: StartPlanRequest) -> PlanStages:
+        """Begin a plan; one that was begun before, by its id, is answered as it stands."""
+        plan_id = request.plan_id or new_id("plan")
+        self._check(request)
+        with self.ports.records.transaction() as session:
+            if session.get(PlanRow, plan_id) is None:
+                session.add(PlanRow(plan_id=plan_id, request=request.model_dump()))
+                self._begin(session, plan_id, request)
+        return self.get(plan_id)
+
+    def get(self, plan_id: str) -> PlanStages:
+        """The stages of a plan that this service does: building the data set and training, where it does either."""
+        with self.ports.records.reading() as session:
+            if session.get(PlanRow, plan_id) is None:
+                raise NotFound(f"there is no plan {plan_id!r}")
+            builds = session.scalars(select(BuildRow).where(BuildRow.plan_id == plan_id)).all()
+            runs = session.scalars(select(RunRow).where(RunRow.plan_id == plan_id)).all()
+            stages = [Stage.of("dataset", build.build_id, build) for build in builds]
+            return PlanStages(plan_id=plan_id, stages=stages + [Stage.of("training", r.run_id, r) for r in runs])
+
+    def continue_with(self, event: events_pb2.DatasetBuilt) -> None:
+        """Handle DatasetBuilt: train on it."""
+        with self.ports.records.transaction() as session:
+            plan = session.get(PlanRow, event.plan_id)
+            if plan is not None:
+                request = StartPlanRequest.model_validate(plan.request)
+                self._train_or_take(session, plan.plan_id, request, event.dataset_id)
+
+    def _check(self, request: StartPlanRequest) -> None:
+        """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
+        dataset_id = request.dataset.dataset_id
+        if request.network.run_id:
+            architecture, classes, trained_on = self._network_of(request.network.run_id)
+            dataset_id = dataset_id or trained_on
+        else:
+            architecture, classes = (request.network.train or RunSettings()).architecture, 0
+        with torch.device("meta"):
+            network = build_network(architecture, classes or 2)
+        resolve_layers(architecture, network, request.extraction.layers)
+        splits = list(SAMPLE_SPLITS)
+        if dataset_id:
+            dataset = self.datasets.get(dataset_id)
+            splits = list(dataset.splits)
+            if classes not in (0, len(dataset.classes)):
+                raise InvalidInput(
+                    f"run {request.network.run_id} has {classes} classes; data set {dataset_id} has "
+                    f"{len(dataset.classes)}"
+                )
+        if request.extraction.split not in splits:
+            raise InvalidInput(
+                f"data set {dataset_id or 'sample'} has no split {request.extraction.split!r}; it has "
+                f"{', '.join(splits)}"
+            )
+
+    def _network_of(self, run_id: str) -> tuple[str, int, str]:
+        """Architecture, number of classes and data set of a completed run."""
+        run = self.runs.get(run_id)
+        if run.state != "completed" or run.checkpoint is None:
+            raise Conflict(f"run {run_id} is {run.state}; a plan needs a completed one")
+        checkpoint = open_checkpoint(self.ports.blobs, run.checkpoint)
+        return checkpoint.architecture, len(checkpoint.classes), run.dataset_id
+
+    def _begin(self, session: Session, plan_id: str, request: StartPlanRequest) -> None:
+        if request.dataset.dataset_id or request.network.run_id:
+            self._train_or_take(session, plan_id, request, request.dataset.dataset_id)
+        else:
+            self.datasets.queue_build(session, plan_id)
+
+    def _train_or_take(self, session: Session, plan_id: str, request: StartPlanRequest, dataset_id: str) -> None:
+        if request.network.run_id:
+            session.flush()
+            run = run_row(session, request.network.run_id)
+            dataset = dataset_row(session, dataset_id or run.dataset_id)
+            self.ports.outbox.publish(session, run_completed(session, run, dataset, plan_id))
+        else:
+            settings = request.network.train or RunSettings()
+            self.runs.queue(session, derived_id("run", plan_id), plan_id, dataset_id, settings)

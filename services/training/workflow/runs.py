@@ -1,0 +1,192 @@
+"""Runs: queued, trained slice by slice, completed with a checkpoint; or imported as complete."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from primitives.training.v1 import events_pb2
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services import __version__
+from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.identity import derived_id, new_id
+from services.common.jobs import Cancellation, JobRunner
+from services.common.records import ProgressWriter
+from services.common.service import Ports
+from services.imaging.architectures import build_network, native_preprocessing
+from services.imaging.checkpoint import CheckpointManifest, fill, pack, read_weights
+from services.training.events import run_completed
+from services.training.job import BUCKET
+from services.training.schemas import DatasetView, RunList, RunSettings, RunView, StartRunRequest
+from services.training.settings import TrainingSettings
+from services.training.tables import DatasetRow, RunRow
+from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
+
+
+@dataclass
+class Runs:
+    """The use cases of runs."""
+
+    ports: Ports
+    runner: JobRunner
+    settings: TrainingSettings
+    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    def start(self, request: StartRunRequest) -> RunView:
+        """Queue a run."""
+        native_preprocessing(request.settings.architecture)
+        run_id = new_id("run")
+        with self.ports.records.transaction() as session:
+            dataset_row(session, request.dataset_id)
+            self.queue(session, run_id, "", request.dataset_id, request.settings)
+        return self.get(run_id)
+
+    def train_slice(self, command: events_pb2.TrainSlice) -> None:
+        """Handle TrainSlice: work until the run is complete or its slice of time is over, then tell or hand on."""
+        with self.ports.records.transaction() as session:
+            run = run_row(session, command.run_id)
+            if run.ended or command.slice < run.slices:
+                return
+            run.begin()
+            arguments = self._slice_arguments(run, dataset_row(session, run.dataset_id))
+        try:
+            complete = self.runner.run(
+                "services.training.job:train_slice",
+                arguments,
+                ProgressWriter(self.ports.records, RunRow, command.run_id),
+                lambda: self.cancellation.requested(command.run_id),
+                lambda facts: self._keep_checkpoint(command.run_id, facts),
+            )
+        except JobCancelled:
+            self._end_run(command.run_id, "cancelled", "cancelled by a caller")
+            return
+        with self.ports.records.transaction() as session:
+            run = run_row(session, command.run_id)
+            if complete:
+                self._complete_run(session, run)
+            else:
+                run.slices = command.slice + 1
+                self.ports.outbox.send(
+                    session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
+                )
+
+    def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
+        """TrainSlice was given up."""
+        self._end_run(command.run_id, "failed", reason)
+
+    def cancel(self, run_id: str) -> RunView:
+        """Stop a run: at once if it waits, within a second if it works. Conflict if it has ended."""
+        with self.ports.records.transaction() as session:
+            run = run_row(session, run_id)
+            if run.ended:
+                raise Conflict(f"run {run_id} is {run.state}; only a queued or running one can be cancelled")
+            if run.state == "queued":
+                run.end("cancelled", "cancelled by a caller")
+            else:
+                self.cancellation.request(run_id)
+        return self.get(run_id)
+
+    def import_checkpoint(self, path: Path, architecture: str, dataset_id: str, image_size: int) -> RunView:
+        """Take weights trained elsewhere as a completed run on a registered data set, whose classes they predict.
+
+        InvalidInput when they do not fit the architecture, with the names of the keys that do not.
+        """
+        with self.ports.records.reading() as session:
+            dataset = DatasetView.model_validate(dataset_row(session, dataset_id))
+        weights = read_weights(path)
+        with torch.device("meta"):
+            network = build_network(architecture, len(dataset.classes))
+        fill(network, {name: value.to("meta") for name, value in weights.items()}, str(path))
+        run_id = new_id("run")
+        settings = RunSettings(architecture=architecture, weights="none", image_size=image_size)
+        manifest = CheckpointManifest(
+            checkpoint_id=derived_id("checkpoint", run_id),
+            run_id=run_id,
+            architecture=architecture,
+            classes=tuple(dataset.classes),
+            preprocessing=native_preprocessing(architecture, image_size),
+            dataset_id=dataset_id,
+            epoch=0,
+            step=0,
+            settings=settings.model_dump(),
+            code_version=__version__,
+            weights=self.ports.blobs.put(BUCKET, f"checkpoints/{run_id}/weights.safetensors", pack(weights)),
+        )
+        body = manifest.model_dump_json(indent=1).encode()
+        ref = self.ports.blobs.put(BUCKET, f"checkpoints/{run_id}/checkpoint.json", body)
+        with self.ports.records.transaction() as session:
+            run = RunRow(run_id=run_id, dataset_id=dataset_id, settings=settings.model_dump())
+            run.state, run.checkpoint = "queued", ref.model_dump()
+            run.end("completed")
+            session.add(run)
+        return self.get(run_id)
+
+    def list(self) -> RunList:
+        """All runs, newest first."""
+        with self.ports.records.reading() as session:
+            rows = session.scalars(select(RunRow).order_by(RunRow.created.desc())).all()
+            return RunList(runs=[RunView.model_validate(row) for row in rows])
+
+    def get(self, run_id: str) -> RunView:
+        """One run."""
+        with self.ports.records.reading() as session:
+            return RunView.model_validate(run_row(session, run_id))
+
+    def recover(self) -> None:
+        """Ask again for the slices that an earlier process left undone."""
+        with self.ports.records.transaction() as session:
+            for run in session.scalars(select(RunRow).where(RunRow.state.in_(("queued", "running")))):
+                command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
+                self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def queue(
+        self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings
+    ) -> None:
+        """Have a run trained, unless it is known already."""
+        if session.get(RunRow, run_id) is None:
+            session.add(
+                RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump())
+            )
+            self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run_id))
+
+    def _slice_arguments(self, run: RunRow, dataset: DatasetRow) -> dict[str, Any]:
+        return {
+            "blobs_url": self.ports.blobs.url,
+            "scratch": str(self.settings.shared.scratch()),
+            "run_id": run.run_id,
+            "dataset": dataset.manifest,
+            "settings": run.settings,
+            "checkpoint": run.checkpoint,
+            "slice_s": self.settings.slice_s,
+            "cache_mb": self.settings.cache_mb,
+            "device": self.settings.shared.device,
+        }
+
+    def _keep_checkpoint(self, run_id: str, facts: dict[str, Any]) -> None:
+        with self.ports.records.transaction() as session:
+            run = run_row(session, run_id)
+            run.checkpoint, run.epochs = facts["checkpoint"], facts["epochs"]
+
+    def _complete_run(self, session: Session, run: RunRow) -> None:
+        if not run.ended:
+            run.end("completed")
+            dataset = dataset_row(session, run.dataset_id)
+            self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
+
+    def _end_run(self, run_id: str, state: str, reason: str) -> None:
+        with self.ports.records.transaction() as session:
+            run = run_row(session, run_id)
+            run.end(state, reason)
+            event = events_pb2.RunFailed(run_id=run_id, plan_id=run.plan_id, error=reason)
+            self.ports.outbox.publish(session, event)
+        self.cancellation.forget(run_id)
+
+
+def run_row(session: Session, run_id: str) -> RunRow:
+    """The record of a run."""
+    row = session.get(RunRow, run_id)
+    if row is None:
+        raise NotFound(f"there is no run {run_id!r}")
+    return row
