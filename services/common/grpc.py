@@ -34,8 +34,10 @@ def code_of(error: errors.PrimitivesError) -> grpc.StatusCode:
 
 
 def to_message(view: BaseModel, kind: type[M]) -> M:
-    """A view (what HTTP answers) as a protobuf message of the same fields; absent ones keep their defaults."""
-    return json_format.ParseDict(view.model_dump(mode="json", exclude_none=True), kind(), ignore_unknown_fields=True)
+    """A view (what HTTP answers) as a protobuf message of the same fields; absent ones keep their defaults, and a
+    number that is absent from a list becomes NaN, since protobuf lists have no holes."""
+    content = _fill_holes(view.model_dump(mode="json", exclude_none=True))
+    return json_format.ParseDict(content, kind(), ignore_unknown_fields=True)
 
 
 def to_request(content: message.Message, kind: type[V]) -> V:
@@ -45,6 +47,14 @@ def to_request(content: message.Message, kind: type[V]) -> V:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise errors.InvalidInput(faults) from error
+
+
+def _fill_holes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _fill_holes(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return ["NaN" if item is None else _fill_holes(item) for item in value]
+    return value
 
 
 class _ErrorsToCodes(grpc.ServerInterceptor):

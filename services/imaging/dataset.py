@@ -169,7 +169,7 @@ class LocalPatches:
         ids: list[NDArray[np.int64]] = []
         for number, shard in enumerate(dataset.manifest.shards):
             if shard.split == split:
-                path = fetch_shard(blobs, shard.object, folder)
+                path = fetch_object(blobs, shard.object, folder)
                 self._maps[number] = np.memmap(path, dtype=np.uint8, mode="r")
                 ids.append(np.arange(shard.first, shard.last + 1))
         if not ids:
@@ -182,9 +182,9 @@ class LocalPatches:
         return self._maps[int(self._shard_of[patch_id])][offset : offset + self._sizes[patch_id]].tobytes()
 
 
-def fetch_shard(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
-    """A local copy of a shard, made once: its name is its hash."""
-    path = folder / f"{ref.sha256}.tar"
+def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
+    """A local copy of an object, made once: its name is its hash."""
+    path = folder / ref.sha256
     if not path.is_file() or path.stat().st_size != ref.size:
         blobs.get_file(ref.bucket, ref.key, path)
     return path

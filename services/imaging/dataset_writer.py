@@ -22,9 +22,9 @@ from services.imaging.dataset import (
     Shard,
     tar_entry,
 )
+from services.imaging.decode import decode_grey
 from services.imaging.manifests import write_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
-from services.imaging.decode import decode_grey
 
 SHARD_PATCHES = 4096
 SHARD_BYTES = 256 << 20

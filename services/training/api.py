@@ -26,7 +26,7 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans) -> No
     @router.get("/datasets", tags=["data sets"])
     def list_datasets() -> DatasetList:
         """All data sets, newest first."""
-        return datasets.list()
+        return datasets.all()
 
     @router.get("/datasets/{dataset_id}", tags=["data sets"])
     def get_dataset(dataset_id: str) -> DatasetView:
@@ -41,7 +41,7 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans) -> No
     @router.get("/runs", tags=["runs"])
     def list_runs() -> RunList:
         """All runs, newest first."""
-        return runs.list()
+        return runs.all()
 
     @router.get("/runs/{run_id}", tags=["runs"])
     def get_run(run_id: str) -> RunView:

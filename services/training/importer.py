@@ -10,8 +10,8 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
 from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
-from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
 from services.imaging.decode import decode_grey
+from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 

@@ -19,7 +19,13 @@ from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import DatasetWriter
 from services.training.batches import Batches
 from services.training.loop import Learner, build_optimizer, fit, restore, resume_tensors
-from services.training.sample import SAMPLE_CLASSES, SAMPLE_NOTICE, sample_mammograms
+from services.training.sample import (
+    SAMPLE_CLASSES,
+    SAMPLE_NOTICE,
+    VARIANTS,
+    sample_files,
+    sample_mammograms_and_patches,
+)
 from services.training.schemas import EpochMetrics, RunSettings
 
 BUCKET = "training"
@@ -37,11 +43,12 @@ def build_sample(job: Job, *, blobs_url: str) -> dict[str, Any]:
         notice=SAMPLE_NOTICE,
         shard_patches=SAMPLE_SHARD_PATCHES,
     ) as writer:
-        for done, sample in enumerate(sample_mammograms(), 1):
+        total = len(sample_files()) * VARIANTS
+        for done, sample in enumerate(sample_mammograms_and_patches(), 1):
             writer.add_mammogram(sample.mammogram, sample.lesions)
             for patch in sample.patches:
                 writer.add_patch(patch)
-            job.report(phase="cutting patches", done=done, total=sample.total, unit="mammograms")
+            job.report(phase="cutting patches", done=done, total=total, unit="mammograms")
         manifest, ref = writer.finish()
     return {"manifest": manifest.model_dump(), "ref": ref.model_dump()}
 

@@ -24,7 +24,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return to_message(self._plans.get(request.plan_id), pb.GetPlanResponse)
 
     def ListDatasets(self, _: pb.ListDatasetsRequest, __: grpc.ServicerContext) -> pb.ListDatasetsResponse:
-        return to_message(self._datasets.list(), pb.ListDatasetsResponse)
+        return to_message(self._datasets.all(), pb.ListDatasetsResponse)
 
     def GetDataset(self, request: pb.GetDatasetRequest, _: grpc.ServicerContext) -> pb.GetDatasetResponse:
         return pb.GetDatasetResponse(dataset=to_message(self._datasets.get(request.dataset_id), pb.Dataset))
@@ -36,7 +36,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return pb.GetRunResponse(run=to_message(self._runs.get(request.run_id), pb.Run))
 
     def ListRuns(self, _: pb.ListRunsRequest, __: grpc.ServicerContext) -> pb.ListRunsResponse:
-        return to_message(self._runs.list(), pb.ListRunsResponse)
+        return to_message(self._runs.all(), pb.ListRunsResponse)
 
     def CancelRun(self, request: pb.CancelRunRequest, _: grpc.ServicerContext) -> pb.CancelRunResponse:
         return pb.CancelRunResponse(run=to_message(self._runs.cancel(request.run_id), pb.Run))

@@ -72,7 +72,7 @@ class Datasets:
             _register(session, manifest, ref)
         return self.get(manifest.dataset_id)
 
-    def list(self) -> DatasetList:
+    def all(self) -> DatasetList:
         """All data sets, newest first."""
         with self.ports.records.reading() as session:
             rows = session.scalars(select(DatasetRow).order_by(DatasetRow.created.desc())).all()

@@ -14,7 +14,7 @@ from services.common.views import PlanStages, Stage
 from services.imaging.architectures import build_network, resolve_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.training.events import run_completed
-from services.training.sample import SAMPLE_SPLITS
+from services.training.sample import SPLIT_OF_PATIENT
 from services.training.schemas import RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
 from services.training.workflow.datasets import Datasets, dataset_row
@@ -68,7 +68,7 @@ class Plans:
         with torch.device("meta"):
             network = build_network(architecture, classes or 2)
         resolve_layers(architecture, network, request.extraction.layers)
-        splits = list(SAMPLE_SPLITS)
+        splits = sorted(set(SPLIT_OF_PATIENT.values()))
         if dataset_id:
             dataset = self.datasets.get(dataset_id)
             splits = list(dataset.splits)

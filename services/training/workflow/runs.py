@@ -123,7 +123,7 @@ class Runs:
             session.add(run)
         return self.get(run_id)
 
-    def list(self) -> RunList:
+    def all(self) -> RunList:
         """All runs, newest first."""
         with self.ports.records.reading() as session:
             rows = session.scalars(select(RunRow).order_by(RunRow.created.desc())).all()

@@ -1,0 +1,46 @@
+"""Reading what layers put out while a network runs, without touching the network."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from services.common.errors import InvalidInput
+
+
+@contextmanager
+def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
+    """Within the block each forward fills the yielded dict: layer name to its (batch, units, height, width) output.
+
+    `layers` maps names to module paths. Every hook is gone when the block ends. InvalidInput when a layer's output is
+    no map: neither B x C x H x W nor B x T x C tokens (which become a map of T x 1).
+    """
+    outputs: dict[str, Tensor] = {}
+    handles = [
+        network.get_submodule(path).register_forward_hook(_keeper(outputs, name)) for name, path in layers.items()
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keeper(outputs: dict[str, Tensor], name: str) -> Any:
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        # A copy: a ReLU that follows may work in place, and the original reads conv layers before it.
+        outputs[name] = as_map(output, name).clone(memory_format=torch.preserve_format)
+
+    return keep
+
+
+def as_map(output: Any, name: str) -> Tensor:
+    """A layer's output as (batch, units, height, width)."""
+    if isinstance(output, Tensor) and output.dim() == 4:
+        return output
+    if isinstance(output, Tensor) and output.dim() == 3:
+        return output.transpose(1, 2)[:, :, :, None]
+    found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InvalidInput(f"layer {name} puts out {found}; expected B x C x H x W, or B x T x C")

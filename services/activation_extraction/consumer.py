@@ -1,0 +1,19 @@
+"""From messages to use cases: one queue for jobs, which take long, and one for events, which must not wait for them."""
+
+from primitives.activation_extraction.v1 import events_pb2
+from primitives.training.v1 import events_pb2 as training_events
+
+from services.activation_extraction.workflow.extractions import JOBS_QUEUE, Extractions
+from services.common.bus import Bus, Consumer
+
+
+def create_consumers(bus: Bus, extractions: Extractions, max_attempts: int) -> list[Consumer]:
+    """The consumers of the service, declared but not started."""
+    jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
+    jobs.on(events_pb2.ExtractShard, extractions.extract_shard, extractions.failed)
+    jobs.on(events_pb2.MergeExtraction, extractions.merge, extractions.failed)
+    jobs.declare()
+    events = Consumer(bus, "activation_extraction.events", max_attempts)
+    events.on(training_events.RunCompleted, extractions.run_completed, extractions.plan_failed)
+    events.declare((training_events.RunCompleted,))
+    return [jobs, events]

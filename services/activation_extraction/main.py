@@ -1,0 +1,60 @@
+"""The activation extraction service: wiring, and its own process."""
+
+from pathlib import Path
+
+from primitives.activation_extraction.v1 import activation_extraction_pb2, activation_extraction_pb2_grpc
+
+from services.activation_extraction.api import add_routes
+from services.activation_extraction.consumer import create_consumers
+from services.activation_extraction.rpc import ExtractionServicer
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import OUTBOX
+from services.activation_extraction.workflow.extractions import Extractions
+from services.activation_extraction.workflow.queries import Queries
+from services.common.bootstrap import open_ports
+from services.common.bus import Bus, open_bus
+from services.common.grpc import GrpcServer
+from services.common.http import create_app
+from services.common.jobs import JobRunner
+from services.common.logs import configure_logs
+from services.common.service import HttpServer, Service, serve
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def create(settings: ExtractionSettings, bus: Bus) -> Service:
+    """The service, bound to its ports and not yet started."""
+    shared = settings.shared
+    ports = open_ports("activation_extraction", shared, bus, OUTBOX, MIGRATIONS)
+    runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
+    extractions, queries = Extractions(ports, runner, settings), Queries(ports)
+    app = create_app("activation_extraction", ready=lambda: True)
+    add_routes(app, extractions, queries)
+    return Service(
+        name="activation_extraction",
+        ports=ports,
+        http=HttpServer(app, shared.host, settings.http_port),
+        grpc=GrpcServer(
+            activation_extraction_pb2.DESCRIPTOR.services_by_name["ActivationExtractionService"].full_name,
+            lambda server: activation_extraction_pb2_grpc.add_ActivationExtractionServiceServicer_to_server(
+                ExtractionServicer(extractions, queries), server
+            ),
+            shared.host,
+            settings.grpc_port,
+        ),
+        consumers=create_consumers(bus, extractions, shared.max_attempts),
+        runners=[runner],
+        recover=extractions.recover,
+    )
+
+
+def main() -> None:
+    """Run this service alone until it is told to stop."""
+    settings = ExtractionSettings()
+    configure_logs(settings.shared.log_format, settings.shared.log_level)
+    bus = open_bus(settings.shared.bus_url)
+    serve([create(settings, bus)], bus)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What the maxima of a split say of each unit: how active it is, and how well it tells a class from the rest."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+
+def unit_statistics(maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> list[dict[str, Any]]:
+    """One row a unit (STATISTICS_SCHEMA) of a (patches, units) matrix and the (patches,) labels of its rows."""
+    wide = maxima.astype(np.float64)
+    aucs = class_aucs(maxima, labels, classes)
+    columns = {
+        "mean": wide.mean(0),
+        "deviation": wide.std(0),
+        "minimum": maxima.min(0),
+        "maximum": maxima.max(0),
+        "active": (maxima > 0).mean(0),
+    }
+    return [
+        {"unit": unit, "auc_by_class": [auc[unit] if auc is not None else None for auc in aucs]}
+        | {name: float(column[unit]) for name, column in columns.items()}
+        for unit in range(maxima.shape[1])
+    ]
+
+
+def class_aucs(
+    maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int
+) -> list[NDArray[np.float64] | None]:
+    """Per class the (units,) areas under the ROC curve of each unit as a detector of it: the Mann-Whitney statistic,
+    ties counting half. None for a class that all or none of the patches have."""
+    ranks = rankdata(maxima, axis=0)
+    found: list[NDArray[np.float64] | None] = []
+    for class_ in range(classes):
+        inside = labels == class_
+        cases, others = int(inside.sum()), int((~inside).sum())
+        if cases == 0 or others == 0:
+            found.append(None)
+            continue
+        found.append((ranks[inside].sum(0) - cases * (cases + 1) / 2) / (cases * others))
+    return found

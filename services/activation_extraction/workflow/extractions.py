@@ -1,0 +1,272 @@
+"""A network becomes an extraction, its shards become states, the states one result."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from google.protobuf import json_format
+from primitives.activation_extraction.v1 import events_pb2
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.training.v1 import events_pb2 as training_events
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.activation_extraction.schemas import StartExtractionRequest
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
+from services.activation_extraction.workflow.queries import extraction_row, shards_done
+from services.common.blobs import ObjectRef
+from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.grpc import to_message, to_request
+from services.common.identity import derived_id, new_id
+from services.common.jobs import Cancellation, JobRunner
+from services.common.records import ProgressWriter
+from services.common.service import Ports
+from services.common.views import PlanExtraction
+from services.imaging.architectures import build_network, resolve_layers
+from services.imaging.checkpoint import open_checkpoint
+from services.imaging.dataset import Dataset
+
+JOBS_QUEUE = "activation_extraction.jobs"
+
+
+@dataclass
+class Extractions:
+    """The use cases of the service, over its ports."""
+
+    ports: Ports
+    runner: JobRunner
+    settings: ExtractionSettings
+    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    def run_completed(self, event: training_events.RunCompleted) -> None:
+        """Handle RunCompleted: know the network, and go on with the plan if there is one."""
+        dataset = to_request(event.dataset, ObjectRef)
+        checkpoint = to_request(event.checkpoint, ObjectRef)
+        with self.ports.records.transaction() as session:
+            if session.get(NetworkRow, event.run_id) is None:
+                row = NetworkRow(
+                    run_id=event.run_id, dataset=dataset.model_dump(), checkpoint=checkpoint.model_dump()
+                )
+                session.add(row)
+        if not event.HasField("plan"):
+            return
+        extraction_id = derived_id("extraction", event.plan.plan_id)
+        wish = to_request(event.plan.extraction, PlanExtraction)
+        self._queue(extraction_id, event.run_id, dataset, checkpoint, wish, event.plan)
+
+    def start(self, request: StartExtractionRequest) -> str:
+        """Queue an extraction and return its id. NotFound for a run that this service was not told of."""
+        with self.ports.records.reading() as session:
+            network = session.get(NetworkRow, request.run_id)
+            if network is None:
+                raise NotFound(f"there is no completed run {request.run_id!r}")
+        dataset, checkpoint = ObjectRef.model_validate(network.dataset), ObjectRef.model_validate(network.checkpoint)
+        extraction_id = new_id("extraction")
+        self._queue(extraction_id, request.run_id, dataset, checkpoint, request, None)
+        return extraction_id
+
+    def extract_shard(self, command: events_pb2.ExtractShard) -> None:
+        """Handle ExtractShard; the last shard to finish asks for the merge."""
+        with self.ports.records.transaction() as session:
+            extraction = extraction_row(session, command.extraction_id)
+            if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
+                return
+            extraction.begin()
+            arguments = self._arguments(extraction) | {"shard": command.shard, "batch_size": extraction.batch_size}
+            before = _patches_done(session, command.extraction_id)
+            total = extraction.patches
+        listen = self._progress(command.extraction_id, "extracting", before, total, "patches")
+        state = self._run("extract_shard", command.extraction_id, arguments, listen)
+        if state is not None:
+            self._keep_shard(command, state)
+
+    def merge(self, command: events_pb2.MergeExtraction) -> None:
+        """Handle MergeExtraction: write the manifest and tell."""
+        with self.ports.records.reading() as session:
+            extraction = extraction_row(session, command.extraction_id)
+            if extraction.ended:
+                return
+            arguments = self._arguments(extraction)
+            del arguments["device"]
+            rows = select(ShardRow).where(ShardRow.extraction_id == command.extraction_id).order_by(ShardRow.shard)
+            arguments["shards"] = [row.state for row in session.scalars(rows)]
+        listen = self._progress(command.extraction_id, "merging", 0, len(arguments["layers"]), "layers")
+        manifest = self._run("merge_extraction", command.extraction_id, arguments, listen)
+        if manifest is None:
+            return
+        with self.ports.records.transaction() as session:
+            extraction = extraction_row(session, command.extraction_id)
+            if not extraction.ended:
+                extraction.manifest = manifest
+                extraction.end("completed")
+                self.ports.outbox.publish(session, _completed(extraction))
+
+    def failed(self, command: events_pb2.ExtractShard | events_pb2.MergeExtraction, reason: str) -> None:
+        """A command of an extraction was given up."""
+        self._end(command.extraction_id, "failed", reason)
+
+    def plan_failed(self, event: training_events.RunCompleted, reason: str) -> None:
+        """RunCompleted could not be acted on: the plan's extraction is recorded as failed, so that callers see why."""
+        if event.HasField("plan"):
+            with self.ports.records.transaction() as session:
+                extraction_id = derived_id("extraction", event.plan.plan_id)
+                if session.get(ExtractionRow, extraction_id) is None:
+                    row = ExtractionRow(
+                        extraction_id=extraction_id,
+                        plan_id=event.plan.plan_id,
+                        run_id=event.run_id,
+                        dataset={},
+                        checkpoint={},
+                        split=event.plan.extraction.split,
+                        layers=list(event.plan.extraction.layers),
+                        top_k=event.plan.extraction.top_k,
+                        batch_size=event.plan.extraction.batch_size,
+                        shards=0,
+                        patches=0,
+                        state="queued",
+                    )
+                    row.end("failed", reason)
+                    session.add(row)
+
+    def cancel(self, extraction_id: str) -> None:
+        """Stop an extraction. Conflict if it has ended."""
+        with self.ports.records.transaction() as session:
+            extraction = extraction_row(session, extraction_id)
+            if extraction.ended:
+                raise Conflict(f"extraction {extraction_id} is {extraction.state}")
+            extraction.end("cancelled", "cancelled by a caller")
+            self.cancellation.request(extraction_id)
+
+    def recover(self) -> None:
+        """Ask again for the shards and merges that an earlier process left undone."""
+        with self.ports.records.transaction() as session:
+            waiting = select(ExtractionRow).where(ExtractionRow.state.in_(("queued", "running")))
+            for extraction in session.scalars(waiting).all():
+                done = select(ShardRow.shard).where(ShardRow.extraction_id == extraction.extraction_id)
+                missing = set(range(extraction.shards)) - set(session.scalars(done))
+                self._send_shards(session, extraction.extraction_id, sorted(missing))
+                if not missing:
+                    command = events_pb2.MergeExtraction(extraction_id=extraction.extraction_id)
+                    self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def _queue(
+        self,
+        extraction_id: str,
+        run_id: str,
+        dataset: ObjectRef,
+        checkpoint: ObjectRef,
+        wish: PlanExtraction,
+        plan: plan_pb2.Plan | None,
+    ) -> None:
+        """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
+        trained = open_checkpoint(self.ports.blobs, checkpoint)
+        with torch.device("meta"):
+            network = build_network(trained.architecture, len(trained.classes))
+        layers = resolve_layers(trained.architecture, network, wish.layers)
+        data = Dataset.open(self.ports.blobs, dataset)
+        shards = data.shards(wish.split)
+        with self.ports.records.transaction() as session:
+            if session.get(ExtractionRow, extraction_id) is not None:
+                return
+            row = ExtractionRow(
+                extraction_id=extraction_id,
+                plan_id=plan.plan_id if plan else "",
+                plan=json_format.MessageToDict(plan, preserving_proto_field_name=True) if plan else None,
+                run_id=run_id,
+                dataset=dataset.model_dump(),
+                checkpoint=checkpoint.model_dump(),
+                split=wish.split,
+                layers=list(layers),
+                top_k=wish.top_k,
+                batch_size=wish.batch_size,
+                shards=len(shards),
+                patches=data.manifest.splits[wish.split],
+            )
+            session.add(row)
+            self._send_shards(session, extraction_id, range(len(shards)))
+
+    def _send_shards(self, session: Session, extraction_id: str, shards: Iterable[int]) -> None:
+        for shard in shards:
+            command = events_pb2.ExtractShard(extraction_id=extraction_id, shard=shard)
+            self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def _arguments(self, extraction: ExtractionRow) -> dict[str, Any]:
+        return {
+            "blobs_url": self.ports.blobs.url,
+            "extraction_id": extraction.extraction_id,
+            "dataset": extraction.dataset,
+            "checkpoint": extraction.checkpoint,
+            "split": extraction.split,
+            "layers": extraction.layers,
+            "top_k": extraction.top_k,
+            "device": self.settings.shared.device,
+        }
+
+    def _run(
+        self, function: str, extraction_id: str, arguments: dict[str, Any], listen: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any] | None:
+        """The job's result, or None if its extraction was cancelled."""
+        try:
+            result: dict[str, Any] = self.runner.run(
+                f"services.activation_extraction.job:{function}",
+                arguments,
+                listen,
+                lambda: self.cancellation.requested(extraction_id),
+            )
+        except JobCancelled:
+            return None
+        return result
+
+    def _progress(
+        self, extraction_id: str, phase: str, before: int, total: int, unit: str
+    ) -> Callable[[dict[str, Any]], None]:
+        write = ProgressWriter(self.ports.records, ExtractionRow, extraction_id)
+        return lambda told: write({"phase": phase, "done": before + told["done"], "total": total, "unit": unit})
+
+    def _keep_shard(self, command: events_pb2.ExtractShard, state: dict[str, Any]) -> None:
+        with self.ports.records.transaction() as session:
+            # The row is locked, so that of two last shards exactly one sees that all are in.
+            extraction = session.get_one(ExtractionRow, command.extraction_id, with_for_update=True)
+            if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
+                return
+            shard = Dataset.open(self.ports.blobs, ObjectRef.model_validate(extraction.dataset)).shards(
+                extraction.split
+            )[command.shard]
+            session.add(
+                ShardRow(
+                    extraction_id=command.extraction_id,
+                    shard=command.shard,
+                    patches=shard.last - shard.first + 1,
+                    state=state,
+                )
+            )
+            session.flush()
+            if shards_done(session, command.extraction_id) == extraction.shards:
+                merge = events_pb2.MergeExtraction(extraction_id=command.extraction_id)
+                self.ports.outbox.send(session, JOBS_QUEUE, merge)
+
+    def _end(self, extraction_id: str, state: str, reason: str) -> None:
+        with self.ports.records.transaction() as session:
+            extraction = extraction_row(session, extraction_id)
+            if not extraction.ended:
+                extraction.end(state, reason)
+                event = events_pb2.ExtractionFailed(
+                    extraction_id=extraction_id, plan_id=extraction.plan_id, error=reason
+                )
+                self.ports.outbox.publish(session, event)
+
+
+def _patches_done(session: Session, extraction_id: str) -> int:
+    return session.scalar(select(func.sum(ShardRow.patches)).where(ShardRow.extraction_id == extraction_id)) or 0
+
+
+def _completed(extraction: ExtractionRow) -> events_pb2.ExtractionCompleted:
+    event = events_pb2.ExtractionCompleted(
+        extraction_id=extraction.extraction_id,
+        manifest=to_message(ObjectRef.model_validate(extraction.manifest), object_pb2.ObjectRef),
+    )
+    if extraction.plan is not None:
+        json_format.ParseDict(extraction.plan, event.plan)
+    return event

@@ -1,0 +1,64 @@
+"""A small client of the services' HTTP APIs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from services.common.errors import NotFound, PrimitivesError, Unavailable
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """Where the four services answer."""
+
+    training: str
+    activation_extraction: str
+    patch_rendering: str
+    annotation: str
+
+    def all(self) -> tuple[str, str, str, str]:
+        """Their base URLs in the order of a plan."""
+        return self.training, self.activation_extraction, self.patch_rendering, self.annotation
+
+
+def get(base: str, path: str) -> Any:
+    """The JSON of a GET. NotFound for 404; Unavailable when nothing answers; else an error with the service's words."""
+    return _call("GET", base, path, None)
+
+
+def post(base: str, path: str, body: dict[str, Any]) -> Any:
+    """The JSON of a POST; errors as for `get`."""
+    return _call("POST", base, path, body)
+
+
+def is_ready(base: str) -> bool:
+    """Whether a service takes work."""
+    try:
+        return httpx.get(f"{base}/readyz", timeout=2.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
+    """The stages of a plan that have begun, in order, from all services."""
+    stages: list[dict[str, Any]] = []
+    for base in services.all():
+        try:
+            stages += get(base, f"/v1/plans/{plan_id}")["stages"]
+        except NotFound:
+            continue
+    return stages
+
+
+def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
+    try:
+        answer = httpx.request(method, f"{base}{path}", json=body, timeout=TIMEOUT_S)
+    except httpx.TransportError as error:
+        raise Unavailable(f"{base} does not answer: {error}") from error
+    if answer.is_success:
+        return answer.json()
+    told = f"{method} {base}{path}: {answer.status_code} {answer.text}"
+    raise NotFound(told) if answer.status_code == 404 else PrimitivesError(told)

@@ -1,0 +1,70 @@
+"""Commands that work on the stores of the training service directly: the files they read lie on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from services.common.blobs import ObjectRef
+from services.common.bus import MemoryBus
+from services.common.jobs import JobRunner
+from services.imaging.dataset import DatasetManifest
+from services.training.main import open_training_ports
+from services.training.settings import TrainingSettings
+from services.training.workflow.datasets import Datasets
+from services.training.workflow.runs import Runs
+
+
+def import_dataset(directory: Path, classes: int, mammograms: Path | None) -> dict[str, Any]:
+    """See `primitives dataset import`."""
+    with _training() as (datasets, _), _bar("patches") as update:
+        view = datasets.import_directory(directory, classes, mammograms, update)
+    return view.model_dump()
+
+
+def build_sample_dataset() -> dict[str, Any]:
+    """See `primitives dataset sample`."""
+    with _training() as (datasets, _), _bar("mammograms") as update:
+        result = datasets.runner.run(
+            "services.training.job:build_sample",
+            {"blobs_url": datasets.ports.blobs.url},
+            lambda told: update(told["done"], told["total"]),
+        )
+        manifest = DatasetManifest.model_validate(result["manifest"])
+        return datasets.register(manifest, ObjectRef.model_validate(result["ref"])).model_dump()
+
+
+def list_datasets() -> list[dict[str, Any]]:
+    """See `primitives dataset list`."""
+    with _training() as (datasets, _):
+        return [view.model_dump() for view in datasets.all().datasets]
+
+
+def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int) -> dict[str, Any]:
+    """See `primitives checkpoint import`."""
+    with _training() as (_, runs):
+        return runs.import_checkpoint(file, architecture, dataset_id, image_size).model_dump()
+
+
+@contextmanager
+def _training() -> Iterator[tuple[Datasets, Runs]]:
+    settings = TrainingSettings()
+    ports = open_training_ports(settings, MemoryBus())
+    runner = JobRunner("dataset-job", settings.shared.log_format, settings.shared.log_level)
+    try:
+        yield Datasets(ports, runner), Runs(ports, runner, settings)
+    finally:
+        runner.close()
+        ports.bus.close()
+        ports.records.close()
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Any]:
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(unit, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

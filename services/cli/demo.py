@@ -1,0 +1,142 @@
+"""The demo: a plan over the sample, driven through the APIs of services in a process of their own."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from services import __version__
+from services.activation_extraction.settings import ExtractionSettings
+from services.annotation.settings import AnnotationSettings
+from services.cli.client import Services, get, is_ready, plan_stages, post
+from services.cli.progress import STAGES, StageBars
+from services.common.errors import PrimitivesError, Unavailable
+from services.common.identity import derived_id, new_id
+from services.patch_rendering.settings import RenderingSettings
+from services.training.settings import TrainingSettings
+
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 30.0
+POLL_S = 0.5
+
+DEMO_PLAN: dict[str, Any] = {
+    "network": {"train": {"architecture": "efficientnet_lite0"}},
+    "extraction": {"split": "val", "layers": ["block4", "block6"], "top_k": 64},
+    "study": {"title": "Demo: simulated lesions in real tissue", "units_per_class": 10},
+}
+
+
+def run_demo(once: bool, fresh: bool) -> None:
+    """Drive the plan to its end; then print the summary and end (`once`), or leave the pages open."""
+    began = time.monotonic()
+    plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
+    with running_services() as services:
+        start_up_s = time.monotonic() - began
+        post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
+        stages = follow(services, plan_id)
+        summary = summarise(services, stages, start_up_s, time.monotonic() - began)
+        if not once:
+            typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
+        typer.echo(json.dumps(summary))
+        sys.stdout.flush()
+        if not once:
+            wait_for_interrupt()
+
+
+def follow(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:
+    """Show the stages until the study is open; by name. PrimitivesError with the stage's own words if one fails."""
+    with StageBars() as bars:
+        while True:
+            stages = {stage["name"]: stage for stage in plan_stages(services, plan_id)}
+            bars.show(list(stages.values()))
+            for stage in stages.values():
+                if stage["state"] in ("failed", "cancelled"):
+                    raise PrimitivesError(f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}")
+            if stages.get(STAGES[-1], {}).get("state") == "completed":
+                return stages
+            time.sleep(POLL_S)
+
+
+def summarise(
+    services: Services, stages: dict[str, dict[str, Any]], start_up_s: float, total_s: float
+) -> dict[str, Any]:
+    """What the plan came to, from the services' own answers."""
+    run = get(services.training, f"/v1/runs/{stages['training']['id']}")
+    dataset = get(services.training, f"/v1/datasets/{run['dataset_id']}")
+    extraction = get(services.activation_extraction, f"/v1/extractions/{stages['extraction']['id']}")
+    rendering = get(services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")
+    seconds = {name: stages[name]["seconds"] for name in STAGES}
+    return {
+        "auc": run["epochs"][-1]["val_auc"],
+        "patches": sum(dataset["splits"].values()),
+        "layers": len(extraction["results"]),
+        "units": sum(layer["units"] for layer in extraction["results"]),
+        "pictures": rendering["pictures"],
+        "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
+        "study": stages["study"]["id"],
+    }
+
+
+@contextmanager
+def running_services() -> Iterator[Services]:
+    """`primitives up` in a process of its own, ready when the block begins and stopped when it ends."""
+    training, extraction = TrainingSettings(), ExtractionSettings()
+    rendering, annotation = RenderingSettings(), AnnotationSettings()
+    host = training.shared.host
+    services = Services(
+        *(f"http://{host}:{one.http_port}" for one in (training, extraction, rendering, annotation)),
+    )
+    busy = [base for base in services.all() if is_ready(base)]
+    if busy:
+        raise Unavailable(f"something answers already at {', '.join(busy)}; stop it, or set other ports")
+    log = training.shared.folder("logs") / "up.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "up"], stdout=out, stderr=out, start_new_session=True
+        )
+        try:
+            _await_ready(process, services, log)
+            yield services
+        finally:
+            _stop(process)
+
+
+def wait_for_interrupt() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        return
+
+
+def _await_ready(process: "subprocess.Popen[bytes]", services: Services, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not all(map(is_ready, services.all())):
+        if process.poll() is not None:
+            raise Unavailable(f"the services ended with status {process.returncode}; see {log}\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the services were not ready within {START_LIMIT_S:.0f} s; see {log}")
+        time.sleep(0.1)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-5:])

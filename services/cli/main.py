@@ -1,0 +1,113 @@
+"""The `primitives` command. Each sub-command imports what it needs, so that help is quick."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services import __version__
+from services.common.errors import PrimitivesError
+from services.common.logs import configure_logs
+from services.common.settings import Shared
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the units of a mammogram network respond to.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample, list.")
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained elsewhere.")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(checkpoint_app, name="checkpoint")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def up() -> None:
+    """Run the four services together in this process until interrupted (the embedded form)."""
+    from services.cli.embedded import run_embedded
+
+    run_embedded()
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option(help="End when the plan has ended, with a summary as JSON on the last line.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Start a new plan even where the demo has run before.")] = False,
+) -> None:
+    """Train on the sample, extract, render and open a study, over the services' APIs; then leave the pages open."""
+    from services.cli.demo import run_demo
+
+    run_demo(once, fresh)
+
+
+@app.command()
+def layers(architecture: Annotated[str, typer.Argument(help="A torchvision or timm classifier.")]) -> None:
+    """List the layers that are offered for a network, as name and module path."""
+    import torch
+
+    from services.imaging.architectures import build_network, layer_names
+
+    with torch.device("meta"):
+        network = build_network(architecture, 2)
+    for name, path in layer_names(architecture, network).items():
+        typer.echo(f"{name}\t{path}")
+
+
+@dataset_app.command("import")
+def dataset_import(
+    directory: Annotated[Path, typer.Argument(help="Folder with train.txt, val.txt, test.txt and the patches.")],
+    classes: Annotated[int, typer.Option(help="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")],
+    mammograms: Annotated[Path | None, typer.Option(help="Folder with the full mammograms as <stem>.jpg.")] = None,
+) -> None:
+    """Store a data set in the layout of ddsm-visual-primitives and register it."""
+    from services.cli.datasets import import_dataset
+
+    _print_json(import_dataset(directory, classes, mammograms))
+
+
+@dataset_app.command("sample")
+def dataset_sample() -> None:
+    """Build and register the sample: real tissue, simulated lesions."""
+    from services.cli.datasets import build_sample_dataset
+
+    _print_json(build_sample_dataset())
+
+
+@dataset_app.command("list")
+def dataset_list() -> None:
+    """List the registered data sets."""
+    from services.cli.datasets import list_datasets
+
+    _print_json(list_datasets())
+
+
+@checkpoint_app.command("import")
+def checkpoint_import(
+    file: Annotated[Path, typer.Argument(help="Weights as .safetensors, .pth or .pth.tar.")],
+    architecture: Annotated[str, typer.Option(help="The torchvision or timm classifier that they are of.")],
+    dataset: Annotated[str, typer.Option(help="The registered data set whose classes they predict.")],
+    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
+) -> None:
+    """Register weights trained elsewhere as a completed run, which a plan can start from."""
+    from services.cli.datasets import import_checkpoint
+
+    _print_json(import_checkpoint(file, architecture, dataset, image_size))
+
+
+def main() -> None:
+    """Entry of the command: an error that is ours is one line on standard error and exit status 1."""
+    shared = Shared()
+    configure_logs(shared.log_format, shared.log_level)
+    try:
+        app()
+    except PrimitivesError as error:
+        typer.echo(f"primitives: {error}", err=True)
+        sys.exit(1)
+
+
+def _print_json(content: object) -> None:
+    typer.echo(json.dumps(content, indent=1))

@@ -1,0 +1,60 @@
+"""The patch rendering service: wiring, and its own process."""
+
+from pathlib import Path
+
+from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_pb2_grpc
+
+from services.common.bootstrap import open_ports
+from services.common.bus import Bus, open_bus
+from services.common.grpc import GrpcServer
+from services.common.http import create_app
+from services.common.jobs import JobRunner
+from services.common.logs import configure_logs
+from services.common.service import HttpServer, Service, serve
+from services.patch_rendering.api import add_routes
+from services.patch_rendering.consumer import create_consumers
+from services.patch_rendering.rpc import RenderingServicer
+from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.tables import OUTBOX
+from services.patch_rendering.workflow.queries import Queries
+from services.patch_rendering.workflow.renderings import Renderings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def create(settings: RenderingSettings, bus: Bus) -> Service:
+    """The service, bound to its ports and not yet started."""
+    shared = settings.shared
+    ports = open_ports("patch_rendering", shared, bus, OUTBOX, MIGRATIONS)
+    runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
+    renderings, queries = Renderings(ports, runner, settings), Queries(ports)
+    app = create_app("patch_rendering", ready=lambda: True)
+    add_routes(app, renderings, queries)
+    return Service(
+        name="patch_rendering",
+        ports=ports,
+        http=HttpServer(app, shared.host, settings.http_port),
+        grpc=GrpcServer(
+            patch_rendering_pb2.DESCRIPTOR.services_by_name["PatchRenderingService"].full_name,
+            lambda server: patch_rendering_pb2_grpc.add_PatchRenderingServiceServicer_to_server(
+                RenderingServicer(renderings, queries), server
+            ),
+            shared.host,
+            settings.grpc_port,
+        ),
+        consumers=create_consumers(bus, renderings, shared.max_attempts),
+        runners=[runner],
+        recover=renderings.recover,
+    )
+
+
+def main() -> None:
+    """Run this service alone until it is told to stop."""
+    settings = RenderingSettings()
+    configure_logs(settings.shared.log_format, settings.shared.log_level)
+    bus = open_bus(settings.shared.bus_url)
+    serve([create(settings, bus)], bus)
+
+
+if __name__ == "__main__":
+    main()

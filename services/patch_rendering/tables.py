@@ -1,0 +1,53 @@
+"""The tables of the patch rendering service."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.common.records import TaskColumns, UtcTime, now, outbox_table
+
+
+class Base(DeclarativeBase):
+    """Declarative base of this service alone."""
+
+
+OUTBOX = outbox_table(Base.metadata)
+
+
+class ExtractionRow(Base):
+    """A completed extraction that this service was told of."""
+
+    __tablename__ = "extractions"
+
+    extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    told: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class RenderingRow(TaskColumns, Base):
+    """A rendering of all layers of an extraction."""
+
+    __tablename__ = "renderings"
+
+    rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    extraction_id: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(Integer)
+    groups: Mapped[int] = mapped_column(Integer)
+    pictures_expected: Mapped[int] = mapped_column(Integer)
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class GroupRow(Base):
+    """Rendered units `first` to `last` of a layer: its presence says that they are done."""
+
+    __tablename__ = "groups"
+
+    rendering_id: Mapped[str] = mapped_column(ForeignKey("renderings.rendering_id"), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(200), primary_key=True)
+    first: Mapped[int] = mapped_column(Integer, primary_key=True)
+    pictures: Mapped[int] = mapped_column(Integer)
+    group: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -1,0 +1,1 @@
+"""What the rendering service decides, and what it answers."""

@@ -1,0 +1,259 @@
+"""An extraction becomes a rendering, group by group; the last group writes the manifest and tells."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf import json_format
+from primitives.activation_extraction.v1 import events_pb2 as extraction_events
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.patch_rendering.v1 import events_pb2
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.common.blobs import ObjectRef
+from services.common.blobs.port import read_verified
+from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.grpc import to_message, to_request
+from services.common.identity import derived_id, new_id
+from services.common.jobs import Cancellation, JobRunner
+from services.common.records import ProgressWriter
+from services.common.service import Ports
+from services.common.views import PlanRendering
+from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest
+from services.patch_rendering.job import BUCKET
+from services.patch_rendering.schemas import StartRenderingRequest
+from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
+from services.patch_rendering.workflow.queries import done_so_far, rendering_row
+
+JOBS_QUEUE = "patch_rendering.jobs"
+
+
+@dataclass
+class Renderings:
+    """The use cases of the service, over its ports."""
+
+    ports: Ports
+    runner: JobRunner
+    settings: RenderingSettings
+    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    def extraction_completed(self, event: extraction_events.ExtractionCompleted) -> None:
+        """Handle ExtractionCompleted: know the extraction, and go on with the plan if there is one."""
+        manifest = to_request(event.manifest, ObjectRef)
+        with self.ports.records.transaction() as session:
+            if session.get(ExtractionRow, event.extraction_id) is None:
+                session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest.model_dump()))
+        if event.HasField("plan"):
+            rendering_id = derived_id("rendering", event.plan.plan_id)
+            size = to_request(event.plan.rendering, PlanRendering).size
+            self._queue(rendering_id, event.extraction_id, manifest, size, event.plan)
+
+    def start(self, request: StartRenderingRequest) -> str:
+        """Queue a rendering and return its id. NotFound for an extraction that this service was not told of."""
+        with self.ports.records.reading() as session:
+            extraction = session.get(ExtractionRow, request.extraction_id)
+            if extraction is None:
+                raise NotFound(f"there is no completed extraction {request.extraction_id!r}")
+        rendering_id = new_id("rendering")
+        manifest = ObjectRef.model_validate(extraction.manifest)
+        self._queue(rendering_id, request.extraction_id, manifest, request.size, None)
+        return rendering_id
+
+    def render_units(self, command: events_pb2.RenderUnits) -> None:
+        """Handle RenderUnits; the last group to finish completes the rendering."""
+        with self.ports.records.transaction() as session:
+            rendering = rendering_row(session, command.rendering_id)
+            if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+                return
+            rendering.begin()
+            _, before = done_so_far(session, command.rendering_id)
+            expected = rendering.pictures_expected
+            arguments = self._arguments(session, rendering, command)
+        write = ProgressWriter(self.ports.records, RenderingRow, command.rendering_id)
+        try:
+            result = self.runner.run(
+                "services.patch_rendering.job:render_units",
+                arguments,
+                lambda told: write(
+                    {"phase": "rendering", "done": before + told["done"], "total": expected, "unit": "pictures"}
+                ),
+                lambda: self.cancellation.requested(command.rendering_id),
+            )
+        except JobCancelled:
+            return
+        self._keep_group(command, result)
+
+    def failed(self, command: events_pb2.RenderUnits, reason: str) -> None:
+        """RenderUnits was given up."""
+        with self.ports.records.transaction() as session:
+            rendering = rendering_row(session, command.rendering_id)
+            if not rendering.ended:
+                rendering.end("failed", reason)
+                event = events_pb2.RenderingFailed(
+                    rendering_id=command.rendering_id, plan_id=rendering.plan_id, error=reason
+                )
+                self.ports.outbox.publish(session, event)
+
+    def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
+        """ExtractionCompleted could not be acted on: the plan's rendering is recorded as failed, so that callers see
+        why."""
+        rendering_id = derived_id("rendering", event.plan.plan_id)
+        with self.ports.records.transaction() as session:
+            if not event.HasField("plan") or session.get(RenderingRow, rendering_id) is not None:
+                return
+            rendering = RenderingRow(
+                rendering_id=rendering_id,
+                plan_id=event.plan.plan_id,
+                extraction_id=event.extraction_id,
+                size=event.plan.rendering.size,
+                groups=0,
+                pictures_expected=0,
+                state="queued",
+            )
+            rendering.end("failed", reason)
+            session.add(rendering)
+
+    def cancel(self, rendering_id: str) -> None:
+        """Stop a rendering. Conflict if it has ended."""
+        with self.ports.records.transaction() as session:
+            rendering = rendering_row(session, rendering_id)
+            if rendering.ended:
+                raise Conflict(f"rendering {rendering_id} is {rendering.state}")
+            rendering.end("cancelled", "cancelled by a caller")
+            self.cancellation.request(rendering_id)
+
+    def recover(self) -> None:
+        """Ask again for the groups that an earlier process left undone."""
+        with self.ports.records.transaction() as session:
+            waiting = select(RenderingRow).where(RenderingRow.state.in_(("queued", "running")))
+            for rendering in session.scalars(waiting).all():
+                done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == rendering.rendering_id)
+                finished = {(layer, first) for layer, first in session.execute(done)}
+                for command in self._commands(rendering.rendering_id, self._extraction(session, rendering)):
+                    if (command.layer, command.first) not in finished:
+                        self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def _queue(
+        self, rendering_id: str, extraction_id: str, ref: ObjectRef, size: int, plan: plan_pb2.Plan | None
+    ) -> None:
+        """Record a rendering and one command a group of units, unless it is known."""
+        extraction = ExtractionManifest.model_validate_json(read_verified(self.ports.blobs, ref))
+        commands = self._commands(rendering_id, extraction)
+        with self.ports.records.transaction() as session:
+            if session.get(RenderingRow, rendering_id) is not None:
+                return
+            session.add(
+                RenderingRow(
+                    rendering_id=rendering_id,
+                    plan_id=plan.plan_id if plan else "",
+                    plan=json_format.MessageToDict(plan, preserving_proto_field_name=True) if plan else None,
+                    extraction_id=extraction_id,
+                    size=size,
+                    groups=len(commands),
+                    pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
+                )
+            )
+            for command in commands:
+                self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def _commands(self, rendering_id: str, extraction: ExtractionManifest) -> list[events_pb2.RenderUnits]:
+        step = self.settings.group_units
+        return [
+            events_pb2.RenderUnits(
+                rendering_id=rendering_id, layer=layer.name, first=first, last=min(first + step, layer.units) - 1
+            )
+            for layer in extraction.layers
+            for first in range(0, layer.units, step)
+        ]
+
+    def _arguments(
+        self, session: Session, rendering: RenderingRow, command: events_pb2.RenderUnits
+    ) -> dict[str, Any]:
+        extraction = session.get_one(ExtractionRow, rendering.extraction_id)
+        return {
+            "blobs_url": self.ports.blobs.url,
+            "scratch": str(self.settings.shared.scratch()),
+            "rendering_id": rendering.rendering_id,
+            "extraction": extraction.manifest,
+            "layer": command.layer,
+            "first": command.first,
+            "last": command.last,
+            "size": rendering.size,
+        }
+
+    def _keep_group(self, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
+        with self.ports.records.transaction() as session:
+            # The row is locked, so that of two last groups exactly one sees that all are in.
+            rendering = session.get_one(RenderingRow, command.rendering_id, with_for_update=True)
+            if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+                return
+            session.add(
+                GroupRow(
+                    rendering_id=command.rendering_id,
+                    layer=command.layer,
+                    first=command.first,
+                    pictures=result["pictures"],
+                    group=result["group"],
+                )
+            )
+            session.flush()
+            groups, pictures = done_so_far(session, command.rendering_id)
+            if groups == rendering.groups:
+                manifest = self._write_manifest(session, rendering, pictures)
+                rendering.manifest = manifest.model_dump()
+                rendering.end("completed")
+                self.ports.outbox.publish(session, _completed(rendering))
+
+    def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:
+        extraction = self._extraction(session, rendering)
+        rows = session.scalars(select(GroupRow).where(GroupRow.rendering_id == rendering.rendering_id)).all()
+        layers = tuple(
+            RenderedLayer(
+                name=layer.name,
+                units=layer.units,
+                statistics=layer.statistics,
+                ranking=layer.ranking,
+                ranking_method=layer.ranking_method,
+                groups=tuple(
+                    RenderedGroup.model_validate(row.group)
+                    for row in sorted(rows, key=lambda row: row.first)
+                    if row.layer == layer.name
+                ),
+            )
+            for layer in extraction.layers
+        )
+        manifest = RenderingManifest(
+            rendering_id=rendering.rendering_id,
+            extraction_id=extraction.extraction_id,
+            extraction=self._extraction_ref(session, rendering),
+            network=extraction.network,
+            dataset=extraction.dataset,
+            split=extraction.split,
+            size=rendering.size,
+            pictures=pictures,
+            layers=layers,
+        )
+        body = manifest.model_dump_json(indent=1).encode()
+        return self.ports.blobs.put(BUCKET, f"renderings/{rendering.rendering_id}/manifest.json", body)
+
+    def _extraction_ref(self, session: Session, rendering: RenderingRow) -> ObjectRef:
+        return ObjectRef.model_validate(session.get_one(ExtractionRow, rendering.extraction_id).manifest)
+
+    def _extraction(self, session: Session, rendering: RenderingRow) -> ExtractionManifest:
+        content = read_verified(self.ports.blobs, self._extraction_ref(session, rendering))
+        return ExtractionManifest.model_validate_json(content)
+
+
+def _group_key(command: events_pb2.RenderUnits) -> tuple[str, str, int]:
+    return command.rendering_id, command.layer, command.first
+
+
+def _completed(rendering: RenderingRow) -> events_pb2.RenderingCompleted:
+    event = events_pb2.RenderingCompleted(
+        rendering_id=rendering.rendering_id,
+        manifest=to_message(ObjectRef.model_validate(rendering.manifest), object_pb2.ObjectRef),
+    )
+    if rendering.plan is not None:
+        json_format.ParseDict(rendering.plan, event.plan)
+    return event
