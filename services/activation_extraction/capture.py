@@ -1,5 +1,6 @@
 """Reading what layers put out while a network runs, without touching the network."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str,
     """Within the block each forward fills the yielded dict: layer name to its (batch, units, height, width) output.
 
     `layers` maps names to module paths. Every hook is gone when the block ends. InvalidInput when a layer's output is
-    no map: neither B x C x H x W nor B x T x C tokens (which become a map of T x 1).
+    no map: neither B x C x H x W nor B x T x C tokens (see `as_map`).
     """
     outputs: dict[str, Tensor] = {}
     handles = [
@@ -37,10 +38,21 @@ def _keeper(outputs: dict[str, Tensor], name: str) -> Any:
 
 
 def as_map(output: Any, name: str) -> Tensor:
-    """A layer's output as (batch, units, height, width)."""
+    """A layer's output as (batch, units, height, width).
+
+    Tokens become a map where they form a square, without the class token before them, which has no place; any other
+    number of tokens T becomes T x 1.
+    """
     if isinstance(output, Tensor) and output.dim() == 4:
         return output
     if isinstance(output, Tensor) and output.dim() == 3:
-        return output.transpose(1, 2)[:, :, :, None]
+        tokens = output.transpose(1, 2)
+        batch, units, count = tokens.shape
+        side = math.isqrt(count)
+        if side**2 == count:
+            return tokens.reshape(batch, units, side, side)
+        if side**2 == count - 1:
+            return tokens[:, :, 1:].reshape(batch, units, side, side)
+        return tokens[:, :, :, None]
     found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise InvalidInput(f"layer {name} puts out {found}; expected B x C x H x W, or B x T x C")

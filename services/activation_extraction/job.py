@@ -93,7 +93,7 @@ def extract(
         for batch in batches:
             network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
             for name, top in tops.items():
-                largest = top.add(acts[name], batch.ids)
+                largest = top.add(acts[name][: len(batch.ids)], batch.ids)
                 require_finite(largest, batch.ids, name, source)
                 maxima[name].append(largest.float().cpu())
             ids.append(batch.ids)
@@ -108,10 +108,16 @@ def extract(
 def read_batches(
     patches: Iterator[tuple[int, bytes]], preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[Batch]:
-    """Decode patches in threads, a few batches ahead of the network. Labels are not needed here and left empty."""
+    """Decode patches in threads, a few batches ahead of the network. Labels are not needed here and left empty.
+
+    The last batch is filled with black images up to `batch_size`, beyond its ids: convolutions choose their kernels by
+    the shape of the batch, and a patch must give the same bits whatever shard it lies in.
+    """
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
-        pixels = np.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
+        pixels = np.zeros((batch_size, preprocessing.size, preprocessing.size), dtype=np.uint8)
+        for row, (patch_id, image) in enumerate(chunk):
+            pixels[row] = preprocessing.pixels(image, f"patch {patch_id}")
         ids = torch.tensor([patch_id for patch_id, _ in chunk])
         return Batch(ids, torch.empty(0, dtype=torch.int64), torch.from_numpy(pixels))
 

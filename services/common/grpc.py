@@ -79,7 +79,11 @@ class GrpcServer:
 
     def __init__(self, service_name: str, register: Callable[[grpc.Server], None], host: str, port: int) -> None:
         self._service_name = service_name
-        self._server = grpc.server(ThreadPoolExecutor(8, "grpc"), interceptors=[_ErrorsToCodes()])
+        self._server = grpc.server(
+            ThreadPoolExecutor(8, "grpc"),
+            interceptors=[_ErrorsToCodes()],
+            options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
+        )
         register(self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -39,6 +39,7 @@ class HttpServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            self._socket.listen(128)
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"HTTP port {host}:{port} cannot be bound: {error.strerror}") from error

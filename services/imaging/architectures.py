@@ -132,7 +132,11 @@ def choose_device(wish: str) -> torch.device:
 
 
 def _torchvision(architecture: str, pretrained: bool) -> nn.Module:
-    options = {"aux_logits": pretrained, "transform_input": pretrained} if architecture == "inception_v3" else {}
+    options = (
+        {"aux_logits": pretrained, "transform_input": pretrained, "init_weights": not pretrained}
+        if architecture == "inception_v3"
+        else {}
+    )
     network: nn.Module = torchvision.models.get_model(
         architecture, weights="DEFAULT" if pretrained else None, **options
     )

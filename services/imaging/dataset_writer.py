@@ -33,7 +33,7 @@ PREVIEW_SIDE = 1100
 
 
 class DatasetWriter:
-    """Takes patches split by split (train, val, test) and gives them ids in the order they come.
+    """Takes patches and gives them ids in the order they come. A shard holds one split, so give them split by split.
 
     A patient may stand in one split only, unless `shared_patients` admits a published list that leaks.
     As a context manager it leaves nothing behind when the block raises: what it put is taken away again, unless it
@@ -179,8 +179,6 @@ class DatasetWriter:
         other = self._patients.setdefault(patch.patient, patch.split)
         if other != patch.split and not self._shared_patients:
             raise InvalidInput(f"patient {patch.patient} is in the splits {other} and {patch.split}; expected one")
-        if self._rows and SPLITS.index(patch.split) < SPLITS.index(self._rows[-1]["split"]):
-            raise InvalidInput(f"patch {patch.name} of split {patch.split} comes after {self._rows[-1]['split']}")
         self._names.add(patch.name)
 
     def _close_shard(self) -> None:

@@ -1,0 +1,123 @@
+"""What every form of the object store does."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from services.common.blobs import Blobs, open_blobs
+from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput, NotFound
+
+BUCKET = "contract-bucket"
+
+
+def test_what_is_put_is_got(blobs: Blobs) -> None:
+    """Bytes come back as they were, and the reference says what they are."""
+    content = bytes(range(256)) * 33
+    ref = blobs.put(BUCKET, "a/b/c.bin", content)
+    assert blobs.get(BUCKET, "a/b/c.bin") == content
+    assert (ref.bucket, ref.key, ref.size) == (BUCKET, "a/b/c.bin", len(content))
+    assert ref.sha256 == hashlib.sha256(content).hexdigest()
+    assert read_verified(blobs, ref) == content
+
+
+def test_an_empty_object_is_an_object(blobs: Blobs) -> None:
+    """Nothing is a content too."""
+    blobs.put(BUCKET, "empty", b"")
+    assert blobs.get(BUCKET, "empty") == b""
+    assert blobs.size(BUCKET, "empty") == 0
+
+
+def test_a_file_goes_in_and_out(blobs: Blobs, tmp_path: Path) -> None:
+    """A file of several megabytes is stored and fetched unchanged."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"0123456789abcdef" * 300_000)
+    ref = blobs.put_file(BUCKET, "large", source)
+    blobs.get_file(BUCKET, "large", target)
+    assert target.read_bytes() == source.read_bytes()
+    assert ref.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert blobs.size(BUCKET, "large") == source.stat().st_size
+
+
+def test_a_range_is_the_bytes_asked_for(blobs: Blobs) -> None:
+    """A ranged get gives `length` bytes from `offset`, fewer where the object ends."""
+    blobs.put(BUCKET, "digits", b"0123456789")
+    assert blobs.get_range(BUCKET, "digits", 3, 4) == b"3456"
+    assert blobs.get_range(BUCKET, "digits", 8, 10) == b"89"
+    assert blobs.get_range(BUCKET, "digits", 0, 1) == b"0"
+
+
+def test_a_put_replaces(blobs: Blobs) -> None:
+    """The same key again holds the newer bytes."""
+    blobs.put(BUCKET, "key", b"older and longer")
+    blobs.put(BUCKET, "key", b"newer")
+    assert blobs.get(BUCKET, "key") == b"newer"
+
+
+def test_what_is_not_there_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
+    """Every read of a missing object raises NotFound that names it, and writes no file."""
+    blobs.put(BUCKET, "there", b"x")
+    for read in (
+        lambda: blobs.get(BUCKET, "missing"),
+        lambda: blobs.get_range(BUCKET, "missing", 0, 1),
+        lambda: blobs.get_file(BUCKET, "missing", tmp_path / "target"),
+    ):
+        with pytest.raises(NotFound, match="missing"):
+            read()
+    assert not list(tmp_path.glob("*target*"))
+    assert blobs.size(BUCKET, "missing") is None
+
+
+def test_keys_are_listed_in_order_by_prefix(blobs: Blobs) -> None:
+    """Listing gives the keys of a prefix, whole and sorted, and nothing for one that no key has."""
+    for key in ("b/2", "a/1", "b/10", "bc"):
+        blobs.put(BUCKET, key, b"x")
+    assert list(blobs.list(BUCKET, "b/")) == ["b/10", "b/2"]
+    assert list(blobs.list(BUCKET)) == ["a/1", "b/10", "b/2", "bc"]
+    assert list(blobs.list(BUCKET, "none")) == []
+
+
+def test_deleting_is_final_and_repeatable(blobs: Blobs) -> None:
+    """A deleted object is gone; deleting it again is harmless."""
+    blobs.put(BUCKET, "key", b"x")
+    blobs.delete(BUCKET, "key")
+    blobs.delete(BUCKET, "key")
+    assert blobs.size(BUCKET, "key") is None
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "a//b", "", "/absolute", "a/./b"])
+def test_a_key_that_leads_elsewhere_is_refused(blobs: Blobs, key: str) -> None:
+    """Keys with empty, '.' or '..' parts raise InvalidInput and store nothing."""
+    with pytest.raises(InvalidInput):
+        blobs.put(BUCKET, key, b"x")
+
+
+@pytest.mark.parametrize("bucket", ["..", "a/b", "Upper", "x", ""])
+def test_a_bucket_that_is_no_bucket_is_refused(blobs: Blobs, bucket: str) -> None:
+    """Names that S3 would refuse raise InvalidInput."""
+    with pytest.raises(InvalidInput):
+        blobs.put(bucket, "key", b"x")
+
+
+def test_a_changed_object_is_noticed(blobs: Blobs) -> None:
+    """Reading by a reference whose bytes are no longer there raises InvalidInput."""
+    ref = blobs.put(BUCKET, "key", b"first")
+    blobs.put(BUCKET, "key", b"second")
+    with pytest.raises(InvalidInput, match="sha256"):
+        read_verified(blobs, ref)
+
+
+def test_concurrent_puts_leave_one_whole_object(blobs: Blobs) -> None:
+    """Of many writers of one key one wins, and no reader sees a mixture."""
+    contents = [bytes([number]) * 50_000 for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: blobs.put(BUCKET, "key", content), contents))
+    assert blobs.get(BUCKET, "key") in contents
+
+
+def test_a_url_opens_the_same_store(blobs: Blobs) -> None:
+    """What one process stored, another finds by the URL."""
+    blobs.put(BUCKET, "key", b"x")
+    assert open_blobs(blobs.url).get(BUCKET, "key") == b"x"

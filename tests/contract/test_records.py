@@ -1,0 +1,169 @@
+"""What every form of the records does."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import struct_pb2
+from sqlalchemy import JSON, ForeignKey, String, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.common.bus import MemoryBus
+from services.common.records import Outbox, Records, UtcTime, migrate, outbox_table
+
+LIMIT_S = 10.0
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+OUTBOX = outbox_table(Base.metadata)
+
+
+class Thing(Base):
+    __tablename__ = "things"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    seen: Mapped[datetime | None] = mapped_column(UtcTime)
+    part_of: Mapped[str | None] = mapped_column(ForeignKey("things.name"))
+
+
+@pytest.fixture(autouse=True)
+def _tables(records: Records) -> None:
+    Base.metadata.create_all(records.engine)
+
+
+def names(records: Records) -> list[str]:
+    with records.reading() as session:
+        return list(session.scalars(select(Thing.name).order_by(Thing.name)))
+
+
+def test_a_transaction_is_kept_whole(records: Records) -> None:
+    """What the block added is there when it ends, nested JSON and all."""
+    with records.transaction() as session:
+        session.add(Thing(name="a", facts={"list": [1, 2.5, None, "é"], "nested": {"yes": True}}))
+    with records.reading() as session:
+        assert session.get_one(Thing, "a").facts == {"list": [1, 2.5, None, "é"], "nested": {"yes": True}}
+
+
+def test_a_transaction_that_raises_leaves_nothing(records: Records) -> None:
+    """An exception rolls back all of the block and comes through."""
+    with pytest.raises(ZeroDivisionError), records.transaction() as session:
+        session.add(Thing(name="a"))
+        session.flush()
+        _ = 1 / 0
+    assert names(records) == []
+
+
+def test_a_name_is_given_once(records: Records) -> None:
+    """A second row with the same key is refused and the first stays."""
+    with records.transaction() as session:
+        session.add(Thing(name="a", facts={"first": True}))
+    with pytest.raises(IntegrityError), records.transaction() as session:
+        session.add(Thing(name="a"))
+        session.flush()
+    with records.reading() as session:
+        assert session.get_one(Thing, "a").facts == {"first": True}
+
+
+def test_a_reference_needs_its_target(records: Records) -> None:
+    """Foreign keys are enforced."""
+    with pytest.raises(IntegrityError), records.transaction() as session:
+        session.add(Thing(name="a", part_of="nothing"))
+        session.flush()
+
+
+def test_a_moment_keeps_its_zone(records: Records) -> None:
+    """A time with any zone comes back as the same moment in UTC; one without a zone is refused."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=timezone(timedelta(hours=5)))
+    with records.transaction() as session:
+        session.add(Thing(name="a", seen=moment))
+    with records.reading() as session:
+        seen = session.get_one(Thing, "a").seen
+    assert seen == moment
+    assert seen is not None
+    assert seen.tzinfo == UTC
+    with pytest.raises(Exception, match="zone"), records.transaction() as session:
+        session.add(Thing(name="b", seen=datetime(2026, 1, 1)))
+        session.flush()
+
+
+def test_concurrent_writers_wait_for_each_other(records: Records) -> None:
+    """Read-change-write from eight threads loses no change."""
+    with records.transaction() as session:
+        session.add(Thing(name="count", facts={"n": 0}))
+
+    def add_one(_: int) -> None:
+        with records.transaction() as session:
+            thing = session.get_one(Thing, "count", with_for_update=True)
+            thing.facts = {"n": thing.facts["n"] + 1}
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add_one, range(80)))
+    with records.reading() as session:
+        assert session.get_one(Thing, "count").facts == {"n": 80}
+
+
+def test_a_reader_does_not_wait_for_a_writer(records: Records) -> None:
+    """While a transaction is open, a reader sees the state before it."""
+    with records.transaction() as session:
+        session.add(Thing(name="before"))
+    inside, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with records.transaction() as session:
+            session.add(Thing(name="later"))
+            session.flush()
+            inside.set()
+            leave.wait(LIMIT_S)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert inside.wait(LIMIT_S)
+    assert names(records) == ["before"]
+    leave.set()
+    writer.join(LIMIT_S)
+    assert names(records) == ["before", "later"]
+
+
+def test_the_outbox_sends_what_was_committed_in_order(records: Records) -> None:
+    """Messages of committed transactions reach the bus in their order; those of a rolled-back one never do."""
+    bus = MemoryBus()
+    bus.declare("work", ["google.protobuf.Value"])
+    outbox = Outbox(records, OUTBOX, bus)
+    for number in range(3):
+        with records.transaction() as session:
+            outbox.publish(session, struct_pb2.Value(number_value=number))
+    with pytest.raises(ZeroDivisionError), records.transaction() as session:
+        outbox.send(session, "work", struct_pb2.Value(string_value="never"))
+        _ = 1 / 0
+    assert outbox.flush() == 3
+    assert outbox.flush() == 0
+    taken: list[str] = []
+    done = threading.Event()
+    bus.subscribe("work", lambda envelope: (taken.append(envelope.body), done.set() if len(taken) == 3 else None)[0])
+    assert done.wait(LIMIT_S)
+    assert taken == ["0.0", "1.0", "2.0"]
+    bus.close()
+
+
+def test_migrating_twice_is_harmless(records: Records, tmp_path: Path) -> None:
+    """Migrations run once each, in order, and keep what is in the tables."""
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    (versions / "0001_x.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0001'\ndown_revision = None\n\n\n"
+        "def upgrade():\n    op.create_table('more', sa.Column('name', sa.String(9), primary_key=True))\n"
+    )
+    migrate(records, versions)
+    with records.transaction() as session:
+        session.connection().exec_driver_sql("INSERT INTO more VALUES ('kept')")
+    migrate(records, versions)
+    with records.reading() as session:
+        assert session.connection().exec_driver_sql("SELECT name FROM more").scalar() == "kept"

@@ -1,0 +1,51 @@
+"""A small data set in the original's layout: patches whose class can be seen, with DDSM's names."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE = 64
+
+
+def make_ddsm(folder: Path, patches_per_split: dict[str, int], classes: int = 3, seed: int = 0) -> Path:
+    """Write `<split>.txt` and `images/…` below `folder`; every exam stands in one split."""
+    rng = np.random.default_rng(seed)
+    (folder / "images" / "1").mkdir(parents=True)
+    for case, (split, count) in enumerate(patches_per_split.items(), 3000):
+        lines = []
+        for number in range(count):
+            label = number % classes
+            name = patch_file(case + 100 * (number % 2), 20 * number, 30)
+            path = f"images/1/{name}"
+            (folder / path).write_bytes(jpeg(class_pattern(rng, label)))
+            lines.append(f"{path} {label}\n")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    return folder
+
+
+def patch_file(case: int, row: int, column: int) -> str:
+    """A patch name as DDSM's, with its box."""
+    return (
+        f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1-x{row}_y{column}_w{SIDE}_h{SIDE}_imgfrac0.25_stridefrac0.5.jpg"
+    )
+
+
+def class_pattern(rng: np.random.Generator, label: int) -> np.ndarray:
+    """Noise; class 1 with a bright disc, class 2 with stripes."""
+    grey = rng.normal(90, 25, (SIDE, SIDE))
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    if label == 1:
+        row, column = rng.integers(20, 44, 2)
+        grey[(rows - row) ** 2 + (columns - column) ** 2 < 160] += 90
+    elif label == 2:
+        grey += 60 * (np.sin((rows + columns) / 2.5 + rng.random() * 6) > 0)
+    return grey.clip(0, 255).astype(np.uint8)
+
+
+def jpeg(grey: np.ndarray) -> bytes:
+    """An image as JPEG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()

@@ -1,0 +1,43 @@
+"""Functions that tests run in child processes."""
+
+import os
+import signal
+import threading
+from typing import Any
+
+from services.common.errors import InvalidInput
+from services.common.jobs import Job
+
+
+def add(job: Job, *, left: int, right: int) -> int:
+    """Report twice, hand over a milestone, and return the sum."""
+    job.report(done=1)
+    job.milestone(left=left)
+    job.report(done=2)
+    return left + right
+
+
+def process_id(_job: Job) -> int:
+    """The child's own process id."""
+    return os.getpid()
+
+
+def refuse(_job: Job) -> None:
+    """Fail with an error of ours."""
+    raise InvalidInput("patch 7 has label 9; expected 0 to 2")
+
+
+def break_down(_job: Job) -> None:
+    """Fail with an error that is not ours."""
+    raise RuntimeError("planted")
+
+
+def die(_job: Job) -> None:
+    """End as the out-of-memory killer would have it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for_ever(job: Job, **_: Any) -> None:
+    """Say that it runs, and never end."""
+    job.report(done=0)
+    threading.Event().wait()

@@ -1,0 +1,203 @@
+"""Extraction of whole networks against a slow, obvious reference in float64, with planted ties."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from services.activation_extraction.job import extract, extract_shard, merge_extraction, read_batches
+from services.common.blobs import FolderBlobs, ObjectRef
+from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
+from services.imaging.architectures import resolve_layers
+from services.imaging.checkpoint import load_network, open_checkpoint
+from services.imaging.dataset import Dataset
+from services.imaging.decode import decode_grey
+from services.imaging.manifests import ExtractionManifest, read_table
+from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
+
+K = 8
+PATCHES, COPIES = 26, 6
+NETWORKS = [
+    ("alexnet", 96, ["conv1", "conv5"]),
+    ("resnet18", 64, ["layer2", "layer4"]),
+    ("test_vit", 160, ["blocks.0", "block1"]),
+]
+
+
+class Stored:
+    """A data set with planted ties and a network on it."""
+
+    def __init__(self, folder: Path, architecture: str, size: int, shard_patches: int = 4096) -> None:
+        self.blobs = FolderBlobs(folder / "blobs")
+        counts = {"train": 3, "val": PATCHES}
+        self.data, self.dataset = store_dataset(self.blobs, folder / "ddsm", counts, shard_patches, COPIES)
+        self.checkpoint, _ = store_checkpoint(self.blobs, self.data.manifest, architecture, size)
+        self.manifest = open_checkpoint(self.blobs, self.checkpoint)
+        self.network = load_network(self.blobs, self.manifest)
+
+    def extract(self, layers: list[str], batch_size: int) -> dict[str, torch.Tensor]:
+        """One pass over the split in this process."""
+        patches = (pair for shard in self.data.shards("val") for pair in self.data.stream(shard))
+        preprocessing = self.manifest.preprocessing
+        return extract(
+            self.network,
+            resolve_layers(self.manifest.architecture, self.network, layers),
+            read_batches(patches, preprocessing, batch_size),
+            K,
+            torch.device("cpu"),
+            preprocessing,
+        )
+
+    def run(self, layers: list[str], order: list[int] | None = None) -> ExtractionManifest:
+        """Extract shard by shard, as the service does, and merge."""
+        common = {
+            "blobs_url": self.blobs.url,
+            "extraction_id": "extraction-1",
+            "dataset": self.dataset.model_dump(),
+            "checkpoint": self.checkpoint.model_dump(),
+            "split": "val",
+            "layers": layers,
+            "top_k": K,
+        }
+        numbers = order or list(range(len(self.data.shards("val"))))
+        shards = [extract_shard(SilentJob(), shard=n, batch_size=8, device="cpu", **common) for n in numbers]
+        ref = merge_extraction(SilentJob(), shards=shards, **common)
+        return ExtractionManifest.model_validate_json(read_verified(self.blobs, ObjectRef.model_validate(ref)))
+
+
+def reference(stored: Stored, layer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(patches, units) maxima in float64, patch ids, and (patches, units, height, width) maps: one patch at a time."""
+    network = stored.network.double()
+    module = network.get_submodule(resolve_layers(stored.manifest.architecture, network, [layer])[layer])
+    preprocessing, data = stored.manifest.preprocessing, stored.data
+    ids = [i for shard in data.shards("val") for i in range(shard.first, shard.last + 1)]
+    maps = []
+    kept: list[torch.Tensor] = []
+    handle = module.register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
+    for patch_id in ids:
+        grey = decode_grey(data.read(patch_id), "x").resize((preprocessing.size,) * 2, 2)
+        image = torch.from_numpy(np.array(grey)).double()[None, None] / 255
+        mean = torch.tensor(preprocessing.mean).double().view(1, 3, 1, 1)
+        std = torch.tensor(preprocessing.std).double().view(1, 3, 1, 1)
+        kept.clear()
+        with torch.inference_mode():
+            network((image - mean) / std)
+        out = kept[0][0]
+        maps.append((out if out.dim() == 3 else out[1:].T.reshape(-1, 10, 10)).numpy())  # tokens of test_vit
+    handle.remove()
+    stored.network.float()
+    stacked = np.stack(maps)
+    return stacked.max((2, 3)), np.array(ids), stacked
+
+
+@pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
+def test_top_patches_equal_the_reference(tmp_path: Path, architecture: str, size: int, layers: list[str]) -> None:
+    """Order, values, positions and maps of every unit equal the float64 reference, up to float32 rounding; of two
+    patches with the same image the lower id comes first."""
+    stored = Stored(tmp_path, architecture, size)
+    state = stored.extract(layers, batch_size=8)
+    for layer in layers:
+        maxima, ids, maps = reference(stored, layer)
+        scale = np.abs(maxima).max()
+        np.testing.assert_allclose(state[f"{layer}/maxima"].numpy(), maxima, atol=1e-5 * scale)
+        for unit in range(maxima.shape[1]):
+            order = sorted(range(len(ids)), key=lambda row: (-maxima[row, unit], ids[row]))
+            found = [int(i) - ids[0] for i in state[f"{layer}/ids"][unit]]
+            # Rounding may swap two patches whose maxima are nearer than it; nothing else may differ.
+            gaps = np.abs(maxima[found, unit] - maxima[order[:K], unit])
+            assert (gaps <= 2e-5 * scale).all(), (layer, unit, found, order[:K])
+            for rank, row in enumerate(found):
+                kept = state[f"{layer}/maps"][unit, rank].numpy().astype(np.float64)
+                np.testing.assert_allclose(kept, maps[row, unit], atol=2e-3 * max(scale, 1e-6))
+                place = state[f"{layer}/positions"][unit, rank].numpy()
+                assert maps[row, unit][tuple(place)] >= maxima[row, unit] - 2e-5 * scale
+
+
+@pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
+def test_planted_ties_go_to_the_lower_patch(tmp_path: Path, architecture: str, size: int, layers: list[str]) -> None:
+    """A patch that stands in the data set twice gives the same bits twice, and its lower id is always the higher rank."""
+    stored = Stored(tmp_path, architecture, size)
+    state = stored.extract(layers, batch_size=8)
+    first = int(state["ids"][0])
+    for layer in layers:
+        maxima = state[f"{layer}/maxima"]
+        assert torch.equal(maxima[:COPIES], maxima[PATCHES : PATCHES + COPIES])
+        met = 0
+        for unit, ranked in enumerate((state[f"{layer}/ids"] - first).tolist()):
+            for original in range(COPIES):
+                copy = original + PATCHES
+                if copy in ranked:
+                    assert original in ranked, (layer, unit)
+                    assert ranked.index(original) < ranked.index(copy), (layer, unit)
+                    met += 1
+        assert met > 0, "no tie was among the top: plant more"
+
+
+@pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
+def test_batch_size_changes_nothing_beyond_rounding(
+    tmp_path: Path, architecture: str, size: int, layers: list[str]
+) -> None:
+    """Batches of 5 and of 32 give maxima equal up to the rounding of the convolutions."""
+    stored = Stored(tmp_path, architecture, size)
+    small, large = stored.extract(layers, 5), stored.extract(layers, 32)
+    for layer in layers:
+        scale = small[f"{layer}/maxima"].abs().max()
+        assert torch.allclose(small[f"{layer}/maxima"], large[f"{layer}/maxima"], atol=1e-5 * float(scale))
+
+
+@pytest.mark.parametrize("shard_patches", [7, 10])
+def test_shards_in_any_order_give_the_same_bytes(tmp_path: Path, shard_patches: int) -> None:
+    """However the split is cut into shards, and in whatever order they are done, all results are the same bytes."""
+    layers = ["layer2", "layer4"]
+    whole = Stored(tmp_path / "whole", "resnet18", 64).run(layers)
+    cut = Stored(tmp_path / "cut", "resnet18", 64, shard_patches)
+    count = len(cut.data.shards("val"))
+    assert count > 2
+    forwards, backwards = cut.run(layers), cut.run(layers, list(reversed(range(count))))
+    for one, two, three in zip(whole.layers, forwards.layers, backwards.layers, strict=True):
+        for part in ("top", "maxima", "statistics", "ranking"):
+            assert len({getattr(layer, part).sha256 for layer in (one, two, three)}) == 1, (one.name, part)
+
+
+def test_the_manifest_says_what_there_is(tmp_path: Path) -> None:
+    """The manifest names network, data and layers; the last layer is ranked by influence, others by selectivity."""
+    stored = Stored(tmp_path, "resnet18", 64)
+    manifest = stored.run(["layer2", "layer4"])
+    assert (manifest.patches, manifest.top_k, manifest.split) == (PATCHES + COPIES, K, "val")
+    assert manifest.network.architecture == "resnet18"
+    assert [(layer.name, layer.units, layer.ranking_method) for layer in manifest.layers] == [
+        ("layer2", 128, "selectivity"),
+        ("layer4", 512, "influence"),
+    ]
+    ranking = read_table(stored.blobs, manifest.layers[1].ranking).to_pylist()
+    assert len(ranking) == 3 * 512
+    top = load(read_verified(stored.blobs, manifest.layers[1].top))
+    assert top["maps"].shape == (512, K, 2, 2)
+    assert top["maps"].dtype == torch.float16
+    assert Dataset.open(stored.blobs, manifest.dataset).manifest.name == "test"
+
+
+def test_fewer_patches_than_k_are_all_kept(tmp_path: Path) -> None:
+    """With k above the number of patches every patch is ranked once."""
+    stored = Stored(tmp_path, "test_resnet", 64)
+    patches = (pair for shard in stored.data.shards("train") for pair in stored.data.stream(shard))
+    batches = read_batches(patches, stored.manifest.preprocessing, 8)
+    layers = resolve_layers("test_resnet", stored.network, [])
+    state = extract(stored.network, layers, batches, 64, torch.device("cpu"), stored.manifest.preprocessing)
+    total = 3 + 3  # store_dataset copies at most what is there
+    for layer in layers:
+        assert state[f"{layer}/ids"].shape[1] == total
+        assert state[f"{layer}/ids"].sort(1).values.unique(dim=0).tolist() == [list(range(total))]
+
+
+def test_a_network_that_puts_out_nan_is_an_error(tmp_path: Path) -> None:
+    """NaN raises InvalidInput that names layer and patch, and nothing is stored."""
+    stored = Stored(tmp_path, "resnet18", 64)
+    with torch.no_grad():
+        stored.network.get_submodule("layer3").get_parameter("0.conv1.weight")[5] = float("nan")
+    assert torch.isfinite(stored.extract(["layer2"], 8)["layer2/maxima"]).all()
+    with pytest.raises(InvalidInput, match=r"layer layer4, unit \d+: the activation on patch \d+ of .* is nan"):
+        stored.extract(["layer2", "layer4"], 8)

@@ -1,0 +1,69 @@
+"""Statistics and rankings against slower, simpler ways."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from services.activation_extraction.ranking import rank_by_influence, rank_by_selectivity
+from services.activation_extraction.statistics import class_aucs, unit_statistics
+
+
+@pytest.fixture()
+def maxima() -> np.ndarray:
+    return np.random.default_rng(3).integers(-3, 4, (40, 6)).astype(np.float32)
+
+
+@pytest.fixture()
+def labels() -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 3, 40)
+
+
+def test_auc_equals_scikit_learns(maxima: np.ndarray, labels: np.ndarray) -> None:
+    """Per class and unit the AUC is roc_auc_score's, ties included."""
+    for class_, aucs in enumerate(class_aucs(maxima, labels, 3)):
+        expected = [roc_auc_score(labels == class_, maxima[:, unit]) for unit in range(6)]
+        np.testing.assert_allclose(aucs, expected, rtol=1e-12)
+
+
+def test_a_class_that_is_missing_has_no_auc(maxima: np.ndarray) -> None:
+    """All or none of the patches in a class leaves nothing to tell apart."""
+    assert class_aucs(maxima, np.zeros(40, dtype=np.int64), 2) == [None, None]
+
+
+def test_statistics_are_those_of_the_maxima(maxima: np.ndarray, labels: np.ndarray) -> None:
+    """Mean, deviation, extremes and the share above zero, a row a unit."""
+    rows = unit_statistics(maxima, labels, 3)
+    assert [row["unit"] for row in rows] == list(range(6))
+    for unit, row in enumerate(rows):
+        values = [float(value) for value in maxima[:, unit]]
+        assert row["mean"] == pytest.approx(sum(values) / 40)
+        assert row["deviation"] == pytest.approx((sum((v - sum(values) / 40) ** 2 for v in values) / 40) ** 0.5)
+        assert (row["minimum"], row["maximum"]) == (min(values), max(values))
+        assert row["active"] == sum(v > 0 for v in values) / 40
+
+
+def test_influence_counts_the_top_eight_of_each_patch() -> None:
+    """Activation times weight; a unit is counted on each patch where it is among the 8 largest; ties to lower units."""
+    rng = np.random.default_rng(5)
+    maxima = rng.integers(0, 4, (30, 12)).astype(np.float32)
+    weights = rng.integers(-2, 3, (2, 12)).astype(np.float32)
+    rows = rank_by_influence(maxima, weights)
+    for label in range(2):
+        counts = dict.fromkeys(range(12), 0)
+        for patch in maxima:
+            ranked = sorted(range(12), key=lambda unit: (-patch[unit] * weights[label, unit], unit))
+            for unit in ranked[:8]:
+                counts[unit] += 1
+        means = (maxima * weights[label]).mean(0, dtype=np.float64)
+        expected = sorted(range(12), key=lambda unit: (-counts[unit], -means[unit], unit))
+        mine = [row for row in rows if row["label"] == label]
+        assert [row["unit"] for row in mine] == expected
+        assert [row["count"] for row in mine] == [counts[unit] for unit in expected]
+        assert [row["rank"] for row in mine] == list(range(1, 13))
+
+
+def test_selectivity_orders_by_auc(maxima: np.ndarray, labels: np.ndarray) -> None:
+    """Without a linear head the units of a class come by AUC, and no count is told."""
+    rows = [row for row in rank_by_selectivity(maxima, labels, 3) if row["label"] == 1]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    assert all(row["count"] is None for row in rows)

@@ -1,0 +1,112 @@
+"""Acknowledge, retry or park."""
+
+import threading
+
+import pytest
+from google.protobuf import struct_pb2
+
+from services.common.bus import Consumer, Envelope, MemoryBus, consumer, encode
+from services.common.errors import InvalidInput, Unavailable
+
+LIMIT_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "FIRST_WAIT_S", 0.0)
+
+
+class Setup:
+    """A consumer of `Value` whose handler raises what it is told to."""
+
+    def __init__(self, *errors: Exception | None, attempts: int = 3) -> None:
+        self.bus = MemoryBus()
+        self.calls = 0
+        self.given_up: list[str] = []
+        self.ended = threading.Event()
+        self._errors = list(errors)
+        self.consumer = Consumer(self.bus, "work", attempts)
+        self.consumer.on(struct_pb2.Value, self._handle, lambda _, reason: self.given_up.append(reason))
+        self.consumer.declare()
+        self.bus.park = self._park  # type: ignore[method-assign]
+        self.parked: list[tuple[Envelope, str]] = []
+        self.consumer.start()
+
+    def _handle(self, _: struct_pb2.Value) -> None:
+        self.calls += 1
+        error = self._errors.pop(0) if self._errors else None
+        if error is not None:
+            raise error
+        self.ended.set()
+
+    def _park(self, queue: str, envelope: Envelope, reason: str) -> None:
+        self.parked.append((envelope, reason))
+        self.ended.set()
+
+    def send(self, envelope: Envelope) -> "Setup":
+        self.bus.send("work", envelope)
+        assert self.ended.wait(LIMIT_S)
+        self.bus.close()
+        return self
+
+
+def test_a_handled_message_is_done() -> None:
+    """A handler that returns is called once and nothing is parked."""
+    setup = Setup().send(encode(struct_pb2.Value(number_value=1)))
+    assert (setup.calls, setup.parked) == (1, [])
+
+
+def test_a_passing_fault_is_tried_again() -> None:
+    """Unavailable sends the message again until it succeeds."""
+    setup = Setup(Unavailable("away"), Unavailable("away")).send(encode(struct_pb2.Value(number_value=1)))
+    assert (setup.calls, setup.parked) == (3, [])
+
+
+def test_a_fault_that_stays_is_parked_after_its_attempts() -> None:
+    """After the last attempt the message is parked with reason and attempt, and the failure is recorded."""
+    setup = Setup(*[Unavailable("away")] * 9).send(encode(struct_pb2.Value(number_value=1)))
+    assert setup.calls == 3
+    [(envelope, reason)] = setup.parked
+    assert envelope.attempt == 3
+    assert reason == "given up after 3 attempts: away"
+    assert setup.given_up == [reason]
+
+
+def test_a_permanent_error_is_parked_at_once() -> None:
+    """InvalidInput would fail again: one call, parked, recorded."""
+    setup = Setup(InvalidInput("no such layer")).send(encode(struct_pb2.Value(number_value=1)))
+    assert (setup.calls, setup.given_up) == (1, ["no such layer"])
+
+
+def test_a_defect_is_parked_with_its_name() -> None:
+    """Any other exception is parked at once and named."""
+    setup = Setup(ZeroDivisionError("oops")).send(encode(struct_pb2.Value(number_value=1)))
+    assert setup.parked[0][1] == "ZeroDivisionError: oops"
+
+
+@pytest.mark.parametrize(
+    ("envelope", "reason"),
+    [
+        (Envelope(type="no.such.Type", body="{}"), "unknown type"),
+        (Envelope(type="primitives.training.v1.TrainSlice", body="{not json"), "TrainSlice"),
+        (Envelope(type="primitives.training.v1.TrainSlice", body='{"run_id": 7}'), "TrainSlice"),
+        (Envelope(type="primitives.training.v1.TrainSlice", body='{"run_id": "r"}'), "no handler"),
+    ],
+)
+def test_what_cannot_be_read_is_parked(envelope: Envelope, reason: str) -> None:
+    """An unknown type, a broken body, a wrong field or a type without a handler is parked with the reason."""
+    import primitives.training.v1.events_pb2  # noqa: F401 - registers TrainSlice
+
+    setup = Setup().send(envelope)
+    assert setup.calls == 0
+    assert reason in setup.parked[0][1]
+
+
+def test_a_field_from_a_newer_sender_is_ignored() -> None:
+    """Fields may be added in v1: an older receiver reads what it knows."""
+    from primitives.training.v1 import events_pb2
+
+    from services.common.bus import decode
+
+    body = '{"run_id": "r", "slice": 2, "added_later": [1]}'
+    assert decode(Envelope("primitives.training.v1.TrainSlice", body)) == events_pb2.TrainSlice(run_id="r", slice=2)

@@ -1,0 +1,98 @@
+"""Networks by name, their heads and their layers."""
+
+import pytest
+import torch
+from torch import nn
+
+from services.common.errors import InvalidInput
+from services.imaging.architectures import (
+    ORIGINAL_LAYERS,
+    build_network,
+    choose_device,
+    head_path,
+    layer_names,
+    native_preprocessing,
+    resolve_layers,
+)
+
+SMALL = [
+    "alexnet",
+    "resnet18",
+    "squeezenet1_1",
+    "mobilenet_v3_small",
+    "densenet121",
+    "shufflenet_v2_x0_5",
+    "vit_b_32",
+    "efficientnet_lite0",
+    "test_resnet",
+    "test_vit",
+    "convnext_atto",
+]
+
+
+@pytest.mark.parametrize("architecture", [*SMALL, *ORIGINAL_LAYERS])
+def test_any_classifier_gets_a_new_last_layer(architecture: str) -> None:
+    """The network of that name puts out one number a class."""
+    with torch.device("meta"):
+        network = build_network(architecture, 3).eval()
+        size = native_preprocessing(architecture).size
+        size = 224 if architecture.startswith("vit") else size
+        assert network(torch.empty(2, 3, size, size)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("architecture", ORIGINAL_LAYERS)
+def test_the_originals_layers_exist(architecture: str) -> None:
+    """Every layer that the original looks at is a module, under the original's name."""
+    with torch.device("meta"):
+        network = build_network(architecture, 2)
+    resolved = resolve_layers(architecture, network, ORIGINAL_LAYERS[architecture])
+    assert list(resolved) == list(ORIGINAL_LAYERS[architecture])
+    assert all(isinstance(network.get_submodule(path), nn.Module) for path in resolved.values())
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_every_network_offers_layers(architecture: str) -> None:
+    """Offered layers are modules, and asking for none takes the last two."""
+    with torch.device("meta"):
+        network = build_network(architecture, 2)
+    offered = layer_names(architecture, network)
+    assert all(isinstance(network.get_submodule(path), nn.Module) for path in offered.values())
+    assert list(resolve_layers(architecture, network, [])) == list(offered)[-2:]
+
+
+def test_a_layer_that_does_not_exist_names_those_that_do() -> None:
+    """InvalidInput lists the offered names; a module path is accepted as it is."""
+    with torch.device("meta"):
+        network = build_network("alexnet", 2)
+    with pytest.raises(InvalidInput, match="'conv9'; it has conv1, conv2, conv3, conv4, conv5"):
+        resolve_layers("alexnet", network, ["conv9"])
+    with pytest.raises(InvalidInput, match="has no layer ''"):
+        resolve_layers("alexnet", network, [""])
+    assert resolve_layers("alexnet", network, ["features.5", "conv5"]) == {"features.5": "features.5", "conv5": "features.10"}
+
+
+def test_an_unknown_network_is_refused() -> None:
+    """InvalidInput names it and says what is known."""
+    with pytest.raises(InvalidInput, match="'alexnot' is not known; expected a torchvision classifier"):
+        build_network("alexnot", 2)
+    with pytest.raises(InvalidInput, match="alexnot"):
+        native_preprocessing("alexnot")
+    with pytest.raises(InvalidInput, match="weights 'mine'"):
+        build_network("alexnet", 2, "mine")
+
+
+def test_a_network_without_a_head_is_refused() -> None:
+    """There must be a last linear layer to replace."""
+    with pytest.raises(InvalidInput, match="no last linear layer"):
+        head_path(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    """`auto` always works; CUDA is refused where there is none, and nonsense everywhere."""
+    assert choose_device("auto").type in ("cpu", "cuda")
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(InvalidInput, match="expected auto, cpu"):
+        choose_device("gpu please")
+    if not torch.cuda.is_available():
+        with pytest.raises(InvalidInput, match="no CUDA device"):
+            choose_device("cuda")

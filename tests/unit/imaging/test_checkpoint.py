@@ -1,0 +1,71 @@
+"""Checkpoints and weights."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import InvalidInput
+from services.imaging.architectures import build_network
+from services.imaging.checkpoint import fill, load_network, open_checkpoint, read_weights
+from tests.fakes.data import store_checkpoint, store_dataset
+
+
+def test_a_stored_network_gives_the_same_outputs(tmp_path: Path) -> None:
+    """Logits of the loaded network equal those of the stored one."""
+    blobs = FolderBlobs(tmp_path / "blobs")
+    data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
+    ref, network = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
+    images = torch.randn(2, 3, 64, 64)
+    checkpoint = open_checkpoint(blobs, ref)
+    with torch.inference_mode():
+        assert torch.equal(load_network(blobs, checkpoint)(images), network.to(memory_format=torch.channels_last)(images))
+
+
+def test_weights_of_another_architecture_name_the_keys() -> None:
+    """InvalidInput lists missing, unexpected and misshapen keys, and the network keeps its own weights."""
+    network, other = build_network("resnet18", 2), build_network("alexnet", 2)
+    before = network.fc.weight.clone()
+    with pytest.raises(InvalidInput, match=r"lacks bn1\.bias.*unexpected classifier\.1\.bias"):
+        fill(network, other.state_dict(), "checkpoint 7")
+    with pytest.raises(InvalidInput, match=r"of another shape fc\.bias \[5\], expected \[2\]"):
+        fill(network, build_network("resnet18", 5).state_dict(), "checkpoint 7")
+    assert torch.equal(network.fc.weight, before)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_are_read_from_common_files(tmp_path: Path, prefix: str) -> None:
+    """A .safetensors file, a state dict and a dict that wraps one are read, with DataParallel's prefix taken off."""
+    weights = {f"{prefix}fc.weight": torch.randn(2, 3)}
+    save_file(weights, tmp_path / "a.safetensors")
+    torch.save(weights, tmp_path / "b.pth")
+    torch.save({"epoch": 5, "state_dict": weights}, tmp_path / "c.pth.tar")
+    for name in ("a.safetensors", "b.pth", "c.pth.tar"):
+        assert list(read_weights(tmp_path / name)) == ["fc.weight"]
+
+
+def test_a_file_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    """A pickle with a call in it raises InvalidInput, and the call is not made."""
+    mark = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> object:
+            return Path.touch, (mark,)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    with pytest.raises(InvalidInput, match=r"evil\.pth"):
+        read_weights(tmp_path / "evil.pth")
+    assert not mark.exists()
+
+
+def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+    """Nonsense and a dict of other things are named."""
+    (tmp_path / "a.pth").write_bytes(b"nonsense")
+    torch.save({"epoch": 5}, tmp_path / "b.pth")
+    (tmp_path / "c.safetensors").write_bytes(b"\x00" * 20)
+    for name in ("a.pth", "b.pth", "c.safetensors", "missing.pth"):
+        with pytest.raises(InvalidInput, match=name):
+            read_weights(tmp_path / name)

@@ -1,0 +1,141 @@
+"""Data sets as stored."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import InvalidInput, NotFound
+from services.imaging.dataset import Dataset, LocalPatches
+from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.patches import Box, Lesion, Mammogram, Patch
+from tests.fakes.data import store_dataset
+from tests.fakes.ddsm import class_pattern, jpeg
+
+CLASSES = ("normal", "cancer")
+
+
+def image(value: int) -> bytes:
+    import numpy as np
+
+    return jpeg(np.full((8, 8), value, dtype=np.uint8))
+
+
+def patch(name: str, split: str = "train", label: int = 0, patient: str = "") -> Patch:
+    return Patch(name, split, label, patient or split, "m", Box(1, 2, 8, 8), image(label))
+
+
+@pytest.fixture()
+def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path / "blobs")
+
+
+def test_every_patch_comes_back_whole(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Streaming a shard, one ranged read and a memory-mapped copy all give the bytes that went in, by patch id."""
+    data, ref = store_dataset(blobs, tmp_path / "ddsm", {"train": 10, "val": 7}, shard_patches=4)
+    assert Dataset.open(blobs, ref).manifest == data.manifest
+    assert data.manifest.splits == {"train": 10, "val": 7}
+    assert [(shard.split, shard.first, shard.last) for shard in data.manifest.shards] == [
+        ("train", 0, 3), ("train", 4, 7), ("train", 8, 9), ("val", 10, 13), ("val", 14, 16),
+    ]  # fmt: skip
+    local = LocalPatches(data, blobs, "val", tmp_path)
+    assert local.ids.tolist() == list(range(10, 17))
+    streamed = {i: content for shard in data.manifest.shards for i, content in data.stream(shard)}
+    source = sorted((tmp_path / "ddsm").glob("images/1/*"))
+    assert sorted(streamed.values()) == sorted(path.read_bytes() for path in source)
+    assert all(data.read(i) == content for i, content in streamed.items())
+    assert all(local.read(i) == streamed[i] for i in local.ids.tolist())
+
+
+def test_a_shard_is_a_plain_tar(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Any tar reads a shard, and its members are the patches in order."""
+    data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
+    shard = data.manifest.shards[0].object
+    blobs.get_file(shard.bucket, shard.key, tmp_path / "shard.tar")
+    with tarfile.open(tmp_path / "shard.tar") as tar:
+        members = [tar.extractfile(member).read() for member in tar]  # type: ignore[union-attr]
+    assert members == [data.read(i) for i in range(3)]
+
+
+def test_the_same_patches_are_the_same_data_set(tmp_path: Path) -> None:
+    """The id is a hash of the content: equal for the same patches in another store, another for one label changed."""
+    ids = []
+    for number, label in enumerate((0, 0, 1)):
+        with DatasetWriter(FolderBlobs(tmp_path / str(number)), "training", "x", CLASSES) as writer:
+            writer.add_patch(patch("a.jpg"))
+            writer.add_patch(Patch("b.jpg", "train", label, "p", "m", Box(1, 2, 8, 8), image(5)))
+            ids.append(writer.finish()[0].dataset_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_mammograms_and_outlines_are_kept(blobs: FolderBlobs) -> None:
+    """A mammogram has a preview and its lesions' outlines; its size must be what it says."""
+    import numpy as np
+
+    full = jpeg(class_pattern(np.random.default_rng(0), 0))
+    with DatasetWriter(blobs, "training", "x", CLASSES) as writer:
+        writer.add_mammogram(
+            Mammogram("m", "p", "LEFT", "CC", 64, 64, full), [Lesion("m", "mass", ((1.0, 2.0), (3.0, 4.0), (1.0, 4.0)))]
+        )
+        writer.add_patch(patch("a.jpg"))
+        with pytest.raises(InvalidInput, match="64 x 64 pixels; expected 65 x 64"):
+            writer.add_mammogram(Mammogram("n", "p", "LEFT", "CC", 65, 64, full))
+        manifest, ref = writer.finish()
+    data = Dataset.open(blobs, ref)
+    assert manifest.mammogram_count == 1
+    row = data.mammograms["m"]
+    assert blobs.get("training", str(row["key"])) == full
+    assert blobs.get("training", str(row["preview_key"])).startswith(b"\xff\xd8")
+    assert data.lesions == [{"mammogram": "m", "phenomenon": "mass", "outline": [[1.0, 2.0], [3.0, 4.0], [1.0, 4.0]]}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (patch("b.jpg", label=2), r"b\.jpg has label 2; expected 0 to 1 \(normal, cancer\)"),
+        (patch("b.jpg", split="dev"), "split 'dev'; expected one of train, val, test"),
+        (patch("a.jpg"), "comes twice"),
+        (patch("b.jpg", split="val", patient="train"), "patient train is in the splits train and val"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_named(blobs: FolderBlobs, bad: Patch, message: str) -> None:
+    """InvalidInput names patch and fault, and the failed data set leaves no object behind."""
+    with pytest.raises(InvalidInput, match=message), DatasetWriter(blobs, "training", "x", CLASSES) as writer:
+        writer.add_patch(patch("a.jpg"))
+        writer.add_patch(bad)
+    assert list(blobs.list("training")) == []
+
+
+def test_a_failure_takes_nothing_from_an_older_data_set(blobs: FolderBlobs) -> None:
+    """Objects that were there before stay when a later data set that shares them fails."""
+    with DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as writer:
+        writer.add_patch(patch("a.jpg"))
+        writer.finish()
+    before = list(blobs.list("training"))
+    with pytest.raises(InvalidInput), DatasetWriter(blobs, "training", "y", CLASSES, shard_patches=1) as writer:
+        writer.add_patch(patch("a.jpg"))
+        writer.add_patch(patch("b.jpg"))
+        writer.add_patch(patch("c.jpg", label=9))
+    assert list(blobs.list("training")) == before
+
+
+def test_an_empty_data_set_is_refused(blobs: FolderBlobs) -> None:
+    """There must be a patch."""
+    with pytest.raises(InvalidInput, match="has no patches"), DatasetWriter(blobs, "training", "x", CLASSES) as writer:
+        writer.finish()
+
+
+def test_what_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A missing split names those that exist; a missing patch id is not found; a changed shard is noticed."""
+    data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
+    with pytest.raises(InvalidInput, match="has no split 'val'; it has train"):
+        data.shards("val")
+    with pytest.raises(InvalidInput, match="has no split 'test'"):
+        LocalPatches(data, blobs, "test", tmp_path)
+    with pytest.raises(NotFound, match="no patch 99"):
+        data.read(99)
+    shard = data.manifest.shards[0]
+    blobs.put(shard.object.bucket, shard.object.key, b"something else")
+    with pytest.raises(InvalidInput, match="sha256"):
+        list(data.stream(shard))
