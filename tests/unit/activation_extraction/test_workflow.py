@@ -1,0 +1,166 @@
+"""What the extraction service decides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from primitives.activation_extraction.v1 import events_pb2
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.training.v1 import events_pb2 as training_events
+
+from services.activation_extraction.schemas import StartExtractionRequest
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import OUTBOX, Base
+from services.activation_extraction.workflow.extractions import Extractions
+from services.activation_extraction.workflow.queries import Queries
+from services.common.errors import Conflict, InvalidInput, JobCancelled, NotFound
+from services.common.grpc import to_message
+from tests.fakes.data import store_checkpoint, store_dataset
+from tests.fakes.ports import FakeRunner, World
+
+
+class Extraction(World):
+    """The service's use cases, and the event that a run over three shards of validation patches is complete."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Base.metadata, OUTBOX)
+        self.runner = FakeRunner()
+        self.extractions = Extractions(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
+        self.queries = Queries(self.ports)
+        data, dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 3, "val": 9}, shard_patches=3)
+        checkpoint, _ = store_checkpoint(self.blobs, data.manifest, "test_resnet", 64)
+        self.event = training_events.RunCompleted(
+            run_id="run-1",
+            dataset=to_message(dataset, object_pb2.ObjectRef),
+            checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
+            plan=plan_pb2.Plan(
+                plan_id="plan-1", extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=4)
+            ),
+        )
+        self.manifest = self.blobs.put("activation-extraction", "manifest.json", b"{}").model_dump()
+        self.runner.answers["extract_shard"] = lambda arguments: {"shard": arguments["shard"]}
+        self.runner.answers["merge_extraction"] = lambda _: self.manifest
+
+    def begin(self) -> list[Any]:
+        """Handle the event; the commands that follow."""
+        self.extractions.run_completed(self.event)
+        return self.sent()
+
+
+@pytest.fixture()
+def extraction(tmp_path: Path) -> Extraction:
+    return Extraction(tmp_path)
+
+
+def test_a_plan_goes_out_a_message_a_shard(extraction: Extraction) -> None:
+    """A completed run with a plan becomes one command a shard; delivered twice it becomes no more."""
+    commands = extraction.begin()
+    assert [command.shard for command in commands] == [0, 1, 2]
+    assert extraction.begin() == []
+    [stage] = extraction.queries.plan("plan-1").stages
+    assert (stage.name, stage.state) == ("extraction", "queued")
+
+
+def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
+    """In any order and with every message twice there is one merge, over the shards in order, and one event."""
+    commands = extraction.begin()
+    merges = []
+    for number in (2, 0, 2, 1, 1, 0):
+        extraction.extractions.extract_shard(commands[number])
+        merges += extraction.sent()
+    [merge] = merges
+    extraction.extractions.merge(merge)
+    extraction.extractions.merge(merge)
+    [event] = extraction.sent()
+    assert isinstance(event, events_pb2.ExtractionCompleted)
+    assert (event.plan.plan_id, event.manifest.sha256) == ("plan-1", extraction.manifest["sha256"])
+    names = [name for name, _ in extraction.runner.calls]
+    assert (names.count("extract_shard"), names.count("merge_extraction")) == (3, 1)
+    [arguments] = [arguments for name, arguments in extraction.runner.calls if name == "merge_extraction"]
+    assert [shard["shard"] for shard in arguments["shards"]] == [0, 1, 2]
+
+
+def test_a_known_run_can_be_extracted_again(extraction: Extraction) -> None:
+    """Any caller may extract other layers of a run that was told of; one that was not is not found."""
+    with pytest.raises(NotFound, match="no completed run 'run-1'"):
+        extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
+    extraction.begin()
+    extraction_id = extraction.extractions.start(StartExtractionRequest(run_id="run-1", split="train"))
+    view = extraction.queries.get(extraction_id)
+    assert (view.layers, view.shards, view.split, view.plan_id) == (["layer3", "layer4"], 1, "train", "")
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (StartExtractionRequest(run_id="run-1", layers=["layer9"]), "no layer 'layer9'; it has"),
+        (StartExtractionRequest(run_id="run-1", split="test"), "no split 'test'; it has train, val"),
+    ],
+)
+def test_what_does_not_exist_is_refused(extraction: Extraction, wish: StartExtractionRequest, message: str) -> None:
+    """A layer or split that is not there names those that are, and nothing is recorded."""
+    extraction.begin()
+    before = len(extraction.queries.all().extractions)
+    with pytest.raises(InvalidInput, match=message):
+        extraction.extractions.start(wish)
+    assert len(extraction.queries.all().extractions) == before
+    assert extraction.sent() == []
+
+
+def test_a_failure_is_recorded_and_told_once(extraction: Extraction) -> None:
+    """A shard that is given up fails the extraction with its words; what comes later changes nothing."""
+    commands = extraction.begin()
+    extraction.extractions.failed(commands[1], "patch 5 is no complete image")
+    extraction.extractions.failed(commands[2], "later")
+    [event] = extraction.sent()
+    assert (event.plan_id, event.error) == ("plan-1", "patch 5 is no complete image")
+    extraction.extractions.extract_shard(commands[0])
+    assert extraction.runner.calls == []
+    assert extraction.queries.plan("plan-1").stages[0].error == "patch 5 is no complete image"
+
+
+def test_a_plan_that_cannot_begin_shows_why(extraction: Extraction) -> None:
+    """An event that is parked leaves a failed stage with the reason, so that whoever follows the plan sees it."""
+    extraction.extractions.plan_failed(extraction.event, "object training/c has sha256 x; expected y")
+    [stage] = extraction.queries.plan("plan-1").stages
+    assert (stage.state, stage.error) == ("failed", "object training/c has sha256 x; expected y")
+
+
+def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
+    """A cancelled extraction takes no more shards, ends a running job, and cannot be cancelled twice."""
+    commands = extraction.begin()
+    extraction_id = commands[0].extraction_id
+
+    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+        extraction.extractions.cancel(extraction_id)
+        raise JobCancelled("noticed")
+
+    extraction.runner.answers["extract_shard"] = cancel_meanwhile
+    extraction.extractions.extract_shard(commands[0])
+    extraction.extractions.extract_shard(commands[1])
+    assert len(extraction.runner.calls) == 1
+    assert extraction.queries.get(extraction_id).state == "cancelled"
+    with pytest.raises(Conflict, match="is cancelled"):
+        extraction.extractions.cancel(extraction_id)
+
+
+def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extraction) -> None:
+    """`recover` sends exactly the shards that are not in, and the merge when all are."""
+    commands = extraction.begin()
+    extraction.extractions.extract_shard(commands[1])
+    extraction.extractions.recover()
+    assert [command.shard for command in extraction.sent()] == [0, 2]
+    for command in (commands[0], commands[2]):
+        extraction.extractions.extract_shard(command)
+    [merge] = extraction.sent()
+    extraction.extractions.recover()
+    assert extraction.sent() == [merge]
+
+
+def test_units_are_known_when_it_is_completed(extraction: Extraction) -> None:
+    """Asking for a unit of an unfinished extraction is a conflict that says so."""
+    commands = extraction.begin()
+    with pytest.raises(Conflict, match="is queued; its units are known once it is completed"):
+        extraction.queries.unit(commands[0].extraction_id, "layer4", 0)
+    with pytest.raises(NotFound, match="no extraction 'extraction-x'"):
+        extraction.queries.get("extraction-x")

@@ -1,0 +1,157 @@
+"""What the rendering service decides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from primitives.activation_extraction.v1 import events_pb2 as extraction_events
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.patch_rendering.v1 import events_pb2
+
+from services.common.blobs import ObjectRef
+from services.common.blobs.port import read_verified
+from services.common.errors import Conflict, NotFound
+from services.common.grpc import to_message
+from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
+from services.patch_rendering.schemas import StartRenderingRequest
+from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.tables import OUTBOX, Base
+from services.patch_rendering.workflow.queries import Queries
+from services.patch_rendering.workflow.renderings import Renderings
+from tests.fakes.ports import FakeRunner, World
+
+REF = ObjectRef(bucket="any-bucket", key="k", sha256="0" * 64, size=1)
+
+
+class Rendering(World):
+    """The service's use cases, and the event that an extraction of two layers (5 and 3 units) is complete."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Base.metadata, OUTBOX)
+        self.runner = FakeRunner()
+        settings = RenderingSettings(group_units=2)
+        self.renderings = Renderings(self.ports, self.runner, settings)  # type: ignore[arg-type]
+        self.queries = Queries(self.ports)
+        layers = tuple(
+            ExtractedLayer(
+                name=name, module=name, units=units, top=REF, maxima=REF, statistics=REF, ranking=REF,
+                ranking_method="selectivity",
+            )
+            for name, units in (("conv1", 5), ("conv2", 3))
+        )  # fmt: skip
+        network = NetworkRef(
+            architecture="alexnet", classes=("a", "b"), run_id="run-1", checkpoint_id="c", checkpoint=REF
+        )
+        manifest = ExtractionManifest(
+            extraction_id="extraction-1", network=network, dataset=REF, split="val", patches=9, top_k=4, layers=layers
+        )
+        ref = self.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
+        self.event = extraction_events.ExtractionCompleted(
+            extraction_id="extraction-1",
+            manifest=to_message(ref, object_pb2.ObjectRef),
+            plan=plan_pb2.Plan(plan_id="plan-1", rendering=plan_pb2.PlanRendering(size=100)),
+        )
+        self.runner.answers["render_units"] = lambda wish: {
+            "group": {"first": wish["first"], "last": wish["last"], "pack": REF, "pictures": REF, "units": REF},
+            "pictures": 4 * (wish["last"] - wish["first"] + 1),
+        }
+
+    def begin(self) -> list[Any]:
+        """Handle the event; the commands that follow."""
+        self.renderings.extraction_completed(self.event)
+        return self.sent()
+
+
+@pytest.fixture()
+def rendering(tmp_path: Path) -> Rendering:
+    made = Rendering(tmp_path)
+    answer = made.runner.answers["render_units"]
+
+    def plain(wish: dict[str, Any]) -> dict[str, Any]:
+        result = answer(wish)
+        group = {name: v.model_dump() if isinstance(v, ObjectRef) else v for name, v in result["group"].items()}
+        return {"group": group, "pictures": result["pictures"]}
+
+    made.runner.answers["render_units"] = plain
+    return made
+
+
+def test_a_plan_goes_out_a_message_a_group(rendering: Rendering) -> None:
+    """Every unit of every layer is in exactly one group; the event delivered twice sends no more."""
+    commands = rendering.begin()
+    assert [(c.layer, c.first, c.last) for c in commands] == [
+        ("conv1", 0, 1), ("conv1", 2, 3), ("conv1", 4, 4), ("conv2", 0, 1), ("conv2", 2, 2),
+    ]  # fmt: skip
+    assert rendering.begin() == []
+
+
+def test_the_last_group_writes_the_manifest_and_tells_once(rendering: Rendering) -> None:
+    """In any order and with every message twice there is one manifest, its groups in order, and one event."""
+    commands = rendering.begin()
+    events = []
+    for command in [*reversed(commands), *commands]:
+        rendering.renderings.render_units(command)
+        events += rendering.sent()
+    [event] = events
+    assert isinstance(event, events_pb2.RenderingCompleted)
+    view = rendering.queries.get(event.rendering_id)
+    assert (view.state, view.pictures, view.groups_done) == ("completed", 32, 5)
+    assert view.manifest is not None
+    manifest = RenderingManifest.model_validate_json(read_verified(rendering.blobs, view.manifest))
+    assert [[g.first for g in layer.groups] for layer in manifest.layers] == [[0, 2, 4], [0, 2]]
+    assert (manifest.size, manifest.pictures, event.plan.plan_id) == (100, 32, "plan-1")
+    assert len(rendering.runner.calls) == 5
+
+
+def test_a_known_extraction_can_be_rendered_again(rendering: Rendering) -> None:
+    """Any caller may render an extraction that was told of at another size; one that was not is not found."""
+    with pytest.raises(NotFound, match="no completed extraction 'extraction-1'"):
+        rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
+    rendering.begin()
+    rendering_id = rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1", size=64))
+    assert rendering.queries.get(rendering_id).size == 64
+    assert len(rendering.sent()) == 5
+
+
+def test_a_failure_is_recorded_and_told_once(rendering: Rendering) -> None:
+    """A group that is given up fails the rendering with its words, and nothing more is rendered."""
+    commands = rendering.begin()
+    rendering.renderings.failed(commands[0], "disk is full")
+    rendering.renderings.failed(commands[1], "later")
+    [event] = rendering.sent()
+    assert (event.plan_id, event.error) == ("plan-1", "disk is full")
+    rendering.renderings.render_units(commands[2])
+    assert rendering.runner.calls == []
+    assert rendering.queries.plan("plan-1").stages[0].error == "disk is full"
+
+
+def test_a_plan_that_cannot_begin_shows_why(rendering: Rendering) -> None:
+    """An event that is parked leaves a failed stage with the reason."""
+    rendering.renderings.plan_failed(rendering.event, "manifest is gone")
+    [stage] = rendering.queries.plan("plan-1").stages
+    assert (stage.name, stage.state, stage.error) == ("rendering", "failed", "manifest is gone")
+
+
+def test_cancelling_ends_it_whatever_comes(rendering: Rendering) -> None:
+    """A cancelled rendering takes no more groups and cannot be cancelled twice."""
+    commands = rendering.begin()
+    rendering.renderings.cancel(commands[0].rendering_id)
+    rendering.renderings.render_units(commands[0])
+    assert rendering.runner.calls == []
+    with pytest.raises(Conflict, match="is cancelled"):
+        rendering.renderings.cancel(commands[0].rendering_id)
+
+
+def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:
+    """`recover` sends exactly the groups that are not in."""
+    commands = rendering.begin()
+    rendering.renderings.render_units(commands[1])
+    rendering.renderings.recover()
+    assert rendering.sent() == [command for number, command in enumerate(commands) if number != 1]
+
+
+def test_pictures_are_there_when_it_is_completed(rendering: Rendering) -> None:
+    """Asking an unfinished rendering for a picture is a conflict that says so."""
+    commands = rendering.begin()
+    with pytest.raises(Conflict, match="is queued; its pictures are there once it is completed"):
+        rendering.queries.picture(commands[0].rendering_id, "conv1", 0, 1)

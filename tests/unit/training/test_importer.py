@@ -1,0 +1,148 @@
+"""Importing the original's layout, and everything that can be wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import InvalidInput
+from services.imaging.dataset import Dataset
+from services.training.importer import import_directory
+from tests.fakes.ddsm import jpeg, make_ddsm, patch_file
+
+COUNTS = {"train": 9, "val": 6, "test": 3}
+
+
+@pytest.fixture()
+def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path / "blobs")
+
+
+def do_import(blobs: FolderBlobs, folder: Path, classes: int = 3, mammograms: Path | None = None) -> Dataset:
+    manifest, _ = import_directory(blobs, "training", folder, classes, mammograms)
+    return Dataset(blobs, manifest)
+
+
+def first_line(folder: Path, split: str) -> str:
+    return (folder / f"{split}.txt").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_layout_is_read_as_listed(blobs: FolderBlobs, tmp_path: Path, classes: int) -> None:
+    """Patches keep the order of their list, their label, exam and box; x of the name is the row."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS, classes)
+    data = do_import(blobs, folder, classes)
+    assert data.manifest.splits == COUNTS
+    assert data.manifest.classes == (("not cancer", "cancer") if classes == 2 else ("normal", "benign", "cancer"))
+    assert data.manifest.notice == ""
+    listed = [line for split in COUNTS for line in (folder / f"{split}.txt").read_text().splitlines()]
+    for row, line in zip(data.index.to_pylist(), listed, strict=True):
+        path, label = line.split()
+        assert (row["name"], row["label"]) == (Path(path).name, int(label))
+        assert data.read(row["patch_id"]) == (folder / path).read_bytes()
+        assert f"-x{row['row']}_y{row['column']}_w{row['height']}" in row["name"]
+        assert row["patient"].startswith("B_3")
+
+
+def test_the_same_folder_twice_is_one_data_set(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Importing again gives the same id and stores nothing new."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    first = do_import(blobs, folder).manifest.dataset_id
+    stored = list(blobs.list("training"))
+    assert do_import(blobs, folder).manifest.dataset_id == first
+    assert list(blobs.list("training")) == stored
+
+
+def test_full_mammograms_come_along(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Each patch's mammogram is stored once with its side, view and size; a missing one is named."""
+    import numpy as np
+
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    full = tmp_path / "full"
+    full.mkdir()
+    with pytest.raises(InvalidInput, match=r"full mammogram .*B_3000_1\.LEFT_CC\.LJPEG\.1\.jpg does not exist"):
+        do_import(blobs, folder, mammograms=full)
+    assert list(blobs.list("training")) == []
+    for case in (3000, 3001, 3002, 3100, 3101, 3102):
+        (full / f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1.jpg").write_bytes(jpeg(np.zeros((300, 200), np.uint8)))
+    data = do_import(blobs, folder, mammograms=full)
+    assert data.manifest.mammogram_count == 6
+    row = data.mammograms["benign_01-B_3001_1.LEFT_CC.LJPEG.1"]
+    assert [row[name] for name in ("side", "view", "height", "width", "patient")] == ["LEFT", "CC", 300, 200, "B_3001"]
+
+
+def test_an_exam_in_two_splits_is_told(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """The published lists leak: the data set is imported as listed and its notice names exam and splits."""
+    folder = make_ddsm(tmp_path / "ddsm", {"train": 4, "val": 4})
+    leaked = patch_file(3000, 999, 30)
+    (folder / "images" / "1" / leaked).write_bytes((folder / first_line(folder, "train").split()[0]).read_bytes())
+    with (folder / "val.txt").open("a") as file:
+        file.write(f"images/1/{leaked} 0\n")
+    assert "B_3000 in train and val" in do_import(blobs, folder).manifest.notice
+
+
+def remove_file(folder: Path) -> None:
+    (folder / first_line(folder, "val").split()[0]).unlink()
+
+
+def truncate(folder: Path) -> None:
+    path = folder / first_line(folder, "val").split()[0]
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def no_image(folder: Path) -> None:
+    (folder / first_line(folder, "val").split()[0]).write_text("not an image")
+
+
+def rewrite(line: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        lines = (folder / "val.txt").read_text().splitlines()
+        lines[1] = line
+        (folder / "val.txt").write_text("\n".join(lines))
+
+    return change
+
+
+def rename_patch(folder: Path) -> None:
+    (folder / "images" / "1" / "plain.jpg").write_bytes(b"")
+    rewrite("images/1/plain.jpg 0")(folder)
+
+
+def remove_lists(folder: Path) -> None:
+    for split in COUNTS:
+        (folder / f"{split}.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (remove_file, r"val\.txt:1: the file images/1/.*\.jpg does not exist in "),
+        (truncate, r"val\.txt:1: .*\.jpg is no complete image: "),
+        (no_image, r"val\.txt:1: .*\.jpg is no complete image: "),
+        (rewrite("images/1/x.jpg 3"), r"val\.txt:2: label 3; expected 0 to 2 \(normal, benign, cancer\)"),
+        (rewrite("images/1/x.jpg -1"), r"val\.txt:2: 'images/1/x\.jpg -1'; expected '<path of a patch> <label>'"),
+        (rewrite("images/1/x.jpg"), r"val\.txt:2: 'images/1/x\.jpg'; expected '<path of a patch> <label>'"),
+        (rewrite("../../etc/passwd 0"), r"val\.txt:2: .* (leads out of|does not exist in)"),
+        (rename_patch, r"val\.txt:2: patch name 'plain\.jpg' has no box"),
+        (lambda folder: (folder / "val.txt").write_text(""), r"val\.txt is empty; expected lines of"),
+        (remove_lists, r"has none of train\.txt, val\.txt and test\.txt"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_kept(
+    blobs: FolderBlobs, tmp_path: Path, break_it: Callable[[Path], object], message: str
+) -> None:
+    """The error names file, line and what was expected; no object of the failed import stays."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    break_it(folder)
+    with pytest.raises(InvalidInput, match=message):
+        do_import(blobs, folder)
+    assert list(blobs.list("training")) == []
+
+
+def test_a_folder_that_is_none_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A missing folder and a number of classes that the layout does not have are refused."""
+    with pytest.raises(InvalidInput, match="nowhere is no folder"):
+        do_import(blobs, tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match="5 classes; expected 2"):
+        do_import(blobs, make_ddsm(tmp_path / "ddsm", COUNTS), classes=5)

@@ -1,0 +1,227 @@
+"""What the training service decides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from primitives.training.v1 import events_pb2
+
+from services.common.errors import Conflict, InvalidInput, JobCrashed, NotFound
+from services.imaging.architectures import build_network
+from services.training.schemas import (
+    PlanDataset,
+    PlanExtraction,
+    PlanNetwork,
+    RunSettings,
+    StartPlanRequest,
+    StartRunRequest,
+)
+from services.training.settings import TrainingSettings
+from services.training.tables import OUTBOX, Base
+from services.training.workflow.datasets import Datasets
+from services.training.workflow.plans import Plans
+from services.training.workflow.runs import Runs
+from tests.fakes.data import store_dataset
+from tests.fakes.ports import FakeRunner, World
+
+SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
+
+
+class Training(World):
+    """The service's use cases with a data set registered."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Base.metadata, OUTBOX)
+        self.runner = FakeRunner()
+        self.datasets = Datasets(self.ports, self.runner)  # type: ignore[arg-type]
+        self.runs = Runs(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
+        self.plans = Plans(self.ports, self.datasets, self.runs)
+        self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 3})
+        self.dataset_id = self.datasets.register(self.data.manifest, self.ref).dataset_id
+        self.checkpoint = self.blobs.put("training", "c", b"c").model_dump()
+        self.runner.answers["train_slice"] = lambda _: ([{"checkpoint": self.checkpoint, "epochs": []}], True)
+        self.runner.answers["build_sample"] = lambda _: {
+            "manifest": self.data.manifest.model_dump(), "ref": self.ref.model_dump(),
+        }  # fmt: skip
+
+    def plan(self, **changes: Any) -> StartPlanRequest:
+        """A plan over the registered data set."""
+        wish: dict[str, Any] = {
+            "plan_id": "plan-1",
+            "dataset": PlanDataset(dataset_id=self.dataset_id),
+            "network": PlanNetwork(train=SETTINGS),
+        }
+        return StartPlanRequest(**(wish | changes))
+
+
+@pytest.fixture()
+def training(tmp_path: Path) -> Training:
+    return Training(tmp_path)
+
+
+def test_a_plan_trains_and_tells_what_follows(training: Training) -> None:
+    """A plan queues one run; its completion is told with data set, checkpoint and the rest of the plan."""
+    request = training.plan(extraction=PlanExtraction(layers=["layer4"], top_k=7))
+    assert [stage.name for stage in training.plans.start(request).stages] == ["training"]
+    [command] = training.sent()
+    training.runs.train_slice(command)
+    [event] = training.sent()
+    assert isinstance(event, events_pb2.RunCompleted)
+    assert event.plan.plan_id == "plan-1"
+    assert (list(event.plan.extraction.layers), event.plan.extraction.top_k) == (["layer4"], 7)
+    assert event.dataset.sha256 == training.ref.sha256
+    assert event.checkpoint.sha256 == training.checkpoint["sha256"]
+    assert training.plans.get("plan-1").stages[0].state == "completed"
+
+
+def test_a_plan_without_a_data_set_builds_the_sample(training: Training) -> None:
+    """The sample is built, then trained on; a second delivery of either message changes nothing."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+    training.datasets.build(build)
+    [built] = training.sent()
+    assert isinstance(built, events_pb2.DatasetBuilt)
+    training.plans.continue_with(built)
+    [slice_] = training.sent()
+    training.datasets.build(build)
+    training.plans.continue_with(built)
+    assert training.sent() == []
+    assert slice_.run_id == training.runs.all().runs[0].run_id
+    assert [stage.state for stage in training.plans.get("plan-1").stages] == ["completed", "queued"]
+
+
+def test_the_same_plan_is_started_once(training: Training) -> None:
+    """The same plan_id again answers the plan as it stands and queues nothing."""
+    first = training.plans.start(training.plan())
+    assert len(training.sent()) == 1
+    assert training.plans.start(training.plan()) == first
+    assert training.sent() == []
+
+
+def test_a_plan_can_take_a_completed_run(training: Training) -> None:
+    """With a run named nothing is trained: its checkpoint is told at once; an unfinished run is refused."""
+    run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    with pytest.raises(Conflict, match="is queued; a plan needs a completed one"):
+        training.plans.start(training.plan(network=PlanNetwork(run_id=run.run_id)))
+    weights = training.blobs.url.removeprefix("folder://") + "/../w.pth"
+    torch.save(build_network("test_resnet", 3).state_dict(), weights)
+    imported = training.runs.import_checkpoint(Path(weights), "test_resnet", training.dataset_id, 64)
+    training.sent()
+    training.plans.start(training.plan(network=PlanNetwork(run_id=imported.run_id)))
+    [event] = training.sent()
+    assert event.run_id == imported.run_id
+    assert event.plan.plan_id == "plan-1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extraction": PlanExtraction(layers=["layer9"])}, "has no layer 'layer9'; it has .*layer4"),
+        ({"extraction": PlanExtraction(split="test")}, "has no split 'test'; it has train, val"),
+        ({"network": PlanNetwork(train=SETTINGS.model_copy(update={"architecture": "nope"}))}, "'nope' is not known"),
+    ],
+)
+def test_a_plan_that_cannot_end_is_refused_at_once(training: Training, changes: dict[str, Any], message: str) -> None:
+    """What would fail minutes later is InvalidInput now, and nothing is recorded or sent."""
+    with pytest.raises(InvalidInput, match=message):
+        training.plans.start(training.plan(**changes))
+    assert training.sent() == []
+    with pytest.raises(NotFound):
+        training.plans.get("plan-1")
+
+
+def test_a_plan_over_an_unknown_data_set_or_run_is_not_found(training: Training) -> None:
+    """NotFound names it."""
+    with pytest.raises(NotFound, match="no data set 'dataset-x'"):
+        training.plans.start(training.plan(dataset=PlanDataset(dataset_id="dataset-x")))
+    with pytest.raises(NotFound, match="no run 'run-x'"):
+        training.plans.start(training.plan(network=PlanNetwork(run_id="run-x")))
+
+
+def test_a_slice_that_is_not_the_end_hands_on(training: Training) -> None:
+    """An unfinished slice asks for the next, from its checkpoint; an older slice delivered again does nothing."""
+    training.runner.answers["train_slice"] = lambda _: ([{"checkpoint": training.checkpoint, "epochs": []}], False)
+    run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    [first] = training.sent()
+    training.runs.train_slice(first)
+    [second] = training.sent()
+    assert (second.run_id, second.slice) == (run.run_id, 1)
+    training.runs.train_slice(first)
+    assert training.sent() == []
+    training.runs.train_slice(second)
+    assert training.runner.calls[-1][1]["checkpoint"] == training.checkpoint
+    assert training.runs.get(run.run_id).state == "running"
+
+
+def test_a_crash_leaves_the_run_to_the_next_attempt(training: Training) -> None:
+    """A dead child is no result: the run stays running; when the message is given up it fails, and that is told."""
+
+    def crash(_: dict[str, Any]) -> None:
+        raise JobCrashed("exit code -9")
+
+    training.runner.answers["train_slice"] = crash
+    run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    [command] = training.sent()
+    with pytest.raises(JobCrashed):
+        training.runs.train_slice(command)
+    assert training.runs.get(run.run_id).state == "running"
+    training.runs.train_failed(command, "given up after 5 attempts: exit code -9")
+    [event] = training.sent()
+    assert isinstance(event, events_pb2.RunFailed)
+    assert (training.runs.get(run.run_id).state, event.error) == ("failed", "given up after 5 attempts: exit code -9")
+
+
+def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
+    """A waiting run is cancelled at once, a running one when its job notices; an ended one is a conflict."""
+    waiting = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    [command] = training.sent()
+    assert training.runs.cancel(waiting.run_id).state == "cancelled"
+    training.runs.train_slice(command)
+    assert training.runner.calls == []
+    with pytest.raises(Conflict, match="is cancelled"):
+        training.runs.cancel(waiting.run_id)
+    running = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    command = training.sent()[-1]
+
+    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+        from services.common.errors import JobCancelled
+
+        training.runs.cancel(running.run_id)
+        raise JobCancelled("noticed")
+
+    training.runner.answers["train_slice"] = cancel_meanwhile
+    training.runs.train_slice(command)
+    assert training.runs.get(running.run_id).state == "cancelled"
+
+
+def test_weights_of_another_architecture_leave_nothing(training: Training, tmp_path: Path) -> None:
+    """A refused import names the keys and registers neither run nor object."""
+    torch.save(build_network("resnet18", 3).state_dict(), tmp_path / "w.pth")
+    before = list(training.blobs.list("training"))
+    with pytest.raises(InvalidInput, match=r"w\.pth does not fit a .*: it lacks"):
+        training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    torch.save(build_network("test_resnet", 5).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(InvalidInput, match=r"another shape .*\[5\], expected \[3\]"):
+        training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    assert training.runs.all().runs == []
+    assert list(training.blobs.list("training")) == before
+
+
+def test_a_restart_asks_again_for_what_was_left(training: Training) -> None:
+    """`recover` sends the build and the slice that an earlier process did not finish, and no finished one."""
+    training.plans.start(training.plan(dataset=PlanDataset(), plan_id="plan-2"))
+    training.plans.start(training.plan())
+    left = training.sent()
+    training.datasets.recover()
+    training.runs.recover()
+    assert sorted(map(str, training.sent())) == sorted(map(str, left))
+    for command in left:
+        if isinstance(command, events_pb2.TrainSlice):
+            training.runs.train_slice(command)
+        else:
+            training.datasets.build(command)
+    training.sent()
+    training.datasets.recover()
+    training.runs.recover()
+    assert training.sent() == []
