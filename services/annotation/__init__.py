@@ -1,1 +1,1 @@
-"""The annotation service: readers, studies and responses, and all web pages."""
+"""The annotation service: studies that readers answer, and all web pages."""

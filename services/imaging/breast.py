@@ -14,7 +14,7 @@ _SKIN = 0.08  # how far from background (0) to bright tissue (1) the skin begins
 
 
 def breast_mask(image: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """True where the breast (pectoral muscle included) is, for an H x W mammogram of 8 or 16 bits, bright tissue on dark.
+    """True where the breast (pectoral muscle included) is, for an H x W mammogram of 8 or 16 bits, tissue bright.
 
     The background is the commonest grey of the darker half, so any film base will do. Measured on the 66 MLO views
     of data/ddsm-tissue against their hand-drawn labels: mean intersection over union 0.95, lowest 0.85.

@@ -1,4 +1,4 @@
-"""Read 16-bit mammograms of CBIS-DDSM from DICOM, and map them to the 8-bit grey that is shown, stored and trained on."""
+"""Read 16-bit mammograms of CBIS-DDSM from DICOM, and map them to 8-bit grey: shown, stored and trained on."""
 
 import re
 from dataclasses import dataclass

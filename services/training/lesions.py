@@ -242,7 +242,7 @@ def _cluster(rng: Generator, site: Site, count: int) -> Points:
     offsets = rng.normal(0.0, 1.0, (count, 2)) * spread @ turn
     distance = np.hypot(offsets[:, :1], offsets[:, 1:])
     offsets *= np.minimum(1.0, 0.8 * site.reach / np.maximum(distance, 1e-9))
-    return offsets + np.array([site.row, site.column])
+    return np.asarray(offsets + np.array([site.row, site.column]))
 
 
 def _granule(rng: Generator, canvas: _Strokes, place: Points) -> None:

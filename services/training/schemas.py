@@ -11,22 +11,22 @@ Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
 
 
 class RunSettings(BaseModel):
-    """How a run trains. The defaults are what the sample data set needs."""
+    """How a run trains. The defaults fine-tune ImageNet weights on a small data set such as the sample."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     architecture: str = Field(default="efficientnet_lite0", description="A torchvision or timm classifier.")
     weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
     image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
-    epochs: int = Field(default=6, ge=1, le=10_000)
+    epochs: int = Field(default=4, ge=1, le=10_000)
     batch_size: int = Field(default=32, ge=2, le=4096)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = Field(default=0.01, gt=0)
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD.")
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["step", "cosine"] = "cosine"
     decay_epochs: list[int] = Field(default_factory=list, description="Step schedule: times 0.1 after these epochs.")
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=25, ge=0)
     flips: bool = Field(default=True, description="Mirror training patches at random.")
     seed: int = Field(default=7, ge=0)
 

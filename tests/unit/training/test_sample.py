@@ -1,6 +1,7 @@
 """The sample data set: real tissue, simulated lesions."""
 
 import io
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -64,15 +65,14 @@ def test_the_same_seed_gives_the_same_bytes(views, variant):
     assert make_variant(views[1], (7, 1), 2).mammogram.image != variant.mammogram.image
 
 
-def test_variants_come_in_order_and_leave_the_view_as_it_was(views, variant):
-    """The iterator yields what `make_variant` makes, view by view, and lesions of one variant are in no other."""
-    first, second, third = (item for item, _ in zip(sample_mammograms_and_patches(7, variants=2), range(3), strict=False))
-    assert [item.mammogram.name for item in (first, second)] == [
-        "sample_01-P_00173_v1.LEFT_CC",
-        "sample_01-P_00173_v2.LEFT_CC",
-    ]
-    assert third == variant
-    np.testing.assert_array_equal(views[1].grey, open_view(sample_files()[1]).grey)
+def test_mammograms_come_in_order_and_leave_the_view_as_it_was(views, variant):
+    """The iterator yields what `make_variant` makes, view by view; no lesion stays in the view for the next variant."""
+    before = views[1].grey.copy()
+    first, second = itertools.islice(sample_mammograms_and_patches(7, variants=1), 2)
+    assert first.mammogram.name == "sample_01-P_00173_v1.LEFT_CC"
+    assert second == variant
+    make_variant(views[1], (7, 1), 3)
+    np.testing.assert_array_equal(views[1].grey, before)
 
 
 def test_patches_are_cut_where_their_names_say(variant):

@@ -1,0 +1,55 @@
+# Everything starts here. A target installs and starts what it needs; nothing has to be prepared by hand.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+export PRIMITIVES_HOME ?= $(CURDIR)/var
+SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
+
+.PHONY: help setup demo up test lint format clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/dev.stamp browser ## Install all that development and tests need.
+
+demo: $(VENV)/all.stamp ## Train, extract, render, and open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan).
+	$(BIN)/primitives demo $(if $(ONCE),--once) $(if $(FRESH),--fresh)
+
+up: $(VENV)/all.stamp ## Run the four services together until interrupted.
+	$(BIN)/primitives up
+
+test: setup ## Run all tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style, types and protos.
+	$(BIN)/ruff check services tests hatch_build.py
+	$(BIN)/ruff format --check services tests hatch_build.py
+	$(BIN)/mypy
+	$(BIN)/buf lint proto
+
+format: $(VENV)/dev.stamp ## Put the code into its style.
+	$(BIN)/ruff check --fix services tests hatch_build.py
+	$(BIN)/ruff format services tests hatch_build.py
+
+clean: ## Remove what was made here: the environment, the data of demo and up, caches.
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The services' own packages; `dev` adds the tools of lint and test. A change of pins or protos installs again.
+$(VENV)/all.stamp: $(SOURCES) | $(VENV)/pip
+	$(PIP) install --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(SOURCES) | $(VENV)/pip
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/all.stamp
+
+$(VENV)/pip:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }

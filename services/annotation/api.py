@@ -1,0 +1,125 @@
+"""The JSON side of the annotation service."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query
+from fastapi import Path as InPath
+
+from services.annotation.answer import Answer
+from services.annotation.auth import Auth
+from services.annotation.schemas import (
+    MOST_UNITS,
+    OpenStudyRequest,
+    Place,
+    PutResponseRequest,
+    ResponseList,
+    ResponseView,
+    StudyList,
+    StudyView,
+    Summary,
+    UnitList,
+    UnitView,
+)
+from services.annotation.workflow.readers import Reader
+from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.units import Units
+from services.common.views import PlanStages
+
+Channel = Annotated[int, InPath(ge=0, lt=2**31, description="Channel from 0.")]
+Offset = Annotated[int, Query(ge=0, lt=2**31)]
+Limit = Annotated[int, Query(ge=1, le=MOST_UNITS)]
+
+
+def add_routes(app: FastAPI, auth: Auth, studies: Studies, units: Units, responses: Responses) -> None:
+    """Add the routes of version 1."""
+    app.include_router(_study_routes(auth, studies))
+    app.include_router(_unit_routes(auth, units, responses))
+
+
+def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["studies"])
+
+    @router.get("/plans/{plan_id}", tags=["plans"])
+    def get_plan(plan_id: str) -> PlanStages:
+        """The stages of a plan that this service does."""
+        return studies.plan(plan_id)
+
+    @router.post("/studies", status_code=202)
+    def open_study(request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyView:
+        """Open a study of a rendering."""
+        return studies.start(request)
+
+    @router.get("/studies")
+    def list_studies(reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyList:
+        """All studies, newest first, with the reader's progress if there is a reader."""
+        return studies.all(reader)
+
+    @router.get("/studies/{study_id}")
+    def get_study(study_id: str, reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyView:
+        """One study with its layers."""
+        return studies.get(study_id, reader)
+
+    return router
+
+
+def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["units and responses"])
+
+    @router.get("/studies/{study_id}/layers/{layer}/units")
+    def list_units(
+        study_id: str,
+        layer: str,
+        reader: Annotated[Reader, Depends(auth.api_reader)],
+        place: Annotated[Place, Depends(place_of)],
+        offset: Offset = 0,
+        limit: Limit = 24,
+    ) -> UnitList:
+        """A part of a list of a layer."""
+        return units.part(reader, study_id, layer, place, (offset, limit))
+
+    @router.get("/studies/{study_id}/layers/{layer}/units/{unit}")
+    def get_unit(
+        study_id: str, layer: str, unit: Channel, reader: Annotated[Reader, Depends(auth.api_reader)]
+    ) -> UnitView:
+        """A unit with all its pictures; classes and names only after the reader's answer, unless always shown."""
+        return units.get(reader, (study_id, layer, unit))
+
+    @router.put("/studies/{study_id}/layers/{layer}/units/{unit}/response")
+    def put_response(
+        study_id: str,
+        layer: str,
+        unit: Channel,
+        request: PutResponseRequest,
+        reader: Annotated[Reader, Depends(auth.api_reader)],
+    ) -> ResponseView:
+        """Save the reader's answer; 409 if it was changed since `base_version`."""
+        answer = Answer(request.recognizable, request.associated, request.multiplicity, request.description)
+        return responses.put(reader, (study_id, layer, unit), answer, request.base_version, request.idempotency_key)
+
+    @router.get("/responses")
+    def list_responses(
+        reader: Annotated[Reader, Depends(auth.api_reader)], offset: Offset = 0, limit: Limit = 50
+    ) -> ResponseList:
+        """The reader's own answers."""
+        return responses.own(reader, offset, limit)
+
+    @router.get("/summary")
+    def get_summary(
+        reader: Annotated[Reader, Depends(auth.api_reader)],  # noqa: ARG001 - only readers may ask
+        study_id: str = "",
+    ) -> Summary:
+        """Every reader and the units that each answered."""
+        return responses.summary(study_id)
+
+    return router
+
+
+def place_of(
+    list: Annotated[str, Query(pattern="^(subset|ranked|all)$")] = "all",
+    label: Annotated[int | None, Query(ge=0, lt=1000)] = None,
+    sort: Annotated[str, Query(pattern="^(unit|class)$")] = "unit",
+    filter: Annotated[str, Query(pattern="^(all|unanswered|answered)$")] = "all",
+) -> Place:
+    """The place in the lists that a query string names."""
+    return Place.model_validate({"list": list, "label": label, "sort": sort, "filter": filter})

@@ -1,0 +1,91 @@
+"""Who makes a request: a browser with a session, or a program that names its reader."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.responses import Response
+
+from services.annotation.guard import SAFE_METHODS
+from services.annotation.sessions import Sessions, csrf_matches
+from services.annotation.workflow.readers import Reader, Readers
+from services.common.errors import Forbidden, InvalidInput, NotSignedIn
+
+COOKIE = "primitives_session"
+READER_HEADER = "x-reader"
+CSRF_HEADER = "x-csrf-token"
+
+
+@dataclass
+class Auth:
+    """Finds the reader of a request."""
+
+    readers: Readers
+    sessions: Sessions
+
+    def session_reader(self, request: Request) -> Reader | None:
+        """The reader of the session's cookie."""
+        return self.sessions.reader(token_of(request))
+
+    def page_reader(self, request: Request) -> Reader:
+        """The reader of a page or picture. NotSignedIn without a session."""
+        reader = self.session_reader(request)
+        if reader is None:
+            raise NotSignedIn("Please sign in to see this page.")
+        return reader
+
+    def api_reader(self, request: Request) -> Reader:
+        """The reader of an API call: named by the header, or of the session, whose token unsafe calls must carry."""
+        reader = self.optional_reader(request)
+        if reader is None:
+            raise NotSignedIn(f"name the reader in the header {READER_HEADER}, or sign in")
+        return reader
+
+    def optional_reader(self, request: Request) -> Reader | None:
+        """As `api_reader`, for calls that also answer without a reader."""
+        named = request.headers.get(READER_HEADER)
+        if named is not None:
+            return self.readers.named(_utf8(named))
+        reader = self.session_reader(request)
+        if reader is not None and request.method not in SAFE_METHODS:
+            check_csrf(request, request.headers.get(CSRF_HEADER, ""))
+        return reader
+
+    def sign_in(self, request: Request, response: Response, name: str) -> Reader:
+        """Open a session for a name and give its cookie to the browser. InvalidInput for a name that is none."""
+        reader = self.readers.named(name)
+        token = self.sessions.open(reader, token_of(request))
+        settings = self.sessions.settings
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=int(settings.session_absolute_s),
+            path="/",
+            secure=settings.secure_cookies,
+            httponly=True,
+            samesite="lax",
+        )
+        return reader
+
+    def sign_out(self, request: Request, response: Response) -> None:
+        """End the session."""
+        self.sessions.close(token_of(request))
+        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+
+
+def token_of(request: Request) -> str:
+    """The session's token that a browser sent, or nothing."""
+    return request.cookies.get(COOKIE, "")
+
+
+def check_csrf(request: Request, given: str) -> None:
+    """Forbidden unless a form or call carries the token of its session."""
+    if not csrf_matches(token_of(request), given):
+        raise Forbidden("This form is not of your present session. Load the page again, then send it once more.")
+
+
+def _utf8(header: str) -> str:
+    """Header bytes arrive as Latin-1; names are UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError as error:
+        raise InvalidInput(f"the header {READER_HEADER} is not UTF-8") from error

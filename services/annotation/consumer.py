@@ -1,0 +1,18 @@
+"""From messages to use cases: one queue for opening studies, which takes a while, and one for events."""
+
+from primitives.annotation.v1 import events_pb2
+from primitives.patch_rendering.v1 import events_pb2 as rendering_events
+
+from services.annotation.workflow.studies import JOBS_QUEUE, Studies
+from services.common.bus import Bus, Consumer
+
+
+def create_consumers(bus: Bus, studies: Studies, max_attempts: int) -> list[Consumer]:
+    """The consumers of the service, declared but not started."""
+    jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
+    jobs.on(events_pb2.OpenStudy, studies.open, studies.failed)
+    jobs.declare()
+    events = Consumer(bus, "annotation.events", max_attempts)
+    events.on(rendering_events.RenderingCompleted, studies.rendering_completed, studies.plan_failed)
+    events.declare((rendering_events.RenderingCompleted,))
+    return [jobs, events]

@@ -1,0 +1,78 @@
+"""What every request passes before it is handled, and every answer before it leaves.
+
+The threat: a page of another site (or a request it makes) that acts with the reader's cookie. Unsafe methods must come
+from our own origin as the browser itself says it (Sec-Fetch-Site, Origin); forms and scripts carry the session's token
+on top (see `auth`). Scripts from elsewhere, frames and inline code are refused by policy.
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MOST_BYTES = 256 * 1024
+"""Longest body of a request: no form and no call of this service comes near it."""
+
+POLICY = (
+    "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    # Not no-referrer: browsers would then send `Origin: null` with our own forms.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware: refuses what comes from other origins or is too long, and adds the headers of HEADERS.
+
+    What is not cacheable by its own word is not cached: pages hold answers.
+    """
+
+    def __init__(self, app: ASGIApp, public_origin: str) -> None:
+        self._app = app
+        self._public_origin = public_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refusal = None if scope["method"] in SAFE_METHODS else self._refusal(Headers(scope=scope))
+        await (refusal or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+        if not self._same_origin(headers):
+            return PlainTextResponse(
+                "This request came from another site and was refused. Behind a proxy that changes the Host, set "
+                "PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN to the address that browsers see.",
+                status_code=403,
+            )
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not length.isdigit():
+            return PlainTextResponse("The request does not say how long it is.", status_code=411)
+        if int(length) > MOST_BYTES:
+            return PlainTextResponse(f"The request is longer than {MOST_BYTES} bytes.", status_code=413)
+        return None
+
+    def _same_origin(self, headers: Headers) -> bool:
+        """Programs send neither header; browsers send at least one with every unsafe request."""
+        origin = headers.get("origin")
+        if origin is not None:
+            own = origin == self._public_origin or urlsplit(origin).netloc == headers.get("host", "")
+            return own and origin != "null"
+        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")

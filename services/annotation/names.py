@@ -1,0 +1,37 @@
+"""What readers and units are called."""
+
+import re
+import unicodedata
+
+from services.common.errors import InvalidInput, NotFound
+
+LONGEST_NAME = 80
+
+_REFUSED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
+_BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that turn the direction of what follows: a name must not change how the page around it reads."""
+
+_UNIT = re.compile(r"unit_(\d{4,9})", re.ASCII)
+
+
+def reader_name(typed: str) -> str:
+    """A reader's name as it is kept: trimmed, NFC, single spaces. InvalidInput says what is wrong with it."""
+    name = " ".join(unicodedata.normalize("NFC", typed).split())
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise InvalidInput(f"A name has 1 to {LONGEST_NAME} characters; this one has {len(name)}.")
+    if any(unicodedata.category(letter) in _REFUSED or letter in _BIDI for letter in name):
+        raise InvalidInput("A name consists of letters, digits, spaces and punctuation.")
+    return name
+
+
+def name_key(name: str) -> str:
+    """The form of a name in which it is unique: `Ána` and `ána` are one reader."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def channel_of(name: str) -> int:
+    """The channel of `unit_0001`, which is 0. NotFound for anything else."""
+    found = _UNIT.fullmatch(name)
+    if found is None or int(found[1]) == 0:
+        raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")
+    return int(found[1]) - 1

@@ -1,0 +1,153 @@
+"""Reads a rendering into what a study keeps of it. Reading takes long and locks nothing."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.annotation.picture import Picture, encode_pictures
+from services.common.blobs import Blobs, ObjectRef
+from services.common.blobs.port import read_verified
+from services.imaging.dataset import Dataset
+from services.imaging.manifests import RenderedGroup, RenderedLayer, RenderingManifest, read_table
+
+OVERVIEW_PICTURES = 8
+
+_PICTURE_COLUMNS = (
+    "unit", "value", "patch", "label", "phenomenon", "mammogram", "row", "column", "height", "width", "offset", "size",
+)  # fmt: skip
+
+
+@dataclass
+class LayerContent:
+    """Rows of one layer, as dictionaries of columns without the study's id."""
+
+    layer: dict[str, Any]
+    units: list[dict[str, Any]]
+    ranks: list[dict[str, Any]]
+
+
+@dataclass
+class StudyContent:
+    """All that a study keeps of its rendering and its data set."""
+
+    architecture: str
+    dataset: str
+    notice: str
+    classes: list[str]
+    mammograms: list[dict[str, Any]]
+    layers: list[LayerContent]
+
+
+@dataclass
+class Mammograms:
+    """The full mammograms of a data set under numbers that say nothing of their names, and which of them are used."""
+
+    dataset: Dataset
+    study_id: str
+    used: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        names = sorted(self.dataset.mammograms, key=self._shuffled)
+        self._names = names
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def number(self, name: str) -> int | None:
+        """The number of a mammogram; None if the data set has none of this name."""
+        number = self._numbers.get(name)
+        if number is not None:
+            self.used.add(number)
+        return number
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of the mammograms that pictures were cut from."""
+        bucket = self.dataset.manifest.mammograms.bucket
+        for number in sorted(self.used):
+            facts = self.dataset.mammograms[self._names[number]]
+            kept = {name: facts[name] for name in ("name", "side", "view", "height", "width", "preview_key")}
+            yield kept | {"number": number, "preview_bucket": bucket}
+
+    def _shuffled(self, name: str) -> str:
+        return hashlib.sha256(f"{self.study_id}/{name}".encode()).hexdigest()
+
+
+def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class: int) -> StudyContent:
+    """All rows of a study. NotFound or InvalidInput if an object is not what the manifest says."""
+    rendering = RenderingManifest.model_validate_json(read_verified(blobs, manifest))
+    dataset = Dataset.open(blobs, rendering.dataset)
+    mammograms = Mammograms(dataset, study_id)
+    source = _Source(blobs, mammograms, last_class=len(dataset.manifest.classes) - 1)
+    layers = [
+        source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)
+    ]
+    return StudyContent(
+        architecture=rendering.network.architecture,
+        dataset=dataset.manifest.name,
+        notice=dataset.manifest.notice,
+        classes=list(dataset.manifest.classes),
+        mammograms=list(mammograms.rows()),
+        layers=layers,
+    )
+
+
+def choose_subset(ranks: list[dict[str, Any]], silent: set[int], units_per_class: int) -> set[int]:
+    """The first `units_per_class` units of the ranking of each class, silent ones passed over."""
+    chosen: defaultdict[int, list[int]] = defaultdict(list)
+    for row in sorted(ranks, key=lambda row: (row["label"], row["rank"])):
+        of_class = chosen[row["label"]]
+        if len(of_class) < units_per_class and row["unit"] not in silent:
+            of_class.append(row["unit"])
+    return {unit for units in chosen.values() for unit in units}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows of layers come from."""
+
+    blobs: Blobs
+    mammograms: Mammograms
+    last_class: int
+
+    def read_layer(self, layer: RenderedLayer, position: int, units_per_class: int) -> LayerContent:
+        ranks = read_table(self.blobs, layer.ranking).to_pylist()
+        statistics = {row.pop("unit"): row for row in read_table(self.blobs, layer.statistics).to_pylist()}
+        units = [row for group in layer.groups for row in self._read_group(group)]
+        silent = {row["unit"] for row in units if row["silent"]}
+        subset = choose_subset(ranks, silent, units_per_class)
+        ranked = {row["unit"] for row in ranks}
+        for row in units:
+            unit = row["unit"]
+            row["in_subset"], row["in_ranking"] = unit in subset, unit in ranked
+            row["statistics"] = statistics.get(unit, {})
+        facts = {
+            "layer": layer.name,
+            "position": position,
+            "units": len(units),
+            "silent": len(silent),
+            "in_subset": len(subset),
+            "in_ranking": len(ranked - silent),
+            "ranking_method": layer.ranking_method,
+        }
+        return LayerContent(facts, units, ranks)
+
+    def _read_group(self, group: RenderedGroup) -> Iterator[dict[str, Any]]:
+        pictures = self._read_pictures(group)
+        for row in read_table(self.blobs, group.units).to_pylist():
+            of_unit = pictures[row["unit"]]
+            yield row | {
+                "pack_bucket": group.pack.bucket,
+                "pack_key": group.pack.key,
+                "positives": sum(picture.label == self.last_class for picture in of_unit[:OVERVIEW_PICTURES]),
+                "pictures": encode_pictures(of_unit),
+            }
+
+    def _read_pictures(self, group: RenderedGroup) -> defaultdict[int, list[Picture]]:
+        """The pictures of each unit of a group, by rank."""
+        table = read_table(self.blobs, group.pictures).sort_by([("unit", "ascending"), ("rank", "ascending")])
+        columns = [table[name].to_pylist() for name in _PICTURE_COLUMNS]
+        pictures: defaultdict[int, list[Picture]] = defaultdict(list)
+        for unit, value, patch, label, phenomenon, mammogram, *box_and_place in zip(*columns, strict=True):
+            number = self.mammograms.number(mammogram)
+            pictures[unit].append(Picture(value, patch, label, phenomenon, number, *box_and_place))
+        return pictures

@@ -1,0 +1,190 @@
+"""The queries of the annotation service. Each takes a session; none of them loops over units."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Integer, Select, and_, cast, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from services.annotation.schemas import Place
+from services.annotation.tables import (
+    LayerRow,
+    MammogramRow,
+    RankRow,
+    ReaderRow,
+    ResponseLogRow,
+    ResponseRow,
+    StudyRow,
+    UnitRow,
+)
+from services.common.errors import NotFound
+
+AnsweredByLayer = dict[tuple[str, str], tuple[int, int, int]]
+"""By study and layer: units answered in all, of the subset, of the ranking."""
+
+UnitKey = tuple[str, str, int]
+"""Study, layer, channel."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A unit in a list; rank, score and count are those of the ranked list."""
+
+    unit: int
+    silent: bool
+    answered: bool
+    rank: int | None = None
+    score: float | None = None
+    count: int | None = None
+
+
+def study_row(session: Session, study_id: str) -> StudyRow:
+    """The record of a study."""
+    row = session.get(StudyRow, study_id)
+    if row is None:
+        raise NotFound(f"there is no study {study_id!r}")
+    return row
+
+
+def open_study(session: Session, study_id: str) -> StudyRow:
+    """The record of a study that can be read."""
+    row = study_row(session, study_id)
+    if row.state != "completed":
+        raise NotFound(f"study {study_id!r} is {row.state}; it has no units yet")
+    return row
+
+
+def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
+    """The record of a layer."""
+    row = session.get(LayerRow, (study_id, layer))
+    if row is None:
+        raise NotFound(f"study {study_id} has no layer {layer!r}")
+    return row
+
+
+def unit_row(session: Session, key: UnitKey) -> UnitRow:
+    """The record of a unit."""
+    row = session.get(UnitRow, key) if key[2] < 2**31 else None
+    if row is None:
+        raise NotFound(f"study {key[0]} has no unit {key[2]} in a layer {key[1]!r}")
+    return row
+
+
+def layers(session: Session, study_ids: Collection[str]) -> Sequence[LayerRow]:
+    """The layers of studies, in the order of their renderings."""
+    wanted = select(LayerRow).where(LayerRow.study_id.in_(study_ids))
+    return session.scalars(wanted.order_by(LayerRow.study_id, LayerRow.position)).all()
+
+
+def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
+    """How much of each list a reader has answered."""
+    counts = (
+        select(
+            ResponseRow.study_id,
+            ResponseRow.layer,
+            func.count(),
+            func.sum(cast(UnitRow.in_subset, Integer)),
+            func.sum(cast(UnitRow.in_ranking, Integer)),
+        )
+        .join(UnitRow, _same_unit(ResponseRow, UnitRow))
+        .where(ResponseRow.reader_id == reader_id)
+        .group_by(ResponseRow.study_id, ResponseRow.layer)
+    )
+    return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
+
+
+def entries(session: Session, study_id: str, layer: str, place: Place, reader_id: str) -> list[Entry]:
+    """All units of a list in its order, whatever the filter."""
+    wanted = _ranked(study_id, layer, place, reader_id) if place.list == "ranked" else _listed(place, reader_id)
+    wanted = wanted.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
+    return [Entry(*row) for row in session.execute(wanted)]
+
+
+def unit_rows(session: Session, study_id: str, layer: str, units: Collection[int]) -> dict[int, UnitRow]:
+    """The records of some units of a layer, by channel."""
+    wanted = select(UnitRow).where(UnitRow.study_id == study_id, UnitRow.layer == layer, UnitRow.unit.in_(units))
+    return {row.unit: row for row in session.scalars(wanted)}
+
+
+def units_by_key(session: Session, keys: Collection[UnitKey]) -> dict[UnitKey, UnitRow]:
+    """The records of units of several layers."""
+    columns = tuple_(UnitRow.study_id, UnitRow.layer, UnitRow.unit)
+    rows = session.scalars(select(UnitRow).where(columns.in_(keys)))
+    return {(row.study_id, row.layer, row.unit): row for row in rows}
+
+
+def ranks(session: Session, key: UnitKey) -> Sequence[RankRow]:
+    """The places of a unit in the rankings."""
+    study_id, layer, unit = key
+    wanted = select(RankRow).where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.unit == unit)
+    return session.scalars(wanted.order_by(RankRow.label)).all()
+
+
+def mammograms(session: Session, study_id: str, numbers: Collection[int]) -> dict[int, MammogramRow]:
+    """Full mammograms of a study, by number."""
+    wanted = select(MammogramRow).where(MammogramRow.study_id == study_id, MammogramRow.number.in_(numbers))
+    return {row.number: row for row in session.scalars(wanted)}
+
+
+def response_row(session: Session, key: UnitKey, reader_id: str, for_update: bool = False) -> ResponseRow | None:
+    """A reader's answer to a unit."""
+    return session.get(ResponseRow, (*key, reader_id), with_for_update=for_update or None)
+
+
+def logged(session: Session, key: UnitKey, reader_id: str, idempotency_key: str) -> ResponseLogRow | None:
+    """The last answer that was saved under an idempotency key."""
+    wanted = select(ResponseLogRow).where(
+        ResponseLogRow.reader_id == reader_id,
+        ResponseLogRow.idempotency_key == idempotency_key,
+        ResponseLogRow.study_id == key[0],
+        ResponseLogRow.layer == key[1],
+        ResponseLogRow.unit == key[2],
+    )
+    return session.scalars(wanted.order_by(ResponseLogRow.position.desc()).limit(1)).first()
+
+
+def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> tuple[Sequence[ResponseRow], int]:
+    """A part of a reader's answers by study, layer and unit, and how many there are."""
+    own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
+    order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
+    total = session.scalar(select(func.count()).select_from(ResponseRow).where(ResponseRow.reader_id == reader_id))
+    return rows, total or 0
+
+
+def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
+    """Name, study, layer and unit of every answer; readers without one stand there with none."""
+    join = ResponseRow.reader_id == ReaderRow.reader_id
+    if study_id:
+        join = and_(join, ResponseRow.study_id == study_id)
+    wanted = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    order = (ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    return [(*row,) for row in session.execute(wanted.outerjoin(ResponseRow, join).order_by(*order))]
+
+
+def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
+    wanted = select(UnitRow.unit, UnitRow.silent, ResponseRow.reader_id.is_not(None)).outerjoin(
+        ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id)
+    )
+    if place.list == "subset":
+        wanted = wanted.where(UnitRow.in_subset)
+    if place.sort == "class":
+        return wanted.order_by(UnitRow.positives.desc(), UnitRow.unit)
+    return wanted.order_by(UnitRow.unit)
+
+
+def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
+    answered = ResponseRow.reader_id.is_not(None)
+    return (
+        select(UnitRow.unit, UnitRow.silent, answered, RankRow.rank, RankRow.score, RankRow.count)
+        .select_from(RankRow)
+        .join(UnitRow, _same_unit(RankRow, UnitRow))
+        .outerjoin(ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id))
+        .where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.label == place.label)
+        .order_by(RankRow.rank)
+    )
+
+
+def _same_unit(left: Any, right: Any) -> Any:
+    return and_(left.study_id == right.study_id, left.layer == right.layer, left.unit == right.unit)

@@ -1,0 +1,96 @@
+"""The gRPC side of the annotation service: the same verbs as HTTP."""
+
+import grpc
+from primitives.annotation.v1 import annotation_pb2 as pb
+from primitives.annotation.v1 import annotation_pb2_grpc
+
+from services.annotation.answer import Answer
+from services.annotation.repository import UnitKey
+from services.annotation.schemas import MOST_UNITS, OpenStudyRequest, Place, PutResponseRequest
+from services.annotation.workflow.readers import Reader, Readers
+from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.units import Units
+from services.common.errors import InvalidInput, NotSignedIn
+from services.common.grpc import to_message, to_request
+
+UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
+
+_PLACE_FIELDS = ("study_id", "layer", "unit")
+
+
+class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
+    """See proto/primitives/annotation/v1/annotation.proto."""
+
+    def __init__(self, readers: Readers, studies: Studies, units: Units, responses: Responses) -> None:
+        self._readers, self._studies, self._units, self._responses = readers, studies, units, responses
+
+    def OpenStudy(self, request: pb.OpenStudyRequest, _: grpc.ServicerContext) -> pb.OpenStudyResponse:
+        study = self._studies.start(to_request(request, OpenStudyRequest))
+        return pb.OpenStudyResponse(study=to_message(study, pb.Study))
+
+    def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:
+        study = self._studies.get(request.study_id, self._optional_reader(context))
+        return pb.GetStudyResponse(study=to_message(study, pb.Study))
+
+    def ListStudies(self, _: pb.ListStudiesRequest, context: grpc.ServicerContext) -> pb.ListStudiesResponse:
+        return to_message(self._studies.all(self._optional_reader(context)), pb.ListStudiesResponse)
+
+    def ListUnits(self, request: pb.ListUnitsRequest, context: grpc.ServicerContext) -> pb.ListUnitsResponse:
+        place, window = to_request(request, Place), _window(request.offset, request.limit, 24)
+        part = self._units.part(self._reader(context), request.study_id, request.layer, place, window)
+        return to_message(part, pb.ListUnitsResponse)
+
+    def GetUnit(self, request: pb.GetUnitRequest, context: grpc.ServicerContext) -> pb.GetUnitResponse:
+        unit = self._units.get(self._reader(context), _key(request))
+        return pb.GetUnitResponse(unit=to_message(unit, pb.Unit))
+
+    def PutResponse(self, request: pb.PutResponseRequest, context: grpc.ServicerContext) -> pb.PutResponseResponse:
+        reader, key = self._reader(context), _key(request)
+        for name in _PLACE_FIELDS:
+            request.ClearField(name)
+        wish = to_request(request, PutResponseRequest)
+        answer = Answer(wish.recognizable, wish.associated, wish.multiplicity, wish.description)
+        saved = self._responses.put(reader, key, answer, wish.base_version, wish.idempotency_key)
+        return pb.PutResponseResponse(response=to_message(saved, pb.Response))
+
+    def ListResponses(
+        self, request: pb.ListResponsesRequest, context: grpc.ServicerContext
+    ) -> pb.ListResponsesResponse:
+        offset, limit = _window(request.offset, request.limit, 50)
+        return to_message(self._responses.own(self._reader(context), offset, limit), pb.ListResponsesResponse)
+
+    def GetSummary(self, request: pb.GetSummaryRequest, context: grpc.ServicerContext) -> pb.GetSummaryResponse:
+        self._reader(context)
+        return to_message(self._responses.summary(request.study_id), pb.GetSummaryResponse)
+
+    def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
+        return to_message(self._studies.plan(request.plan_id), pb.GetPlanResponse)
+
+    def _reader(self, context: grpc.ServicerContext) -> Reader:
+        reader = self._optional_reader(context)
+        if reader is None:
+            raise NotSignedIn("name the reader in the metadata: reader, or reader-bin for a name that is not ASCII")
+        return reader
+
+    def _optional_reader(self, context: grpc.ServicerContext) -> Reader | None:
+        metadata = {name: value for name, value in context.invocation_metadata() or ()}
+        name = metadata.get("reader-bin", metadata.get("reader"))
+        if name is None:
+            return None
+        try:
+            return self._readers.named(name.decode() if isinstance(name, bytes) else name)
+        except UnicodeDecodeError as error:
+            raise InvalidInput("the metadata reader-bin is not UTF-8") from error
+
+
+def _key(request: UnitRequest) -> UnitKey:
+    if request.unit < 0:
+        raise InvalidInput(f"unit is {request.unit}; channels begin with 0")
+    return request.study_id, request.layer, request.unit
+
+
+def _window(offset: int, limit: int, default: int) -> tuple[int, int]:
+    if offset < 0 or not 0 <= limit <= MOST_UNITS:
+        raise InvalidInput(f"offset is {offset} and limit {limit}; expected 0 or more, and 0 to {MOST_UNITS}")
+    return offset, limit or default

@@ -1,0 +1,210 @@
+"""What the annotation service takes and answers, over HTTP and gRPC alike."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.views import Moment, PlanStudy, Progress
+
+ListName = Literal["subset", "ranked", "all"]
+MOST_UNITS = 200
+
+
+class Place(BaseModel):
+    """Where in the lists of a layer a reader is. `label` is the class of the ranked list; absent, the last class."""
+
+    model_config = ConfigDict(frozen=True)
+
+    list: ListName = "all"
+    label: int | None = Field(default=None, ge=0, lt=1000)
+    sort: Literal["unit", "class"] = "unit"
+    filter: Literal["all", "unanswered", "answered"] = "all"
+
+
+class OpenStudyRequest(PlanStudy):
+    """Open a study of a rendering that this service was told of."""
+
+    rendering_id: str = Field(min_length=1, max_length=64)
+
+
+class ListProgress(BaseModel):
+    """Units of a list that can be answered (silent ones are not counted), and how many this reader answered."""
+
+    units: int
+    answered: int
+
+
+class LayerView(BaseModel):
+    """A layer of a study with its three lists."""
+
+    name: str
+    units: int
+    silent: int
+    ranking_method: str
+    subset: ListProgress
+    ranked: ListProgress
+    all: ListProgress
+
+
+class StudyView(BaseModel):
+    """A study."""
+
+    study_id: str
+    plan_id: str
+    rendering_id: str
+    title: str
+    architecture: str
+    dataset: str
+    notice: str
+    classes: list[str]
+    units_per_class: int
+    labels_shown: str
+    state: str
+    error: str
+    progress: Progress
+    layers: list[LayerView]
+    created: Moment
+    started: Moment
+    finished: Moment
+
+
+class StudyList(BaseModel):
+    """All studies, newest first."""
+
+    studies: list[StudyView]
+
+
+class PictureView(BaseModel):
+    """A picture of a unit. `label` and what stands below it are absent until they may be shown to the reader."""
+
+    rank: int
+    value: float
+    row: int
+    column: int
+    height: int
+    width: int
+    mammogram: int | None = None
+    label: int | None = None
+    class_name: str | None = None
+    patch: str | None = None
+    mammogram_name: str | None = None
+    phenomenon: str | None = None
+
+
+class UnitSummary(BaseModel):
+    """A unit in a list, with its first pictures; label, rank, score and count are those of the ranked list."""
+
+    unit: int
+    name: str
+    silent: bool
+    answered: bool
+    revealed: bool
+    label: int | None = None
+    rank: int | None = None
+    score: float | None = None
+    count: int | None = None
+    pictures: list[PictureView]
+
+
+class UnitList(BaseModel):
+    """A part of a list; `total` counts the whole."""
+
+    units: list[UnitSummary]
+    total: int
+
+
+class UnitRank(BaseModel):
+    """The place of a unit in the ranking of a class."""
+
+    label: int
+    class_name: str
+    rank: int
+    score: float
+    count: int | None
+
+
+class MammogramView(BaseModel):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+
+
+class ResponseView(BaseModel):
+    """A reader's own answer to a unit."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    study_id: str
+    layer: str
+    unit: int
+    recognizable: str
+    associated: str
+    multiplicity: str
+    description: str
+    version: int
+    saved: Moment
+
+
+class UnitView(BaseModel):
+    """A unit with all its pictures, and the reader's answer to it."""
+
+    study_id: str
+    layer: str
+    unit: int
+    name: str
+    silent: bool
+    best: float
+    answered: bool
+    revealed: bool
+    pictures: list[PictureView]
+    mammograms: list[MammogramView]
+    ranks: list[UnitRank]
+    response: ResponseView | None = None
+
+
+class PutResponseRequest(BaseModel):
+    """An answer to a unit; `base_version` is the version that the caller saw, 0 for a first answer.
+
+    associated, multiplicity and description may be empty where recognizable is "no".
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    recognizable: Literal["yes", "no", "unsure"]
+    associated: Literal["", "yes", "no", "unsure", "not_applicable"] = ""
+    multiplicity: Literal["", "single", "multiple", "not_applicable"] = ""
+    description: str = Field(default="", max_length=20_000)
+    base_version: int = Field(default=0, ge=0)
+    idempotency_key: str = Field(default="", max_length=64)
+
+
+class ResponseList(BaseModel):
+    """A part of a reader's own answers; `total` counts them all."""
+
+    responses: list[ResponseView]
+    total: int
+
+
+class UnitPlace(BaseModel):
+    """Which unit."""
+
+    study_id: str
+    layer: str
+    unit: int
+
+
+class ReaderSummary(BaseModel):
+    """A reader and the units that this reader answered. Not what was answered."""
+
+    name: str
+    answered: list[UnitPlace]
+
+
+class Summary(BaseModel):
+    """Every reader, by name."""
+
+    readers: list[ReaderSummary]

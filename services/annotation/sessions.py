@@ -1,0 +1,94 @@
+"""Sessions of signed-in browsers: opaque tokens, of which the table knows only the hash."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, or_
+from sqlalchemy.orm import Session
+
+from services.annotation.settings import AnnotationSettings
+from services.annotation.tables import ReaderRow, SessionRow
+from services.annotation.workflow.readers import Reader
+from services.common.records import Records, now
+
+SEEN_EVERY = timedelta(seconds=60)
+"""How old the last sight of a session may be before it is written again: not every picture writes."""
+
+
+@dataclass
+class Sessions:
+    """Opened at sign-in, closed at sign-out, by idleness, or by age."""
+
+    records: Records
+    settings: AnnotationSettings
+    clock: Callable[[], datetime] = now
+
+    def open(self, reader: Reader, old_token: str = "") -> str:
+        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in."""
+        token = secrets.token_urlsafe(32)
+        moment = self.clock()
+        with self.records.transaction() as session:
+            self._forget(session, old_token)
+            session.execute(delete(SessionRow).where(self._outdated(moment)))
+            row = SessionRow(token_sha256=_digest(token), reader_id=reader.reader_id, created=moment, seen=moment)
+            session.add(row)
+        return token
+
+    def reader(self, token: str) -> Reader | None:
+        """Whose session a token is; None if it is unknown, idle for too long, or too old."""
+        if not token:
+            return None
+        moment = self.clock()
+        with self.records.reading() as session:
+            row = session.get(SessionRow, _digest(token))
+            if row is None or self._is_outdated(row, moment):
+                return None
+            reader = session.get_one(ReaderRow, row.reader_id)
+            seen = row.seen
+        if moment - seen > SEEN_EVERY:
+            self._see(token, moment)
+        return Reader(reader.reader_id, reader.name)
+
+    def close(self, token: str) -> None:
+        """End a session."""
+        with self.records.transaction() as session:
+            self._forget(session, token)
+
+    def _see(self, token: str, moment: datetime) -> None:
+        with self.records.transaction() as session:
+            row = session.get(SessionRow, _digest(token))
+            if row is not None:
+                row.seen = max(row.seen, moment)
+
+    def _forget(self, session: Session, token: str) -> None:
+        session.execute(delete(SessionRow).where(SessionRow.token_sha256 == _digest(token)))
+
+    def _limits(self, moment: datetime) -> tuple[datetime, datetime]:
+        idle, absolute = self.settings.session_idle_s, self.settings.session_absolute_s
+        return moment - timedelta(seconds=idle), moment - timedelta(seconds=absolute)
+
+    def _is_outdated(self, row: SessionRow, moment: datetime) -> bool:
+        seen, created = self._limits(moment)
+        return row.seen <= seen or row.created <= created
+
+    def _outdated(self, moment: datetime) -> ColumnElement[bool]:
+        seen, created = self._limits(moment)
+        return or_(SessionRow.seen <= seen, SessionRow.created <= created)
+
+
+def csrf_token(token: str) -> str:
+    """What a form of this session must carry: derived from the session's token, which no other site can read."""
+    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def csrf_matches(token: str, given: str) -> bool:
+    """Whether a form or header carries the token of its session."""
+    return hmac.compare_digest(csrf_token(token).encode(), given.encode())
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

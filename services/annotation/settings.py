@@ -1,0 +1,29 @@
+"""Settings of the annotation service."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+
+class AnnotationSettings(ServiceSettings):
+    """Environment: PRIMITIVES_ANNOTATION_…"""
+
+    model_config = SettingsConfigDict(env_prefix="PRIMITIVES_ANNOTATION_", frozen=True)
+
+    http_port: int = Field(default=8000, description="Port of HTTP; 0 takes a free one.")
+    grpc_port: int = Field(default=9000, description="Port of gRPC; 0 takes a free one.")
+    session_idle_s: float = Field(
+        default=8 * 3600.0, gt=0, description="Seconds without a request after which a reader has to sign in again."
+    )
+    session_absolute_s: float = Field(
+        default=7 * 24 * 3600.0, gt=0, description="Seconds after which a reader has to sign in again in any case."
+    )
+    secure_cookies: bool = Field(
+        default=False, description="Send the session's cookie over HTTPS only; set it behind a TLS proxy."
+    )
+    public_origin: str = Field(
+        default="",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="Where browsers see the pages (https://reading.example) if a proxy does not pass the Host on.",
+    )

@@ -1,0 +1,180 @@
+"""The tables of the annotation service."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.common.records import TaskColumns, UtcTime, now, outbox_table
+
+
+class Base(DeclarativeBase):
+    """Declarative base of this service alone."""
+
+
+OUTBOX = outbox_table(Base.metadata)
+
+
+class RenderingRow(Base):
+    """A completed rendering that this service was told of."""
+
+    __tablename__ = "renderings"
+
+    rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    told: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class StudyRow(TaskColumns, Base):
+    """A study; what it says of its data is filled in when it is opened."""
+
+    __tablename__ = "studies"
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    rendering_id: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(200))
+    units_per_class: Mapped[int] = mapped_column(Integer)
+    labels_shown: Mapped[str] = mapped_column(String(16))
+    architecture: Mapped[str] = mapped_column(String(200), default="")
+    dataset: Mapped[str] = mapped_column(String(200), default="")
+    notice: Mapped[str] = mapped_column(Text, default="")
+    classes: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class LayerRow(Base):
+    """A layer of a study: how many units it has, and how many of its lists' units can be answered."""
+
+    __tablename__ = "layers"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(200), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    units: Mapped[int] = mapped_column(Integer)
+    silent: Mapped[int] = mapped_column(Integer)
+    in_subset: Mapped[int] = mapped_column(Integer)
+    in_ranking: Mapped[int] = mapped_column(Integer)
+    ranking_method: Mapped[str] = mapped_column(String(32))
+
+
+class UnitRow(Base):
+    """A unit. `pictures` are those of the rendering by rank, as `picture.encode_pictures` writes them; `positives` says
+    how many of the first 8 are of the last class."""
+
+    __tablename__ = "units"
+    __table_args__ = (ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),)
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(200), primary_key=True)
+    unit: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    silent: Mapped[bool] = mapped_column(Boolean)
+    best: Mapped[float] = mapped_column(Float)
+    in_subset: Mapped[bool] = mapped_column(Boolean)
+    in_ranking: Mapped[bool] = mapped_column(Boolean)
+    positives: Mapped[int] = mapped_column(Integer)
+    statistics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    pack_bucket: Mapped[str] = mapped_column(String(63))
+    pack_key: Mapped[str] = mapped_column(Text)
+    sheet_offset: Mapped[int] = mapped_column(BigInteger)
+    sheet_size: Mapped[int] = mapped_column(BigInteger)
+    pictures: Mapped[str] = mapped_column(Text)
+
+
+class RankRow(Base):
+    """The place of a unit in the ranking of a class."""
+
+    __tablename__ = "ranks"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),
+        Index("ix_ranks_unit", "study_id", "layer", "unit"),
+    )
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(200), primary_key=True)
+    label: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    rank: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    unit: Mapped[int] = mapped_column(Integer)
+    score: Mapped[float] = mapped_column(Float)
+    count: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class MammogramRow(Base):
+    """A full mammogram that pictures of a study were cut from. Its number says nothing of its name, which may hold the
+    pathology."""
+
+    __tablename__ = "mammograms"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(Text)
+    side: Mapped[str] = mapped_column(String(32))
+    view: Mapped[str] = mapped_column(String(32))
+    height: Mapped[int] = mapped_column(Integer)
+    width: Mapped[int] = mapped_column(Integer)
+    preview_bucket: Mapped[str] = mapped_column(String(63))
+    preview_key: Mapped[str] = mapped_column(Text)
+
+
+class ReaderRow(Base):
+    """Someone who reads; `name_key` is the name in the form in which it is unique."""
+
+    __tablename__ = "readers"
+
+    reader_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    name_key: Mapped[str] = mapped_column(String(320), unique=True)
+    created: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class SessionRow(Base):
+    """A browser that a reader is signed in with. The token itself is in the browser's cookie alone."""
+
+    __tablename__ = "sessions"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), index=True)
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    seen: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class AnswerColumns:
+    """What a reader says of a unit."""
+
+    recognizable: Mapped[str] = mapped_column(String(16))
+    associated: Mapped[str] = mapped_column(String(16))
+    multiplicity: Mapped[str] = mapped_column(String(16))
+    description: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer)
+    saved: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ResponseRow(AnswerColumns, Base):
+    """The present answer of one reader to one unit."""
+
+    __tablename__ = "responses"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "layer", "unit"], ["units.study_id", "units.layer", "units.unit"]),
+    )
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    layer: Mapped[str] = mapped_column(String(200), primary_key=True)
+    unit: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), primary_key=True, index=True)
+
+
+class ResponseLogRow(AnswerColumns, Base):
+    """Every answer that was ever saved, in the order of saving. Rows are only added."""
+
+    __tablename__ = "response_log"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "layer", "unit"], ["units.study_id", "units.layer", "units.unit"]),
+        Index("ix_response_log_key", "reader_id", "idempotency_key"),
+    )
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    study_id: Mapped[str] = mapped_column(String(64))
+    layer: Mapped[str] = mapped_column(String(200))
+    unit: Mapped[int] = mapped_column(Integer)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    idempotency_key: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,66 @@
+"""Documentation says what is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from services.activation_extraction.settings import ExtractionSettings
+from services.annotation.settings import AnnotationSettings
+from services.common.settings import Shared
+from services.patch_rendering.settings import RenderingSettings
+from services.training.settings import TrainingSettings
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [Shared, TrainingSettings, ExtractionSettings, RenderingSettings, AnnotationSettings]
+
+
+def variables(kind: type[BaseSettings]) -> dict[str, str]:
+    """Environment variable to description of every setting of a class."""
+    prefix = kind.model_config.get("env_prefix", "")
+    return {
+        f"{prefix}{name.upper()}": field.description or ""
+        for name, field in kind.model_fields.items()
+        if name != "shared"
+    }
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_every_setting_is_documented(kind: type[BaseSettings]) -> None:
+    """docs/settings.md names each variable and says what the code says of it."""
+    text = (ROOT / "docs" / "settings.md").read_text()
+    missing = [f"{name}: {told}" for name, told in variables(kind).items() if f"`{name}`" not in text or told not in text]
+    assert missing == []
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    """Every variable in docs/settings.md is read by some service."""
+    named = set(re.findall(r"`(PRIMITIVES_[A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
+    known = {name for kind in SETTINGS for name in variables(kind)}
+    assert named - known == set()
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Relative links of all Markdown files point to files that exist."""
+    broken = []
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_the_targets_of_the_readme_exist() -> None:
+    """Every `make …` in README and docs is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for line in re.findall(r"`make ([a-z -]+)", path.read_text()):
+            assert set(line.split()) <= targets, (path.name, line)
+
+
+def test_no_host_of_a_registry_is_named() -> None:
+    """Installing is left to the ordinary clients as they are set up."""
+    hosts = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs|download\.pytorch\.org|deb\.debian\.org")
+    files = [path for kind in ("*.toml", "*.txt", "*.md", "Makefile") for path in ROOT.glob(kind)]
+    assert [path.name for path in [*files, *(ROOT / "docs").rglob("*.md")] if hosts.search(path.read_text())] == []
