@@ -12,7 +12,7 @@ SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -nam
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(VENV)/dev.stamp browser ## Install all that development and tests need.
+setup: $(VENV)/dev.stamp servers ## Install all that development and tests need.
 
 demo: $(VENV)/all.stamp ## Train, extract, render, and open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan).
 	$(BIN)/primitives demo $(if $(ONCE),--once) $(if $(FRESH),--fresh)
@@ -50,6 +50,11 @@ $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-.PHONY: browser
-browser:
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+# Programs that tests run for real, from Debian's packages, where they are missing.
+.PHONY: servers
+servers:
+	@missing=""; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; }

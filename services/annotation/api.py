@@ -72,11 +72,10 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
         layer: str,
         reader: Annotated[Reader, Depends(auth.api_reader)],
         place: Annotated[Place, Depends(place_of)],
-        offset: Offset = 0,
-        limit: Limit = 24,
+        window: Annotated[tuple[int, int], Depends(window_of)],
     ) -> UnitList:
         """A part of a list of a layer."""
-        return units.part(reader, study_id, layer, place, (offset, limit))
+        return units.part(reader, study_id, layer, place, window)
 
     @router.get("/studies/{study_id}/layers/{layer}/units/{unit}")
     def get_unit(
@@ -113,6 +112,11 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
         return responses.summary(study_id)
 
     return router
+
+
+def window_of(offset: Offset = 0, limit: Limit = 24) -> tuple[int, int]:
+    """The part of a list that a query string names."""
+    return offset, limit
 
 
 def place_of(

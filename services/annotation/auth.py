@@ -50,10 +50,13 @@ class Auth:
             check_csrf(request, request.headers.get(CSRF_HEADER, ""))
         return reader
 
-    def sign_in(self, request: Request, response: Response, name: str) -> Reader:
-        """Open a session for a name and give its cookie to the browser. InvalidInput for a name that is none."""
+    def sign_in(self, request: Request, name: str) -> tuple[Reader, str]:
+        """Open a session for a name; its token goes to the browser with `give_cookie`. InvalidInput for no name."""
         reader = self.readers.named(name)
-        token = self.sessions.open(reader, token_of(request))
+        return reader, self.sessions.open(reader, token_of(request))
+
+    def give_cookie(self, response: Response, token: str) -> None:
+        """Have the browser keep a session's token where no script reads it."""
         settings = self.sessions.settings
         response.set_cookie(
             COOKIE,
@@ -64,7 +67,6 @@ class Auth:
             httponly=True,
             samesite="lax",
         )
-        return reader
 
     def sign_out(self, request: Request, response: Response) -> None:
         """End the session."""

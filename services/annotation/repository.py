@@ -114,6 +114,13 @@ def units_by_key(session: Session, keys: Collection[UnitKey]) -> dict[UnitKey, U
     return {(row.study_id, row.layer, row.unit): row for row in rows}
 
 
+def answered_keys(session: Session, keys: Collection[UnitKey], reader_id: str) -> set[UnitKey]:
+    """Those of some units that a reader has answered."""
+    columns = tuple_(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    wanted = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(columns.in_(keys))
+    return {(*row,) for row in session.execute(wanted.where(ResponseRow.reader_id == reader_id))}
+
+
 def ranks(session: Session, key: UnitKey) -> Sequence[RankRow]:
     """The places of a unit in the rankings."""
     study_id, layer, unit = key

@@ -74,7 +74,7 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         return reader
 
     def _optional_reader(self, context: grpc.ServicerContext) -> Reader | None:
-        metadata = {name: value for name, value in context.invocation_metadata() or ()}
+        metadata = dict(context.invocation_metadata() or ())
         name = metadata.get("reader-bin", metadata.get("reader"))
         if name is None:
             return None

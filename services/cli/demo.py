@@ -28,7 +28,7 @@ STOP_LIMIT_S = 30.0
 POLL_S = 0.5
 
 DEMO_PLAN: dict[str, Any] = {
-    "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 4}},
+    "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 3}},
     "extraction": {"split": "val", "layers": ["block4", "block6"], "top_k": 64},
     "study": {"title": "Demo: simulated lesions in real tissue", "units_per_class": 10},
 }

@@ -16,12 +16,15 @@ class Shared(BaseSettings):
         default=Path("~/.local/share/visual-primitives"),
         description="Folder of the embedded form: objects, records and scratch files lie in it.",
     )
-    bus_url: str = Field(default="memory://", description="Where messages go: memory:// (one process).")
+    bus_url: str = Field(default="memory://", description="Where messages go: memory:// (one process) or amqp://USER:PASSWORD@HOST:PORT/VHOST, nodes separated by commas.")
     blobs_url: str = Field(
-        default="", description="Where objects lie: folder:///PATH. Empty means the folder `objects` of the home."
+        default="",
+        description="Where objects lie: folder:///PATH or s3://KEY:SECRET@HOST:PORT. Empty means `objects` of the home.",
     )
     records_url: str = Field(
-        default="", description="Folder of SQLite files: sqlite:///PATH. Empty means the folder `records` of the home."
+        default="",
+        description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE "
+        "with a schema a service. Empty means `records` of the home.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the servers bind to.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
@@ -42,9 +45,11 @@ class Shared(BaseSettings):
         return self.blobs_url or f"folder://{self.folder('objects')}"
 
     def records(self, service: str) -> str:
-        """SQLAlchemy URL of the records of one service."""
+        """URL of the records of one service: a file or a schema of its own."""
         base = self.records_url or f"sqlite:///{self.folder('records')}"
-        return f"{base}/{service}.sqlite"
+        if base.startswith("sqlite:"):
+            return f"{base}/{service}.sqlite"
+        return f"{base}{'&' if '?' in base else '?'}schema={service}"
 
     def scratch(self) -> Path:
         """Folder for files that may be lost: copies of shards, half-written results."""

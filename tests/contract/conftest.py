@@ -5,28 +5,37 @@ from pathlib import Path
 
 import pytest
 
-from services.common.blobs import Blobs, FolderBlobs
-from services.common.bus import Bus, MemoryBus
+from services.common.blobs import Blobs, open_blobs
+from services.common.bus import Bus, open_bus
 from services.common.records import Records, open_records
+from tests.servers import fresh_schema, fresh_vhost
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "rabbitmq"])
 def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
     """A fresh bus of each form."""
-    bus = MemoryBus()
+    url = "memory://" if request.param == "memory" else fresh_vhost(request.getfixturevalue("rabbitmq"))
+    bus = open_bus(url)
     yield bus
     bus.close()
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture(params=["folder", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    """A fresh object store of each form."""
-    return FolderBlobs(tmp_path / "blobs")
+    """An object store of each form, without the bucket of these tests."""
+    if request.param == "folder":
+        return open_blobs(f"folder://{tmp_path / 'blobs'}")
+    blobs = open_blobs(request.getfixturevalue("s3").url)
+    for key in list(blobs.list("contract-bucket")):
+        blobs.delete("contract-bucket", key)
+    return blobs
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     """Fresh records of each form."""
-    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    sqlite = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    url = sqlite if request.param == "sqlite" else fresh_schema(request.getfixturevalue("postgres"))
+    records = open_records(url)
     yield records
     records.close()

@@ -14,4 +14,10 @@ def open_blobs(url: str) -> Blobs:
     parts = urlsplit(url)
     if parts.scheme == "folder" and parts.path:
         return FolderBlobs(parts.path)
-    raise InvalidInput(f"PRIMITIVES_BLOBS_URL is {url!r}; expected folder:///PATH")
+    if parts.scheme == "s3":
+        from services.common.blobs.s3 import S3Blobs  # the client is loaded only where it is used
+
+        return S3Blobs(url)
+    raise InvalidInput(
+        f"PRIMITIVES_BLOBS_URL has the scheme {parts.scheme!r}; expected folder:///PATH or s3://KEY:SECRET@HOST:PORT"
+    )

@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.common.blobs.keys import check_key
 from services.common.blobs.port import ObjectRef
-from services.common.errors import InvalidInput, NotFound
+from services.common.errors import NotFound
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _INCOMING = ".incoming"
 
 
@@ -72,11 +71,7 @@ class FolderBlobs:
         self._path(bucket, key).unlink(missing_ok=True)
 
     def _path(self, bucket: str, key: str) -> Path:
-        if not _BUCKET.fullmatch(bucket):
-            raise InvalidInput(f"bucket name {bucket!r} is not 3 to 63 of a-z, 0-9 and -")
-        parts = key.split("/")
-        if not all(part and part not in (".", "..") and "\0" not in part for part in parts):
-            raise InvalidInput(f"object key {key!r} has an empty, '.' or '..' part")
+        check_key(bucket, key)
         return self._folder / bucket / key
 
     def _incoming(self, bucket: str, key: str) -> "_Incoming":

@@ -4,14 +4,17 @@ from services.common.bus.consumer import Consumer
 from services.common.bus.memory import MemoryBus
 from services.common.bus.messages import Envelope, decode, encode
 from services.common.bus.port import Bus, Parked
+from services.common.errors import InvalidInput
 
 __all__ = ["Bus", "Consumer", "Envelope", "MemoryBus", "Parked", "decode", "encode", "open_bus"]
 
 
 def open_bus(url: str) -> Bus:
-    """The bus that a URL names."""
-    from services.common.errors import InvalidInput
-
+    """The bus that a URL names: memory:// or amqp(s)://…, several nodes separated by commas."""
     if url == "memory://":
         return MemoryBus()
-    raise InvalidInput(f"PRIMITIVES_BUS_URL is {url!r}; expected memory://")
+    if url.startswith(("amqp://", "amqps://")):
+        from services.common.bus.rabbit import RabbitBus  # pika is loaded only where it is used
+
+        return RabbitBus(url.split(","))
+    raise InvalidInput(f"PRIMITIVES_BUS_URL is {url!r}; expected memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST")

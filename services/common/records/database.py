@@ -8,11 +8,15 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.schema import CreateSchema
 
 from services.common.errors import InvalidInput, Unavailable
+from services.common.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class Records:
@@ -52,14 +56,43 @@ class Records:
 
 
 def open_records(url: str) -> Records:
-    """The records that a SQLAlchemy URL names. InvalidInput for a database that is not supported."""
+    """The records that a SQLAlchemy URL names: `sqlite:///FILE`, or `postgresql+psycopg://…?schema=NAME`, a schema that
+    is made if missing. InvalidInput for any other database."""
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise InvalidInput(f"records URL {parsed.render_as_string()!r}; expected sqlite:///FILE")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return Records(_open_sqlite(parsed))
+    if parsed.drivername == "postgresql+psycopg" and parsed.query.get("schema"):
+        return Records(_open_postgres(parsed))
+    raise InvalidInput(
+        f"records URL {parsed.render_as_string()!r}; expected sqlite:///FILE or postgresql+psycopg://…?schema=NAME"
+    )
+
+
+def _open_sqlite(url: URL) -> Engine:
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
     _prepare_sqlite(engine)
-    return Records(engine)
+    return engine
+
+
+def _open_postgres(url: URL) -> Engine:
+    """Connections that see one schema alone, checked before use, since a server restarts under a long-lived pool."""
+    schema = str(url.query["schema"])
+    if not schema.isidentifier():
+        raise InvalidInput(f"schema {schema!r} of the records is no identifier")
+    engine = create_engine(
+        url.difference_update_query(["schema"]),
+        pool_pre_ping=True,
+        connect_args={"options": f"-csearch_path={schema}", "connect_timeout": 5},
+    )
+    try:
+        with engine.begin() as connection:
+            connection.execute(CreateSchema(schema, if_not_exists=True))
+    except OperationalError as error:
+        raise Unavailable(f"the records do not answer: {error.orig}") from error
+    except IntegrityError:  # made by another process at the same moment
+        log.debug("schema exists", schema=schema)
+    return engine
 
 
 def _prepare_sqlite(engine: Engine) -> None:

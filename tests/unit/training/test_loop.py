@@ -140,7 +140,7 @@ def test_a_data_set_without_train_is_refused(tmp_path: Path) -> None:
 
 def test_the_step_schedule_is_the_originals() -> None:
     """Rate 1e-4, times 0.1 after epoch 4, as resnet152's runs have it."""
-    settings = RunSettings(learning_rate=1e-4, schedule="step", decay_epochs=[4], epochs=5)
+    settings = RunSettings(learning_rate=1e-4, schedule="step", decay_epochs=[4], epochs=5, warmup_steps=0)
     rates = [learning_rate(settings, epoch * 10, 10) for epoch in range(5)]
     assert rates == pytest.approx([1e-4] * 4 + [1e-5])
 

@@ -1,0 +1,1 @@
+"""What runs the product: local servers, images, broker definitions."""

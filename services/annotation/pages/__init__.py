@@ -1,0 +1,21 @@
+"""The web pages of the annotation service."""
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+
+from services.annotation.pages import home, overview, pictures, problems, reference, signing, survey
+from services.annotation.pages.frame import STATIC, Frame
+
+
+def add_pages(app: FastAPI, frame: Frame) -> None:
+    """Add all pages, their pictures and static files, and the pages that tell of errors."""
+    reference.remove_foreign_docs(app)
+    for routes in (signing.routes, home.routes, overview.routes, survey.routes, pictures.routes):
+        app.include_router(routes(frame))
+    app.include_router(reference.routes(app, frame))
+    frame.serve_static(app)
+    problems.add_problem_pages(app, frame)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def favicon() -> Response:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")

@@ -1,0 +1,103 @@
+"""What all pages have in common: templates, the reader, the token of the session, the static files."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fastapi import FastAPI, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from services.annotation.answer import CHOICES, LONGEST_DESCRIPTION, QUESTIONS, WORDS
+from services.annotation.auth import Auth, token_of
+from services.annotation.pages import links
+from services.annotation.sessions import csrf_token
+from services.annotation.workflow.readers import Reader
+from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.units import Units
+from services.imaging.manifests import unit_name
+
+_HERE = Path(__file__).parent.parent
+STATIC = _HERE / "static"
+
+
+class ImmutableFiles(StaticFiles):
+    """Files whose address changes with their content, so that browsers need not ask again."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+@dataclass
+class Frame:
+    """The use cases that pages show, and the way they are shown."""
+
+    auth: Auth
+    studies: Studies
+    units: Units
+    responses: Responses
+    static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
+
+    def page(
+        self,
+        template: str,
+        request: Request,
+        reader: Reader | None,
+        status: int = 200,
+        token: str | None = None,
+        **facts: Any,
+    ) -> HTMLResponse:
+        """A page for a reader. `token` is given where the session began with this very answer."""
+        token = token_of(request) if token is None else token
+        text = self._environment.get_template(template).render(
+            reader=reader, csrf=csrf_token(token) if reader is not None else "", path=request.url.path, **facts
+        )
+        return HTMLResponse(text, status_code=status)
+
+    def serve_static(self, app: FastAPI) -> None:
+        """Serve scripts and styles under an address that holds their hash."""
+        app.mount(self.static, ImmutableFiles(directory=STATIC), name="static")
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals |= {
+            "static": self.static,
+            "links": links,
+            "unit_name": unit_name,
+            "questions": QUESTIONS,
+            "choices": CHOICES,
+            "longest": LONGEST_DESCRIPTION,
+        }
+        environment.filters |= {"words": lambda value: WORDS.get(value, value), "moment": _moment, "value": _value}
+        return environment
+
+
+def _moment(iso: str) -> str:
+    """2026-11-24T09:53:01+00:00 as people read it."""
+    return f"{iso[:10]} {iso[11:16]} UTC" if iso else ""
+
+
+def _value(number: float) -> str:
+    """An activation or score in four significant digits, never in powers of ten unless it must be."""
+    return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.3e}"
+
+
+def _digest_of(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,107 @@
+"""The overview of a layer: its units in rows of eight pictures."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from services.annotation.api import place_of
+from services.annotation.names import channel_of
+from services.annotation.pages import links
+from services.annotation.pages.frame import Frame
+from services.annotation.pages.links import UNITS_A_PAGE
+from services.annotation.schemas import LayerView, Place, StudyView
+from services.annotation.workflow.readers import Reader
+from services.common.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A link of a group of which one is chosen."""
+
+    text: str
+    href: str
+    chosen: bool
+
+
+def routes(frame: Frame) -> APIRouter:
+    """The route of the overview."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/studies/{study_id}/layers/{layer}")
+    def overview(
+        request: Request,
+        study_id: str,
+        layer: str,
+        reader: Annotated[Reader, Depends(frame.auth.page_reader)],
+        place: Annotated[Place, Depends(place_of)],
+    ) -> Response:
+        page = page_of(request)
+        study = frame.studies.get(study_id, reader)
+        place = default_class(study, place)
+        window = ((page - 1) * UNITS_A_PAGE, UNITS_A_PAGE)
+        part = frame.units.part(reader, study_id, layer, place, window)
+        pages = max(1, -(-part.total // UNITS_A_PAGE))
+        facts: dict[str, Any] = {"study": study, "layer": layer_of(study, layer), "place": place, "part": part}
+        facts |= {"tabs": _tabs(study, layer, place), "page": page, "pages": pages}
+        saved = saved_of(frame, request, reader, study_id, layer)
+        return frame.page("overview.html", request, reader, saved=saved, **facts)
+
+    return router
+
+
+def page_of(request: Request) -> int:
+    """The number of the page that is asked for; the first for anything that is none."""
+    typed = re.fullmatch("[1-9][0-9]{0,7}", request.query_params.get("page", "1"))
+    return int(typed[0]) if typed else 1
+
+
+def default_class(study: StudyView, place: Place) -> Place:
+    """The ranked list begins with the last class."""
+    if place.list == "ranked" and place.label is None:
+        return place.model_copy(update={"label": len(study.classes) - 1})
+    return place
+
+
+def layer_of(study: StudyView, name: str) -> LayerView:
+    """A layer of a study. NotFound if it has none of this name."""
+    found = next((layer for layer in study.layers if layer.name == name), None)
+    if found is None:
+        raise NotFound(f"study {study.study_id} has no layer {name!r}")
+    return found
+
+
+def saved_of(frame: Frame, request: Request, reader: Reader, study_id: str, layer: str) -> object:
+    """The answer that a page says was saved: looked up, so that nothing is called saved that is not."""
+    name = request.query_params.get("saved", "")
+    if not name:
+        return None
+    try:
+        return frame.responses.one(reader, (study_id, layer, min(channel_of(name), 2**31 - 1)))
+    except NotFound:
+        return None
+
+
+def _tabs(study: StudyView, layer: str, place: Place) -> dict[str, list[Tab]]:
+    """The groups of links above the rows: lists, classes, filters, orders."""
+
+    def tab(text: str, **changes: object) -> Tab:
+        target = place.model_copy(update=changes)
+        chosen = all(getattr(place, name) == value for name, value in changes.items())
+        return Tab(text, links.overview(study.study_id, layer, default_class(study, target)), chosen)
+
+    def list_tab(text: str, name: str) -> Tab:
+        target = default_class(study, Place.model_validate({"list": name}))
+        return Tab(text, links.overview(study.study_id, layer, target), place.list == name)
+
+    tabs = {
+        "List": [list_tab("Subset", "subset"), list_tab("Ranked", "ranked"), list_tab("All units", "all")],
+        "Show": [tab("All", filter="all"), tab("Unanswered", filter="unanswered"), tab("Answered", filter="answered")],
+    }
+    if place.list == "ranked":
+        tabs["Ranked for"] = [tab(name, label=label) for label, name in reversed(list(enumerate(study.classes)))]
+    elif study.labels_shown == "always":
+        tabs["Order"] = [tab("By unit", sort="unit"), tab(f"Most {study.classes[-1]} first", sort="class")]
+    return tabs

@@ -1,0 +1,73 @@
+"""What went wrong, as a page for readers and as JSON for programs."""
+
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from services.annotation.guard import HEADERS
+from services.annotation.pages.frame import Frame
+from services.common.errors import NotSignedIn, PrimitivesError
+from services.common.http import Problem, status_of
+from services.common.logs import get_logger
+
+log = get_logger(__name__)
+
+FOR_PROGRAMS = ("/v1", "/pictures/", "/sheets/", "/mammograms/", "/static/", "/healthz", "/readyz", "/metrics",
+                "/openapi.json")  # fmt: skip
+TITLES = {
+    401: "Please sign in",
+    403: "Not possible",
+    404: "Not found",
+    405: "Not possible",
+    409: "Changed meanwhile",
+    422: "Not understood",
+    503: "Not available now",
+}
+
+
+def add_problem_pages(app: FastAPI, frame: Frame) -> None:
+    """Answer errors of pages with pages."""
+
+    def page(request: Request, status: int, message: str) -> Response:
+        title = TITLES.get(status, "Something went wrong")
+        try:
+            reader = frame.auth.session_reader(request)
+        except PrimitivesError:  # the records are away: say what is wrong, to whoever it is
+            reader = None
+        return frame.page("problem.html", request, reader, status, title=title, message=message)
+
+    @app.exception_handler(PrimitivesError)
+    def problem(request: Request, error: PrimitivesError) -> Response:
+        if request.url.path.startswith(FOR_PROGRAMS):
+            body = Problem(error=type(error).__name__, message=str(error))
+            return JSONResponse(body.model_dump(), status_code=status_of(error))
+        if isinstance(error, NotSignedIn) and request.method == "GET":
+            wish = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+            return RedirectResponse(f"/sign-in?next={quote(wish, '')}", status_code=303)
+        return page(request, status_of(error), str(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_problem(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith(FOR_PROGRAMS):
+            return await http_exception_handler(request, error)
+        return page(request, error.status_code, "There is no such page." if error.status_code == 404 else error.detail)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_understood(request: Request, error: RequestValidationError) -> Response:
+        if request.url.path.startswith(FOR_PROGRAMS):
+            return await request_validation_exception_handler(request, error)
+        return page(request, 422, "The address or the form holds something that this page does not know.")
+
+    @app.exception_handler(Exception)
+    def defect(request: Request, error: Exception) -> Response:
+        log.error("request failed", path=request.url.path, exc_info=error)
+        if request.url.path.startswith(FOR_PROGRAMS):
+            body = Problem(error="Defect", message="This is a defect of the service; its log says more.")
+            return JSONResponse(body.model_dump(), status_code=500, headers=HEADERS)
+        answer = page(request, 500, "This is a defect of the service; its log says more. Nothing was saved.")
+        answer.headers.update(HEADERS)  # such an answer leaves past the guard
+        return answer

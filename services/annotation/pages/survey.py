@@ -1,0 +1,180 @@
+"""The survey of a unit: its pictures beside the four questions."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request
+from pydantic import BaseModel
+from starlette.responses import RedirectResponse, Response
+
+from services.annotation.answer import Answer, InvalidAnswer, StaleVersion
+from services.annotation.api import place_of
+from services.annotation.auth import check_csrf
+from services.annotation.names import channel_of
+from services.annotation.pages import links
+from services.annotation.pages.frame import Frame
+from services.annotation.pages.overview import default_class, layer_of, saved_of
+from services.annotation.repository import UnitKey
+from services.annotation.schemas import Place, UnitView
+from services.annotation.workflow.readers import Reader
+from services.annotation.workflow.units import Neighbours
+from services.common.errors import Forbidden, InvalidInput
+from services.common.identity import new_id
+
+FIRST_PICTURES = 32
+OF_ANOTHER_SESSION = (
+    "This form was of an earlier session. Nothing is saved yet: please look through your answer and save it again."
+)
+
+
+@dataclass
+class Survey:
+    """One unit in its list, as a request names it."""
+
+    frame: Frame
+    request: Request
+    key: UnitKey
+    place: Place
+
+    def page(
+        self, reader: Reader, draft: "Draft | None" = None, status: int = 200, token: str | None = None, **facts: Any
+    ) -> Response:
+        """The page, with what was typed if a draft comes back, else with what is saved."""
+        study = self.frame.studies.get(self.key[0], reader)
+        layer = layer_of(study, self.key[1])
+        place = default_class(study, self.place)
+        unit = self.frame.units.get(reader, self.key)
+        around = self.frame.units.neighbours(reader, self.key, place)
+        shown: dict[str, Any] = {"faults": {}, "stale": None, "trouble": "", "saved": None}
+        shown |= {"study": study, "layer": layer, "place": place, "unit": unit, "around": around}
+        shown |= {"draft": draft or _saved_draft(unit), "typed": draft is not None}
+        shown |= {"boxes": boxes(unit), "first": FIRST_PICTURES, "back": self._back(place, around)}
+        return self.frame.page("survey.html", self.request, reader, status, token, **(shown | facts))
+
+    def save(self, reader: Reader, draft: "Draft") -> Response:
+        """Save and go on to the next unanswered unit; or the page again, with what is wrong beside what was typed."""
+        try:
+            self.frame.responses.put(reader, self.key, draft.answer, draft.base_version, draft.key)
+        except InvalidAnswer as error:
+            return self.page(reader, draft, status=422, faults=error.faults)
+        except StaleVersion as error:
+            fresh = Draft(draft.answer, error.version, new_id("key"))
+            return self.page(reader, fresh, status=409, stale=error)
+        return RedirectResponse(self._after_saving(reader), status_code=303)
+
+    def signed_out(self, draft: "Draft", typed: str = "", fault: str = "") -> Response:
+        """Ask for the name again, and keep what was typed."""
+        facts: dict[str, Any] = {"draft": draft, "action": links.survey(*self.key, self.place), "typed": typed, "fault": fault}
+        return self.frame.page("signed_out.html", self.request, None, status=401, **facts)
+
+    def sign_in(self, draft: "Draft", name: str) -> Response:
+        """Sign in and show again what was typed; it is for the reader to save it."""
+        try:
+            reader, token = self.frame.auth.sign_in(self.request, name)
+        except InvalidInput as error:
+            return self.signed_out(draft, name, str(error))
+        trouble = "You are signed in again. Your answer stands below and is not yet saved."
+        response = self.page(reader, draft, token=token, trouble=trouble)
+        self.frame.auth.give_cookie(response, token)
+        return response
+
+    def _after_saving(self, reader: Reader) -> str:
+        study_id, layer, unit = self.key
+        place = default_class(self.frame.studies.get(study_id, reader), self.place)
+        around = self.frame.units.neighbours(reader, self.key, place)
+        saved = f"unit_{unit + 1:04d}"
+        if around.next_unanswered is None:
+            address, _, anchor = self._back(place, around).partition("#")
+            return f"{address}&saved={saved}#{anchor}"
+        return links.survey(study_id, layer, around.next_unanswered, place, saved)
+
+    def _back(self, place: Place, around: Neighbours) -> str:
+        study_id, layer, unit = self.key
+        page = (max(around.position, 1) - 1) // links.UNITS_A_PAGE + 1
+        return links.overview(study_id, layer, place, page, unit)
+
+
+class SurveyForm(BaseModel):
+    """The form as it was sent; `sign_in_name` comes from the one that asks for the name again."""
+
+    recognizable: str = ""
+    associated: str = ""
+    multiplicity: str = ""
+    description: str = ""
+    base_version: str = "0"
+    idempotency_key: str = ""
+    csrf: str = ""
+    sign_in_name: str | None = None
+
+    def draft(self) -> "Draft":
+        """The answer that it holds."""
+        answer = Answer(self.recognizable, self.associated, self.multiplicity, self.description)
+        number = re.fullmatch("[0-9]{1,8}", self.base_version)
+        return Draft(answer, int(number[0]) if number else 0, self.idempotency_key[:64])
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a form holds: an answer, the version that it began from, and the key under which it is saved once."""
+
+    answer: Answer
+    base_version: int
+    key: str
+
+    def fields(self) -> dict[str, str]:
+        """All of it as the fields of a form."""
+        return asdict(self.answer) | {"base_version": str(self.base_version), "idempotency_key": self.key}
+
+
+def routes(frame: Frame) -> APIRouter:
+    """The routes of the survey."""
+    router = APIRouter(include_in_schema=False)
+    path = "/studies/{study_id}/layers/{layer}/units/{unit}"
+
+    def survey_of(
+        request: Request, study_id: str, layer: str, unit: str, place: Annotated[Place, Depends(place_of)]
+    ) -> Survey:
+        return Survey(frame, request, (study_id, layer, channel_of(unit)), place)
+
+    @router.get(path)
+    def show(
+        survey: Annotated[Survey, Depends(survey_of)], reader: Annotated[Reader, Depends(frame.auth.page_reader)]
+    ) -> Response:
+        saved = saved_of(frame, survey.request, reader, *survey.key[:2])
+        return survey.page(reader, saved=saved)
+
+    @router.post(path)
+    def save(survey: Annotated[Survey, Depends(survey_of)], form: Annotated[SurveyForm, Form()]) -> Response:
+        reader = frame.auth.session_reader(survey.request)
+        draft = form.draft()
+        if reader is None:
+            return survey.signed_out(draft) if form.sign_in_name is None else survey.sign_in(draft, form.sign_in_name)
+        try:
+            check_csrf(survey.request, form.csrf)
+        except Forbidden:
+            return survey.page(reader, draft, status=403, trouble=OF_ANOTHER_SESSION)
+        return survey.save(reader, draft)
+
+    return router
+
+
+def boxes(unit: UnitView) -> dict[int, str]:
+    """By rank, where the patch lies in its mammogram: top, left, height and width in percent. Row and height are of the
+    vertical axis."""
+    sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in unit.mammograms}
+    found = {}
+    for picture in unit.pictures:
+        if picture.mammogram in sizes:
+            height, width = sizes[picture.mammogram]
+            parts = (picture.row / height, picture.column / width, picture.height / height, picture.width / width)
+            found[picture.rank] = " ".join(f"{100 * part:.3f}" for part in parts)
+    return found
+
+
+def _saved_draft(unit: UnitView) -> Draft:
+    saved = unit.response
+    if saved is None:
+        return Draft(Answer(), 0, new_id("key"))
+    answer = Answer(saved.recognizable, saved.associated, saved.multiplicity, saved.description)
+    return Draft(answer, saved.version, new_id("key"))

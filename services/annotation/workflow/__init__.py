@@ -1,0 +1,1 @@
+"""What the annotation service decides, and what it answers."""

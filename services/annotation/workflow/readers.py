@@ -1,0 +1,59 @@
+"""Readers: known by name. The embedded form asks for nothing else, since it serves one machine."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from services.annotation.names import name_key, reader_name
+from services.annotation.tables import ReaderRow
+from services.common.identity import new_id
+from services.common.records import Records
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads."""
+
+    reader_id: str
+    name: str
+
+
+@dataclass
+class Readers:
+    """The use cases of readers."""
+
+    records: Records
+
+    def named(self, typed: str) -> Reader:
+        """The reader of a name, made if new. Upper and lower case are one; the first spelling stays.
+
+        InvalidInput says what is wrong with a name.
+        """
+        name = reader_name(typed)
+        with self.records.reading() as session:
+            known = _find(session, name)
+        return known or self._make(name)
+
+    def _make(self, name: str) -> Reader:
+        try:
+            with self.records.transaction() as session:
+                known = _find(session, name)
+                if known is not None:
+                    return known
+                row = ReaderRow(reader_id=new_id("reader"), name=name, name_key=name_key(name))
+                session.add(row)
+                session.flush()
+                return Reader(row.reader_id, row.name)
+        except IntegrityError:  # another call made the same reader in the meantime
+            with self.records.reading() as session:
+                known = _find(session, name)
+            if known is None:
+                raise
+            return known
+
+
+def _find(session: Session, name: str) -> Reader | None:
+    row = session.scalar(select(ReaderRow).where(ReaderRow.name_key == name_key(name)))
+    return Reader(row.reader_id, row.name) if row is not None else None

@@ -1,0 +1,104 @@
+"""Answers: saved in one transaction with their log and their event; a reader's own, and who answered what."""
+
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+from google.protobuf import json_format
+from primitives.annotation.v1.events_pb2 import ResponseGiven
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from services.annotation import repository
+from services.annotation.answer import Answer, StaleVersion, complete
+from services.annotation.repository import UnitKey
+from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
+from services.annotation.tables import ResponseLogRow, ResponseRow
+from services.annotation.workflow.readers import Reader
+from services.common.errors import InvalidInput
+from services.common.identity import new_id
+from services.common.records import now
+from services.common.service import Ports
+from services.imaging.manifests import unit_name
+
+
+@dataclass
+class Responses:
+    """The use cases of answers, over the ports."""
+
+    ports: Ports
+
+    def put(
+        self, reader: Reader, key: UnitKey, typed: Answer, base_version: int, idempotency_key: str = ""
+    ) -> ResponseView:
+        """Save a reader's answer to a unit; when this returns, it is committed.
+
+        The same answer under the same idempotency key is saved once. StaleVersion if the answer was changed since
+        `base_version`; InvalidAnswer names what is missing; InvalidInput for a silent unit.
+        """
+        answer = complete(typed)
+        idempotency_key = idempotency_key or new_id("key")
+        try:
+            return self._put(reader, key, answer, base_version, idempotency_key)
+        except IntegrityError:  # a first answer that met another first answer of the same reader: look again
+            return self._put(reader, key, answer, base_version, idempotency_key)
+
+    def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
+        """The reader's own answer to a unit, if there is one."""
+        with self.ports.records.reading() as session:
+            row = repository.response_row(session, key, reader.reader_id)
+            return ResponseView.model_validate(row) if row is not None else None
+
+    def own(self, reader: Reader, offset: int = 0, limit: int = 50) -> ResponseList:
+        """A part of the reader's own answers, by study, layer and unit."""
+        with self.ports.records.reading() as session:
+            rows, total = repository.responses_of(session, reader.reader_id, offset, limit)
+            return ResponseList(responses=[ResponseView.model_validate(row) for row in rows], total=total)
+
+    def summary(self, study_id: str = "") -> Summary:
+        """Every reader and the units that each answered, of one study or of all. Not what was answered."""
+        with self.ports.records.reading() as session:
+            rows = repository.answered_by_reader(session, study_id)
+        readers = []
+        for name, group in groupby(rows, key=lambda row: row[0]):
+            places = [
+                UnitPlace(study_id=study, layer=layer, unit=unit)
+                for _, study, layer, unit in group
+                if study is not None and layer is not None and unit is not None
+            ]
+            readers.append(ReaderSummary(name=name, answered=places))
+        return Summary(readers=readers)
+
+    def _put(
+        self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
+    ) -> ResponseView:
+        with self.ports.records.transaction() as session:
+            repository.open_study(session, key[0])
+            if repository.unit_row(session, key).silent:
+                raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent; there is nothing to answer")
+            row = repository.response_row(session, key, reader.reader_id, for_update=True)
+            again = repository.logged(session, key, reader.reader_id, idempotency_key)
+            if again is not None and _answer_of(again) == answer:
+                return ResponseView.model_validate(again)
+            version = row.version if row is not None else 0
+            if version != base_version:
+                saved = _answer_of(row) if row is not None else Answer()
+                raise StaleVersion(unit_name(key[2]), base_version, version, saved)
+            if row is None:
+                row = ResponseRow(study_id=key[0], layer=key[1], unit=key[2], reader_id=reader.reader_id)
+            self._save(session, row, answer, version + 1, idempotency_key)
+            return ResponseView.model_validate(row)
+
+    def _save(self, session: Session, row: ResponseRow, answer: Answer, version: int, idempotency_key: str) -> None:
+        """Write the answer, its entry in the log, and its event."""
+        place = {"study_id": row.study_id, "layer": row.layer, "unit": row.unit, "reader_id": row.reader_id}
+        values = asdict(answer) | {"version": version, "saved": now()}
+        for name, value in values.items():
+            setattr(row, name, value)
+        session.add(row)
+        session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
+        session.flush()
+        self.ports.outbox.publish(session, json_format.ParseDict(place | {"version": version}, ResponseGiven()))
+
+
+def _answer_of(row: ResponseRow | ResponseLogRow) -> Answer:
+    return Answer(row.recognizable, row.associated, row.multiplicity, row.description)

@@ -1,0 +1,212 @@
+"""A rendering becomes a study that readers can open."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from primitives.annotation.v1 import events_pb2
+from primitives.patch_rendering.v1 import events_pb2 as rendering_events
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from services.annotation import repository
+from services.annotation.opening import StudyContent, read_study
+from services.annotation.schemas import LayerView, ListProgress, OpenStudyRequest, StudyList, StudyView
+from services.annotation.tables import LayerRow, MammogramRow, RankRow, RenderingRow, StudyRow, UnitRow
+from services.annotation.workflow.readers import Reader
+from services.common.blobs import ObjectRef
+from services.common.errors import NotFound
+from services.common.grpc import to_request
+from services.common.identity import derived_id, new_id
+from services.common.service import Ports
+from services.common.views import PlanStages, PlanStudy, Progress, Stage
+
+JOBS_QUEUE = "annotation.jobs"
+
+
+@dataclass
+class Studies:
+    """The use cases of studies, over the ports."""
+
+    ports: Ports
+
+    def rendering_completed(self, event: rendering_events.RenderingCompleted) -> None:
+        """Handle RenderingCompleted: know the rendering, and open the plan's study if there is a plan."""
+        manifest = to_request(event.manifest, ObjectRef)
+        with self.ports.records.transaction() as session:
+            if session.get(RenderingRow, event.rendering_id) is None:
+                session.add(RenderingRow(rendering_id=event.rendering_id, manifest=manifest.model_dump()))
+                session.flush()
+            if event.HasField("plan"):
+                study = _new_row(
+                    _study_of(event.plan.plan_id), event.rendering_id, to_request(event.plan.study, PlanStudy)
+                )
+                study.plan_id = event.plan.plan_id
+                self._queue(session, study)
+
+    def start(self, request: OpenStudyRequest) -> StudyView:
+        """Queue a study of a known rendering. NotFound for one that this service was not told of."""
+        study_id = new_id("study")
+        with self.ports.records.transaction() as session:
+            if session.get(RenderingRow, request.rendering_id) is None:
+                raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
+            self._queue(session, _new_row(study_id, request.rendering_id, request))
+        return self.get(study_id)
+
+    def open(self, command: events_pb2.OpenStudy) -> None:
+        """Handle OpenStudy: read the rendering, then keep all of it in one transaction, once."""
+        with self.ports.records.transaction() as session:
+            study = repository.study_row(session, command.study_id)
+            if study.ended:
+                return
+            study.begin()
+            manifest = ObjectRef.model_validate(session.get_one(RenderingRow, study.rendering_id).manifest)
+        content = read_study(self.ports.blobs, manifest, study.study_id, study.units_per_class)
+        with self.ports.records.transaction() as session:
+            study = session.get_one(StudyRow, command.study_id, with_for_update=True)
+            if not study.ended:
+                _keep(session, study, content)
+                self.ports.outbox.publish(session, _opened(study, content))
+
+    def failed(self, command: events_pb2.OpenStudy, reason: str) -> None:
+        """OpenStudy was given up."""
+        with self.ports.records.transaction() as session:
+            study = repository.study_row(session, command.study_id)
+            if not study.ended:
+                self._fail(session, study, reason)
+
+    def plan_failed(self, event: rendering_events.RenderingCompleted, reason: str) -> None:
+        """RenderingCompleted could not be acted on: the plan's study is recorded as failed, so that callers see why."""
+        study_id = _study_of(event.plan.plan_id)
+        with self.ports.records.transaction() as session:
+            if event.HasField("plan") and session.get(StudyRow, study_id) is None:
+                study = _new_row(study_id, event.rendering_id, PlanStudy())
+                study.plan_id = event.plan.plan_id
+                session.add(study)
+                self._fail(session, study, reason)
+
+    def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
+        """One study, with a reader's progress."""
+        with self.ports.records.reading() as session:
+            return self._views(session, [repository.study_row(session, study_id)], reader)[0]
+
+    def all(self, reader: Reader | None = None) -> StudyList:
+        """All studies, newest first, with a reader's progress."""
+        with self.ports.records.reading() as session:
+            rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
+            return StudyList(studies=self._views(session, list(rows), reader))
+
+    def plan(self, plan_id: str) -> PlanStages:
+        """The stage of a plan that this service does. NotFound before it has begun."""
+        with self.ports.records.reading() as session:
+            rows = session.scalars(select(StudyRow).where(StudyRow.plan_id == plan_id)).all() if plan_id else []
+            if not rows:
+                raise NotFound(f"there is no study of a plan {plan_id!r}")
+            return PlanStages(plan_id=plan_id, stages=[Stage.of("study", row.study_id, row) for row in rows])
+
+    def recover(self) -> None:
+        """Ask again for the studies that an earlier process left unopened."""
+        with self.ports.records.transaction() as session:
+            for study in session.scalars(select(StudyRow).where(StudyRow.state.in_(("queued", "running")))).all():
+                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
+
+    def _queue(self, session: Session, study: StudyRow) -> None:
+        """Record a study and the command to open it, unless it is known."""
+        if session.get(StudyRow, study.study_id) is None:
+            session.add(study)
+            self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
+
+    def _fail(self, session: Session, study: StudyRow, reason: str) -> None:
+        study.end("failed", reason)
+        event = events_pb2.StudyFailed(study_id=study.study_id, plan_id=study.plan_id, error=reason)
+        self.ports.outbox.publish(session, event)
+
+    def _views(self, session: Session, rows: list[StudyRow], reader: Reader | None) -> list[StudyView]:
+        layers = repository.layers(session, [row.study_id for row in rows])
+        answered = repository.answered_by_layer(session, reader.reader_id if reader else "")
+        return [
+            _study_view(row, [_layer_view(layer, answered) for layer in layers if layer.study_id == row.study_id])
+            for row in rows
+        ]
+
+
+def _study_of(plan_id: str) -> str:
+    return derived_id("study", plan_id)
+
+
+def _new_row(study_id: str, rendering_id: str, wish: PlanStudy) -> StudyRow:
+    return StudyRow(
+        study_id=study_id,
+        plan_id="",
+        rendering_id=rendering_id,
+        title=wish.title,
+        units_per_class=wish.units_per_class,
+        labels_shown=wish.labels_shown,
+        state="queued",
+    )
+
+
+def _keep(session: Session, study: StudyRow, content: StudyContent) -> None:
+    """Write all rows of a study."""
+    study.architecture, study.dataset = content.architecture, content.dataset
+    study.notice, study.classes = content.notice, content.classes
+    study.title = study.title or f"{content.architecture} on {content.dataset}"[:200]
+    own = {"study_id": study.study_id}
+    _insert(session, MammogramRow, [own | row for row in content.mammograms])
+    for layer in content.layers:
+        of_layer = own | {"layer": layer.layer["layer"]}
+        _insert(session, LayerRow, [own | layer.layer])
+        _insert(session, UnitRow, [of_layer | row for row in layer.units])
+        _insert(session, RankRow, [of_layer | row for row in layer.ranks])
+    units = sum(layer.layer["units"] for layer in content.layers)
+    study.progress = Progress(phase="open", done=units, total=units, unit="units").model_dump()
+    study.end("completed")
+
+
+def _insert(session: Session, table: type[Any], rows: list[dict[str, Any]]) -> None:
+    if rows:
+        session.execute(insert(table), rows)
+
+
+def _opened(study: StudyRow, content: StudyContent) -> events_pb2.StudyOpened:
+    return events_pb2.StudyOpened(
+        study_id=study.study_id,
+        plan_id=study.plan_id,
+        rendering_id=study.rendering_id,
+        layers=len(content.layers),
+        units=sum(layer.layer["units"] for layer in content.layers),
+    )
+
+
+def _layer_view(row: LayerRow, answered: repository.AnsweredByLayer) -> LayerView:
+    every, subset, ranked = answered.get((row.study_id, row.layer), (0, 0, 0))
+    return LayerView(
+        name=row.layer,
+        units=row.units,
+        silent=row.silent,
+        ranking_method=row.ranking_method,
+        subset=ListProgress(units=row.in_subset, answered=subset),
+        ranked=ListProgress(units=row.in_ranking, answered=ranked),
+        all=ListProgress(units=row.units - row.silent, answered=every),
+    )
+
+
+def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
+    return StudyView(
+        study_id=row.study_id,
+        plan_id=row.plan_id,
+        rendering_id=row.rendering_id,
+        title=row.title,
+        architecture=row.architecture,
+        dataset=row.dataset,
+        notice=row.notice,
+        classes=row.classes,
+        units_per_class=row.units_per_class,
+        labels_shown=row.labels_shown,
+        state=row.state,
+        error=row.error,
+        progress=Progress.model_validate(row.progress),
+        layers=layers,
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+    )

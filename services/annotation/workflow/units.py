@@ -1,0 +1,227 @@
+"""Units as a reader may see them: the one place that decides whether the class of a patch is shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from services.annotation import repository
+from services.annotation.opening import OVERVIEW_PICTURES
+from services.annotation.picture import Picture, decode_pictures
+from services.annotation.repository import Entry, UnitKey
+from services.annotation.schemas import (
+    MammogramView,
+    PictureView,
+    Place,
+    ResponseView,
+    UnitList,
+    UnitRank,
+    UnitSummary,
+    UnitView,
+)
+from services.annotation.tables import MammogramRow, StudyRow, UnitRow
+from services.annotation.workflow.readers import Reader
+from services.common.errors import InvalidInput, NotFound
+from services.common.service import Ports
+from services.imaging.manifests import unit_name
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What stands around a unit in a list: its position from 1 (0 if it is not in the list), channels or None."""
+
+    position: int
+    total: int
+    previous: int | None
+    next: int | None
+    next_unanswered: int | None
+
+
+@dataclass
+class Units:
+    """Reading units, over the ports."""
+
+    ports: Ports
+
+    def part(self, reader: Reader, study_id: str, layer: str, place: Place, window: tuple[int, int]) -> UnitList:
+        """A window (offset, limit) of a filtered list. InvalidInput for an order or class that the study lacks."""
+        offset, limit = window
+        with self.ports.records.reading() as session:
+            study = repository.open_study(session, study_id)
+            repository.layer_row(session, study_id, layer)
+            place = settle_place(study, place)
+            entries = repository.entries(session, study_id, layer, place, reader.reader_id)
+            found = [entry for entry in entries if _passes(entry, place)]
+            part = found[offset : offset + limit]
+            rows = repository.unit_rows(session, study_id, layer, [entry.unit for entry in part])
+            return UnitList(units=_summaries(session, study, part, rows, place), total=len(found))
+
+    def get(self, reader: Reader, key: UnitKey) -> UnitView:
+        """A unit with all its pictures and the reader's own answer."""
+        with self.ports.records.reading() as session:
+            study = repository.open_study(session, key[0])
+            row = repository.unit_row(session, key)
+            response = repository.response_row(session, key, reader.reader_id)
+            revealed = is_revealed(study, answered=response is not None)
+            pictures = decode_pictures(row.pictures)
+            mammograms = repository.mammograms(session, key[0], _numbers(pictures))
+            return UnitView(
+                study_id=row.study_id,
+                layer=row.layer,
+                unit=row.unit,
+                name=unit_name(row.unit),
+                silent=row.silent,
+                best=row.best,
+                answered=response is not None,
+                revealed=revealed,
+                pictures=picture_views(study, pictures, mammograms, revealed),
+                mammograms=[_mammogram_view(mammogram) for mammogram in mammograms.values()],
+                ranks=_ranks(session, study, key) if revealed else [],
+                response=ResponseView.model_validate(response) if response is not None else None,
+            )
+
+    def neighbours(self, reader: Reader, key: UnitKey, place: Place) -> Neighbours:
+        """Where a unit stands in a list, and the next unit there that the reader has yet to answer: from the list's
+        beginning when there is none behind it. The filter is the overview's alone and does not count here."""
+        with self.ports.records.reading() as session:
+            place = settle_place(repository.open_study(session, key[0]), place)
+            found = repository.entries(session, key[0], key[1], place, reader.reader_id)
+        at = next((index for index, entry in enumerate(found) if entry.unit == key[2]), -1)
+        ahead = [*found[at + 1 :], *found[: max(at, 0)]]
+        return Neighbours(
+            position=at + 1,
+            total=len(found),
+            previous=found[at - 1].unit if at > 0 else None,
+            next=found[at + 1].unit if at + 1 < len(found) else None,
+            next_unanswered=next((entry.unit for entry in ahead if not entry.answered and not entry.silent), None),
+        )
+
+    def thumbs(self, reader: Reader, keys: list[UnitKey]) -> dict[UnitKey, list[PictureView]]:
+        """The first pictures of units, with their classes where this reader may see them."""
+        with self.ports.records.reading() as session:
+            rows = repository.units_by_key(session, keys)
+            answered = repository.answered_keys(session, keys, reader.reader_id)
+            studies = {key[0]: repository.study_row(session, key[0]) for key in rows}
+        views = {}
+        for key, row in rows.items():
+            study = studies[key[0]]
+            pictures = decode_pictures(row.pictures)[:OVERVIEW_PICTURES]
+            views[key] = picture_views(study, pictures, {}, is_revealed(study, key in answered))
+        return views
+
+    def picture(self, key: UnitKey, rank: int) -> bytes:
+        """The JPEG of one picture, rank from 1."""
+        with self.ports.records.reading() as session:
+            row = repository.unit_row(session, key)
+        pictures = decode_pictures(row.pictures)
+        if not 1 <= rank <= len(pictures):
+            raise NotFound(f"{unit_name(key[2])} of {key[1]} has no picture of rank {rank}; it has {len(pictures)}")
+        found = pictures[rank - 1]
+        return self.ports.blobs.get_range(row.pack_bucket, row.pack_key, found.offset, found.size)
+
+    def sheet(self, key: UnitKey) -> bytes:
+        """The JPEG of the contact sheet."""
+        with self.ports.records.reading() as session:
+            row = repository.unit_row(session, key)
+        if row.sheet_size == 0:
+            raise NotFound(f"{unit_name(key[2])} of {key[1]} is silent and has no contact sheet")
+        return self.ports.blobs.get_range(row.pack_bucket, row.pack_key, row.sheet_offset, row.sheet_size)
+
+    def mammogram(self, study_id: str, number: int) -> bytes:
+        """The JPEG of the preview of a full mammogram."""
+        with self.ports.records.reading() as session:
+            row = repository.mammograms(session, study_id, [number]).get(number)
+        if row is None:
+            raise NotFound(f"study {study_id!r} has no mammogram {number}")
+        return self.ports.blobs.get(row.preview_bucket, row.preview_key)
+
+
+def is_revealed(study: StudyRow, answered: bool) -> bool:
+    """Whether a reader may see the classes of a unit's patches."""
+    return study.labels_shown == "always" or answered
+
+
+def settle_place(study: StudyRow, place: Place) -> Place:
+    """A place with the class of the ranked list filled in. InvalidInput for what this study does not have."""
+    if place.sort == "class" and study.labels_shown != "always":
+        raise InvalidInput(f"study {study.study_id} withholds classes; its units are not sorted by class")
+    if place.list != "ranked":
+        return place.model_copy(update={"label": None})
+    label = len(study.classes) - 1 if place.label is None else place.label
+    if label >= len(study.classes):
+        raise InvalidInput(f"study {study.study_id} has no class {label}; it has 0 to {len(study.classes) - 1}")
+    return place.model_copy(update={"label": label, "sort": "unit"})
+
+
+def picture_views(
+    study: StudyRow, pictures: list[Picture], mammograms: Mapping[int, MammogramRow], revealed: bool
+) -> list[PictureView]:
+    """Pictures from rank 1. Names go with the class: DDSM writes the pathology into the names of its files."""
+    views = []
+    for rank, picture in enumerate(pictures, 1):
+        view = PictureView(
+            rank=rank,
+            value=picture.value,
+            row=picture.row,
+            column=picture.column,
+            height=picture.height,
+            width=picture.width,
+            mammogram=picture.mammogram,
+        )
+        views.append(view.model_copy(update=_facts(study, picture, mammograms)) if revealed else view)
+    return views
+
+
+def _facts(study: StudyRow, picture: Picture, mammograms: Mapping[int, MammogramRow]) -> dict[str, object]:
+    mammogram = mammograms.get(picture.mammogram) if picture.mammogram is not None else None
+    return {
+        "label": picture.label,
+        "class_name": study.classes[picture.label],
+        "patch": picture.patch,
+        "mammogram_name": mammogram.name if mammogram is not None else None,
+        "phenomenon": picture.phenomenon,
+    }
+
+
+def _passes(entry: Entry, place: Place) -> bool:
+    return place.filter == "all" or (not entry.silent and entry.answered == (place.filter == "answered"))
+
+
+def _summaries(
+    session: Session, study: StudyRow, part: list[Entry], rows: dict[int, UnitRow], place: Place
+) -> list[UnitSummary]:
+    shown = {unit: decode_pictures(row.pictures)[:OVERVIEW_PICTURES] for unit, row in rows.items()}
+    numbers = {number for pictures in shown.values() for number in _numbers(pictures)}
+    mammograms = repository.mammograms(session, study.study_id, numbers)
+    views = []
+    for entry in part:
+        revealed = is_revealed(study, entry.answered)
+        view = UnitSummary(
+            unit=entry.unit,
+            name=unit_name(entry.unit),
+            silent=entry.silent,
+            answered=entry.answered,
+            revealed=revealed,
+            label=place.label,
+            rank=entry.rank,
+            score=entry.score,
+            count=entry.count,
+            pictures=picture_views(study, shown[entry.unit], mammograms, revealed),
+        )
+        views.append(view)
+    return views
+
+
+def _ranks(session: Session, study: StudyRow, key: UnitKey) -> list[UnitRank]:
+    return [
+        UnitRank(label=row.label, class_name=study.classes[row.label], rank=row.rank, score=row.score, count=row.count)
+        for row in repository.ranks(session, key)
+    ]
+
+
+def _numbers(pictures: list[Picture]) -> set[int]:
+    return {picture.mammogram for picture in pictures if picture.mammogram is not None}
+
+
+def _mammogram_view(row: MammogramRow) -> MammogramView:
+    return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)

@@ -1,0 +1,237 @@
+"""A small but realistic rendering, in the schemas that the rendering service writes: for tests, and to look at pages."""
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+from PIL import Image, ImageDraw
+from primitives.patch_rendering.v1 import events_pb2
+
+from services.common.blobs import Blobs, ObjectRef
+from services.imaging.dataset import INDEX_SCHEMA, LESION_SCHEMA, MAMMOGRAM_SCHEMA, DatasetManifest
+from services.imaging.manifests import (
+    PICTURE_SCHEMA,
+    RANKING_SCHEMA,
+    STATISTICS_SCHEMA,
+    UNIT_SCHEMA,
+    NetworkRef,
+    RenderedGroup,
+    RenderedLayer,
+    RenderingManifest,
+    write_table,
+)
+
+CLASSES = ("normal", "benign", "cancer")
+NOTICE = "Sample data: the lesions on these pictures are simulated and were inserted into real tissue."
+PHENOMENA = ("normal tissue", "circumscribed mass", "spiculated mass")
+MAMMOGRAMS = (
+    ("cancer_07-C_0142_1.LEFT_MLO.LJPEG.1", "LEFT", "MLO", 1600, 1000),
+    ("benign mämmogram #2 'ü' & <b>.RIGHT_CC", "RIGHT", "CC", 1200, 900),
+)
+PICTURES = 64
+GROUP_UNITS = 16
+
+
+@dataclass
+class FakeRendering:
+    """What was stored."""
+
+    blobs: Blobs
+    rendering_id: str
+    manifest: RenderingManifest
+    ref: ObjectRef
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Rows of PICTURE_SCHEMA by layer."""
+
+    def completed(self, plan_id: str = "plan-1", **study: Any) -> events_pb2.RenderingCompleted:
+        """The event that tells of it; without a plan if `plan_id` is empty."""
+        event = events_pb2.RenderingCompleted(rendering_id=self.rendering_id)
+        json_format.ParseDict(self.ref.model_dump(), event.manifest)
+        if plan_id:
+            event.plan.plan_id = plan_id
+            json_format.ParseDict({"units_per_class": 4} | study, event.plan.study)
+        return event
+
+
+def store_rendering(
+    blobs: Blobs,
+    layers: tuple[tuple[str, int], ...] = (("block4", 30), ("block6", 10)),
+    silent: int = 5,
+    notice: str = NOTICE,
+    size: int = 96,
+    pictures: int = PICTURES,
+) -> FakeRendering:
+    """Store a rendering of some layers (name, units); channel `silent` of the first layer is silent."""
+    dataset = _store_dataset(blobs, notice)
+    rendering = FakeRendering(blobs, "rendering-1", None, None)  # type: ignore[arg-type]
+    jpegs = [patch_jpeg(number, size) for number in range(24)]
+    stored = tuple(
+        _store_layer(rendering, name, units, silent if position == 0 else -1, jpegs, pictures)
+        for position, (name, units) in enumerate(layers)
+    )
+    rendering.manifest = RenderingManifest(
+        rendering_id=rendering.rendering_id,
+        extraction_id="extraction-1",
+        extraction=blobs.put("activation-extraction", "extraction.json", b"{}"),
+        network=NetworkRef(
+            architecture="efficientnet_lite0",
+            classes=CLASSES,
+            run_id="run-1",
+            checkpoint_id="checkpoint-1",
+            checkpoint=blobs.put("training", "checkpoint.json", b"{}"),
+        ),
+        dataset=dataset,
+        split="val",
+        size=size,
+        pictures=sum(len(rows) for rows in rendering.rows.values()),
+        layers=stored,
+    )
+    body = rendering.manifest.model_dump_json().encode()
+    rendering.ref = blobs.put("patch-rendering", "renderings/rendering-1/manifest.json", body)
+    return rendering
+
+
+def patch_jpeg(seed: int, size: int) -> bytes:
+    """Something like tissue with something bright in it, dimmed around it."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(30, 150, (12, 12)).astype(np.uint8))
+    grey = np.asarray(small.resize((size, size), Image.Resampling.BICUBIC)).astype(np.float32)
+    rows, columns = np.mgrid[:size, :size]
+    row, column = rng.integers(size // 4, 3 * size // 4, 2)
+    distance = np.hypot(rows - row, columns - column) / (size * rng.uniform(0.1, 0.25))
+    grey = grey + 130 * np.exp(-(distance**2)) + rng.normal(0, 6, (size, size))
+    kept = np.where(distance < 1.6, grey, grey * 0.2)
+    return _jpeg(Image.fromarray(kept.clip(0, 255).astype(np.uint8)))
+
+
+def _mammogram_jpeg(seed: int, height: int, width: int) -> bytes:
+    rng = np.random.default_rng(100 + seed)
+    image = Image.new("L", (width, height), 6)
+    breast = (-width // 2, height // 10, int(width * 0.75), int(height * 0.92))
+    ImageDraw.Draw(image).ellipse(breast, fill=110)
+    small = Image.fromarray(rng.integers(60, 200, (40, 30)).astype(np.uint8))
+    texture = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels = np.asarray(image).astype(np.float32)
+    return _jpeg(Image.fromarray(np.where(pixels > 20, texture, pixels).clip(0, 255).astype(np.uint8)))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def _store_dataset(blobs: Blobs, notice: str) -> ObjectRef:
+    rows = []
+    for number, (name, side, view, height, width) in enumerate(MAMMOGRAMS):
+        full = _mammogram_jpeg(number, height, width)
+        preview = Image.open(io.BytesIO(full))
+        preview.thumbnail((1100, 1100))
+        kept = blobs.put("training", f"datasets/mammograms/{number}.jpg", full)
+        small = blobs.put("training", f"datasets/previews/{number}.jpg", _jpeg(preview))
+        values = (name, f"patient-{number}", side, view, height, width, kept.key, kept.sha256, small.key, small.sha256)
+        rows.append(dict(zip(MAMMOGRAM_SCHEMA.names, values, strict=True)))
+    manifest = DatasetManifest(
+        dataset_id="dataset-1",
+        name="sample",
+        notice=notice,
+        classes=CLASSES,
+        splits={"train": 0, "val": 100},
+        mammogram_count=len(rows),
+        shards=(),
+        index=blobs.put("training", "datasets/1/index.parquet", write_table([], INDEX_SCHEMA)),
+        mammograms=blobs.put("training", "datasets/1/mammograms.parquet", write_table(rows, MAMMOGRAM_SCHEMA)),
+        lesions=blobs.put("training", "datasets/1/lesions.parquet", write_table([], LESION_SCHEMA)),
+    )
+    return blobs.put("training", "datasets/1/manifest.json", manifest.model_dump_json().encode())
+
+
+def _store_layer(
+    rendering: FakeRendering, name: str, units: int, silent: int, jpegs: list[bytes], pictures: int
+) -> RenderedLayer:
+    rng = np.random.default_rng(units)
+    rendering.rows[name] = []
+    groups = tuple(
+        _store_group(rendering, name, range(first, min(first + GROUP_UNITS, units)), silent, jpegs, pictures)
+        for first in range(0, units, GROUP_UNITS)
+    )
+    statistics = [
+        {
+            "unit": unit, "mean": 0.4, "deviation": 0.2, "minimum": 0.0, "maximum": 3.0, "active": 0.6,
+            "auc_by_class": [0.5, None, 0.71],
+        }
+        for unit in range(units)
+    ]  # fmt: skip
+    ranking = [
+        {"label": label, "rank": rank, "unit": int(unit), "score": 1.0 / rank, "count": 100 - rank}
+        for label in range(len(CLASSES))
+        for rank, unit in enumerate(rng.permutation(units), 1)
+    ]
+    folder = f"renderings/rendering-1/{name}"
+    return RenderedLayer(
+        name=name,
+        units=units,
+        statistics=rendering.blobs.put("extraction", f"{folder}/s.parquet", write_table(statistics, STATISTICS_SCHEMA)),
+        ranking=rendering.blobs.put("extraction", f"{folder}/r.parquet", write_table(ranking, RANKING_SCHEMA)),
+        ranking_method="influence",
+        groups=groups,
+    )
+
+
+def _store_group(
+    rendering: FakeRendering, layer: str, units: range, silent: int, jpegs: list[bytes], pictures: int
+) -> RenderedGroup:
+    pack = io.BytesIO()
+    unit_rows, picture_rows = [], []
+    for unit in units:
+        here = [] if unit == silent else [jpegs[(3 * unit + rank) % len(jpegs)] for rank in range(pictures)]
+        sheet = _sheet(here) if here else b""
+        row = {"unit": unit, "best": 3.0 if here else 0.0, "silent": not here}
+        unit_rows.append(row | {"sheet_offset": pack.tell(), "sheet_size": len(sheet)})
+        pack.write(sheet)
+        for rank, jpeg in enumerate(here, 1):
+            picture_rows.append(picture_row(unit, rank) | {"offset": pack.tell(), "size": len(jpeg)})
+            pack.write(jpeg)
+    rendering.rows[layer] += picture_rows
+    folder = f"renderings/rendering-1/{layer}/{units[0]:05d}"
+    blobs = rendering.blobs
+    return RenderedGroup(
+        first=units[0],
+        last=units[-1],
+        pack=blobs.put("patch-rendering", f"{folder}/pictures.pack", pack.getvalue()),
+        pictures=blobs.put("patch-rendering", f"{folder}/pictures.parquet", write_table(picture_rows, PICTURE_SCHEMA)),
+        units=blobs.put("patch-rendering", f"{folder}/units.parquet", write_table(unit_rows, UNIT_SCHEMA)),
+    )
+
+
+def picture_row(unit: int, rank: int) -> dict[str, Any]:
+    """A picture without its place in the pack; every unit has pictures of every class, and a name with markup in it."""
+    number = (unit + rank) % len(MAMMOGRAMS)
+    name, _, _, height, width = MAMMOGRAMS[number]
+    label = (unit * 7 + rank * rank) % len(CLASSES)
+    row, column = (37 * rank + 11 * unit) % (height - 240), (53 * rank + 5 * unit) % (width - 240)
+    return {
+        "unit": unit,
+        "rank": rank,
+        "value": 3.0 / (1 + 0.02 * rank),
+        "patch_id": rank,
+        "patch": f"{name}-x{row}_y{column}_w227_h227_<script>alert({rank})</script>.jpg",
+        "label": label,
+        "phenomenon": PHENOMENA[label],
+        "mammogram": name,
+        "row": row,
+        "column": column,
+        "height": 227,
+        "width": 227,
+    }
+
+
+def _sheet(jpegs: list[bytes]) -> bytes:
+    cells = [Image.open(io.BytesIO(jpeg)).reduce(2) for jpeg in jpegs[:8]]
+    side = cells[0].width
+    sheet = Image.new("L", (8 * side, -(-len(jpegs) // 8) * side))
+    for number in range(len(jpegs)):
+        sheet.paste(cells[number % len(cells)], (number % 8 * side, number // 8 * side))
+    return _jpeg(sheet)

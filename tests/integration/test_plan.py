@@ -1,0 +1,170 @@
+"""A whole plan over the embedded form: from an imported data set to an open study, killed and started again between."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from primitives.activation_extraction.v1 import activation_extraction_pb2, activation_extraction_pb2_grpc
+from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_pb2_grpc
+from primitives.training.v1 import training_pb2, training_pb2_grpc
+
+from services.cli.client import get, post
+from tests.fakes.ddsm import make_ddsm
+from tests.integration.embedded import STAGES, Embedded, embedded
+
+COUNTS = {"train": 48, "val": 24, "test": 6}
+NETWORK = {
+    "train": {
+        "architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 3, "batch_size": 8,
+        "learning_rate": 0.003,
+    }
+}  # fmt: skip
+EXTRACTION = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8}
+
+
+def import_data(home: Embedded, folder: Path) -> str:
+    """Import a small data set with the command; its id."""
+    done = home.command("dataset", "import", str(make_ddsm(folder, COUNTS)), "--classes", "3")
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["dataset_id"])
+
+
+def start_plan(home: Embedded, dataset_id: str, **changes: Any) -> None:
+    wish = {"plan_id": "plan-1", "dataset": {"dataset_id": dataset_id}, "network": NETWORK, "extraction": EXTRACTION}
+    post(home.services.training, "/v1/plans", wish | changes)
+
+
+def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
+    """One call trains, extracts, renders and opens a study; HTTP and gRPC of each service say the same of it."""
+    with embedded(tmp_path / "home") as home:
+        start_plan(home, import_data(home, tmp_path / "ddsm"))
+        stages = home.wait_for_plan("plan-1")
+        assert list(stages) == list(STAGES)
+        assert {stage["state"] for stage in stages.values()} == {"completed"}
+        run = get(home.services.training, f"/v1/runs/{stages['training']['id']}")
+        assert [epoch["epoch"] for epoch in run["epochs"]] == [1, 2, 3]
+        assert 0 <= run["epochs"][-1]["val_auc"] <= 1
+        extraction = get(home.services.activation_extraction, f"/v1/extractions/{stages['extraction']['id']}")
+        assert [layer["name"] for layer in extraction["results"]] == ["layer3", "layer4"]
+        assert extraction["patches"] == COUNTS["val"]
+        rendering = get(home.services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")
+        units = sum(layer["units"] for layer in extraction["results"])
+        assert 0 < rendering["pictures"] <= units * 8
+        check_grpc(home, run, extraction, rendering)
+        check_again(home)
+        assert home.stop() == 0
+
+
+def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], rendering: dict[str, Any]) -> None:
+    """Each service's gRPC answers what its HTTP does."""
+    with grpc.insecure_channel(f"127.0.0.1:{home.grpc['TRAINING']}") as channel:
+        training = training_pb2_grpc.TrainingServiceStub(channel)
+        found = training.GetRun(training_pb2.GetRunRequest(run_id=run["run_id"]), timeout=10).run
+        assert [epoch.val_loss for epoch in found.epochs] == [epoch["val_loss"] for epoch in run["epochs"]]
+        with pytest.raises(grpc.RpcError) as failure:
+            training.StartRun(training_pb2.StartRunRequest(dataset_id="none"), timeout=10)
+        assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+    with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
+        stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
+        wish = activation_extraction_pb2.GetUnitRequest(extraction_id=extraction["extraction_id"], layer="layer4", unit=3)
+        unit = stub.GetUnit(wish, timeout=10).unit
+        path = f"/v1/extractions/{extraction['extraction_id']}/layers/layer4/units/3"
+        over_http = get(home.services.activation_extraction, path)
+        assert (unit.name, len(unit.top)) == ("unit_0004", 8)
+        assert [top.value for top in unit.top] == [top["value"] for top in over_http["top"]]
+        assert [top.value for top in unit.top] == sorted((top.value for top in unit.top), reverse=True)
+    with grpc.insecure_channel(f"127.0.0.1:{home.grpc['RENDERING']}") as channel:
+        stub = patch_rendering_pb2_grpc.PatchRenderingServiceStub(channel)
+        active = next(n for n in range(64) if picture(home, rendering["rendering_id"], n, 1).status_code == 200)
+        wish = patch_rendering_pb2.GetPictureRequest(
+            rendering_id=rendering["rendering_id"], layer="layer4", unit=active, rank=1
+        )
+        jpeg = stub.GetPicture(wish, timeout=10).jpeg
+        assert jpeg == picture(home, rendering["rendering_id"], active, 1).content
+        assert jpeg.startswith(b"\xff\xd8")
+
+
+def picture(home: Embedded, rendering_id: str, unit: int, rank: int) -> httpx.Response:
+    path = f"/v1/renderings/{rendering_id}/layers/layer4/units/{unit}/pictures/{rank}.jpg"
+    return httpx.get(f"{home.services.patch_rendering}{path}", timeout=10)
+
+
+def check_again(home: Embedded) -> None:
+    """The same plan again starts nothing; a second plan takes the trained run and other layers."""
+    before = home.count()
+    run_id = get(home.services.training, "/v1/runs")["runs"][0]["run_id"]
+    dataset_id = get(home.services.training, "/v1/datasets")["datasets"][0]["dataset_id"]
+    start_plan(home, dataset_id)
+    start_plan(
+        home,
+        dataset_id,
+        plan_id="plan-2",
+        network={"run_id": run_id},
+        extraction={"split": "test", "layers": ["layer2"], "top_k": 3},
+    )
+    stages = home.wait_for_plan("plan-2")
+    assert list(stages) == ["extraction", "rendering", "study"]
+    after = home.count()
+    assert after == {"runs": before["runs"], "extractions": 2, "renderings": 2}
+
+
+def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
+    """`kill -9` while it trains, while it extracts and while it renders: started again, the plan ends, once."""
+    home = Embedded(tmp_path / "home")
+    home.environment |= {"PRIMITIVES_RENDERING_GROUP_UNITS": "4"}
+    home.start()
+    start_plan(home, import_data(home, tmp_path / "ddsm"))
+    for stage in ("training", "extraction", "rendering"):
+        home.wait_for(lambda stage=stage: home.stages("plan-1").get(stage, {}).get("state") in ("running", "completed"))
+        home.kill()
+        home.start()
+    try:
+        stages = home.wait_for_plan("plan-1")
+        assert home.count() == {"runs": 1, "extractions": 1, "renderings": 1}
+        run = get(home.services.training, f"/v1/runs/{stages['training']['id']}")
+        assert [epoch["epoch"] for epoch in run["epochs"]] == [1, 2, 3]
+    finally:
+        assert home.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/v1/plans", {"extraction": {"layers": ["conv9"]}}, 422, "has no layer 'conv9'; it has"),
+        ("/v1/plans", {"extraction": {"split": "test"}}, 422, "data set sample has no split 'test'; it has train, val"),
+        ("/v1/plans", {"network": {"train": {"architecture": "nope"}}}, 422, "network 'nope' is not known"),
+        ("/v1/plans", {"network": {"train": {"epoch": 3}}}, 422, "epoch"),
+        ("/v1/plans", {"dataset": {"dataset_id": "dataset-x"}}, 404, "no data set 'dataset-x'"),
+        ("/v1/runs", {"dataset_id": "dataset-x"}, 404, "no data set 'dataset-x'"),
+        ("/v1/runs/run-x/cancel", {}, 404, "no run 'run-x'"),
+    ],
+)
+def test_bad_requests_are_answered_in_words(
+    served: Embedded, path: str, body: dict[str, Any], status: int, words: str
+) -> None:
+    """What cannot be done is refused with its code and the reason, and nothing is registered."""
+    answer = httpx.post(f"{served.services.training}{path}", json=body, timeout=30)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert served.count() == {"runs": 0, "extractions": 0, "renderings": 0}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with embedded(tmp_path_factory.mktemp("served")) as home:
+        yield home
+
+
+def test_a_bad_import_says_file_and_line(tmp_path: Path) -> None:
+    """The command prints one line that names file, line and what was expected, exits with 1, and registers nothing."""
+    home = Embedded(tmp_path / "home")
+    folder = make_ddsm(tmp_path / "ddsm", {"train": 3, "val": 3})
+    (folder / "val.txt").write_text("images/1/missing.jpg 0\n")
+    done = home.command("dataset", "import", str(folder), "--classes", "3")
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("primitives: ")]
+    assert "val.txt:1: the file images/1/missing.jpg does not exist" in line
+    assert json.loads(home.command("dataset", "list").stdout) == []

@@ -1,0 +1,50 @@
+"""Real servers for tests: one of each a test process, started when first asked for and stopped when it ends.
+
+A server that cannot be started fails the test that needs it; nothing skips.
+"""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A broker with its management API."""
+    server = start_rabbitmq(tmp_path_factory.mktemp("rabbitmq"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An S3 server."""
+    server = start_s3(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A database server."""
+    server = start_postgres(Path(tmp_path_factory.mktemp("postgres")))
+    yield server
+    server.stop()
+
+
+def fresh_vhost(server: Server) -> str:
+    """The URL of a virtual host of its own, in which no queue exists."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    management = server.environment["MANAGEMENT"]
+    httpx.put(f"{management}/api/vhosts/{name}", timeout=30).raise_for_status()
+    return server.url.removesuffix("%2F") + name
+
+
+def fresh_schema(server: Server) -> str:
+    """The URL of a schema of its own."""
+    return f"{server.url}?schema=test_{uuid.uuid4().hex[:8]}"
