@@ -47,6 +47,8 @@ def test_a_range_is_the_bytes_asked_for(blobs: Blobs) -> None:
     assert blobs.get_range(BUCKET, "digits", 3, 4) == b"3456"
     assert blobs.get_range(BUCKET, "digits", 8, 10) == b"89"
     assert blobs.get_range(BUCKET, "digits", 0, 1) == b"0"
+    assert blobs.get_range(BUCKET, "digits", 20, 5) == b""
+    assert blobs.get_range(BUCKET, "digits", 3, 0) == b""
 
 
 def test_a_put_replaces(blobs: Blobs) -> None:

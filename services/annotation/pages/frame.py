@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from services.annotation.answer import CHOICES, LONGEST_DESCRIPTION, QUESTIONS, WORDS
 from services.annotation.auth import Auth, token_of
 from services.annotation.pages import links
+from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
@@ -81,8 +82,12 @@ class Frame:
             "choices": CHOICES,
             "longest": LONGEST_DESCRIPTION,
         }
-        environment.filters |= {"words": lambda value: WORDS.get(value, value), "moment": _moment, "value": _value}
+        environment.filters |= {"words": _words, "place": Place.model_validate, "moment": _moment, "value": _value}
         return environment
+
+
+def _words(choice: str) -> str:
+    return WORDS.get(choice, choice)
 
 
 def _moment(iso: str) -> str:

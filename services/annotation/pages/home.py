@@ -41,7 +41,9 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/summary")
     def summary(request: Request, reader: signed_in) -> Response:
         studies = frame.studies.all(reader).studies
-        return frame.page("summary.html", request, reader, readers=_summary(frame.responses.summary(), studies))
+        answerable = {(study.study_id, layer.name): layer.all.units for study in studies for layer in study.layers}
+        readers = _summary(frame.responses.summary(), studies)
+        return frame.page("summary.html", request, reader, readers=readers, answerable=answerable)
 
     return router
 

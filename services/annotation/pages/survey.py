@@ -65,7 +65,8 @@ class Survey:
 
     def signed_out(self, draft: "Draft", typed: str = "", fault: str = "") -> Response:
         """Ask for the name again, and keep what was typed."""
-        facts: dict[str, Any] = {"draft": draft, "action": links.survey(*self.key, self.place), "typed": typed, "fault": fault}
+        action = links.survey(*self.key, self.place)
+        facts: dict[str, Any] = {"draft": draft, "action": action, "typed": typed, "fault": fault}
         return self.frame.page("signed_out.html", self.request, None, status=401, **facts)
 
     def sign_in(self, draft: "Draft", name: str) -> Response:

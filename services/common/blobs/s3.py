@@ -146,7 +146,12 @@ class S3Blobs:
         check_key(bucket, key)
 
         def fetch() -> bytes:
-            answer = self._client.get_object(bucket, key, offset=offset, length=length)
+            try:
+                answer = self._client.get_object(bucket, key, offset=offset, length=length)
+            except S3Error as error:
+                if error.code == "InvalidRange":
+                    return b""  # a range behind the end is empty, as in a file
+                raise
             try:
                 return answer.read()
             finally:
@@ -165,8 +170,6 @@ class S3Blobs:
                 if error.code in _ABSENT:
                     self._buckets.discard(bucket)
                     raise NotFound(f"there is no object {bucket}/{key}") from error
-                if error.code == "InvalidRange":
-                    return b""  # type: ignore[return-value] - a range behind the end is empty, as in a file
                 if error.code not in _PASSING:
                     raise InvalidInput(f"the store refuses {bucket}/{key}: {error.code} {error.message}") from error
                 failure: Exception = error

@@ -1,0 +1,45 @@
+// Keys of the survey. None of them acts while a text is being typed, except Ctrl+Enter, which types nothing.
+const ANSWERS = { 1: "yes", 2: "no", 3: "unsure" };
+const REMEMBERED = "primitives.keys";
+
+export function startKeys(root, form, gallery) {
+  const help = root.querySelector("#shortcuts");
+  const on = root.querySelector("#shortcuts-on");
+  help.hidden = false;
+  on.checked = localStorage.getItem(REMEMBERED) !== "off";
+  on.addEventListener("change", () => localStorage.setItem(REMEMBERED, on.checked ? "on" : "off"));
+
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    } else if (on.checked && !event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event.target)) {
+      act(event);
+    }
+  });
+
+  function act(event) {
+    if (event.key in ANSWERS) choose(ANSWERS[event.key]);
+    else if (event.key === "j" || isArrow(event, "ArrowRight")) gallery.step(1);
+    else if (event.key === "k" || isArrow(event, "ArrowLeft")) gallery.step(-1);
+    else if (event.key === "n") root.querySelector("#next-unit")?.click();
+    else if (event.key === "p") root.querySelector("#previous-unit")?.click();
+    else return;
+    event.preventDefault();
+  }
+
+  function choose(answer) {
+    const choice = form.querySelector(`[name=recognizable][value=${answer}]`);
+    choice.checked = true;
+    choice.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
+// Arrows belong to the choice that has the focus.
+function isArrow(event, key) {
+  return event.key === key && !event.target.matches("input");
+}
+
+function isTyping(target) {
+  return target.matches("textarea, input:not([type=radio], [type=checkbox]), select, [contenteditable]");
+}
