@@ -24,14 +24,14 @@ test: setup ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
-	$(BIN)/ruff check services tests hatch_build.py
-	$(BIN)/ruff format --check services tests hatch_build.py
+	$(BIN)/ruff check services tests deploy hatch_build.py
+	$(BIN)/ruff format --check services tests deploy hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/buf lint proto
 
 format: $(VENV)/dev.stamp ## Put the code into its style.
-	$(BIN)/ruff check --fix services tests hatch_build.py
-	$(BIN)/ruff format services tests hatch_build.py
+	$(BIN)/ruff check --fix services tests deploy hatch_build.py
+	$(BIN)/ruff format services tests deploy hatch_build.py
 
 clean: ## Remove what was made here: the environment, the data of demo and up, caches.
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,11 @@ class GenerateProtos(BuildHookInterface):
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(
+        self,
+        version: str,  # noqa: ARG002 - hatchling calls it so
+        build_data: dict[str, Any],
+    ) -> None:
         from grpc_tools import protoc
 
         sources = sorted(str(path) for path in PROTO.rglob("*.proto"))

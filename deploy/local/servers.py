@@ -198,7 +198,13 @@ def _spawn(name: str, command: list[str], folder: Path, environment: dict[str, s
     log = folder / "server.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, start_new_session=True
+            command,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            start_new_session=True,
         )
     return Server(name, url, process, log)
 

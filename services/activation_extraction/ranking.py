@@ -15,7 +15,8 @@ def rank_by_influence(maxima: NDArray[np.float32], weights: NDArray[np.float32])
     """Rows of RANKING_SCHEMA from (patches, units) maxima and the (classes, units) weights of the last linear layer.
 
     Influence on a patch = largest activation x weight to the class; a unit is counted on every patch where it is among
-    the 8 most influential; most counted first, then the larger mean influence, then the lower unit (DeepMiner, 1805.12323).
+    the 8 most influential; most counted first, then the larger mean influence, then the lower unit.
+    Source: DeepMiner, arXiv 1805.12323.
     """
     rows: list[dict[str, Any]] = []
     for label, weight in enumerate(weights):
@@ -28,9 +29,7 @@ def rank_by_influence(maxima: NDArray[np.float32], weights: NDArray[np.float32])
     return rows
 
 
-def rank_by_selectivity(
-    maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int
-) -> list[dict[str, Any]]:
+def rank_by_selectivity(maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> list[dict[str, Any]]:
     """Rows of RANKING_SCHEMA for a layer that no linear layer follows: by the AUC of the unit as a detector."""
     rows: list[dict[str, Any]] = []
     for label, aucs in enumerate(class_aucs(maxima, labels, classes)):

@@ -25,9 +25,7 @@ class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServ
     def GetExtraction(self, request: pb.GetExtractionRequest, _: grpc.ServicerContext) -> pb.GetExtractionResponse:
         return pb.GetExtractionResponse(extraction=self._extraction(request.extraction_id))
 
-    def ListExtractions(
-        self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext
-    ) -> pb.ListExtractionsResponse:
+    def ListExtractions(self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext) -> pb.ListExtractionsResponse:
         return to_message(self._queries.all(), pb.ListExtractionsResponse)
 
     def CancelExtraction(

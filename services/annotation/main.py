@@ -1,6 +1,8 @@
 """The annotation service: wiring, and its own process."""
 
 import ipaddress
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -25,6 +27,7 @@ from services.common.bus import Bus, open_bus
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.logs import configure_logs, get_logger
+from services.common.records import now
 from services.common.service import HttpServer, Ports, Service, serve
 
 log = get_logger(__name__)
@@ -37,9 +40,9 @@ def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     return open_ports("annotation", settings.shared, bus, OUTBOX, MIGRATIONS)
 
 
-def create_web(settings: AnnotationSettings, ports: Ports) -> FastAPI:
-    """The HTTP side over some ports: pages and JSON."""
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings))
+def create_web(settings: AnnotationSettings, ports: Ports, clock: Callable[[], datetime] = now) -> FastAPI:
+    """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock))
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
     app = create_app("annotation", ready=lambda: True)
     add_routes(app, auth, studies, units, responses)

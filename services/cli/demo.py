@@ -59,7 +59,9 @@ def follow(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:
             bars.show(list(stages.values()))
             for stage in stages.values():
                 if stage["state"] in ("failed", "cancelled"):
-                    raise PrimitivesError(f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}")
+                    raise PrimitivesError(
+                        f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}"
+                    )
             if stages.get(STAGES[-1], {}).get("state") == "completed":
                 return stages
             time.sleep(POLL_S)

@@ -35,7 +35,9 @@ def up() -> None:
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option(help="End when the plan has ended, with a summary as JSON on the last line.")] = False,
+    once: Annotated[
+        bool, typer.Option(help="End when the plan has ended, with a summary as JSON on the last line.")
+    ] = False,
     fresh: Annotated[bool, typer.Option(help="Start a new plan even where the demo has run before.")] = False,
 ) -> None:
     """Train on the sample, extract, render and open a study, over the services' APIs; then leave the pages open."""

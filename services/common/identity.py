@@ -1,4 +1,4 @@
-"""Names of things: random where a caller asks for something new, derived where a repeated message must find the same thing."""
+"""Names of things: random where something new is asked for, derived where a repeated message must find the same."""
 
 import hashlib
 import uuid

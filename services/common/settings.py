@@ -16,15 +16,19 @@ class Shared(BaseSettings):
         default=Path("~/.local/share/visual-primitives"),
         description="Folder of the embedded form: objects, records and scratch files lie in it.",
     )
-    bus_url: str = Field(default="memory://", description="Where messages go: memory:// (one process) or amqp://USER:PASSWORD@HOST:PORT/VHOST, nodes separated by commas.")
+    bus_url: str = Field(
+        default="memory://",
+        description="Where messages go: memory:// (one process), or amqp://USER:PASSWORD@HOST:PORT/VHOST with commas "
+        "between the nodes of a cluster.",
+    )
     blobs_url: str = Field(
         default="",
-        description="Where objects lie: folder:///PATH or s3://KEY:SECRET@HOST:PORT. Empty means `objects` of the home.",
+        description="Where objects lie: folder:///PATH or s3://KEY:SECRET@HOST:PORT. Empty: `objects` of the home.",
     )
     records_url: str = Field(
         default="",
-        description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE "
-        "with a schema a service. Empty means `records` of the home.",
+        description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DB "
+        "with a schema a service. Empty: `records` of the home.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the servers bind to.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")

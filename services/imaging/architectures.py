@@ -99,7 +99,9 @@ def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
     }
     features = getattr(network, "features", None)
     if isinstance(features, nn.Sequential):
-        return {f"features.{n}": f"features.{n}" for n, m in features.named_children() if any(True for _ in m.parameters())}
+        return {
+            f"features.{n}": f"features.{n}" for n, m in features.named_children() if any(True for _ in m.parameters())
+        }
     return children
 
 

@@ -23,7 +23,7 @@ NAMES_SHOWN = 6
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint is and where it came from. `resume` holds optimizer and RNG states, absent for an imported one."""
+    """What a checkpoint is and where it came from. `resume` holds optimizer and RNG states, if it was trained here."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -93,7 +93,11 @@ class DatasetWriter:
             }
         )
         self._lesions.extend(
-            {"mammogram": lesion.mammogram, "phenomenon": lesion.phenomenon, "outline": [list(p) for p in lesion.outline]}
+            {
+                "mammogram": lesion.mammogram,
+                "phenomenon": lesion.phenomenon,
+                "outline": [list(p) for p in lesion.outline],
+            }
             for lesion in lesions
         )
 

@@ -21,8 +21,8 @@ STATISTICS_SCHEMA = pa.schema(
         ("auc_by_class", pa.list_(pa.float64())),
     ]
 )
-"""A row a unit, over the spatial maxima of a split: `active` is the share of patches above zero, `auc_by_class` how well
-the unit alone tells each class from the rest (null where the split lacks one side)."""
+"""A row a unit, over the spatial maxima of a split: `active` is the share of patches above zero, `auc_by_class` how
+well the unit alone tells each class from the rest (null where the split lacks one side)."""
 
 RANKING_SCHEMA = pa.schema(
     [

@@ -12,6 +12,7 @@ from services.imaging.decode import decode_grey, resize_grey
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+
 class Preprocessing(BaseModel):
     """Resize to `size` x `size` (bilinear, as PIL does it), three equal channels, minus the mean, over the std."""
 

@@ -135,9 +135,7 @@ def store_group(
     )
 
 
-def _picture_rows(
-    units: TopUnits, index: int, places: list[tuple[int, int]], dataset: Dataset
-) -> list[dict[str, Any]]:
+def _picture_rows(units: TopUnits, index: int, places: list[tuple[int, int]], dataset: Dataset) -> list[dict[str, Any]]:
     patches = dataset.index.take(units.ids[index][: len(places)]).to_pylist()
     copied = ("patch_id", "label", "phenomenon", "mammogram", "row", "column", "height", "width")
     return [

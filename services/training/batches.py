@@ -63,7 +63,9 @@ class Batches:
                 yield ahead.popleft().result()
 
     def _batch(self, ids: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Batch:
-        pixels = np.stack([self._pixels(int(i))[:: 1 - 2 * v, :: 1 - 2 * h] for i, (v, h) in zip(ids, mirrored, strict=True)])
+        pixels = np.stack(
+            [self._pixels(int(i))[:: 1 - 2 * v, :: 1 - 2 * h] for i, (v, h) in zip(ids, mirrored, strict=True)]
+        )
         return Batch(torch.from_numpy(ids), torch.from_numpy(self._labels[ids]), torch.from_numpy(pixels))
 
     def _pixels(self, patch_id: int) -> NDArray[np.uint8]:

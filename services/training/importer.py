@@ -60,7 +60,7 @@ def import_directory(
 
 
 def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
-    """The entries of each split that has a list. InvalidInput for no list, an empty one, or a line that does not fit."""
+    """The entries of each split that has a list. InvalidInput for no list, an empty one, a line that does not fit."""
     if classes not in CLASSES:
         raise InvalidInput(f"{classes} classes; expected 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)")
     if not directory.is_dir():
@@ -127,8 +127,8 @@ def _with_image(entry: Entry, patch: Patch) -> Patch:
 
 
 def _pairs(lists: dict[str, list[Entry]], patches: dict[str, list[Patch]]) -> Iterator[tuple[Entry, Patch]]:
-    for split in lists:
-        yield from zip(lists[split], patches[split], strict=True)
+    for split, entries in lists.items():
+        yield from zip(entries, patches[split], strict=True)
 
 
 def _mammograms_of(patches: dict[str, list[Patch]]) -> Sequence[tuple[str, str]]:

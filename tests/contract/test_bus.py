@@ -51,7 +51,11 @@ def test_a_command_reaches_its_queue_whole(bus: Bus) -> None:
 def test_an_event_reaches_every_bound_queue_and_no_other(bus: Bus) -> None:
     """Publishing copies to each queue bound to the type; a queue bound to another type gets nothing."""
     first, second, other = Inbox(), Inbox(), Inbox()
-    for queue, inbox, type_ in (("a", first, "test.Happened"), ("b", second, "test.Happened"), ("c", other, "test.Else")):
+    for queue, inbox, type_ in (
+        ("a", first, "test.Happened"),
+        ("b", second, "test.Happened"),
+        ("c", other, "test.Else"),
+    ):
         bus.declare(queue, [type_])
         bus.subscribe(queue, inbox)
     bus.publish(message())

@@ -19,7 +19,9 @@ def store_dataset(
 ) -> tuple[Dataset, ObjectRef]:
     """A 3-class data set; the first `copies` patches of each split stand in it twice, under another name: ties."""
     make_ddsm(folder, counts)
-    with DatasetWriter(blobs, "training", "test", ("normal", "benign", "cancer"), shard_patches=shard_patches) as writer:
+    with DatasetWriter(
+        blobs, "training", "test", ("normal", "benign", "cancer"), shard_patches=shard_patches
+    ) as writer:
         for split, entries in read_lists(folder, 3).items():
             for number, entry in enumerate([*entries, *entries[:copies]]):
                 name = parse_patch_name(entry.path.name)

@@ -27,9 +27,7 @@ def make_ddsm(folder: Path, patches_per_split: dict[str, int], classes: int = 3,
 
 def patch_file(case: int, row: int, column: int) -> str:
     """A patch name as DDSM's, with its box."""
-    return (
-        f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1-x{row}_y{column}_w{SIDE}_h{SIDE}_imgfrac0.25_stridefrac0.5.jpg"
-    )
+    return f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1-x{row}_y{column}_w{SIDE}_h{SIDE}_imgfrac0.25_stridefrac0.5.jpg"
 
 
 def class_pattern(rng: np.random.Generator, label: int) -> np.ndarray:

@@ -99,7 +99,7 @@ class Embedded:
 
     def count(self) -> dict[str, int]:
         """How many runs, extractions, renderings and studies there are."""
-        training, extraction, rendering, annotation = self.services.all()
+        training, extraction, rendering, _ = self.services.all()
         return {
             "runs": len(get(training, "/v1/runs")["runs"]),
             "extractions": len(get(extraction, "/v1/extractions")["extractions"]),

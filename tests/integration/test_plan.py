@@ -69,7 +69,9 @@ def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], 
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
         stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
-        wish = activation_extraction_pb2.GetUnitRequest(extraction_id=extraction["extraction_id"], layer="layer4", unit=3)
+        wish = activation_extraction_pb2.GetUnitRequest(
+            extraction_id=extraction["extraction_id"], layer="layer4", unit=3
+        )
         unit = stub.GetUnit(wish, timeout=10).unit
         path = f"/v1/extractions/{extraction['extraction_id']}/layers/layer4/units/3"
         over_http = get(home.services.activation_extraction, path)

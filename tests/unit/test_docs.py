@@ -30,7 +30,9 @@ def variables(kind: type[BaseSettings]) -> dict[str, str]:
 def test_every_setting_is_documented(kind: type[BaseSettings]) -> None:
     """docs/settings.md names each variable and says what the code says of it."""
     text = (ROOT / "docs" / "settings.md").read_text()
-    missing = [f"{name}: {told}" for name, told in variables(kind).items() if f"`{name}`" not in text or told not in text]
+    missing = [
+        f"{name}: {told}" for name, told in variables(kind).items() if f"`{name}`" not in text or told not in text
+    ]
     assert missing == []
 
 

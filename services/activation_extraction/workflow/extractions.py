@@ -46,9 +46,7 @@ class Extractions:
         checkpoint = to_request(event.checkpoint, ObjectRef)
         with self.ports.records.transaction() as session:
             if session.get(NetworkRow, event.run_id) is None:
-                row = NetworkRow(
-                    run_id=event.run_id, dataset=dataset.model_dump(), checkpoint=checkpoint.model_dump()
-                )
+                row = NetworkRow(run_id=event.run_id, dataset=dataset.model_dump(), checkpoint=checkpoint.model_dump())
                 session.add(row)
         if not event.HasField("plan"):
             return

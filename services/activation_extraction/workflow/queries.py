@@ -45,9 +45,7 @@ class Queries:
             rows = session.scalars(select(ExtractionRow).where(ExtractionRow.plan_id == plan_id)).all()
             if not rows:
                 raise NotFound(f"there is no extraction of a plan {plan_id!r}")
-            return PlanStages(
-                plan_id=plan_id, stages=[Stage.of("extraction", row.extraction_id, row) for row in rows]
-            )
+            return PlanStages(plan_id=plan_id, stages=[Stage.of("extraction", row.extraction_id, row) for row in rows])
 
     def unit(self, extraction_id: str, layer: str, unit: int) -> UnitView:
         """Statistics and top patches of one unit (channel from 0). NotFound names what there is."""
@@ -57,9 +55,7 @@ class Queries:
             raise NotFound(f"layer {layer} has units 0 to {result.units - 1}; asked for {unit}")
         row = read_table(self.ports.blobs, result.statistics).slice(unit, 1).to_pylist()[0]
         top = self._top(manifest, result, unit)
-        return UnitView(
-            layer=layer, name=unit_name(unit), silent=top[0].value <= 0, top=top, **row
-        )
+        return UnitView(layer=layer, name=unit_name(unit), silent=top[0].value <= 0, top=top, **row)
 
     def _top(self, manifest: ExtractionManifest, layer: ExtractedLayer, unit: int) -> list[TopPatch]:
         state = load_arrays(read_verified(self.ports.blobs, layer.top))

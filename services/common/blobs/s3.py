@@ -31,13 +31,20 @@ CONNECT_LIMIT_S, READ_LIMIT_S = 5.0, 60.0
 CONNECTIONS = 16
 
 _ABSENT = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
-_PASSING = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ServerBusy", "XMinioServerNotInitialized")
+_PASSING = (
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "ServerBusy",
+    "XMinioServerNotInitialized",
+)
 
 T = TypeVar("T")
 
 
 class S3Blobs:
-    """See `Blobs`. `url` is `s3://KEY:SECRET@HOST:PORT?secure=true&region=…`; buckets are made when first written to."""
+    """See `Blobs`. `url` is `s3://KEY:SECRET@HOST:PORT?secure=true&region=…`; buckets are made at their first put."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -177,13 +184,13 @@ class S3Blobs:
                 failure = error
             if attempt < ATTEMPTS:
                 log.warning("store call failed", bucket=bucket, key=key, attempt=attempt, reason=repr(failure))
-                time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - spreading, not secrecy
+                time.sleep(wait * random.uniform(0.5, 1.5))
                 wait = min(wait * 2, LONGEST_WAIT_S)
         raise Unavailable(f"the store does not answer for {bucket}/{key}: {failure!r}") from failure
 
 
 def _http_client() -> Any:
-    """Connections with time-outs, the system's certificate authorities, and no retries of their own: ours are counted."""
+    """Connections with time-outs and the system's certificate authorities; they never retry: our retries are counted."""
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_LIMIT_S, read=READ_LIMIT_S),
         maxsize=CONNECTIONS,

@@ -1,7 +1,7 @@
 """The deployed bus: RabbitMQ through pika.
 
-pika is not thread-safe, and its heartbeats stop while a callback runs. So each connection belongs to one thread that only
-does I/O: a publisher's, and one a subscription, beside which a worker thread runs the handlers. A message is
+pika is not thread-safe, and its heartbeats stop while a callback runs. So each connection belongs to one thread that
+only does I/O: a publisher's, and one a subscription, beside which a worker thread runs the handlers. A message is
 acknowledged on the channel that delivered it or not at all: after a reconnect the broker delivers it again.
 """
 
@@ -115,7 +115,7 @@ class _Publisher:
         self._thread.start()
 
     def do(self, work: Callable[[BlockingChannel], Any]) -> Any:
-        """Run `work` on the channel, over again on a new connection if one breaks. Unavailable when the time is over."""
+        """Run `work` on the channel, again on a new connection if one breaks. Unavailable when the time is over."""
         if self._closed:
             raise Unavailable("the bus is closed and takes no more messages")
         future: Future[Any] = Future()
@@ -327,7 +327,7 @@ def _envelope(properties: Any, body: bytes) -> Envelope:
 
 
 def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - spreading, not secrecy
+    return seconds * random.uniform(0.5, 1.5)
 
 
 def _close_quietly(thing: Any) -> None:

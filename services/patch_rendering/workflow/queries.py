@@ -67,7 +67,9 @@ class Queries:
 
     def _manifest(self, view: RenderingView) -> RenderingManifest:
         if view.manifest is None:
-            raise Conflict(f"rendering {view.rendering_id} is {view.state}; its pictures are there once it is completed")
+            raise Conflict(
+                f"rendering {view.rendering_id} is {view.state}; its pictures are there once it is completed"
+            )
         return RenderingManifest.model_validate_json(read_verified(self.ports.blobs, view.manifest))
 
 

@@ -167,9 +167,7 @@ class Renderings:
             for first in range(0, layer.units, step)
         ]
 
-    def _arguments(
-        self, session: Session, rendering: RenderingRow, command: events_pb2.RenderUnits
-    ) -> dict[str, Any]:
+    def _arguments(self, session: Session, rendering: RenderingRow, command: events_pb2.RenderUnits) -> dict[str, Any]:
         extraction = session.get_one(ExtractionRow, rendering.extraction_id)
         return {
             "blobs_url": self.ports.blobs.url,

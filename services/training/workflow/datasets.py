@@ -38,9 +38,7 @@ class Datasets:
                 return
             build.begin()
         progress = ProgressWriter(self.ports.records, BuildRow, command.build_id)
-        result = self.runner.run(
-            "services.training.job:build_sample", {"blobs_url": self.ports.blobs.url}, progress
-        )
+        result = self.runner.run("services.training.job:build_sample", {"blobs_url": self.ports.blobs.url}, progress)
         manifest = DatasetManifest.model_validate(result["manifest"])
         with self.ports.records.transaction() as session:
             build = session.get_one(BuildRow, command.build_id)

@@ -68,9 +68,7 @@ class Runs:
                 self._complete_run(session, run)
             else:
                 run.slices = command.slice + 1
-                self.ports.outbox.send(
-                    session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
-                )
+                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices))
 
     def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
         """TrainSlice was given up."""
@@ -141,14 +139,10 @@ class Runs:
                 command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
                 self.ports.outbox.send(session, JOBS_QUEUE, command)
 
-    def queue(
-        self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings
-    ) -> None:
+    def queue(self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings) -> None:
         """Have a run trained, unless it is known already."""
         if session.get(RunRow, run_id) is None:
-            session.add(
-                RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump())
-            )
+            session.add(RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump()))
             self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run_id))
 
     def _slice_arguments(self, run: RunRow, dataset: DatasetRow) -> dict[str, Any]:

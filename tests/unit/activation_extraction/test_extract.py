@@ -118,7 +118,7 @@ def test_top_patches_equal_the_reference(tmp_path: Path, architecture: str, size
 
 @pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
 def test_planted_ties_go_to_the_lower_patch(tmp_path: Path, architecture: str, size: int, layers: list[str]) -> None:
-    """A patch that stands in the data set twice gives the same bits twice, and its lower id is always the higher rank."""
+    """A patch that stands in the data set twice gives the same bits twice, and its lower id always ranks higher."""
     stored = Stored(tmp_path, architecture, size)
     state = stored.extract(layers, batch_size=8)
     first = int(state["ids"][0])

@@ -8,12 +8,12 @@ from services.activation_extraction.ranking import rank_by_influence, rank_by_se
 from services.activation_extraction.statistics import class_aucs, unit_statistics
 
 
-@pytest.fixture()
+@pytest.fixture
 def maxima() -> np.ndarray:
     return np.random.default_rng(3).integers(-3, 4, (40, 6)).astype(np.float32)
 
 
-@pytest.fixture()
+@pytest.fixture
 def labels() -> np.ndarray:
     return np.random.default_rng(4).integers(0, 3, 40)
 

@@ -47,7 +47,7 @@ class Extraction(World):
         return self.sent()
 
 
-@pytest.fixture()
+@pytest.fixture
 def extraction(tmp_path: Path) -> Extraction:
     return Extraction(tmp_path)
 

@@ -14,7 +14,7 @@ LIMIT_S = 20.0
 HERE = "tests.fakes.jobs"
 
 
-@pytest.fixture()
+@pytest.fixture
 def runner() -> Iterator[JobRunner]:
     runner = JobRunner("test-job")
     yield runner
@@ -29,9 +29,7 @@ def test_a_job_returns_reports_and_hands_over(runner: JobRunner) -> None:
     """The result comes back; every report and milestone arrives before it, in order."""
     progress: list[Any] = []
     milestones: list[Any] = []
-    result = runner.run(
-        f"{HERE}:add", {"left": 2, "right": 3}, progress.append, on_milestone=milestones.append
-    )
+    result = runner.run(f"{HERE}:add", {"left": 2, "right": 3}, progress.append, on_milestone=milestones.append)
     assert result == 5
     assert progress == [{"done": 1}, {"done": 2}]
     assert milestones == [{"left": 2}]

@@ -90,7 +90,12 @@ def test_a_port_in_use_is_named() -> None:
 def test_a_view_becomes_a_message_with_holes_as_nan() -> None:
     """Absent numbers keep the default; one absent from a list is NaN, since protobuf lists have no holes."""
     view = EpochMetrics(
-        epoch=2, learning_rate=0.1, train_loss=1.5, train_accuracy=0.5, train_auc=None, val_auc_by_class=[0.5, None],
+        epoch=2,
+        learning_rate=0.1,
+        train_loss=1.5,
+        train_accuracy=0.5,
+        train_auc=None,
+        val_auc_by_class=[0.5, None],
         seconds=3.0,
     )
     message = to_message(view, training_pb2.EpochMetrics)

@@ -68,7 +68,10 @@ def test_a_layer_that_does_not_exist_names_those_that_do() -> None:
         resolve_layers("alexnet", network, ["conv9"])
     with pytest.raises(InvalidInput, match="has no layer ''"):
         resolve_layers("alexnet", network, [""])
-    assert resolve_layers("alexnet", network, ["features.5", "conv5"]) == {"features.5": "features.5", "conv5": "features.10"}
+    assert resolve_layers("alexnet", network, ["features.5", "conv5"]) == {
+        "features.5": "features.5",
+        "conv5": "features.10",
+    }
 
 
 def test_an_unknown_network_is_refused() -> None:

@@ -22,7 +22,9 @@ def test_a_stored_network_gives_the_same_outputs(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 64, 64)
     checkpoint = open_checkpoint(blobs, ref)
     with torch.inference_mode():
-        assert torch.equal(load_network(blobs, checkpoint)(images), network.to(memory_format=torch.channels_last)(images))
+        assert torch.equal(
+            load_network(blobs, checkpoint)(images), network.to(memory_format=torch.channels_last)(images)
+        )
 
 
 def test_weights_of_another_architecture_name_the_keys() -> None:

@@ -26,7 +26,7 @@ def patch(name: str, split: str = "train", label: int = 0, patient: str = "") ->
     return Patch(name, split, label, patient or split, "m", Box(1, 2, 8, 8), image(label))
 
 
-@pytest.fixture()
+@pytest.fixture
 def blobs(tmp_path: Path) -> FolderBlobs:
     return FolderBlobs(tmp_path / "blobs")
 

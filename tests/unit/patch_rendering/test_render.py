@@ -22,7 +22,9 @@ from tests.unit.activation_extraction.test_extract import NETWORKS, K, Stored, r
 SIZE = 120
 
 
-def render(stored: Stored, manifest: ExtractionManifest, folder: Path, layer: str, first: int, last: int) -> RenderedGroup:
+def render(
+    stored: Stored, manifest: ExtractionManifest, folder: Path, layer: str, first: int, last: int
+) -> RenderedGroup:
     ref = stored.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
     folder.mkdir(exist_ok=True)
     result = render_units(
@@ -66,7 +68,9 @@ def test_pictures_equal_a_forward_in_float64(tmp_path: Path, architecture: str, 
             best = maxima[:, unit].max()
             for rank in range(1, K + 1):
                 row = int(top["ids"][unit, rank - 1]) - ids[0]
-                patch = decode_grey(stored.data.read(int(ids[row])), "x").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+                patch = decode_grey(stored.data.read(int(ids[row])), "x").resize(
+                    (SIZE, SIZE), Image.Resampling.BILINEAR
+                )
                 map_ = Image.fromarray((maps[row, unit] / best).astype(np.float32))
                 mask = np.array(map_.resize((SIZE, SIZE), Image.Resampling.BILINEAR)) > 0.2
                 expected = np.where(mask, np.asarray(patch), np.uint8(np.float32(0.2) * np.asarray(patch, np.float32)))
@@ -101,7 +105,7 @@ def test_groups_say_what_each_picture_is(tmp_path: Path) -> None:
 
 
 def test_a_silent_unit_has_no_pictures(tmp_path: Path) -> None:
-    """A unit whose best activation is not positive is marked silent, takes no bytes, and its neighbours are rendered."""
+    """A unit whose best activation is not positive is marked silent and takes no bytes; its neighbours are rendered."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest = stored.run(["layer4"])
     layer = manifest.layers[0]

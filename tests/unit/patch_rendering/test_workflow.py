@@ -62,7 +62,7 @@ class Rendering(World):
         return self.sent()
 
 
-@pytest.fixture()
+@pytest.fixture
 def rendering(tmp_path: Path) -> Rendering:
     made = Rendering(tmp_path)
     answer = made.runner.answers["render_units"]

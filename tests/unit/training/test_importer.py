@@ -14,7 +14,7 @@ from tests.fakes.ddsm import jpeg, make_ddsm, patch_file
 COUNTS = {"train": 9, "val": 6, "test": 3}
 
 
-@pytest.fixture()
+@pytest.fixture
 def blobs(tmp_path: Path) -> FolderBlobs:
     return FolderBlobs(tmp_path / "blobs")
 

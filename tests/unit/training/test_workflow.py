@@ -55,7 +55,7 @@ class Training(World):
         return StartPlanRequest(**(wish | changes))
 
 
-@pytest.fixture()
+@pytest.fixture
 def training(tmp_path: Path) -> Training:
     return Training(tmp_path)
 

@@ -1,0 +1,124 @@
+"""What a reader does not get to see: classes before the answer, and other readers' answers ever."""
+
+import html
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.annotation import LAYER, Annotation
+from tests.fakes.rendering import MAMMOGRAMS, PHENOMENA
+
+SECRETS = [*PHENOMENA, *(name for name, *_ in MAMMOGRAMS), "data-class", "data-patch", "_w227_h227_"]
+WITHHELD = ("label", "class_name", "patch", "mammogram_name", "phenomenon")
+
+
+def assert_blind(text: str) -> None:
+    """No class, name or phenomenon of a patch is in a page. (Class names alone stand in legends and tabs.)"""
+    found = [secret for secret in SECRETS if secret in html.unescape(text)]
+    assert found == []
+
+
+def shown_signs(text: str) -> int:
+    """How many pictures of a page show + or -."""
+    return sum(part.count('class="sign ') for part in text.split("<img ")[1:])
+
+
+def test_the_survey_withholds_until_this_reader_answered(annotation: Annotation) -> None:
+    """Before: nothing. After: the class of every picture, with names. For another reader: still nothing."""
+    ana, ben = annotation.browser("Ana"), annotation.browser("Ben")
+    page = ana.get(annotation.unit_path()).text
+    assert_blind(page)
+    assert shown_signs(page) == 0
+    ana.answer(annotation.unit_path())
+    page = ana.get(annotation.unit_path()).text
+    assert shown_signs(page) == 64
+    assert all(html.escape(name, quote=False) in page or html.escape(name) in page for name in PHENOMENA)
+    assert_blind(ben.get(annotation.unit_path()).text)
+    assert_blind(ana.get(annotation.unit_path(1)).text)
+
+
+def test_the_overview_shows_classes_of_answered_units_alone(annotation: Annotation) -> None:
+    """Eight signs for one answered unit, none for the others, in every list."""
+    ana = annotation.browser("Ana")
+    ana.answer(annotation.unit_path(7))
+    for query in ("list=all", "list=subset", "list=ranked&label=0"):
+        page = ana.get(annotation.overview_path(query)).text
+        assert_blind(page)
+        assert shown_signs(page) == (8 if 'id="unit_0008"' in page else 0)
+    assert shown_signs(ana.get("/answers").text) == 8
+
+
+def test_the_api_withholds_fields(annotation: Annotation) -> None:
+    """JSON has null where a page has nothing: per unit and in lists."""
+    api = annotation.browser()
+    for path in (annotation.api_path(), f"/v1/studies/{annotation.study_id}/layers/{LAYER}/units?limit=200"):
+        answer = api.get(path, headers={"x-reader": "Ana"})
+        assert answer.status_code == 200
+        assert_blind(answer.text)
+        pictures = _pictures(answer.json())
+        assert len(pictures) >= 64
+        assert all(picture[name] is None for picture in pictures for name in WITHHELD)
+    assert api.get(annotation.api_path(), headers={"x-reader": "Ana"}).json()["ranks"] == []
+
+
+def test_faults_and_stale_forms_reveal_nothing(annotation: Annotation) -> None:
+    """A form that comes back with faults is as blind as before."""
+    ana = annotation.browser("Ana")
+    answer = ana.answer(annotation.unit_path(), recognizable="")
+    assert answer.status_code == 422
+    assert_blind(answer.text)
+    assert shown_signs(answer.text) == 0
+
+
+def test_a_study_may_show_classes_always(tmp_path: Path) -> None:
+    """Then they are shown at once, and rows may be sorted by them; else that order is refused."""
+    shown = Annotation(tmp_path / "shown", labels_shown="always")
+    ana = shown.browser("Ana")
+    assert shown_signs(ana.get(shown.unit_path()).text) == 64
+    page = ana.get(shown.overview_path("list=all&sort=class")).text
+    assert "Most cancer first" in page
+    counts = [row.split("</ol>")[0].count("sign plus") for row in page.split('<li id="unit_')[1:]]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
+    withheld = Annotation(tmp_path / "withheld")
+    answer = withheld.browser("Ana").get(withheld.overview_path("list=all&sort=class"))
+    assert answer.status_code == 422
+    assert "withholds classes" in answer.text
+
+
+@pytest.mark.parametrize("labels_shown", ["after_answer", "always"])
+def test_no_page_shows_what_another_reader_said(tmp_path: Path, labels_shown: str) -> None:
+    """After Ben answered, none of Ana's pages and calls holds his text; the summary holds his name and his unit."""
+    annotation = Annotation(tmp_path, labels_shown=labels_shown)
+    ana, ben = annotation.browser("Ana"), annotation.browser("Ben")
+    ben.answer(annotation.unit_path(), description="BENS SECRET")
+    ana.answer(annotation.unit_path(1))
+    for path in ("/", "/answers", "/summary", annotation.unit_path(), annotation.overview_path(), "/v1/responses",
+                 "/v1/summary", "/v1/studies", annotation.api_path()):  # fmt: skip
+        page = ana.get(path)
+        assert page.status_code == 200
+        assert "BENS SECRET" not in page.text
+    summary = ana.get("/summary").text
+    assert "Ben" in summary
+    assert "unit_0001" in summary
+    assert "[response recorded]" not in ana.get(annotation.overview_path("list=all&filter=unanswered")).text
+    assert "BENS SECRET" in ben.get(annotation.unit_path()).text
+
+
+def test_numbers_of_mammograms_tell_nothing_of_their_names(annotation: Annotation) -> None:
+    """The same mammogram has another number in another study, or at least not its place by name."""
+    from services.annotation.opening import Mammograms
+    from services.imaging.dataset import Dataset
+
+    dataset = Dataset.open(annotation.blobs, annotation.rendering.manifest.dataset)
+    numbers = {tuple(Mammograms(dataset, f"study-{n}").number(name) for name, *_ in MAMMOGRAMS) for n in range(20)}
+    assert len(numbers) == 2
+
+
+def _pictures(body: Any) -> list[dict[str, Any]]:
+    if isinstance(body, list):
+        return [found for item in body for found in _pictures(item)]
+    if isinstance(body, dict):
+        return body["pictures"] if "pictures" in body else [f for item in body.values() for f in _pictures(item)]
+    return []

@@ -1,0 +1,114 @@
+"""Readers and their sessions."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from services.annotation.names import channel_of, reader_name
+from services.annotation.tables import SessionRow
+from services.common.errors import InvalidInput, NotFound
+from tests.fakes.annotation import Annotation
+
+
+def test_a_name_is_one_reader_however_it_is_written(annotation: Annotation) -> None:
+    """Case, outer and double spaces and the form of an accent make no second reader; the first spelling stays."""
+    first = annotation.readers.named("  Zoë   Müller ")
+    assert first.name == "Zoë Müller"
+    assert annotation.readers.named("ZOE\u0308 MU\u0308LLER") == first
+    assert annotation.readers.named("Zoe Muller") != first
+
+
+def test_a_new_name_at_once_from_many_sides_is_one_reader(annotation: Annotation) -> None:
+    """Eight calls for a new name find the same reader."""
+    with ThreadPoolExecutor(8) as pool:
+        assert len({reader.reader_id for reader in pool.map(annotation.readers.named, ["New"] * 8)}) == 1
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 81, "a\0b", "a\u202eb", "a\u2028\x07"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    """Empty and long names, control characters and marks that turn the direction of writing are refused."""
+    with pytest.raises(InvalidInput):
+        reader_name(name)
+
+
+@pytest.mark.parametrize("name", ["unit_0000", "unit_1", "unit_٠٠٠١", "unit_0001 ", "../unit_0001", "0", ""])
+def test_what_is_no_unit_is_not_found(name: str) -> None:
+    """Only unit_0001 and so on name a unit."""
+    assert channel_of("unit_0001") == 0
+    assert channel_of("unit_12345") == 12344
+    with pytest.raises(NotFound):
+        channel_of(name)
+
+
+def test_a_session_is_a_random_token_known_by_its_hash(annotation: Annotation) -> None:
+    """The cookie is for HTTP alone and same-site; the table holds no token; signing in again ends the old session."""
+    browser = annotation.browser()
+    answer = browser.post("/sign-in", data={"name": "Ana"}, follow_redirects=False)
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert re.search("samesite=lax", cookie, re.IGNORECASE)
+    first = browser.cookies["primitives_session"]
+    assert len(first) >= 43
+    browser.post("/sign-in", data={"name": "Ana"})
+    assert browser.cookies["primitives_session"] != first
+    with annotation.ports.records.reading() as session:
+        [row] = session.scalars(select(SessionRow)).all()
+    assert first not in row.token_sha256
+    old = annotation.browser()
+    old.cookies.set("primitives_session", first)
+    assert old.get("/", follow_redirects=False).status_code == 303
+
+
+def test_sessions_end_by_idleness_and_by_age(tmp_path: Path) -> None:
+    """Use keeps a session alive until it is too old; without use it ends sooner."""
+    annotation = Annotation(tmp_path, session_idle_s=600, session_absolute_s=1500)
+    browser = annotation.browser("Ana")
+
+    def is_in(after_s: float) -> bool:
+        annotation.clock_ahead = timedelta(seconds=after_s)
+        return browser.get("/", follow_redirects=False).status_code == 200
+
+    assert [is_in(500), is_in(1000), is_in(1490)] == [True, True, True]
+    assert not is_in(1510)
+    annotation.clock_ahead = timedelta()
+    browser = annotation.browser("Ana")
+    assert not is_in(610)
+
+
+def test_signing_out_ends_the_session_on_the_server(annotation: Annotation) -> None:
+    """The token is worth nothing afterwards; without the form's token nobody is signed out."""
+    browser = annotation.browser("Ana")
+    token = browser.cookies["primitives_session"]
+    assert browser.post("/sign-out", data={"csrf": "wrong"}).status_code == 403
+    csrf = re.findall(r'name="csrf" value="(\w+)"', browser.get("/").text)[0]
+    assert browser.post("/sign-out", data={"csrf": csrf}).url.path == "/sign-in"
+    browser.cookies.set("primitives_session", token)
+    assert browser.get("/", follow_redirects=False).status_code == 303
+
+
+def test_a_secure_cookie_is_a_setting(tmp_path: Path) -> None:
+    """Behind TLS the cookie is sent over HTTPS only."""
+    browser = Annotation(tmp_path, secure_cookies=True).browser()
+    assert "Secure" in browser.post("/sign-in", data={"name": "Ana"}, follow_redirects=False).headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "target"),
+    [("/answers", "/answers"), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil.example", "/"),
+     ("/a\r\nb", "/")],
+)  # fmt: skip
+def test_signing_in_leads_to_our_own_pages_only(annotation: Annotation, wish: str, target: str) -> None:
+    """`next` is a path of ours, or home."""
+    answer = annotation.browser().post("/sign-in", data={"name": "Ana", "next": wish}, follow_redirects=False)
+    assert answer.headers["location"] == target
+
+
+def test_two_browsers_may_share_a_name(annotation: Annotation) -> None:
+    """Both are signed in, as the same reader."""
+    first, second = annotation.browser("Ana"), annotation.browser("ana")
+    first.answer(annotation.unit_path())
+    assert "unit_0001" in second.get("/answers").text

@@ -1,0 +1,146 @@
+"""How answers are saved."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from primitives.annotation.v1 import events_pb2
+from sqlalchemy import select
+
+from services.annotation.answer import Answer, InvalidAnswer, StaleVersion, complete
+from services.annotation.tables import ResponseLogRow
+from services.common.errors import InvalidInput, NotFound
+from tests.fakes.annotation import SILENT, YES, Annotation
+
+
+def log(annotation: Annotation) -> list[tuple[str, int, str]]:
+    """Reader, version and description of every entry of the log."""
+    with annotation.ports.records.reading() as session:
+        rows = session.scalars(select(ResponseLogRow).order_by(ResponseLogRow.position)).all()
+        return [(row.reader_id, row.version, row.description) for row in rows]
+
+
+def test_an_answer_is_saved_with_its_log_and_its_event(annotation: Annotation) -> None:
+    """A first answer has version 1, a change version 2; both are in the log, and told without name or text."""
+    ana = annotation.readers.named("Ana")
+    assert annotation.responses.put(ana, annotation.key(), YES, 0).version == 1
+    changed = annotation.responses.put(ana, annotation.key(), replace(YES, description="Vessels."), 1)
+    assert (changed.version, changed.description) == (2, "Vessels.")
+    assert log(annotation) == [(ana.reader_id, 1, YES.description), (ana.reader_id, 2, "Vessels.")]
+    events = annotation.sent()
+    assert [type(event) for event in events] == [events_pb2.ResponseGiven] * 2
+    assert (events[1].unit, events[1].reader_id, events[1].version) == (0, ana.reader_id, 2)
+    assert "Ana" not in str(events)
+    assert "Vessels" not in str(events)
+
+
+def test_a_stale_version_is_refused_with_what_stands(annotation: Annotation) -> None:
+    """An answer that began from an older version changes nothing and is told what is saved."""
+    ana = annotation.readers.named("Ana")
+    annotation.responses.put(ana, annotation.key(), YES, 0)
+    with pytest.raises(StaleVersion, match="version 1") as stale:
+        annotation.responses.put(ana, annotation.key(), replace(YES, description="Other."), 0)
+    assert (stale.value.version, stale.value.saved) == (1, YES)
+    assert len(log(annotation)) == 1
+
+
+def test_a_double_submit_saves_once(annotation: Annotation) -> None:
+    """The same answer under the same key is saved once, also when both come at the same time."""
+    ana = annotation.readers.named("Ana")
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(annotation.responses.put, ana, annotation.key(), YES, 0, "key-1") for _ in range(4)]
+        assert {call.result().version for call in calls} == {1}
+    assert len(log(annotation)) == 1
+
+
+def test_a_changed_answer_under_an_old_key_is_not_lost(annotation: Annotation) -> None:
+    """Going back, changing the text and sending the old form again is a change, not a repetition."""
+    ana = annotation.readers.named("Ana")
+    annotation.responses.put(ana, annotation.key(), YES, 0, "key-1")
+    with pytest.raises(StaleVersion):
+        annotation.responses.put(ana, annotation.key(), replace(YES, description="More."), 0, "key-1")
+    assert annotation.responses.put(ana, annotation.key(), replace(YES, description="More."), 1, "key-1").version == 2
+
+
+def test_two_readers_at_once_keep_their_own(annotation: Annotation) -> None:
+    """Many saves of two readers to the same unit at the same time: each ends with the own last text and version."""
+    readers = [annotation.readers.named(name) for name in ("Ana", "Ben")]
+
+    def read(who: int) -> None:
+        for version in range(8):
+            answer = replace(YES, description=f"{readers[who].name} {version}")
+            annotation.responses.put(readers[who], annotation.key(), answer, version)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read, (0, 1)))
+    for reader in readers:
+        saved = annotation.responses.one(reader, annotation.key())
+        assert saved is not None
+        assert (saved.version, saved.description) == (8, f"{reader.name} 7")
+    assert len(log(annotation)) == 16
+
+
+def test_a_save_that_fails_leaves_nothing(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the event cannot be written, neither the answer nor its log is there."""
+    ana = annotation.readers.named("Ana")
+
+    def fail(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(annotation.ports.outbox, "publish", fail)
+    with pytest.raises(OSError, match="full"):
+        annotation.responses.put(ana, annotation.key(), YES, 0)
+    assert annotation.responses.one(ana, annotation.key()) is None
+    assert log(annotation) == []
+
+
+def test_what_cannot_be_answered_is_refused(annotation: Annotation) -> None:
+    """Silent units and units that do not exist take no answer."""
+    ana = annotation.readers.named("Ana")
+    with pytest.raises(InvalidInput, match="silent"):
+        annotation.responses.put(ana, annotation.key(SILENT), YES, 0)
+    for key in (annotation.key(99), annotation.key(2**40), ("study-x", "block4", 0)):
+        with pytest.raises(NotFound):
+            annotation.responses.put(ana, key, YES, 0)
+
+
+def test_nothing_recognizable_needs_no_more() -> None:
+    """Where the first answer is no, the second and third do not apply, and a description is not asked for."""
+    assert complete(Answer("no", "yes", "", " ")) == Answer("no", "not_applicable", "not_applicable", "")
+
+
+def test_what_is_missing_is_named() -> None:
+    """Every question without an answer has its own fault; so has a text that is too long."""
+    with pytest.raises(InvalidAnswer) as missing:
+        complete(Answer())
+    assert list(missing.value.faults) == ["recognizable", "associated", "multiplicity", "description"]
+    with pytest.raises(InvalidAnswer, match="4000 characters; these are 4001"):
+        complete(replace(YES, description="x" * 4001))
+    assert len(complete(replace(YES, description="x" * 4000)).description) == 4000
+
+
+@given(st.text(max_size=200))
+def test_any_text_survives_or_is_refused(text: str) -> None:
+    """What is kept holds no control characters, and cleaning it again changes nothing."""
+    try:
+        kept = complete(replace(YES, description=text))
+    except InvalidAnswer:
+        return
+    assert complete(kept) == kept
+    assert "\0" not in kept.description
+    assert "\r" not in kept.description
+
+
+def test_the_summary_tells_who_answered_what_unit(annotation: Annotation) -> None:
+    """Every reader stands in it with units alone, those without an answer too."""
+    ana, _ = annotation.readers.named("Ana"), annotation.readers.named("Zoë")
+    annotation.responses.put(ana, annotation.key(2), YES, 0)
+    summary = annotation.responses.summary()
+    assert [(reader.name, [place.unit for place in reader.answered]) for reader in summary.readers] == [
+        ("Ana", [2]), ("Zoë", []),
+    ]  # fmt: skip
+    assert YES.description not in summary.model_dump_json()
+    assert annotation.responses.summary("study-x").readers[0].answered == []

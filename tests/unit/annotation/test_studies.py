@@ -1,0 +1,165 @@
+"""How a rendering becomes a study."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from primitives.annotation.v1 import events_pb2
+from sqlalchemy import func, select
+
+from services.annotation.opening import choose_subset
+from services.annotation.schemas import OpenStudyRequest, Place
+from services.annotation.tables import OUTBOX, Base, LayerRow, MammogramRow, RankRow, StudyRow, UnitRow
+from services.annotation.workflow import studies as studies_module
+from services.annotation.workflow.studies import Studies
+from services.common.errors import NotFound
+from tests.fakes.annotation import LAYER, SILENT, YES, Annotation
+from tests.fakes.ports import World
+from tests.fakes.rendering import NOTICE, FakeRendering, store_rendering
+
+
+class Waiting(World):
+    """The service with a rendering stored of which it was not yet told."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Base.metadata, OUTBOX)
+        self.studies = Studies(self.ports)
+        self.rendering: FakeRendering = store_rendering(self.blobs, size=16)
+
+    def count(self, table: type[Any]) -> int:
+        """Rows of a table."""
+        with self.ports.records.reading() as session:
+            return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+@pytest.fixture()
+def waiting(tmp_path: Path) -> Waiting:
+    return Waiting(tmp_path)
+
+
+def test_a_completed_rendering_of_a_plan_opens_its_study(waiting: Waiting) -> None:
+    """The event queues one study; opening it keeps all units, tells of it, and ends the plan's stage."""
+    with pytest.raises(NotFound, match="plan-1"):
+        waiting.studies.plan("plan-1")
+    waiting.studies.rendering_completed(waiting.rendering.completed("plan-1", title="First"))
+    [command] = waiting.sent()
+    assert waiting.studies.plan("plan-1").stages[0].state == "queued"
+    waiting.studies.open(command)
+    [event] = waiting.sent()
+    assert isinstance(event, events_pb2.StudyOpened)
+    assert (event.plan_id, event.rendering_id, event.layers, event.units) == ("plan-1", "rendering-1", 2, 40)
+    [stage] = waiting.studies.plan("plan-1").stages
+    assert (stage.name, stage.state, stage.id) == ("study", "completed", event.study_id)
+    assert stage.seconds > 0
+    study = waiting.studies.get(event.study_id)
+    assert (study.title, study.notice, study.classes[-1]) == ("First", NOTICE, "cancer")
+    assert [(layer.name, layer.units, layer.silent) for layer in study.layers] == [("block4", 30, 1), ("block6", 10, 0)]
+
+
+def test_messages_that_come_twice_open_one_study(waiting: Waiting) -> None:
+    """Neither the event nor the command makes a second study, and the study is told of once."""
+    event = waiting.rendering.completed("plan-1")
+    waiting.studies.rendering_completed(event)
+    waiting.studies.rendering_completed(event)
+    [command] = waiting.sent()
+    waiting.studies.open(command)
+    waiting.studies.open(command)
+    assert len(waiting.sent()) == 1
+    assert (waiting.count(StudyRow), waiting.count(UnitRow)) == (1, 40)
+
+
+def test_a_rendering_without_a_plan_is_opened_by_a_call(waiting: Waiting) -> None:
+    """Without a plan nothing opens; a call opens a known rendering, as often as one likes, and refuses others."""
+    waiting.studies.rendering_completed(waiting.rendering.completed(""))
+    assert waiting.sent() == []
+    with pytest.raises(NotFound, match="rendering-9"):
+        waiting.studies.start(OpenStudyRequest(rendering_id="rendering-9"))
+    first = waiting.studies.start(OpenStudyRequest(rendering_id="rendering-1"))
+    second = waiting.studies.start(OpenStudyRequest(rendering_id="rendering-1", title="Again"))
+    for command in waiting.sent():
+        waiting.studies.open(command)
+    assert [study.state for study in waiting.studies.all().studies] == ["completed", "completed"]
+    assert waiting.studies.get(first.study_id).title == "efficientnet_lite0 on sample"
+    assert waiting.studies.get(second.study_id).title == "Again"
+
+
+def test_opening_that_fails_halfway_leaves_nothing(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a study come in one transaction: when the last insert fails, none is there; the next try works."""
+    waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
+    [command] = waiting.sent()
+    insert = studies_module._insert
+
+    def fail_at_ranks(session: Any, table: type[Any], rows: Any) -> None:
+        if table is RankRow:
+            raise OSError("the disk is full")
+        insert(session, table, rows)
+
+    monkeypatch.setattr(studies_module, "_insert", fail_at_ranks)
+    with pytest.raises(OSError, match="full"):
+        waiting.studies.open(command)
+    assert [waiting.count(table) for table in (LayerRow, UnitRow, RankRow, MammogramRow)] == [0, 0, 0, 0]
+    assert waiting.sent() == []
+    monkeypatch.undo()
+    waiting.studies.open(command)
+    assert waiting.count(RankRow) == 120
+
+
+def test_a_study_that_is_given_up_says_why(waiting: Waiting) -> None:
+    """A missing object fails the plan's stage with its name; a broken event does too."""
+    group = waiting.rendering.manifest.layers[1].groups[0].units
+    waiting.blobs.delete(group.bucket, group.key)
+    waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
+    [command] = waiting.sent()
+    with pytest.raises(NotFound, match=group.key) as failure:
+        waiting.studies.open(command)
+    waiting.studies.failed(command, str(failure.value))
+    [stage] = waiting.studies.plan("plan-1").stages
+    assert stage.state == "failed"
+    assert group.key in stage.error
+    waiting.studies.plan_failed(waiting.rendering.completed("plan-2"), "no such thing")
+    assert waiting.studies.plan("plan-2").stages[0].error == "no such thing"
+    assert [type(event).__name__ for event in waiting.sent()] == ["StudyFailed", "StudyFailed"]
+
+
+def test_an_unopened_study_is_asked_for_again(waiting: Waiting) -> None:
+    """After a restart, queued and running studies are sent again, open ones are not."""
+    waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
+    [command] = waiting.sent()
+    waiting.studies.recover()
+    assert waiting.sent() == [command]
+    waiting.studies.open(command)
+    waiting.sent()
+    waiting.studies.recover()
+    assert waiting.sent() == []
+
+
+def test_the_subset_passes_silent_units_over() -> None:
+    """The first units of each class are chosen, a silent one gives its place to the next."""
+    ranks = [{"label": label, "rank": rank, "unit": unit} for label, units in enumerate(([3, 1, 2], [1, 0, 3]))
+             for rank, unit in enumerate(units, 1)]  # fmt: skip
+    assert choose_subset(ranks, {1}, 2) == {3, 2, 0}
+    assert choose_subset(ranks, set(), 1) == {3, 1}
+
+
+def test_lists_hold_their_units_in_their_order(annotation: Annotation) -> None:
+    """All has every unit by number, subset no silent one, ranked the order of the class; filters go by the answers."""
+    reader = annotation.readers.named("Ana")
+
+    def listed(**place: Any) -> list[int]:
+        part = annotation.units.part(reader, annotation.study_id, LAYER, Place(**place), (0, 100))
+        assert part.total == len(part.units)
+        return [unit.unit for unit in part.units]
+
+    assert listed() == list(range(30))
+    subset = listed(list="subset")
+    assert SILENT not in subset
+    assert subset == sorted(subset)
+    assert len(subset) == annotation.studies.get(annotation.study_id).layers[0].subset.units
+    ranked = annotation.units.part(reader, annotation.study_id, LAYER, Place(list="ranked"), (0, 3)).units
+    assert [(unit.label, unit.rank, unit.count) for unit in ranked] == [(2, 1, 99), (2, 2, 98), (2, 3, 97)]
+    assert listed(list="ranked", label=0) != listed(list="ranked", label=1)
+    annotation.responses.put(reader, annotation.key(3), YES, 0)
+    assert listed(filter="answered") == [3]
+    assert listed(filter="unanswered") == [unit for unit in range(30) if unit not in (3, SILENT)]
+
+
