@@ -8,7 +8,7 @@ from services.activation_extraction.api import add_routes
 from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
-from services.activation_extraction.tables import OUTBOX
+from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.bootstrap import open_ports
@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def create(settings: ExtractionSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
-    ports = open_ports("activation_extraction", shared, bus, OUTBOX, MIGRATIONS)
+    ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     app = create_app("activation_extraction", ready=lambda: True)

@@ -17,7 +17,7 @@ from services.annotation.pages.frame import Frame
 from services.annotation.rpc import AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
-from services.annotation.tables import OUTBOX
+from services.annotation.tables import Base
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
@@ -37,7 +37,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     """The service's ports, its tables migrated."""
-    return open_ports("annotation", settings.shared, bus, OUTBOX, MIGRATIONS)
+    return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS)
 
 
 def create_web(settings: AnnotationSettings, ports: Ports, clock: Callable[[], datetime] = now) -> FastAPI:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, now, outbox_table
+from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
@@ -14,6 +14,7 @@ class Base(DeclarativeBase):
 
 
 OUTBOX = outbox_table(Base.metadata)
+leases_table(Base.metadata)
 
 
 class RenderingRow(Base):

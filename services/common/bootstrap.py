@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from sqlalchemy import Table
+from sqlalchemy import MetaData
 
 from services.common.blobs import open_blobs
 from services.common.bus import Bus
-from services.common.records import Outbox, migrate, open_records
+from services.common.records import Leases, Outbox, migrate, open_records
 from services.common.service import Ports
 from services.common.settings import Shared
 
 
-def open_ports(service: str, shared: Shared, bus: Bus, outbox: Table, migrations: Path) -> Ports:
+def open_ports(service: str, shared: Shared, bus: Bus, metadata: MetaData, migrations: Path) -> Ports:
     """The ports of one service, its tables at their newest version."""
     records = open_records(shared.records(service))
     migrate(records, migrations)
-    return Ports(bus, open_blobs(shared.blobs()), records, Outbox(records, outbox, bus))
+    tables = metadata.tables
+    outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"])
+    return Ports(bus, open_blobs(shared.blobs()), records, outbox, leases)

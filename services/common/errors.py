@@ -29,6 +29,14 @@ class Unavailable(PrimitivesError):
     """Something that is needed (a store, a broker, a sibling service) does not answer now; trying again may help."""
 
 
+class Busy(PrimitivesError):
+    """Somebody else is at work on the same thing; the message is to be looked at again later."""
+
+
+class LeaseLost(PrimitivesError):
+    """The work took longer than its lease could be kept; somebody else has taken it over, and its result stands."""
+
+
 class JobFailed(PrimitivesError):
     """A job in a child process raised something unexpected; the message holds the child's own words."""
 

@@ -16,7 +16,7 @@ from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
 from services.common.jobs import JobRunner
 from services.common.logs import get_logger
-from services.common.records import Outbox, Records
+from services.common.records import Leases, Outbox, Records
 
 log = get_logger(__name__)
 
@@ -29,6 +29,7 @@ class Ports:
     blobs: Blobs
     records: Records
     outbox: Outbox
+    leases: Leases
 
 
 class HttpServer:
@@ -80,6 +81,7 @@ class Service:
             consumer.start()
         self.ports.outbox.start()
         if not self.ports.bus.durable:
+            self.ports.leases.clear()
             self.recover()
         self.http.start()
         self.grpc.start()

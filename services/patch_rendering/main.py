@@ -15,7 +15,7 @@ from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.tables import OUTBOX
+from services.patch_rendering.tables import Base
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 
@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def create(settings: RenderingSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
-    ports = open_ports("patch_rendering", shared, bus, OUTBOX, MIGRATIONS)
+    ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
     app = create_app("patch_rendering", ready=lambda: True)

@@ -6,14 +6,15 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, now, outbox_table
+from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
     """Declarative base of this service alone."""
 
 
-OUTBOX = outbox_table(Base.metadata)
+outbox_table(Base.metadata)
+leases_table(Base.metadata)
 
 
 class ExtractionRow(Base):

@@ -15,7 +15,7 @@ from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
-from services.training.tables import OUTBOX
+from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
     """The service's ports, its tables migrated."""
-    return open_ports("training", settings.shared, bus, OUTBOX, MIGRATIONS)
+    return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS)
 
 
 def create(settings: TrainingSettings, bus: Bus) -> Service:

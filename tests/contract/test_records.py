@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.bus import MemoryBus
-from services.common.records import Outbox, Records, UtcTime, migrate, outbox_table
+from services.common.errors import Busy, LeaseLost
+from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, outbox_table
 
 LIMIT_S = 10.0
 
@@ -23,6 +24,7 @@ class Base(DeclarativeBase):
 
 
 OUTBOX = outbox_table(Base.metadata)
+LEASES = leases_table(Base.metadata)
 
 
 class Thing(Base):
@@ -167,3 +169,74 @@ def test_migrating_twice_is_harmless(records: Records, tmp_path: Path) -> None:
     migrate(records, versions)
     with records.reading() as session:
         assert session.connection().exec_driver_sql("SELECT name FROM more").scalar() == "kept"
+
+
+def test_a_lease_has_one_holder(records: Records) -> None:
+    """While it is held nobody else takes it; given back, the next holder has a higher epoch."""
+    leases = Leases(records, LEASES)
+    with leases.hold("job") as lease:
+        with pytest.raises(Busy, match="job"), leases.hold("job"):
+            pass
+        with leases.hold("another"), records.transaction() as session:
+            lease.check(session)
+    with leases.hold("job") as second:
+        with records.transaction() as session:
+            second.check(session)
+        with pytest.raises(LeaseLost, match="job"), records.transaction() as session:
+            lease.check(session)
+
+
+def test_a_lease_is_renewed_while_it_is_held(records: Records) -> None:
+    """Held for three times its length it is still the holder's."""
+    leases = Leases(records, LEASES, ttl_s=0.3)
+    with leases.hold("job") as lease:
+        ends = [_expiry(records)]
+        while len(ends) < 4:
+            end = _expiry(records)
+            if end != ends[-1]:
+                ends.append(end)
+        with pytest.raises(Busy), leases.hold("job"):
+            pass
+        with records.transaction() as session:
+            lease.check(session)
+
+
+def test_a_dead_holder_is_taken_over_and_fenced(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that is not renewed ends; its old holder, back from the dead, may not commit."""
+    monkeypatch.setattr(Leases, "_renew", lambda *_: None)
+    leases = Leases(records, LEASES, ttl_s=0.2)
+    with leases.hold("job") as dead:
+        taken = False
+        while not taken:
+            try:
+                with leases.hold("job") as alive, records.transaction() as session:
+                    alive.check(session)
+                    taken = True
+            except Busy:
+                continue
+        with pytest.raises(LeaseLost), records.transaction() as session:
+            dead.check(session)
+
+
+def test_of_many_who_want_a_lease_one_gets_it(records: Records) -> None:
+    """Eight threads that ask at once: one holds it, the others are told that it is busy."""
+    leases = Leases(records, LEASES)
+    begin, end = threading.Barrier(8), threading.Barrier(8)
+
+    def ask(_: int) -> bool:
+        begin.wait(LIMIT_S)
+        try:
+            with leases.hold("job"):
+                end.wait(LIMIT_S)
+                return True
+        except Busy:
+            end.wait(LIMIT_S)
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(8))) == 1
+
+
+def _expiry(records: Records) -> datetime:
+    with records.reading() as session:
+        return session.execute(select(LEASES.c.expires)).scalar_one()

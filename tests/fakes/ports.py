@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, Table
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, MemoryBus, decode
 from services.common.errors import JobCancelled
-from services.common.records import Outbox, open_records
+from services.common.records import Leases, Outbox, open_records
 from services.common.service import Ports
 
 
@@ -33,12 +33,14 @@ class RecordingBus(MemoryBus):
 class World:
     """Ports over a folder, and what a workflow has sent."""
 
-    def __init__(self, folder: Path, metadata: MetaData, outbox: Table) -> None:
+    def __init__(self, folder: Path, metadata: MetaData, _outbox: Table | None = None) -> None:
         self.bus = RecordingBus()
         self.blobs = FolderBlobs(folder / "blobs")
         records = open_records(f"sqlite:///{folder / 'records.sqlite'}")
         metadata.create_all(records.engine)
-        self.ports = Ports(self.bus, self.blobs, records, Outbox(records, outbox, self.bus))
+        tables = metadata.tables
+        outbox = Outbox(records, tables["outbox"], self.bus)
+        self.ports = Ports(self.bus, self.blobs, records, outbox, Leases(records, tables["leases"]))
 
     def sent(self) -> list[message.Message]:
         """The messages committed since the last call, in order."""

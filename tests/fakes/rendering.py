@@ -210,7 +210,7 @@ def picture_row(unit: int, rank: int) -> dict[str, Any]:
     """A picture without its place in the pack; every unit has pictures of every class, and a name with markup in it."""
     number = (unit + rank) % len(MAMMOGRAMS)
     name, _, _, height, width = MAMMOGRAMS[number]
-    label = (unit * 7 + rank * rank) % len(CLASSES)
+    label = (unit * 7 + rank * rank + rank // 2) % len(CLASSES)
     row, column = (37 * rank + 11 * unit) % (height - 240), (53 * rank + 5 * unit) % (width - 240)
     return {
         "unit": unit,

@@ -42,6 +42,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id"),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=300), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "outbox",
         sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("message_id", sa.String(length=64), nullable=False),
@@ -68,6 +76,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables."""
     op.drop_table("shards")
+    op.drop_table("leases")
     op.drop_table("outbox")
     op.drop_table("networks")
     op.drop_index(op.f("ix_extractions_plan_id"), table_name="extractions")

@@ -67,39 +67,48 @@ class Extractions:
 
     def extract_shard(self, command: events_pb2.ExtractShard) -> None:
         """Handle ExtractShard; the last shard to finish asks for the merge."""
-        with self.ports.records.transaction() as session:
-            extraction = extraction_row(session, command.extraction_id)
-            if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
-                return
-            extraction.begin()
-            arguments = self._arguments(extraction) | {"shard": command.shard, "batch_size": extraction.batch_size}
-            before = _patches_done(session, command.extraction_id)
-            total = extraction.patches
-        listen = self._progress(command.extraction_id, "extracting", before, total, "patches")
-        state = self._run("extract_shard", command.extraction_id, arguments, listen)
-        if state is not None:
-            self._keep_shard(command, state)
+        with self.ports.leases.hold(f"{command.extraction_id}/{command.shard}") as lease:
+            with self.ports.records.transaction() as session:
+                extraction = extraction_row(session, command.extraction_id)
+                if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
+                    return
+                extraction.begin()
+                arguments = self._arguments(extraction) | {
+                    "shard": command.shard,
+                    "batch_size": extraction.batch_size,
+                }
+                before = _patches_done(session, command.extraction_id)
+                total = extraction.patches
+            listen = self._progress(command.extraction_id, "extracting", before, total, "patches")
+            state = self._run("extract_shard", command.extraction_id, arguments, listen)
+            if state is not None:
+                with self.ports.records.transaction() as session:
+                    lease.check(session)
+                    self._keep_shard(session, command, state)
 
     def merge(self, command: events_pb2.MergeExtraction) -> None:
         """Handle MergeExtraction: write the manifest and tell."""
-        with self.ports.records.reading() as session:
-            extraction = extraction_row(session, command.extraction_id)
-            if extraction.ended:
-                return
-            arguments = self._arguments(extraction)
-            del arguments["device"]
-            rows = select(ShardRow).where(ShardRow.extraction_id == command.extraction_id).order_by(ShardRow.shard)
-            arguments["shards"] = [row.state for row in session.scalars(rows)]
-        listen = self._progress(command.extraction_id, "merging", 0, len(arguments["layers"]), "layers")
-        manifest = self._run("merge_extraction", command.extraction_id, arguments, listen)
-        if manifest is None:
-            return
-        with self.ports.records.transaction() as session:
-            extraction = extraction_row(session, command.extraction_id)
-            if not extraction.ended:
-                extraction.manifest = manifest
-                extraction.end("completed")
-                self.ports.outbox.publish(session, _completed(extraction))
+        with self.ports.leases.hold(f"{command.extraction_id}/merge") as lease:
+            with self.ports.records.reading() as session:
+                extraction = extraction_row(session, command.extraction_id)
+                if extraction.ended:
+                    return
+                arguments = self._arguments(extraction)
+                del arguments["device"]
+                rows = select(ShardRow).where(ShardRow.extraction_id == command.extraction_id).order_by(ShardRow.shard)
+                arguments["shards"] = [row.state for row in session.scalars(rows)]
+            listen = self._progress(command.extraction_id, "merging", 0, len(arguments["layers"]), "layers")
+            manifest = self._run("merge_extraction", command.extraction_id, arguments, listen)
+            if manifest is not None:
+                with self.ports.records.transaction() as session:
+                    lease.check(session)
+                    self._complete(session, extraction_row(session, command.extraction_id), manifest)
+
+    def _complete(self, session: Session, extraction: ExtractionRow, manifest: dict[str, Any]) -> None:
+        if not extraction.ended:
+            extraction.manifest = manifest
+            extraction.end("completed")
+            self.ports.outbox.publish(session, _completed(extraction))
 
     def failed(self, command: events_pb2.ExtractShard | events_pb2.MergeExtraction, reason: str) -> None:
         """A command of an extraction was given up."""
@@ -223,27 +232,25 @@ class Extractions:
         write = ProgressWriter(self.ports.records, ExtractionRow, extraction_id)
         return lambda told: write({"phase": phase, "done": before + told["done"], "total": total, "unit": unit})
 
-    def _keep_shard(self, command: events_pb2.ExtractShard, state: dict[str, Any]) -> None:
-        with self.ports.records.transaction() as session:
-            # The row is locked, so that of two last shards exactly one sees that all are in.
-            extraction = session.get_one(ExtractionRow, command.extraction_id, with_for_update=True)
-            if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
-                return
-            shard = Dataset.open(self.ports.blobs, ObjectRef.model_validate(extraction.dataset)).shards(
-                extraction.split
-            )[command.shard]
-            session.add(
-                ShardRow(
-                    extraction_id=command.extraction_id,
-                    shard=command.shard,
-                    patches=shard.last - shard.first + 1,
-                    state=state,
-                )
+    def _keep_shard(self, session: Session, command: events_pb2.ExtractShard, state: dict[str, Any]) -> None:
+        # The row is locked, so that of two last shards exactly one sees that all are in.
+        extraction = session.get_one(ExtractionRow, command.extraction_id, with_for_update=True)
+        if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
+            return
+        data = Dataset.open(self.ports.blobs, ObjectRef.model_validate(extraction.dataset))
+        shard = data.shards(extraction.split)[command.shard]
+        session.add(
+            ShardRow(
+                extraction_id=command.extraction_id,
+                shard=command.shard,
+                patches=shard.last - shard.first + 1,
+                state=state,
             )
-            session.flush()
-            if shards_done(session, command.extraction_id) == extraction.shards:
-                merge = events_pb2.MergeExtraction(extraction_id=command.extraction_id)
-                self.ports.outbox.send(session, JOBS_QUEUE, merge)
+        )
+        session.flush()
+        if shards_done(session, command.extraction_id) == extraction.shards:
+            merge = events_pb2.MergeExtraction(extraction_id=command.extraction_id)
+            self.ports.outbox.send(session, JOBS_QUEUE, merge)
 
     def _end(self, extraction_id: str, state: str, reason: str) -> None:
         with self.ports.records.transaction() as session:

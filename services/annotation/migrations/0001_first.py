@@ -14,6 +14,14 @@ def upgrade() -> None:
     _make_readers()
     _make_responses()
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=300), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "outbox",
         sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("message_id", sa.String(length=64), nullable=False),
@@ -28,7 +36,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables."""
     for table in (
-        "outbox", "response_log", "responses", "sessions", "readers", "mammograms", "ranks", "units", "layers",
+        "leases", "outbox", "response_log", "responses", "sessions", "readers", "mammograms", "ranks", "units", "layers",
         "studies", "renderings",
     ):  # fmt: skip
         op.drop_table(table)

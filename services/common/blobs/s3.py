@@ -190,7 +190,7 @@ class S3Blobs:
 
 
 def _http_client() -> Any:
-    """Connections with time-outs and the system's certificate authorities; they never retry: our retries are counted."""
+    """Connections with time-outs and the system's certificate authorities; they never retry: ours are counted."""
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_LIMIT_S, read=READ_LIMIT_S),
         maxsize=CONNECTIONS,

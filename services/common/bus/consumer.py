@@ -8,7 +8,7 @@ from google.protobuf import message
 
 from services.common.bus.messages import Envelope, decode
 from services.common.bus.port import Bus
-from services.common.errors import JobCrashed, PrimitivesError, Unavailable
+from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
@@ -20,6 +20,7 @@ RETRIED = (Unavailable, JobCrashed)
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 15.0
+DEFER_S = 2.0
 
 
 class Consumer:
@@ -27,6 +28,7 @@ class Consumer:
 
     A handler's return acknowledges. An error of RETRIED sends the message again, with its attempt counted, until
     `max_attempts`; then, and after any other error, `on_parked` may record the failure and the message is parked.
+    Busy defers the message; LeaseLost acknowledges it, since whoever took the lease over answers for it.
     """
 
     def __init__(self, bus: Bus, queue: str, max_attempts: int) -> None:
@@ -57,6 +59,10 @@ class Consumer:
     def _deliver(self, envelope: Envelope) -> None:
         try:
             self._handle(envelope)
+        except Busy as error:
+            self._defer(envelope, error)
+        except LeaseLost as error:
+            log.warning("result dropped", queue=self.queue, message=envelope.id, reason=str(error))
         except RETRIED as error:
             if self._stopping.is_set():
                 raise  # not an attempt: the service is stopping, and the bus keeps the message
@@ -73,6 +79,13 @@ class Consumer:
             raise PrimitivesError(f"queue {self.queue} has no handler for {envelope.type}")
         handler, _ = self._handlers[envelope.type]
         handler(content)
+
+    def _defer(self, envelope: Envelope, error: Busy) -> None:
+        """Send the message again, not counted as an attempt: a job that is alive must be neither run twice nor lost."""
+        log.info("deferred", queue=self.queue, message=envelope.id, reason=str(error))
+        if self._stopping.wait(DEFER_S):
+            raise error
+        self._bus.send(self.queue, envelope)
 
     def _retry_or_park(self, envelope: Envelope, error: Exception) -> None:
         if envelope.attempt >= self._max_attempts:

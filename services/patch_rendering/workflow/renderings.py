@@ -62,27 +62,29 @@ class Renderings:
 
     def render_units(self, command: events_pb2.RenderUnits) -> None:
         """Handle RenderUnits; the last group to finish completes the rendering."""
-        with self.ports.records.transaction() as session:
-            rendering = rendering_row(session, command.rendering_id)
-            if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+        with self.ports.leases.hold("/".join(map(str, _group_key(command)))) as lease:
+            with self.ports.records.transaction() as session:
+                rendering = rendering_row(session, command.rendering_id)
+                if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+                    return
+                rendering.begin()
+                _, before = done_so_far(session, command.rendering_id)
+                expected = rendering.pictures_expected
+                arguments = self._arguments(session, rendering, command)
+            write = ProgressWriter(self.ports.records, RenderingRow, command.rendering_id)
+            told = {"phase": "rendering", "total": expected, "unit": "pictures"}
+            try:
+                result = self.runner.run(
+                    "services.patch_rendering.job:render_units",
+                    arguments,
+                    lambda progress: write(told | {"done": before + progress["done"]}),
+                    lambda: self.cancellation.requested(command.rendering_id),
+                )
+            except JobCancelled:
                 return
-            rendering.begin()
-            _, before = done_so_far(session, command.rendering_id)
-            expected = rendering.pictures_expected
-            arguments = self._arguments(session, rendering, command)
-        write = ProgressWriter(self.ports.records, RenderingRow, command.rendering_id)
-        try:
-            result = self.runner.run(
-                "services.patch_rendering.job:render_units",
-                arguments,
-                lambda told: write(
-                    {"phase": "rendering", "done": before + told["done"], "total": expected, "unit": "pictures"}
-                ),
-                lambda: self.cancellation.requested(command.rendering_id),
-            )
-        except JobCancelled:
-            return
-        self._keep_group(command, result)
+            with self.ports.records.transaction() as session:
+                lease.check(session)
+                self._keep_group(session, command, result)
 
     def failed(self, command: events_pb2.RenderUnits, reason: str) -> None:
         """RenderUnits was given up."""
@@ -180,28 +182,26 @@ class Renderings:
             "size": rendering.size,
         }
 
-    def _keep_group(self, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
-        with self.ports.records.transaction() as session:
-            # The row is locked, so that of two last groups exactly one sees that all are in.
-            rendering = session.get_one(RenderingRow, command.rendering_id, with_for_update=True)
-            if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
-                return
-            session.add(
-                GroupRow(
-                    rendering_id=command.rendering_id,
-                    layer=command.layer,
-                    first=command.first,
-                    pictures=result["pictures"],
-                    group=result["group"],
-                )
+    def _keep_group(self, session: Session, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
+        # The row is locked, so that of two last groups exactly one sees that all are in.
+        rendering = session.get_one(RenderingRow, command.rendering_id, with_for_update=True)
+        if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+            return
+        session.add(
+            GroupRow(
+                rendering_id=command.rendering_id,
+                layer=command.layer,
+                first=command.first,
+                pictures=result["pictures"],
+                group=result["group"],
             )
-            session.flush()
-            groups, pictures = done_so_far(session, command.rendering_id)
-            if groups == rendering.groups:
-                manifest = self._write_manifest(session, rendering, pictures)
-                rendering.manifest = manifest.model_dump()
-                rendering.end("completed")
-                self.ports.outbox.publish(session, _completed(rendering))
+        )
+        session.flush()
+        groups, pictures = done_so_far(session, command.rendering_id)
+        if groups == rendering.groups:
+            rendering.manifest = self._write_manifest(session, rendering, pictures).model_dump()
+            rendering.end("completed")
+            self.ports.outbox.publish(session, _completed(rendering))
 
     def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:
         extraction = self._extraction(session, rendering)

@@ -21,6 +21,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dataset_id"),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=300), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "outbox",
         sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("message_id", sa.String(length=64), nullable=False),
@@ -86,5 +94,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_builds_plan_id"), table_name="builds")
     op.drop_table("builds")
     op.drop_table("plans")
+    op.drop_table("leases")
     op.drop_table("outbox")
     op.drop_table("datasets")

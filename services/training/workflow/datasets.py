@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
@@ -32,25 +33,29 @@ class Datasets:
 
     def build(self, command: events_pb2.BuildDataset) -> None:
         """Handle BuildDataset."""
-        with self.ports.records.transaction() as session:
-            build = session.get_one(BuildRow, command.build_id)
-            if build.ended:
-                return
-            build.begin()
-        progress = ProgressWriter(self.ports.records, BuildRow, command.build_id)
-        result = self.runner.run("services.training.job:build_sample", {"blobs_url": self.ports.blobs.url}, progress)
+        with self.ports.leases.hold(command.build_id) as lease:
+            with self.ports.records.transaction() as session:
+                build = session.get_one(BuildRow, command.build_id)
+                if build.ended:
+                    return
+                build.begin()
+            progress = ProgressWriter(self.ports.records, BuildRow, command.build_id)
+            arguments = {"blobs_url": self.ports.blobs.url}
+            result = self.runner.run("services.training.job:build_sample", arguments, progress)
+            with self.ports.records.transaction() as session:
+                lease.check(session)
+                self._keep_build(session, command.build_id, result)
+
+    def _keep_build(self, session: Session, build_id: str, result: dict[str, Any]) -> None:
         manifest = DatasetManifest.model_validate(result["manifest"])
-        with self.ports.records.transaction() as session:
-            build = session.get_one(BuildRow, command.build_id)
-            if build.ended:
-                return
-            _register(session, manifest, ObjectRef.model_validate(result["ref"]))
-            build.dataset_id = manifest.dataset_id
-            build.end("completed")
-            event = events_pb2.DatasetBuilt(
-                build_id=build.build_id, plan_id=build.plan_id, dataset_id=manifest.dataset_id
-            )
-            self.ports.outbox.publish(session, event)
+        build = session.get_one(BuildRow, build_id)
+        if build.ended:
+            return
+        _register(session, manifest, ObjectRef.model_validate(result["ref"]))
+        build.dataset_id = manifest.dataset_id
+        build.end("completed")
+        event = events_pb2.DatasetBuilt(build_id=build_id, plan_id=build.plan_id, dataset_id=manifest.dataset_id)
+        self.ports.outbox.publish(session, event)
 
     def build_failed(self, command: events_pb2.BuildDataset, reason: str) -> None:
         """BuildDataset was given up."""

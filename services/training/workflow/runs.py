@@ -13,7 +13,7 @@ from services import __version__
 from services.common.errors import Conflict, JobCancelled, NotFound
 from services.common.identity import derived_id, new_id
 from services.common.jobs import Cancellation, JobRunner
-from services.common.records import ProgressWriter
+from services.common.records import Lease, ProgressWriter
 from services.common.service import Ports
 from services.imaging.architectures import build_network, native_preprocessing
 from services.imaging.checkpoint import CheckpointManifest, fill, pack, read_weights
@@ -45,30 +45,39 @@ class Runs:
 
     def train_slice(self, command: events_pb2.TrainSlice) -> None:
         """Handle TrainSlice: work until the run is complete or its slice of time is over, then tell or hand on."""
-        with self.ports.records.transaction() as session:
-            run = run_row(session, command.run_id)
-            if run.ended or command.slice < run.slices:
+        with self.ports.leases.hold(command.run_id) as lease:
+            with self.ports.records.transaction() as session:
+                run = run_row(session, command.run_id)
+                if run.ended or command.slice < run.slices:
+                    return
+                run.begin()
+                arguments = self._slice_arguments(run, dataset_row(session, run.dataset_id))
+            try:
+                complete = self.runner.run(
+                    "services.training.job:train_slice",
+                    arguments,
+                    ProgressWriter(self.ports.records, RunRow, command.run_id),
+                    lambda: self.cancellation.requested(command.run_id),
+                    lambda facts: self._keep_checkpoint(lease, command.run_id, facts),
+                )
+            except JobCancelled:
+                self._end_run(command.run_id, "cancelled", "cancelled by a caller")
                 return
-            run.begin()
-            arguments = self._slice_arguments(run, dataset_row(session, run.dataset_id))
-        try:
-            complete = self.runner.run(
-                "services.training.job:train_slice",
-                arguments,
-                ProgressWriter(self.ports.records, RunRow, command.run_id),
-                lambda: self.cancellation.requested(command.run_id),
-                lambda facts: self._keep_checkpoint(command.run_id, facts),
-            )
-        except JobCancelled:
-            self._end_run(command.run_id, "cancelled", "cancelled by a caller")
+            with self.ports.records.transaction() as session:
+                lease.check(session)
+                self._end_slice(session, run_row(session, command.run_id), command.slice, complete)
+
+    def _end_slice(self, session: Session, run: RunRow, slice_: int, complete: bool) -> None:
+        if run.ended:
             return
-        with self.ports.records.transaction() as session:
-            run = run_row(session, command.run_id)
-            if complete:
-                self._complete_run(session, run)
-            else:
-                run.slices = command.slice + 1
-                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices))
+        if complete:
+            run.end("completed")
+            dataset = dataset_row(session, run.dataset_id)
+            self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
+        else:
+            run.slices = slice_ + 1
+            command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
+            self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
         """TrainSlice was given up."""
@@ -158,16 +167,11 @@ class Runs:
             "device": self.settings.shared.device,
         }
 
-    def _keep_checkpoint(self, run_id: str, facts: dict[str, Any]) -> None:
+    def _keep_checkpoint(self, lease: Lease, run_id: str, facts: dict[str, Any]) -> None:
         with self.ports.records.transaction() as session:
+            lease.check(session)
             run = run_row(session, run_id)
             run.checkpoint, run.epochs = facts["checkpoint"], facts["epochs"]
-
-    def _complete_run(self, session: Session, run: RunRow) -> None:
-        if not run.ended:
-            run.end("completed")
-            dataset = dataset_row(session, run.dataset_id)
-            self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
 
     def _end_run(self, run_id: str, state: str, reason: str) -> None:
         with self.ports.records.transaction() as session:

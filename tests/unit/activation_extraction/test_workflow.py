@@ -10,7 +10,7 @@ from primitives.training.v1 import events_pb2 as training_events
 
 from services.activation_extraction.schemas import StartExtractionRequest
 from services.activation_extraction.settings import ExtractionSettings
-from services.activation_extraction.tables import OUTBOX, Base
+from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.errors import Conflict, InvalidInput, JobCancelled, NotFound
@@ -23,7 +23,7 @@ class Extraction(World):
     """The service's use cases, and the event that a run over three shards of validation patches is complete."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Base.metadata, OUTBOX)
+        super().__init__(folder, Base.metadata)
         self.runner = FakeRunner()
         self.extractions = Extractions(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
         self.queries = Queries(self.ports)

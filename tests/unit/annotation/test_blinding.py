@@ -33,7 +33,7 @@ def test_the_survey_withholds_until_this_reader_answered(annotation: Annotation)
     ana.answer(annotation.unit_path())
     page = ana.get(annotation.unit_path()).text
     assert shown_signs(page) == 64
-    assert all(html.escape(name, quote=False) in page or html.escape(name) in page for name in PHENOMENA)
+    assert all(name in page for name in PHENOMENA)
     assert_blind(ben.get(annotation.unit_path()).text)
     assert_blind(ana.get(annotation.unit_path(1)).text)
 

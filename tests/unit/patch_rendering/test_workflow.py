@@ -15,7 +15,7 @@ from services.common.grpc import to_message
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.tables import OUTBOX, Base
+from services.patch_rendering.tables import Base
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 from tests.fakes.ports import FakeRunner, World
@@ -27,7 +27,7 @@ class Rendering(World):
     """The service's use cases, and the event that an extraction of two layers (5 and 3 units) is complete."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Base.metadata, OUTBOX)
+        super().__init__(folder, Base.metadata)
         self.runner = FakeRunner()
         settings = RenderingSettings(group_units=2)
         self.renderings = Renderings(self.ports, self.runner, settings)  # type: ignore[arg-type]

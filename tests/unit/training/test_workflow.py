@@ -18,7 +18,7 @@ from services.training.schemas import (
     StartRunRequest,
 )
 from services.training.settings import TrainingSettings
-from services.training.tables import OUTBOX, Base
+from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
@@ -32,7 +32,7 @@ class Training(World):
     """The service's use cases with a data set registered."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Base.metadata, OUTBOX)
+        super().__init__(folder, Base.metadata)
         self.runner = FakeRunner()
         self.datasets = Datasets(self.ports, self.runner)  # type: ignore[arg-type]
         self.runs = Runs(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]

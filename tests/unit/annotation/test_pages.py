@@ -1,0 +1,351 @@
+"""What pages do with what they are sent."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.annotation.guard import HEADERS, MOST_BYTES
+from tests.fakes.annotation import FORM, LAYER, SILENT, Annotation, Browser
+from tests.fakes.rendering import NOTICE
+
+HOSTILE = "<script>alert('x')</script>\" onload=\"alert(1)"
+
+
+def test_without_a_session_pages_lead_to_the_sign_in(annotation: Annotation) -> None:
+    """Every page redirects with the way back; pictures and calls are 401; afterwards one is where one wanted to be."""
+    browser = annotation.browser()
+    for path in ("/", "/answers", "/summary", annotation.unit_path(), annotation.overview_path()):
+        assert browser.get(path).url.path == "/sign-in"
+    for path in (f"/pictures/{annotation.study_id}/{LAYER}/unit_0001/1.jpg", annotation.api_path(), "/v1/summary"):
+        assert browser.get(path).status_code == 401
+    form = browser.get(annotation.unit_path(3, "list=subset")).text
+    wish = html.unescape(re.findall(r'name="next" value="([^"]*)"', form)[0])
+    answer = browser.post("/sign-in", data={"name": "Ana", "next": wish})
+    assert str(answer.url).endswith(annotation.unit_path(3, "list=subset"))
+
+
+def test_a_bad_name_is_told_beside_the_field(annotation: Annotation) -> None:
+    """The typed name stays, escaped; the machine's trust is spelt out."""
+    answer = annotation.browser().post("/sign-in", data={"name": "x" * 90 + HOSTILE})
+    assert answer.status_code == 422
+    assert "1 to 80 characters" in answer.text
+    assert html.escape(HOSTILE, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in answer.text
+    assert "<script>alert" not in answer.text
+    assert "meant for one machine" in answer.text
+
+
+def test_home_counts_each_list(annotation: Annotation) -> None:
+    """Answers count in every list that holds their unit, and stand below by layer."""
+    browser = annotation.browser("Ana")
+    ranked = browser.get(annotation.api_path()[: -len("/0")], params={"list": "subset"}).json()["units"][0]["unit"]
+    browser.answer(annotation.unit_path(ranked))
+    page = browser.get("/").text
+    assert len(re.findall(r"<strong>1</strong> of", page)) == 3
+    assert f"unit_{ranked + 1:04d}" in page
+
+
+def test_saving_goes_on_to_the_next_unanswered_unit(annotation: Annotation) -> None:
+    """Past answered and silent units, in the list that one came from, with a notice of what was saved."""
+    browser = annotation.browser("Ana")
+    browser.answer(annotation.unit_path(4))
+    answer = browser.answer(annotation.unit_path(3))
+    assert answer.url.path.endswith("unit_0007")
+    assert answer.url.query == b"list=all&saved=unit_0004"
+    assert 'role="status"' in answer.text
+    assert re.search(r"Saved: <a [^>]*>unit_0004</a>, at", answer.text)
+    assert browser.answer(annotation.unit_path(29)).url.path.endswith("unit_0001")
+
+
+def test_nothing_is_called_saved_that_is_not(annotation: Annotation) -> None:
+    """An address that claims a saving shows no notice unless there is an answer."""
+    browser = annotation.browser("Ana")
+    for name in ("unit_0002", "unit_9999", "unit_999999999", "nonsense"):
+        assert "Saved:" not in browser.get(annotation.unit_path(0, f"list=all&saved={name}")).text
+
+
+def test_the_last_answer_of_a_list_leads_to_its_overview(annotation: Annotation) -> None:
+    """When all of a list is answered, one is back in the list, with the notice."""
+    browser = annotation.browser("Ana")
+    part = browser.get(annotation.api_path()[: -len("/0")], params={"list": "subset", "limit": 200}).json()
+    for unit in part["units"]:
+        answer = browser.answer(annotation.unit_path(unit["unit"], "list=subset"))
+    assert answer.url.path == f"/studies/{annotation.study_id}/layers/{LAYER}"
+    assert "Saved:" in answer.text
+
+
+def test_faults_stand_beside_their_fields_and_lose_nothing(annotation: Annotation) -> None:
+    """A missing answer is named at its question; text and choices stay; nothing is saved."""
+    browser = annotation.browser("Ana")
+    answer = browser.answer(annotation.unit_path(), associated="", description="Typed <b>text</b>")
+    assert answer.status_code == 422
+    assert 'id="fault-associated"' in answer.text
+    assert 'id="fault-description"' not in answer.text
+    assert "Typed &lt;b&gt;text&lt;/b&gt;</textarea>" in answer.text
+    assert re.search(r'name="recognizable" value="yes" checked', answer.text)
+    assert browser.get("/v1/responses").json()["total"] == 0
+    long = browser.answer(annotation.unit_path(), description="x" * 4001)
+    assert "these are 4001" in long.text
+    assert "x" * 4001 in long.text
+
+
+def test_no_phenomenon_needs_no_more(annotation: Annotation) -> None:
+    """With "no" to the first question the others may be left."""
+    browser = annotation.browser("Ana")
+    fields = browser.form(annotation.unit_path()) | {"recognizable": "no"}
+    assert browser.post(annotation.unit_path(), data=fields).url.path.endswith("unit_0002")
+    assert browser.get("/v1/responses").json()["responses"][0]["associated"] == "not_applicable"
+
+
+def test_an_answer_that_was_changed_elsewhere_shows_both(annotation: Annotation) -> None:
+    """409 with both texts; keeping mine saves it as the next version; keeping the other is a link."""
+    browser = annotation.browser("Ana")
+    first, second = browser.form(annotation.unit_path()), browser.form(annotation.unit_path())
+    browser.post(annotation.unit_path(), data=first | FORM | {"description": "From the other tab"})
+    stale = browser.post(annotation.unit_path(), data=second | FORM | {"description": "From this tab"})
+    assert stale.status_code == 409
+    assert "From the other tab" in stale.text
+    assert "From this tab" in stale.text
+    assert 'id="keep-saved"' in stale.text
+    form = stale.text[stale.text.index('<form class="answer"') :]
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))
+    browser.post(annotation.unit_path(), data=fields | FORM | {"description": "From this tab"})
+    [saved] = browser.get("/v1/responses").json()["responses"]
+    assert (saved["version"], saved["description"]) == (2, "From this tab")
+
+
+def test_a_form_sent_twice_is_saved_once(annotation: Annotation) -> None:
+    """The second sending leads on as the first did; the version stays 1."""
+    browser = annotation.browser("Ana")
+    fields = browser.form(annotation.unit_path()) | FORM
+    assert [browser.post(annotation.unit_path(), data=fields).status_code for _ in range(2)] == [200, 200]
+    assert browser.get("/v1/responses").json()["responses"][0]["version"] == 1
+
+
+def test_a_session_that_ended_loses_nothing(annotation: Annotation) -> None:
+    """The answer waits behind the sign-in, comes back as typed, and is saved from there."""
+    browser = annotation.browser("Ana")
+    fields = browser.form(annotation.unit_path()) | FORM | {"description": "Long & <hard> work"}
+    browser.cookies.clear()
+    ended = browser.post(annotation.unit_path(), data=fields)
+    assert ended.status_code == 401
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', ended.text))
+    sent = {name: html.unescape(value) for name, value in hidden.items()}
+    back = browser.post(annotation.unit_path(), data=sent | {"sign_in_name": "Ana"})
+    assert "not yet saved" in back.text
+    assert "Long &amp; &lt;hard&gt; work</textarea>" in back.text
+    assert browser.get("/v1/responses").json()["total"] == 0
+    fresh = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', back.text.split("answer", 1)[1]))
+    assert browser.post(annotation.unit_path(), data=sent | fresh).url.path.endswith("unit_0002")
+    assert browser.get("/v1/responses").json()["responses"][0]["description"] == "Long & <hard> work"
+
+
+def test_a_form_of_another_session_saves_nothing_and_keeps_the_text(annotation: Annotation) -> None:
+    """A wrong token is refused, with what was typed on the page."""
+    browser = annotation.browser("Ana")
+    answer = browser.answer(annotation.unit_path(), csrf="0" * 64, description="Still here")
+    assert answer.status_code == 403
+    assert "Still here</textarea>" in answer.text
+    assert browser.get("/v1/responses").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"},
+     {"sec-fetch-site": "same-site"}, {"origin": "http://testserver.evil.example"}],
+)  # fmt: skip
+def test_other_sites_change_nothing(annotation: Annotation, headers: dict[str, str]) -> None:
+    """Even with the right token: pages, the sign-in and calls refuse what another origin sends."""
+    browser = annotation.browser("Ana")
+    fields = browser.form(annotation.unit_path()) | FORM
+    refused = [
+        browser.post(annotation.unit_path(), data=fields, headers=headers),
+        browser.post("/sign-in", data={"name": "Eve"}, headers=headers),
+        browser.put(annotation.api_path(0, "/response"), json=FORM, headers=headers | {"x-reader": "Ana"}),
+        browser.post("/v1/studies", json={"rendering_id": "rendering-1"}, headers=headers),
+    ]
+    assert [answer.status_code for answer in refused] == [403] * 4
+    assert "PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN" in refused[0].text
+    assert browser.get("/v1/responses").json()["total"] == 0
+
+
+def test_our_own_origin_and_the_public_one_pass(tmp_path: Path) -> None:
+    """Behind a proxy that changes the Host, the setting names the origin that browsers see."""
+    browser = Annotation(tmp_path, public_origin="https://reading.example").browser()
+    for origin in ("http://testserver", "https://reading.example"):
+        assert browser.post("/sign-in", data={"name": "Ana"}, headers={"origin": origin}).status_code == 200
+
+
+def test_long_and_unmeasured_requests_are_refused(annotation: Annotation) -> None:
+    """413 for a body beyond the limit; 411 where the length is not said."""
+    browser = annotation.browser("Ana")
+    assert browser.post("/sign-in", data={"name": "x" * MOST_BYTES}).status_code == 413
+    assert browser.post("/sign-in", content=iter([b"name=x"])).status_code == 411
+
+
+def test_hostile_names_and_texts_stay_text(annotation: Annotation) -> None:
+    """Markup in a reader's name, in an answer and in names of patches is shown, not run."""
+    browser = annotation.browser(HOSTILE)
+    browser.answer(annotation.unit_path(), description=f"</textarea>{HOSTILE}")
+    for path in ("/", "/answers", "/summary", annotation.unit_path(), annotation.overview_path()):
+        page = browser.get(path).text
+        assert "<script>alert" not in page
+        assert 'onload="alert' not in page
+        assert "</textarea>&lt;" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in browser.get(annotation.unit_path()).text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/pictures/{study}/block4/unit_0001/0.jpg", "/pictures/{study}/block4/unit_0001/65.jpg",
+     "/pictures/{study}/block4/unit_0001/99999999999999999999.jpg", "/pictures/{study}/block4/unit_0006/1.jpg",
+     "/pictures/{study}/../unit_0001/1.jpg", "/pictures/{study}/..%2F..%2Fblock4/unit_0001/1.jpg",
+     "/pictures/..%2Ftraining/block4/unit_0001/1.jpg", "/pictures/{study}/block4/unit_99999/1.jpg",
+     "/pictures/{study}/block4/..%2Funit_0001/1.jpg", "/sheets/{study}/block4/unit_0006.jpg",
+     "/sheets/{study}/block4/pictures.pack.jpg", "/mammograms/{study}/7.jpg", "/mammograms/{study}/..%2F0.jpg",
+     "/mammograms/{study}/99999999999999999999.jpg", "/mammograms/study-x/0.jpg", "/static/../main.py",
+     "/static/%2e%2e/main.py", "/studies/{study}/layers/block4/units/unit_0099", "/studies/{study}/layers/nope",
+     "/studies/nope/layers/block4", "/nowhere"],
+)  # fmt: skip
+def test_what_is_not_ours_is_not_found(annotation: Annotation, path: str) -> None:
+    """Only what the tables know has an address; no part of an address becomes a key of the store."""
+    assert annotation.browser("Ana").get(path.format(study=annotation.study_id)).status_code == 404
+
+
+def test_pictures_are_the_stored_bytes_and_cached_privately(annotation: Annotation) -> None:
+    """Pictures, sheets and previews are JPEGs that only the reader's own browser keeps."""
+    browser = annotation.browser("Ana")
+    row = next(row for row in annotation.rendering.rows[LAYER] if (row["unit"], row["rank"]) == (17, 9))
+    answer = browser.get(f"/pictures/{annotation.study_id}/{LAYER}/unit_0018/9.jpg")
+    pack = annotation.rendering.manifest.layers[0].groups[1].pack
+    assert answer.content == annotation.blobs.get_range(pack.bucket, pack.key, row["offset"], row["size"])
+    for path in (f"/sheets/{annotation.study_id}/{LAYER}/unit_0018.jpg", f"/mammograms/{annotation.study_id}/1.jpg"):
+        answer = browser.get(path)
+        assert answer.content.startswith(b"\xff\xd8")
+        assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+
+
+def test_the_box_of_a_patch_is_in_percent_of_its_mammogram(annotation: Annotation) -> None:
+    """Top and height are of the vertical axis (row), left and width of the horizontal one (column)."""
+    page = annotation.browser("Ana").get(annotation.unit_path()).text
+    boxes = re.findall(r'data-rank="1" data-box="([\d. ]+)"', page)[0].split()
+    row = next(row for row in annotation.rendering.rows[LAYER] if (row["unit"], row["rank"]) == (0, 1))
+    height, width = 1200, 900  # of the second mammogram, from which the first picture of unit 0 was cut
+    expected = (row["row"] / height, row["column"] / width, 227 / height, 227 / width)
+    assert [float(part) for part in boxes] == pytest.approx([100 * part for part in expected], abs=1e-3)
+
+
+def test_pages_say_what_the_data_is(annotation: Annotation) -> None:
+    """The notice stands on every page that shows patches."""
+    browser = annotation.browser("Ana")
+    browser.answer(annotation.unit_path())
+    for path in (annotation.unit_path(), annotation.unit_path(SILENT), annotation.overview_path(), "/answers"):
+        assert NOTICE in browser.get(path).text
+
+
+def test_a_silent_unit_has_no_form(annotation: Annotation) -> None:
+    """It says that it is silent and why."""
+    page = annotation.browser("Ana").get(annotation.unit_path(SILENT)).text
+    assert "This unit is silent" in page
+    assert "<textarea" not in page
+
+
+def test_lists_are_paged_and_anchored(annotation: Annotation) -> None:
+    """24 units a page; each row has its name as anchor; a strange page number is the first page."""
+    browser = annotation.browser("Ana")
+    first, second = (browser.get(annotation.overview_path(f"list=all&page={n}")).text for n in (1, 2))
+    assert (first.count('<li id="unit_'), second.count('<li id="unit_')) == (24, 6)
+    assert first.count('loading="lazy"') == 23 * 8
+    for strange in ("0", "-1", "x", "9999999999999999999999", "٣"):
+        assert 'id="unit_0001"' in browser.get(annotation.overview_path(f"list=all&page={strange}")).text
+
+
+def test_the_survey_knows_its_list(annotation: Annotation) -> None:
+    """Previous and next go along the ranking of the class that one came from."""
+    browser = annotation.browser("Ana")
+    api = annotation.api_path()[: -len("/0")]
+    units = [u["unit"] for u in browser.get(api, params={"list": "ranked", "label": 1, "limit": 3}).json()["units"]]
+    page = browser.get(annotation.unit_path(units[1], "list=ranked&label=1")).text
+    assert "2 of 30" in page
+    links = re.findall(r'rel="(prev|next)" href="([^"]*)"', page)
+    assert [html.unescape(href) for _, href in links] == [
+        annotation.unit_path(unit, "list=ranked&label=1") for unit in (units[0], units[2])
+    ]
+
+
+@pytest.mark.parametrize("query", ["list=nope", "list=ranked&label=7", "list=ranked&label=x", "sort=nope"])
+def test_a_strange_query_is_told_in_a_page(annotation: Annotation, query: str) -> None:
+    """422 as a page with a way home, not a traceback and not JSON."""
+    answer = annotation.browser("Ana").get(annotation.overview_path(query))
+    assert answer.status_code == 422
+    assert "Go to the home page" in answer.text
+
+
+def test_every_answer_carries_the_policies(annotation: Annotation) -> None:
+    """Pages, pictures, calls, errors and defects alike; pages are not cached; nothing is inline."""
+    browser = annotation.browser("Ana")
+    broken = Browser(annotation.app, raise_server_exceptions=False)
+    broken.cookies = browser.cookies
+    annotation.app.get("/defect")(_raise)
+    answers = [browser.get(path) for path in ("/", "/nowhere", annotation.unit_path(), "/v1/studies", "/docs")]
+    answers += [annotation.browser().get("/sign-in"), broken.get("/defect")]
+    assert answers[-1].status_code == 500
+    for answer in answers:
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|<style", answer.text)
+    assert answers[0].headers["cache-control"] == "no-store"
+
+
+def test_nothing_is_loaded_from_elsewhere(annotation: Annotation) -> None:
+    """No page, the reference of the API included, names an address of another host."""
+    browser = annotation.browser("Ana")
+    for path in ("/", "/docs", "/sign-in", annotation.unit_path(), annotation.overview_path()):
+        page = browser.get(path)
+        assert page.status_code == 200
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', page.text)
+    assert browser.get("/redoc").status_code == 404
+    assert "/v1/studies/{study_id}" in browser.get("/docs").text
+
+
+def test_no_get_changes_anything(annotation: Annotation) -> None:
+    """After every page was read, no answer and no reader is there that was not before."""
+    browser = annotation.browser("Ana")
+    for path in ("/sign-out", annotation.api_path(0, "/response")):
+        assert browser.get(path).status_code == 405
+    assert browser.get(annotation.unit_path(0, "list=all&recognizable=no")).status_code == 200
+    assert browser.get("/v1/responses").json()["total"] == 0
+
+
+def test_calls_name_their_reader_or_carry_the_token(annotation: Annotation) -> None:
+    """A program names the reader in a header, in UTF-8; a page's script has the cookie and must carry the token."""
+    browser = annotation.browser("Ana")
+    path = annotation.api_path(0, "/response")
+    assert browser.put(path, json=FORM).status_code == 403
+    token = browser.form(annotation.unit_path())["csrf"]
+    assert browser.put(path, json=FORM, headers={"x-csrf-token": token}).json()["version"] == 1
+    program = annotation.browser()
+    assert program.put(path, json=FORM, headers={"x-reader": "Zoë".encode()}).json()["version"] == 1
+    assert [r["name"] for r in program.get("/v1/summary", headers={"x-reader": b"Zo\xc3\xab"}).json()["readers"]] == [
+        "Ana", "Zoë",
+    ]  # fmt: skip
+    assert program.get("/v1/summary", headers={"x-reader": b"\xff"}).status_code == 422
+
+
+def test_calls_answer_problems_as_json(annotation: Annotation) -> None:
+    """Stale answers are 409, incomplete ones 422, plans that are not there 404."""
+    program = annotation.browser()
+    program.headers["x-reader"] = "Ana"
+    path = annotation.api_path(0, "/response")
+    assert program.put(path, json=FORM | {"base_version": 3}).json()["error"] == "StaleVersion"
+    assert program.put(path, json=FORM | {"description": ""}).status_code == 422
+    assert program.put(path, json=FORM | {"recognizable": "maybe"}).status_code == 422
+    assert program.get("/v1/plans/plan-9").status_code == 404
+    assert program.get("/v1/plans/plan-1").json()["stages"][0]["name"] == "study"
+    opened: Any = program.post("/v1/studies", json={"rendering_id": "rendering-1", "title": "Again"})
+    assert (opened.status_code, opened.json()["state"]) == (202, "queued")
+
+
+def _raise() -> None:
+    raise RuntimeError("planted")
