@@ -7,18 +7,21 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up test lint format clean
+.PHONY: help setup demo up down test lint format clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/dev.stamp servers ## Install all that development and tests need.
 
-demo: $(VENV)/all.stamp ## Train, extract, render, and open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan).
-	$(BIN)/primitives demo $(if $(ONCE),--once) $(if $(FRESH),--fresh)
+demo: $(if $(STACK),setup,$(VENV)/all.stamp) ## Train, extract, render, open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan, STACK=1 uses real servers).
+	$(if $(STACK),$(BIN)/python -m deploy.local.stack demo,$(BIN)/primitives demo $(if $(FRESH),--fresh)) $(if $(ONCE),--once)
 
-up: $(VENV)/all.stamp ## Run the four services together until interrupted.
-	$(BIN)/primitives up
+up: setup ## Start RabbitMQ, an S3 server, PostgreSQL and the four services, a process each, in the background.
+	$(BIN)/python -m deploy.local.stack up
+
+down: $(VENV)/all.stamp ## Stop what `make up` started.
+	$(BIN)/python -m deploy.local.stack down
 
 test: setup ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

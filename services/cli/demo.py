@@ -35,20 +35,28 @@ DEMO_PLAN: dict[str, Any] = {
 
 
 def run_demo(once: bool, fresh: bool) -> None:
-    """Drive the plan to its end; then print the summary and end (`once`), or leave the pages open."""
+    """Start the embedded form and drive the plan on it."""
     began = time.monotonic()
-    plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
     with running_services() as services:
-        start_up_s = time.monotonic() - began
-        post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
-        stages = follow(services, plan_id)
-        summary = summarise(services, stages, start_up_s, time.monotonic() - began)
-        if not once:
-            typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
-        typer.echo(json.dumps(summary))
-        sys.stdout.flush()
-        if not once:
-            wait_for_interrupt()
+        drive_demo(services, once, fresh, began)
+
+
+def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> None:
+    """Drive the plan to its end; then print the summary and end (`once`), or leave the pages open.
+
+    `began` is the moment of `time.monotonic` from which the total is counted.
+    """
+    start_up_s = time.monotonic() - began
+    plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
+    post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
+    stages = follow(services, plan_id)
+    summary = summarise(services, stages, start_up_s, time.monotonic() - began)
+    if not once:
+        typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
+    typer.echo(json.dumps(summary))
+    sys.stdout.flush()
+    if not once:
+        wait_for_interrupt()
 
 
 def follow(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:

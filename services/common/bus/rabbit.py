@@ -226,9 +226,9 @@ class _Subscription:
             connection: BlockingConnection | None = None
             try:
                 connection = BlockingConnection(self._parameters)
-                self._consume(connection)
+                channel = self._consume(connection)
                 wait = FIRST_WAIT_S
-                self._pump(connection)
+                self._pump(connection, channel)
             except (AMQPError, OSError) as error:
                 log.warning("subscription lost", queue=self._queue, reason=repr(error))
                 self._stopping.wait(_jittered(wait))
@@ -237,19 +237,21 @@ class _Subscription:
                 _close_quietly(connection)
         self._work.put(None)
 
-    def _consume(self, connection: BlockingConnection) -> None:
+    def _consume(self, connection: BlockingConnection) -> BlockingChannel:
         channel = connection.channel()
         channel.basic_qos(prefetch_count=1)
         channel.add_on_cancel_callback(self._on_cancel)
         self._cancelled = False
         channel.basic_consume(self._queue, self._on_message)
+        return channel
 
-    def _pump(self, connection: BlockingConnection) -> None:
-        """Serve I/O until told to stop and the message in hand is acknowledged, or the broker takes the queue away."""
+    def _pump(self, connection: BlockingConnection, channel: BlockingChannel) -> None:
+        """Serve I/O until told to stop and the message in hand is acknowledged, or the broker takes consumer or channel
+        away, as it does when a message stays unacknowledged for longer than its `consumer_timeout`."""
         while not (self._stopping.is_set() and self._idle.is_set()):
             connection.process_data_events(IDLE_S if not self._stopping.is_set() else 0.05)
-            if self._cancelled:
-                log.warning("consumer cancelled by the broker", queue=self._queue)
+            if self._cancelled or not channel.is_open:
+                log.warning("consumer or channel closed by the broker", queue=self._queue)
                 return
         connection.process_data_events(0)
 

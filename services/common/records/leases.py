@@ -1,8 +1,8 @@
 """Leases: while a job is at work on something, a second delivery of its message does not start a second job.
 
-A lease has a fencing epoch that grows with each holder. The holder renews it while it works and shows it in the transaction
-that commits its result; a holder that was taken over (it hung, its network was away) finds another epoch and commits
-nothing.
+A lease has a fencing epoch that grows with each holder. The holder renews it while it works and shows it in the
+transaction that commits its result; a holder that was taken over (it hung, its network was away) finds another epoch
+and commits nothing.
 """
 
 import threading

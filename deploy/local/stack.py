@@ -1,0 +1,161 @@
+"""The deployed form on this machine, without containers: three real servers and the four services, a process each.
+
+python -m deploy.local.stack up      start all, in the background
+python -m deploy.local.stack down    stop what `up` started
+python -m deploy.local.stack demo    start all, run the demo on it, stop all (--once as `primitives demo`)
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
+from services.cli.client import Services, is_ready
+from services.cli.demo import drive_demo
+from services.common.settings import Shared
+
+SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
+DEFINITIONS = Path(__file__).parents[1] / "rabbitmq" / "definitions.json"
+PORTS = {"training": 8001, "activation_extraction": 8002, "patch_rendering": 8003, "annotation": 8000}
+READY_LIMIT_S = 120.0
+
+
+def start_servers(folder: Path) -> list[Server]:
+    """RabbitMQ with the product's definitions, S3 and PostgreSQL, their data below a folder."""
+    servers: list[Server] = []
+    try:
+        settings = f"definitions.import_backend = local_filesystem\ndefinitions.local.path = {DEFINITIONS}"
+        servers.append(start_rabbitmq(folder / "rabbitmq", settings=settings))
+        servers.append(start_s3(folder / "s3"))
+        servers.append(start_postgres(folder / "postgres"))
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+    return servers
+
+
+def environment(servers: list[Server], home: Path) -> dict[str, str]:
+    """What the services are told: where the servers are, and a home for scratch files and logs."""
+    broker, store, database = (server.url for server in servers)
+    return os.environ | {
+        "PRIMITIVES_HOME": str(home),
+        "PRIMITIVES_BUS_URL": broker,
+        "PRIMITIVES_BLOBS_URL": store,
+        "PRIMITIVES_RECORDS_URL": database,
+    }
+
+
+def start_services(told: dict[str, str], home: Path) -> "dict[str, subprocess.Popen[bytes]]":
+    """The four services, each in a process of its own, ready to take work."""
+    logs = home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    processes = {}
+    for name in SERVICES:
+        with (logs / f"{name}.log").open("ab") as out:
+            command = [sys.executable, "-m", f"services.{name}.main"]
+            processes[name] = subprocess.Popen(command, env=told, stdout=out, stderr=out, start_new_session=True)
+    deadline = time.monotonic() + READY_LIMIT_S
+    while not all(map(is_ready, addresses().all())):
+        ended = [name for name, process in processes.items() if process.poll() is not None]
+        if ended or time.monotonic() > deadline:
+            stop_services(processes)
+            raise RuntimeError(f"{', '.join(ended) or 'a service'} did not become ready; see {logs}")
+        time.sleep(0.1)
+    return processes
+
+
+def stop_services(processes: "dict[str, subprocess.Popen[bytes]]") -> None:
+    """End the services as an operator would, and wait for them."""
+    for process in processes.values():
+        process.terminate()
+    for process in processes.values():
+        process.wait()
+
+
+def addresses() -> Services:
+    """Where the services answer."""
+    return Services(*(f"http://127.0.0.1:{PORTS[name]}" for name in SERVICES))
+
+
+@contextmanager
+def running_stack(home: Path) -> Iterator[Services]:
+    """The whole stack for the length of a block."""
+    servers = start_servers(home / "servers")
+    try:
+        processes = start_services(environment(servers, home), home)
+        try:
+            yield addresses()
+        finally:
+            stop_services(processes)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def up(home: Path) -> None:
+    """Start all and leave it running; `down` finds it by the state file."""
+    state = home / "stack.json"
+    if state.exists():
+        sys.exit(f"{state} says that the stack runs; `make down` stops it")
+    servers = start_servers(home / "servers")
+    processes = start_services(environment(servers, home), home)
+    pids = [process.pid for process in processes.values()] + [server.process.pid for server in servers]
+    epmd = servers[0].environment["ERL_EPMD_PORT"]
+    state.write_text(json.dumps({"pids": pids, "epmd": epmd, "urls": [server.url for server in servers]}))
+    print(f"The pages are at http://127.0.0.1:{PORTS['annotation']}; `make down` stops the stack.")
+
+
+def down(home: Path) -> None:
+    """Stop what `up` started, services before servers."""
+    state = home / "stack.json"
+    if not state.exists():
+        print("nothing runs")
+        return
+    content = json.loads(state.read_text())
+    for pid in content["pids"]:
+        _end(pid)
+    subprocess.run(["epmd", "-port", content["epmd"], "-kill"], check=False, capture_output=True)
+    state.unlink()
+
+
+def _end(pid: int, limit_s: float = 30.0) -> None:
+    """End the process group of a pid; kill it if it does not end in time."""
+    deadline = time.monotonic() + limit_s
+    number = signal.SIGTERM
+    while True:
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+        time.sleep(0.2)
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("up", "down", "demo"))
+    parser.add_argument("--once", action="store_true", help="end the demo with its plan")
+    arguments = parser.parse_args()
+    home = Shared().folder("stack")
+    if arguments.action == "demo":
+        began = time.monotonic()
+        with running_stack(home) as services:
+            drive_demo(services, arguments.once, fresh=True, began=began)
+    elif arguments.action == "up":
+        up(home)
+    else:
+        down(home)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A real browser for the journeys, which minds everything that a person would not see: errors, failed requests, leaks."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WIDE = {"width": 1280, "height": 800}
+NARROW = {"width": 390, "height": 844}
+
+OVERLAPS = """
+() => {
+  const seen = [...document.querySelectorAll('a, button, input, textarea, summary')].filter((node) => {
+    if (!node.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
+    const box = node.getBoundingClientRect();
+    return box.width > 1 && box.height > 1 && !node.matches('.skip');
+  });
+  const found = [];
+  for (const [at, one] of seen.entries()) {
+    for (const other of seen.slice(at + 1)) {
+      if (one.contains(other) || other.contains(one) || clipped(one, other)) continue;
+      const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
+      const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (width > 1 && height > 1) found.push(`${name(one)} and ${name(other)}`);
+    }
+  }
+  return found;
+  function scroller(node) {
+    for (let up = node.parentElement; up; up = up.parentElement) {
+      if (['auto', 'scroll'].includes(getComputedStyle(up).overflowY) && up !== document.body) return up;
+    }
+    return null;
+  }
+  function clipped(one, other) {
+    return [[one, other], [other, one]].some(([a, b]) => {
+      const box = scroller(a)?.getBoundingClientRect();
+      const at = a.getBoundingClientRect();
+      return box && !scroller(a).contains(b) && (at.top >= box.bottom || at.bottom <= box.top);
+    });
+  }
+  function name(node) {
+    return `${node.tagName.toLowerCase()} "${(node.textContent || node.name || '').trim().slice(0, 30)}"`;
+  }
+}
+"""
+"""Pairs of visible controls that lie on each other; what is scrolled out of its own column does not count."""
+
+UNLOADED = """
+async () => {
+  const images = [...document.images].filter((image) => image.getAttribute('src') && image.checkVisibility());
+  for (const image of images) image.loading = 'eager';
+  await Promise.all(images.map((image) => image.decode().catch(() => {})));
+  return images.filter((image) => image.naturalWidth === 0).map((image) => image.src);
+}
+"""
+"""Pictures that do not load, once all are asked for."""
+
+
+class Witness:
+    """Notes what went wrong on the pages of a context. `expected` are parts of addresses whose refusal is the test."""
+
+    def __init__(self, context: BrowserContext, origin: str, expected: tuple[str, ...] = ()) -> None:
+        self._origin, self._expected = origin, expected
+        self.faults: list[str] = []
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.faults.append(f"script: {error.error}"))
+        context.on("request", self._request)
+        context.on("response", self._response)
+        context.on("requestfailed", self._failed)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        refused = any(part in message.location.get("url", "") for part in self._expected)
+        if message.type in ("error", "warning") and not refused:
+            self.faults.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if f"{parts.scheme}://{parts.netloc}" != self._origin:
+            self.faults.append(f"another origin: {request.url}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400 and not any(part in response.url for part in self._expected):
+            self.faults.append(f"{response.status}: {response.url}")
+
+    def _failed(self, request: Request) -> None:
+        # A picture that is still on its way when one leaves its page is let go by the browser, not refused.
+        if request.failure != "net::ERR_ABORTED":
+            self.faults.append(f"{request.failure}: {request.url}")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium. Fails, and says what to install, where there is none."""
+    if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
+        raise AssertionError("the journeys need Chromium: apt-get install chromium (`make setup` does it)")
+    path = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def layout_faults(page: Page) -> list[str]:
+    """What is wrong with a page's layout: it scrolls sideways, controls overlap, pictures are missing."""
+    faults = [f"does not load: {src}" for src in page.evaluate(UNLOADED)]
+    width, room = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    if width > room:
+        faults.append(f"scrolls sideways: {width} pixels wide in {room}")
+    return faults + [f"overlap: {pair}" for pair in page.evaluate(OVERLAPS)]

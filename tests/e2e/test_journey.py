@@ -1,0 +1,227 @@
+"""Readers at work in a real browser."""
+
+import gzip
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from services.annotation.pages.frame import STATIC
+from tests.e2e.browser import NARROW, WIDE, layout_faults
+from tests.e2e.conftest import Site, sign_in
+
+NewPage = Callable[..., Page]
+BUDGET_BYTES = 60_000
+
+
+def answer(page: Page, text: str) -> None:
+    """Answer the four questions and save."""
+    page.get_by_role("group", name="recognizable phenomena").get_by_label("Yes").check()
+    page.get_by_role("group", name="associated with breast cancer").get_by_label("Unsure").check()
+    page.get_by_role("group", name="single unique phenomenon").get_by_label("Multiple").check()
+    page.get_by_label("Please describe").fill(text)
+    page.get_by_role("button", name="Save", exact=False).click()
+
+
+def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: NewPage) -> None:
+    """Sign in, find a unit, look at a mammogram, answer, see it in the summary and among one's answers, change it."""
+    page = new_page()
+    sign_in(page, "Dr. Ana")
+    page.locator("section", has_text="Withheld").get_by_role("link", name="All units").first.click()
+    page.get_by_role("link", name="unit_0003", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0003")
+    assert page.locator(".picture .sign").count() == 0
+
+    page.locator(".picture").nth(1).hover()
+    expect(page.locator("#pane .frame img")).to_be_visible()
+    assert page.locator("#pane .box").evaluate("box => box.style.width").endswith("%")
+    picture = page.locator(".picture").nth(1)
+    top, left, height, _ = map(float, (picture.get_attribute("data-box") or "").split())
+    frame, box = page.locator("#pane .frame").bounding_box(), page.locator("#pane .box").bounding_box()
+    assert frame is not None
+    assert box is not None
+    assert box["y"] - frame["y"] == pytest.approx(frame["height"] * top / 100, abs=2)
+    assert box["x"] - frame["x"] == pytest.approx(frame["width"] * left / 100, abs=2)
+    assert box["height"] == pytest.approx(frame["height"] * height / 100, abs=2)
+
+    answer(page, "Spiculated masses <b>in</b> dense tissue")
+    expect(page.get_by_role("status")).to_contain_text("Saved: unit_0003")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0004")
+
+    page.get_by_role("link", name="Summary").click()
+    page.get_by_role("link", name="unit_0003").first.click()
+    assert page.locator(".picture .sign").count() == 64
+    expect(page.get_by_label("Please describe")).to_have_value("Spiculated masses <b>in</b> dense tissue")
+    page.get_by_label("Please describe").fill("Vessels")
+    page.get_by_role("button", name="Save the change").click()
+    expect(page.get_by_role("status")).to_contain_text("version 2")
+    page.get_by_role("link", name="My answers").click()
+    expect(page.locator("td.text")).to_have_text("Vessels")
+
+
+def test_two_readers_do_not_meet(site: Site, new_page: NewPage) -> None:
+    """Two browsers at once on the same unit: each keeps the own text and sees nothing of the other's."""
+    ana, ben = new_page(), new_page()
+    path = f"/studies/{site.study_id}/layers/block4/units/unit_0010?list=all"
+    for page, name in ((ana, "Ana"), (ben, "Ben")):
+        sign_in(page, name)
+        page.goto(path)
+    answer(ana, "ANAS WORDS")
+    ben.reload()
+    assert "ANAS WORDS" not in ben.content()
+    assert ben.locator(".picture .sign").count() == 0
+    answer(ben, "BENS WORDS")
+    for page, own, other in ((ana, "ANAS WORDS", "BENS WORDS"), (ben, "BENS WORDS", "ANAS WORDS")):
+        page.goto(path)
+        expect(page.get_by_label("Please describe")).to_have_value(own)
+        for where in ("/answers", "/summary", "/"):
+            page.goto(where)
+            assert other not in page.content()
+    ana.goto("/summary")
+    expect(ana.get_by_role("heading", name="Ben")).to_be_visible()
+
+
+def test_the_survey_goes_by_keyboard(site: Site, new_page: NewPage) -> None:
+    """Keys answer, move and save; while one types they are letters; switched off they do nothing."""
+    page = new_page()
+    sign_in(page, "Keys")
+    page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0012?list=all")
+    for _ in range(3):
+        page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.dataset.rank") == "3"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.rank") == "6"
+    page.keyboard.press("Enter")
+    expect(page.locator("#enlarged")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    assert page.locator("#q-associated").is_disabled()
+    page.keyboard.press("1")
+    assert page.locator("#q-associated").is_enabled()
+    assert page.locator("#q-associated :checked").count() == 0
+    page.get_by_role("group", name="associated with").get_by_label("No", exact=True).check()
+    page.get_by_role("group", name="single unique").get_by_label("Single").check()
+    page.get_by_label("Please describe").click()
+    page.keyboard.type("jnpk123 no picture moves")
+    expect(page.get_by_label("Please describe")).to_have_value("jnpk123 no picture moves")
+    assert page.locator("[name=recognizable]:checked").get_attribute("value") == "yes"
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("status")).to_contain_text("Saved: unit_0012")
+    page.keyboard.press("n")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0014")
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0013")
+    page.locator("#shortcuts summary").click()
+    page.get_by_label("Use these keys").uncheck()
+    page.keyboard.press("n")
+    page.keyboard.press("1")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0013")
+    assert page.locator("[name=recognizable]:checked").count() == 0
+
+
+def test_an_answer_changed_in_two_tabs_is_settled_by_the_reader(site: Site, new_page: NewPage) -> None:
+    """The later tab shows both texts; nothing is lost; either is kept by one click."""
+    path = f"/studies/{site.study_id}/layers/block4/units/unit_0020?list=all"
+    page = new_page(expected=("unit_0020",))
+    sign_in(page, "Tabs")
+    page.goto(path)
+    other = page.context.new_page()
+    other.goto(path)
+    answer(page, "First tab")
+    expect(page.get_by_role("status")).to_contain_text("Saved")
+    answer(other, "Second tab")
+    expect(other.get_by_role("heading", name="You changed this answer elsewhere")).to_be_visible()
+    expect(other.locator(".stale")).to_contain_text("First tab")
+    expect(other.get_by_label("Please describe")).to_have_value("Second tab")
+    assert layout_faults(other) == []
+    other.get_by_role("button", name="Save mine instead").click()
+    expect(other.get_by_role("status")).to_contain_text("version 2")
+
+
+def test_a_session_that_ends_while_typing_loses_nothing(site: Site, new_page: NewPage) -> None:
+    """Saving without a session asks for the name in place; the text is there again, and is saved from there."""
+    page = new_page(expected=("unit_0021",))
+    sign_in(page, "Late")
+    page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0021?list=all")
+    page.context.clear_cookies()
+    answer(page, "Half an hour of work")
+    page.get_by_label("Your name").fill("Late")
+    page.get_by_role("button", name="Sign in and go on").click()
+    expect(page.get_by_label("Please describe")).to_have_value("Half an hour of work")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("Saved: unit_0021")
+
+
+def test_pages_work_without_scripts(site: Site, new_page: NewPage) -> None:
+    """Everything but the mammogram and the keys: sign in, answer, change lists, sign out."""
+    page = new_page(java_script_enabled=False)
+    sign_in(page, "Plain")
+    page.goto(f"/studies/{site.study_id}/layers/block6/units/unit_0001?list=subset")
+    answer(page, "Without a script")
+    expect(page.get_by_role("status")).to_contain_text("Saved: unit_0001")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in to read")).to_be_visible()
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(site: Site, new_page: NewPage) -> None:
+    """No full mammogram, and no picture far below, before one points or scrolls there; a second look loads nothing."""
+    page = new_page()
+    sign_in(page, "Lazy")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0024?list=all")
+    page.wait_for_load_state("networkidle")
+    assert not [url for url in asked if "/mammograms/" in url]
+    assert not [url for url in asked if url.endswith("/40.jpg")]
+    page.locator(".picture").first.focus()
+    page.wait_for_load_state("networkidle")
+    assert len([url for url in asked if "/mammograms/" in url]) == 1
+    page.get_by_text("More pictures").click()
+    page.locator(".picture").nth(39).scroll_into_view_if_needed()
+    expect(page.locator(".picture img").nth(39)).to_have_js_property("naturalWidth", 128)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: dict[str, int], scheme: str) -> None:
+    """No page scrolls sideways, lays controls on each other, or misses a picture."""
+    page = new_page(viewport=viewport, color_scheme=scheme, expected=("/nowhere", "unit_0025"))
+    page.goto("/sign-in")
+    assert layout_faults(page) == []
+    sign_in(page, "An exceedingly long name of a reader, as there are some in every hospital")
+    layer, shown = f"/studies/{site.study_id}/layers/block4", f"/studies/{site.open_study_id}/layers/block4"
+    page.goto(f"{layer}/units/unit_0025?list=all")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".fault, .trouble").first).to_be_visible()
+    assert layout_faults(page) == []
+    answer(page, "x" * 400 + " long words and many of them" * 20)
+    expect(page.get_by_role("status")).to_be_visible()
+    for path in ("/", "/answers", "/summary", "/nowhere", "/docs", f"{layer}?list=subset", f"{layer}?list=ranked",
+                 f"{shown}?list=all&sort=class&page=2", f"{layer}/units/unit_0001?list=all",
+                 f"{layer}/units/unit_0025?list=all", f"{layer}/units/unit_0006?list=all"):  # fmt: skip
+        page.goto(path)
+        assert layout_faults(page) == [], path
+    page.goto(f"{shown}/units/unit_0002?list=all")
+    page.locator(".picture").nth(3).click()
+    expect(page.locator("#enlarged .frame img")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    box = page.locator("#enlarged").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= viewport["width"]
+    assert box["y"] + box["height"] <= viewport["height"]
+
+
+def test_the_survey_is_light(site: Site, new_page: NewPage) -> None:
+    """Script and style of the survey page stay within the budget, gzipped; the page asks for no others."""
+    page = new_page()
+    sign_in(page, "Light")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0002?list=all")
+    page.wait_for_load_state("networkidle")
+    names = {re.sub(r".*/static/\w+/", "", url) for url in asked if re.search(r"\.(js|css)$", url)}
+    assert names == {"app.css", "survey.js", "gallery.js", "form.js", "keys.js"}
+    assert sum(len(gzip.compress((STATIC / name).read_bytes())) for name in names) <= BUDGET_BYTES
