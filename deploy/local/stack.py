@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
@@ -31,8 +33,11 @@ def start_servers(folder: Path) -> list[Server]:
     """RabbitMQ with the product's definitions, S3 and PostgreSQL, their data below a folder."""
     servers: list[Server] = []
     try:
-        settings = f"definitions.import_backend = local_filesystem\ndefinitions.local.path = {DEFINITIONS}"
-        servers.append(start_rabbitmq(folder / "rabbitmq", settings=settings))
+        servers.append(start_rabbitmq(folder / "rabbitmq"))
+        # Over the API, not at boot: a broker that boots with definitions makes no default user.
+        management = servers[0].environment["MANAGEMENT"]
+        answer = httpx.post(f"{management}/api/definitions", json=json.loads(DEFINITIONS.read_text()), timeout=30)
+        answer.raise_for_status()
         servers.append(start_s3(folder / "s3"))
         servers.append(start_postgres(folder / "postgres"))
     except BaseException:

@@ -52,7 +52,9 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        refusal = None if scope["method"] in SAFE_METHODS else self._refusal(Headers(scope=scope))
+        refusal = _unprintable(scope)
+        if refusal is None and scope["method"] not in SAFE_METHODS:
+            refusal = self._refusal(Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
@@ -76,3 +78,10 @@ class Guard:
             own = origin == self._public_origin or urlsplit(origin).netloc == headers.get("host", "")
             return own and origin != "null"
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+def _unprintable(scope: Scope) -> PlainTextResponse | None:
+    """No address of ours holds a NUL, and PostgreSQL takes none in text."""
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        return PlainTextResponse("The address holds a NUL character.", status_code=400)
+    return None

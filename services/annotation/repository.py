@@ -160,6 +160,13 @@ def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> t
     return rows, total or 0
 
 
+def places_of(session: Session, reader_id: str) -> list[UnitKey]:
+    """The units that a reader answered, by study, layer and unit."""
+    columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    wanted = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
+    return [(*row,) for row in session.execute(wanted)]
+
+
 def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
     """Name, study, layer and unit of every answer; readers without one stand there with none."""
     join = ResponseRow.reader_id == ReaderRow.reader_id

@@ -24,7 +24,7 @@ class Place(BaseModel):
 class OpenStudyRequest(PlanStudy):
     """Open a study of a rendering that this service was told of."""
 
-    rendering_id: str = Field(min_length=1, max_length=64)
+    rendering_id: str = Field(pattern="^[!-~]{1,64}$")
 
 
 class ListProgress(BaseModel):
@@ -179,7 +179,7 @@ class PutResponseRequest(BaseModel):
     multiplicity: Literal["", "single", "multiple", "not_applicable"] = ""
     description: str = Field(default="", max_length=20_000)
     base_version: int = Field(default=0, ge=0)
-    idempotency_key: str = Field(default="", max_length=64)
+    idempotency_key: str = Field(default="", pattern="^[!-~]{0,64}$")
 
 
 class ResponseList(BaseModel):

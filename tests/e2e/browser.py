@@ -1,4 +1,4 @@
-"""A real browser for the journeys, which minds everything that a person would not see: errors, failed requests, leaks."""
+"""A real browser for the journeys, which minds what a person would not see: errors, failed requests, other origins."""
 
 import shutil
 from collections.abc import Iterator

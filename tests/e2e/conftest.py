@@ -62,7 +62,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture()
+@pytest.fixture
 def new_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """Makes pages, each in a browser context of its own; at the end nothing may have gone wrong on any of them."""
     contexts: list[tuple[BrowserContext, Witness]] = []

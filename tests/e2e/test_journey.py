@@ -97,9 +97,9 @@ def test_the_survey_goes_by_keyboard(site: Site, new_page: NewPage) -> None:
     expect(page.locator("#enlarged")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("2")
-    assert page.locator("#q-associated").is_disabled()
+    assert page.locator("#q-associated input").first.is_disabled()
     page.keyboard.press("1")
-    assert page.locator("#q-associated").is_enabled()
+    assert page.locator("#q-associated input").first.is_enabled()
     assert page.locator("#q-associated :checked").count() == 0
     page.get_by_role("group", name="associated with").get_by_label("No", exact=True).check()
     page.get_by_role("group", name="single unique").get_by_label("Single").check()
@@ -161,6 +161,7 @@ def test_pages_work_without_scripts(site: Site, new_page: NewPage) -> None:
     page.goto(f"/studies/{site.study_id}/layers/block6/units/unit_0001?list=subset")
     answer(page, "Without a script")
     expect(page.get_by_role("status")).to_contain_text("Saved: unit_0001")
+    page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in to read")).to_be_visible()
 
@@ -190,7 +191,7 @@ def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: 
     page = new_page(viewport=viewport, color_scheme=scheme, expected=("/nowhere", "unit_0025"))
     page.goto("/sign-in")
     assert layout_faults(page) == []
-    sign_in(page, "An exceedingly long name of a reader, as there are some in every hospital")
+    sign_in(page, f"An exceedingly long name of a reader: {scheme} {viewport['width']}")
     layer, shown = f"/studies/{site.study_id}/layers/block4", f"/studies/{site.open_study_id}/layers/block4"
     page.goto(f"{layer}/units/unit_0025?list=all")
     page.get_by_role("button", name="Save").click()
@@ -212,6 +213,22 @@ def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: 
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= viewport["width"]
     assert box["y"] + box["height"] <= viewport["height"]
+
+
+def test_the_layout_check_finds_what_is_wrong(new_page: NewPage) -> None:
+    """A page with two buttons on each other, too wide, and with a picture that is not there has three faults."""
+    page = new_page(expected=("/nothing.jpg",))
+    page.goto("/sign-in")
+    page.evaluate("""() => {
+      const one = document.querySelector('main button'), other = one.cloneNode(true), image = new Image();
+      one.after(other);
+      other.style.marginLeft = '-60px';
+      document.body.style.width = '150vw';
+      image.src = '/mammograms/x/nothing.jpg';
+      document.body.append(image);
+    }""")
+    found = sorted(fault.split(":")[0] for fault in layout_faults(page))
+    assert found == ["does not load", "overlap", "scrolls sideways"]
 
 
 def test_the_survey_is_light(site: Site, new_page: NewPage) -> None:

@@ -1,4 +1,4 @@
-"""The annotation service over the shipped embedded forms, with a study opened, for tests of what it decides and shows."""
+"""The annotation service over the shipped embedded forms, with a study opened, for tests of what it decides."""
 
 import re
 from datetime import datetime, timedelta

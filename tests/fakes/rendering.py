@@ -1,4 +1,4 @@
-"""A small but realistic rendering, in the schemas that the rendering service writes: for tests, and to look at pages."""
+"""A small but realistic rendering, in the schemas of the rendering service: for tests, and to look at pages."""
 
 import io
 from dataclasses import dataclass, field

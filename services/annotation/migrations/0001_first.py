@@ -36,8 +36,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables."""
     for table in (
-        "leases", "outbox", "response_log", "responses", "sessions", "readers", "mammograms", "ranks", "units", "layers",
-        "studies", "renderings",
+        "leases", "outbox", "response_log", "responses", "sessions", "readers", "mammograms", "ranks", "units",
+        "layers", "studies", "renderings",
     ):  # fmt: skip
         op.drop_table(table)
 

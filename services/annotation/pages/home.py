@@ -11,7 +11,6 @@ from services.annotation.schemas import ResponseView, StudyView, Summary, UnitPl
 from services.annotation.workflow.readers import Reader
 
 ANSWERS_A_PAGE = 50
-MOST_CHIPS = 100_000
 
 
 def routes(frame: Frame) -> APIRouter:
@@ -22,8 +21,8 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/")
     def home(request: Request, reader: signed_in) -> Response:
         studies = frame.studies.all(reader).studies
-        own = frame.responses.own(reader, 0, MOST_CHIPS).responses
-        return frame.page("home.html", request, reader, studies=studies, answered=_by_layer(own, studies))
+        answered = _units_by_layer(frame.responses.places(reader), studies)
+        return frame.page("home.html", request, reader, studies=studies, answered=answered)
 
     @router.get("/answers")
     def answers(
@@ -61,13 +60,14 @@ def _by_layer(own: list[ResponseView], studies: list[StudyView]) -> Grouped:
 
 def _summary(summary: Summary, studies: list[StudyView]) -> list[tuple[str, int, AnsweredUnits]]:
     """Each reader's name, number of answers, and answered units by study and layer."""
+    return [(one.name, len(one.answered), _units_by_layer(one.answered, studies)) for one in summary.readers]
+
+
+def _units_by_layer(places: list[UnitPlace], studies: list[StudyView]) -> AnsweredUnits:
+    """Units by study and layer, in the order they come."""
     by_id = {study.study_id: study for study in studies}
-    readers = []
-    for reader in summary.readers:
-        groups = groupby(reader.answered, key=_layer_of)
-        layers = [(by_id[study], layer, [place.unit for place in group]) for (study, layer), group in groups]
-        readers.append((reader.name, len(reader.answered), layers))
-    return readers
+    groups = groupby(places, key=_layer_of)
+    return [(by_id[study], layer, [place.unit for place in group]) for (study, layer), group in groups]
 
 
 def _layer_of(place: UnitPlace) -> tuple[str, str]:

@@ -112,7 +112,7 @@ class SurveyForm(BaseModel):
         """The answer that it holds."""
         answer = Answer(self.recognizable, self.associated, self.multiplicity, self.description)
         number = re.fullmatch("[0-9]{1,8}", self.base_version)
-        return Draft(answer, int(number[0]) if number else 0, self.idempotency_key[:64])
+        return Draft(answer, int(number[0]) if number else 0, re.sub("[^!-~]", "", self.idempotency_key)[:64])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ export function startGallery(root) {
     picture.addEventListener("keydown", (event) => moveInGrid(event, picture));
   }
   if (pictures().length > 0) pictures()[0].tabIndex = 0;
+  const pointedAt = root.querySelector(".picture:hover"); // since before this script was there
+  if (pointedAt !== null) show(pointedAt);
   dialog.querySelector("#enlarged-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 

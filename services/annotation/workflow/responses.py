@@ -54,6 +54,12 @@ class Responses:
             rows, total = repository.responses_of(session, reader.reader_id, offset, limit)
             return ResponseList(responses=[ResponseView.model_validate(row) for row in rows], total=total)
 
+    def places(self, reader: Reader) -> list[UnitPlace]:
+        """The units that the reader answered, by study, layer and unit."""
+        with self.ports.records.reading() as session:
+            keys = repository.places_of(session, reader.reader_id)
+        return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in keys]
+
     def summary(self, study_id: str = "") -> Summary:
         """Every reader and the units that each answered, of one study or of all. Not what was answered."""
         with self.ports.records.reading() as session:

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
+from services.annotation.answer import clean_text
 from services.annotation.opening import StudyContent, read_study
 from services.annotation.schemas import LayerView, ListProgress, OpenStudyRequest, StudyList, StudyView
 from services.annotation.tables import LayerRow, MammogramRow, RankRow, RenderingRow, StudyRow, UnitRow
@@ -138,7 +139,7 @@ def _new_row(study_id: str, rendering_id: str, wish: PlanStudy) -> StudyRow:
         study_id=study_id,
         plan_id="",
         rendering_id=rendering_id,
-        title=wish.title,
+        title=clean_text(wish.title),
         units_per_class=wish.units_per_class,
         labels_shown=wish.labels_shown,
         state="queued",

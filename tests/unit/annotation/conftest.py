@@ -7,6 +7,6 @@ import pytest
 from tests.fakes.annotation import Annotation
 
 
-@pytest.fixture()
+@pytest.fixture
 def annotation(tmp_path: Path) -> Annotation:
     return Annotation(tmp_path)

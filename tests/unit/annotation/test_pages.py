@@ -187,6 +187,24 @@ def test_long_and_unmeasured_requests_are_refused(annotation: Annotation) -> Non
     assert browser.post("/sign-in", content=iter([b"name=x"])).status_code == 411
 
 
+def test_a_nul_reaches_no_table(annotation: Annotation) -> None:
+    """Addresses with one are 400; in a text or a key it is dropped; in a call it is refused."""
+    browser = annotation.browser("Ana")
+    for path in (f"/studies/%00{annotation.study_id}", "/answers?page=%00", "/v1/summary?study_id=%00"):
+        assert browser.get(path).status_code == 400
+    browser.answer(annotation.unit_path(), description="a\0b", idempotency_key="\0k")
+    assert browser.get("/v1/responses").json()["responses"][0]["description"] == "ab"
+    assert browser.post("/v1/studies", json={"rendering_id": "a\0"}, headers={"x-reader": "Ana"}).status_code == 422
+
+
+def test_a_new_reader_finds_empty_pages(annotation: Annotation) -> None:
+    """Home, answers and summary say that there is nothing yet."""
+    browser = annotation.browser("New")
+    assert "You have not answered a unit yet" in browser.get("/").text
+    assert "You have not answered a unit yet" in browser.get("/answers").text
+    assert "No answer yet." in browser.get("/summary").text
+
+
 def test_hostile_names_and_texts_stay_text(annotation: Annotation) -> None:
     """Markup in a reader's name, in an answer and in names of patches is shown, not run."""
     browser = annotation.browser(HOSTILE)

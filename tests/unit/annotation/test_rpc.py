@@ -15,7 +15,7 @@ ANA = (("reader", "Ana"),)
 ZOE = (("reader-bin", "Zoë".encode()),)
 
 
-@pytest.fixture()
+@pytest.fixture
 def stub(annotation: Annotation) -> Iterator[annotation_pb2_grpc.AnnotationServiceStub]:
     servicer = AnnotationServicer(annotation.readers, annotation.studies, annotation.units, annotation.responses)
     server = GrpcServer(

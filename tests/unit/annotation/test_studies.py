@@ -32,7 +32,7 @@ class Waiting(World):
             return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-@pytest.fixture()
+@pytest.fixture
 def waiting(tmp_path: Path) -> Waiting:
     return Waiting(tmp_path)
 
