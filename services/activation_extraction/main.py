@@ -28,7 +28,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
-    app = create_app("activation_extraction", ready=lambda: True)
+    app = create_app("activation_extraction", ready=lambda: ports.outbox.alive)
     add_routes(app, extractions, queries)
     return Service(
         name="activation_extraction",

@@ -44,7 +44,7 @@ def create_web(settings: AnnotationSettings, ports: Ports, clock: Callable[[], d
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock))
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
-    app = create_app("annotation", ready=lambda: True)
+    app = create_app("annotation", ready=lambda: ports.outbox.alive)
     add_routes(app, auth, studies, units, responses)
     add_pages(app, Frame(auth, studies, units, responses))
     app.add_middleware(Guard, public_origin=settings.public_origin)

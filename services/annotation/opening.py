@@ -78,9 +78,7 @@ def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class
     dataset = Dataset.open(blobs, rendering.dataset)
     mammograms = Mammograms(dataset, study_id)
     source = _Source(blobs, mammograms, last_class=len(dataset.manifest.classes) - 1)
-    layers = [
-        source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)
-    ]
+    layers = [source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)]
     return StudyContent(
         architecture=rendering.network.architecture,
         dataset=dataset.manifest.name,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from services import __version__
 from services.common.errors import PrimitivesError
@@ -102,12 +103,16 @@ def checkpoint_import(
 
 def main() -> None:
     """Entry of the command: an error that is ours is one line on standard error and exit status 1."""
-    shared = Shared()
-    configure_logs(shared.log_format, shared.log_level)
     try:
+        shared = Shared()
+        configure_logs(shared.log_format, shared.log_level)
         app()
     except PrimitivesError as error:
         typer.echo(f"primitives: {error}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        typer.echo(f"primitives: the settings are wrong ({error.title}): {faults}", err=True)
         sys.exit(1)
 
 

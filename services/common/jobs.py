@@ -98,6 +98,13 @@ class JobRunner:
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 code = self._discard_child()
                 raise errors.JobCrashed(f"the job {target} ended without an answer (exit code {code})") from error
+            except _Refused as refusal:
+                raise refusal.error from refusal
+            except BaseException:
+                # A listener raised, or the child is broken: it may still be at work, and the answer that it will give
+                # must not be taken for that of the next job.
+                self._discard_child()
+                raise
 
     def close(self) -> None:
         """End the child; a job that runs raises Unavailable in its caller, which gives its message back."""
@@ -112,7 +119,6 @@ class JobRunner:
             if self._closed:
                 raise errors.Unavailable("the service is stopping; the job is given back")
             if cancelled():
-                self._discard_child()
                 raise errors.JobCancelled("the job was cancelled")
             if not connection.poll(POLL_S):
                 continue
@@ -122,8 +128,7 @@ class JobRunner:
             elif kind == "result":
                 return content
             else:
-                name, message, trace = content
-                raise _as_error(name, message, trace)
+                raise _as_error(*content)
 
     def _ensure_child(self) -> Connection:
         if self._closed:
@@ -156,18 +161,27 @@ class JobRunner:
         return child.exitcode
 
 
+class _Refused(Exception):
+    """The child answered with a domain error: it is in order, and ready for the next job."""
+
+    def __init__(self, error: errors.PrimitivesError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def _as_error(name: str, message: str, trace: str) -> Exception:
     """The child's error again, where it is one of ours."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.PrimitivesError):
-        return kind(message)
+        return _Refused(kind(message))
     log.error("job failed", error=name, message=message, trace=trace)
     return errors.JobFailed(f"{name}: {message}")
 
 
 def _child_main(connection: Connection, log_format: str, log_level: str) -> None:
-    """Serve jobs until the parent closes the pipe, which it also does by dying."""
+    """Serve jobs until the parent closes the pipe; end at once, also in mid-job, when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     # Read when torch is first imported, below: idle OpenMP threads that spin slow two jobs on the same cores tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     configure_logs(log_format, log_level)
@@ -177,6 +191,13 @@ def _child_main(connection: Connection, log_format: str, log_level: str) -> None
         except EOFError:
             return
         connection.send(_call(target, arguments, Job(connection)))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(target: str, arguments: dict[str, Any], job: Job) -> tuple[str, Any]:

@@ -22,7 +22,9 @@ def configure_logs(log_format: str, level: str) -> None:
     render: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer()]
+        else [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]  # no locals: they hold secrets
     )
     structlog.configure(
         processors=[*shared, *render],

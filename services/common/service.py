@@ -77,12 +77,12 @@ class Service:
 
     def start(self) -> None:
         """Serve, take messages, and send again what an earlier process left undone where the bus forgot it."""
-        for consumer in self.consumers:
-            consumer.start()
-        self.ports.outbox.start()
         if not self.ports.bus.durable:
             self.ports.leases.clear()
             self.recover()
+        for consumer in self.consumers:
+            consumer.start()
+        self.ports.outbox.start()
         self.http.start()
         self.grpc.start()
         log.info("service started", service=self.name, http=self.http.port, grpc=self.grpc.port)
@@ -113,6 +113,7 @@ def serve(services: Sequence[Service], bus: Bus, until: threading.Event | None =
     try:
         stop.wait()
     finally:
+        bus.stop_taking()
         for service in services:
             service.stop()
         bus.close()

@@ -1,7 +1,7 @@
 """A checkpoint: weights as safetensors and a manifest that explains itself. Nothing is pickled.
 
-In the bucket of the training service: `checkpoints/<sha256>.safetensors` for weights and for what resuming needs, and
-`checkpoints/<id>/checkpoint.json`, written last.
+In the bucket of the training service, below `checkpoints/<run>/`: weights, what resuming needs, and the manifest, which is
+written last; each key holds the hash of its content.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
-    app = create_app("patch_rendering", ready=lambda: True)
+    app = create_app("patch_rendering", ready=lambda: ports.outbox.alive)
     add_routes(app, renderings, queries)
     return Service(
         name="patch_rendering",

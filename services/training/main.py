@@ -36,7 +36,7 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
     datasets = Datasets(ports, runner)
     runs = Runs(ports, runner, settings)
     plans = Plans(ports, datasets, runs)
-    app = create_app("training", ready=lambda: True)
+    app = create_app("training", ready=lambda: ports.outbox.alive)
     add_routes(app, datasets, runs, plans)
 
     def recover() -> None:

@@ -118,12 +118,12 @@ def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
     home = Embedded(tmp_path / "home")
     home.environment |= {"PRIMITIVES_RENDERING_GROUP_UNITS": "4"}
     home.start()
-    start_plan(home, import_data(home, tmp_path / "ddsm"))
-    for stage in ("training", "extraction", "rendering"):
-        home.wait_for(lambda stage=stage: home.stages("plan-1").get(stage, {}).get("state") in ("running", "completed"))
-        home.kill()
-        home.start()
     try:
+        start_plan(home, import_data(home, tmp_path / "ddsm"))
+        for stage in ("training", "extraction", "rendering"):
+            home.wait_for(lambda s=stage: home.stages("plan-1").get(s, {}).get("state") in ("running", "completed"))
+            home.kill()
+            home.start()
         stages = home.wait_for_plan("plan-1")
         assert home.count() == {"runs": 1, "extractions": 1, "renderings": 1}
         run = get(home.services.training, f"/v1/runs/{stages['training']['id']}")

@@ -21,9 +21,7 @@ def routes(frame: Frame) -> APIRouter:
         return frame.page("sign_in.html", request, reader, next=links.local_path(next), typed="", fault="")
 
     @router.post("/sign-in")
-    def sign_in(
-        request: Request, name: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/"
-    ) -> Response:
+    def sign_in(request: Request, name: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
         target = links.local_path(next)
         try:
             _, token = frame.auth.sign_in(request, name)

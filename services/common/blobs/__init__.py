@@ -11,9 +11,9 @@ __all__ = ["Blobs", "FolderBlobs", "ObjectRef", "open_blobs"]
 
 def open_blobs(url: str) -> Blobs:
     """The object store that a URL names."""
+    if url.startswith("folder:///"):
+        return FolderBlobs(url.removeprefix("folder://"))
     parts = urlsplit(url)
-    if parts.scheme == "folder" and parts.path:
-        return FolderBlobs(parts.path)
     if parts.scheme == "s3":
         from services.common.blobs.s3 import S3Blobs  # the client is loaded only where it is used
 

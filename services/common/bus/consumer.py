@@ -103,6 +103,9 @@ class Consumer:
         if handler is not None and handler[1] is not None:
             try:
                 handler[1](decode(envelope), reason)
-            except PrimitivesError as error:
+            except RETRIED:
+                raise  # the failure must be recorded before the message is out of sight: it is delivered again
+            except Exception as error:  # a defect of ours must not bring the message back for ever
+                log.exception("failure not recorded", queue=self.queue, message=envelope.id)
                 reason = f"{reason} (and the failure could not be recorded: {error})"
         self._bus.park(self.queue, envelope, reason)

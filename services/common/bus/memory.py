@@ -23,7 +23,8 @@ class MemoryBus:
         self._bound: defaultdict[str, list[str]] = defaultdict(list)
         self._parked: defaultdict[str, list[Parked]] = defaultdict(list)
         self._threads: list[threading.Thread] = []
-        self._draining = False
+        self._taking = True
+        self._closed = False
 
     def declare(self, queue: str, types: Sequence[str]) -> None:
         with self._changed:
@@ -34,14 +35,14 @@ class MemoryBus:
 
     def publish(self, envelope: Envelope) -> None:
         with self._changed:
-            self._refuse_if_draining()
+            self._refuse_if_closed()
             for queue in self._bound[envelope.type]:
                 self._queues[queue].append(envelope)
             self._changed.notify_all()
 
     def send(self, queue: str, envelope: Envelope) -> None:
         with self._changed:
-            self._refuse_if_draining()
+            self._refuse_if_closed()
             self._declared(queue).append(envelope)
             self._changed.notify_all()
 
@@ -60,15 +61,20 @@ class MemoryBus:
         with self._changed:
             return list(self._parked[queue])
 
-    def drain(self) -> None:
+    def stop_taking(self) -> None:
         with self._changed:
-            self._draining = True
+            self._taking = False
             self._changed.notify_all()
+
+    def drain(self) -> None:
+        self.stop_taking()
         for thread in self._threads:
             thread.join()
 
     def close(self) -> None:
         self.drain()
+        with self._changed:
+            self._closed = True
 
     def _serve(self, queue: str, deliver: Deliver) -> None:
         while (envelope := self._take(queue)) is not None:
@@ -82,14 +88,14 @@ class MemoryBus:
     def _take(self, queue: str) -> Envelope | None:
         with self._changed:
             waiting = self._queues[queue]
-            self._changed.wait_for(lambda: self._draining or waiting)
-            return None if self._draining else waiting.popleft()
+            self._changed.wait_for(lambda: waiting or not self._taking)
+            return waiting.popleft() if self._taking else None
 
     def _declared(self, queue: str) -> deque[Envelope]:
         if queue not in self._queues:
             raise NotFound(f"queue {queue!r} was not declared; there are {sorted(self._queues)}")
         return self._queues[queue]
 
-    def _refuse_if_draining(self) -> None:
-        if self._draining:
-            raise Unavailable("the bus is closing and takes no more messages")
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("the bus is closed and takes no more messages")

@@ -45,6 +45,9 @@ class Bus(Protocol):
     def parked(self, queue: str) -> list[Parked]:
         """The messages of a queue that were set aside, oldest first."""
 
+    def stop_taking(self) -> None:
+        """Begin no more deliveries, and return at once. Messages can still be sent."""
+
     def drain(self) -> None:
         """Stop delivering: returns when the messages in hand are done. What was not delivered stays in its queue."""
 

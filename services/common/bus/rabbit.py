@@ -92,9 +92,12 @@ class RabbitBus:
         found: list[Parked] = self._publisher.do(read)
         return found
 
-    def drain(self) -> None:
+    def stop_taking(self) -> None:
         for subscription in self._subscriptions:
             subscription.stop()
+
+    def drain(self) -> None:
+        self.stop_taking()
         for subscription in self._subscriptions:
             subscription.join()
 
@@ -324,8 +327,13 @@ def _envelope(properties: Any, body: bytes) -> Envelope:
         type=properties.type or "",
         body=body.decode(errors="replace"),
         id=properties.message_id or "",
-        attempt=int((properties.headers or {}).get("attempt", 1)),
+        attempt=_attempt((properties.headers or {}).get("attempt")),
     )
+
+
+def _attempt(header: Any) -> int:
+    """The attempt that a header counts; 1 where another sender wrote none, or nonsense."""
+    return header if isinstance(header, int) and header > 0 else 1
 
 
 def _jittered(seconds: float) -> float:

@@ -59,6 +59,11 @@ class Outbox:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def alive(self) -> bool:
+        """Whether committed messages are being relayed."""
+        return self._thread.is_alive()
+
     def flush(self) -> int:
         """Send all that is committed and return how many messages went. Raises Unavailable with the rest kept."""
         with self._records.reading() as session:
@@ -86,4 +91,6 @@ class Outbox:
                 self.flush()
             except Unavailable as error:
                 log.warning("outbox waits", reason=str(error))
+            except Exception:  # whatever it is, the messages are kept and the thread goes on
+                log.exception("outbox cannot send")
             self._wake.wait(RELAY_INTERVAL_S)

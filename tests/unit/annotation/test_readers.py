@@ -22,8 +22,9 @@ def test_a_name_is_one_reader_however_it_is_written(annotation: Annotation) -> N
     assert annotation.readers.named("Zoe Muller") != first
 
 
-def test_a_new_name_at_once_from_many_sides_is_one_reader(annotation: Annotation) -> None:
+def test_a_new_name_at_once_from_many_sides_is_one_reader(annotation_everywhere: Annotation) -> None:
     """Eight calls for a new name find the same reader."""
+    annotation = annotation_everywhere
     with ThreadPoolExecutor(8) as pool:
         assert len({reader.reader_id for reader in pool.map(annotation.readers.named, ["New"] * 8)}) == 1
 

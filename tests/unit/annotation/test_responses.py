@@ -47,8 +47,9 @@ def test_a_stale_version_is_refused_with_what_stands(annotation: Annotation) -> 
     assert len(log(annotation)) == 1
 
 
-def test_a_double_submit_saves_once(annotation: Annotation) -> None:
+def test_a_double_submit_saves_once(annotation_everywhere: Annotation) -> None:
     """The same answer under the same key is saved once, also when both come at the same time."""
+    annotation = annotation_everywhere
     ana = annotation.readers.named("Ana")
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(annotation.responses.put, ana, annotation.key(), YES, 0, "key-1") for _ in range(4)]
@@ -65,8 +66,9 @@ def test_a_changed_answer_under_an_old_key_is_not_lost(annotation: Annotation) -
     assert annotation.responses.put(ana, annotation.key(), replace(YES, description="More."), 1, "key-1").version == 2
 
 
-def test_two_readers_at_once_keep_their_own(annotation: Annotation) -> None:
+def test_two_readers_at_once_keep_their_own(annotation_everywhere: Annotation) -> None:
     """Many saves of two readers to the same unit at the same time: each ends with the own last text and version."""
+    annotation = annotation_everywhere
     readers = [annotation.readers.named(name) for name in ("Ana", "Ben")]
 
     def read(who: int) -> None:

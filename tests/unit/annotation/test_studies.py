@@ -161,5 +161,3 @@ def test_lists_hold_their_units_in_their_order(annotation: Annotation) -> None:
     annotation.responses.put(reader, annotation.key(3), YES, 0)
     assert listed(filter="answered") == [3]
     assert listed(filter="unanswered") == [unit for unit in range(30) if unit not in (3, SILENT)]
-
-
