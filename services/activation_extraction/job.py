@@ -14,14 +14,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from services.activation_extraction.capture import capture
 from services.activation_extraction.ranking import rank_by_influence, rank_by_selectivity
 from services.activation_extraction.statistics import unit_statistics
-from services.activation_extraction.topk import TopK, merge_states, require_finite
+from services.activation_extraction.topk import LARGEST_FP16, TopK, merge_states, require_finite
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.jobs import Job
 from services.imaging.architectures import choose_device, head_path, resolve_layers
+from services.imaging.capture import capture, require_captured
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
@@ -30,6 +30,7 @@ from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,
     NetworkRef,
+    put_content,
     write_table,
 )
 from services.imaging.preprocessing import Batch, Preprocessing
@@ -69,7 +70,7 @@ def extract_shard(
         lambda done: job.report(done=done),
         source=data.manifest.name,
     )
-    ref = blobs.put(BUCKET, f"extractions/{extraction_id}/shards/{shard:05d}.safetensors", save_tensors(state))
+    ref = put_content(blobs, BUCKET, f"extractions/{extraction_id}/shards/{shard:05d}.safetensors", save_tensors(state))
     return ref.model_dump()
 
 
@@ -92,6 +93,7 @@ def extract(
     with capture(network, layers) as acts:
         for batch in batches:
             network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
+            require_captured(acts, layers)
             for name, top in tops.items():
                 largest = top.add(acts[name][: len(batch.ids)], batch.ids)
                 require_finite(largest, batch.ids, name, source)
@@ -164,6 +166,7 @@ def merge_extraction(
                 maxima,
                 data.labels[ids.numpy()],
                 network,
+                trained.preprocessing.size,
                 len(trained.classes),
             )
         )
@@ -184,7 +187,7 @@ def merge_extraction(
         layers=tuple(results),
     )
     body = manifest.model_dump_json(indent=1).encode()
-    return blobs.put(BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
+    return put_content(blobs, BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
 
 
 def _store_layer(
@@ -196,36 +199,47 @@ def _store_layer(
     maxima: NDArray[np.float32],
     labels: NDArray[np.int64],
     network: nn.Module,
+    size: int,
     classes: int,
 ) -> ExtractedLayer:
-    weights = head_weights(network, maxima.shape[1])
+    weights = head_weights(network, module, size)
     if weights is None:
         method, ranking = "selectivity", rank_by_selectivity(maxima, labels, classes)
     else:
         method, ranking = "influence", rank_by_influence(maxima, weights)
     statistics = unit_statistics(maxima, labels, classes)
+    halved = torch.from_numpy(maxima).clamp(-LARGEST_FP16, LARGEST_FP16).half()
     return ExtractedLayer(
         name=name,
         module=module,
         units=maxima.shape[1],
-        top=blobs.put(BUCKET, f"{folder}/top.safetensors", save_tensors(top)),
-        maxima=blobs.put(
-            BUCKET, f"{folder}/maxima.safetensors", save_tensors({"maxima": torch.from_numpy(maxima).half()})
+        top=put_content(blobs, BUCKET, f"{folder}/top.safetensors", save_tensors(top)),
+        maxima=put_content(blobs, BUCKET, f"{folder}/maxima.safetensors", save_tensors({"maxima": halved})),
+        statistics=put_content(
+            blobs, BUCKET, f"{folder}/statistics.parquet", write_table(statistics, STATISTICS_SCHEMA)
         ),
-        statistics=blobs.put(BUCKET, f"{folder}/statistics.parquet", write_table(statistics, STATISTICS_SCHEMA)),
-        ranking=blobs.put(BUCKET, f"{folder}/ranking.parquet", write_table(ranking, RANKING_SCHEMA)),
+        ranking=put_content(blobs, BUCKET, f"{folder}/ranking.parquet", write_table(ranking, RANKING_SCHEMA)),
         ranking_method=method,
     )
 
 
-def head_weights(network: nn.Module, units: int) -> NDArray[np.float32] | None:
-    """The (classes, units) weights of the last layer where it is linear over as many inputs as the layer has units,
-    which is then taken to be the pooled layer below it; None elsewhere."""
+@torch.inference_mode()
+def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float32] | None:
+    """The (classes, units) weights of the last layer where it is linear over the layer's averaged maps; None elsewhere.
+
+    Whether it is, is asked of the network: on a random image the averaged maps through the last layer give its output.
+    """
     head = network.get_submodule(head_path(network))
-    if isinstance(head, nn.Linear) and head.in_features == units:
-        weights: NDArray[np.float32] = head.weight.detach().float().cpu().numpy()
-        return weights
-    return None
+    if not isinstance(head, nn.Linear):
+        return None
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with capture(network, {module: module}) as acts:
+        logits = network(image)
+    pooled = acts[module].mean((2, 3))
+    if pooled.shape[1] != head.in_features or not torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
+        return None
+    weights: NDArray[np.float32] = head.weight.detach().float().cpu().numpy()
+    return weights
 
 
 @lru_cache(maxsize=1)

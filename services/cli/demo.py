@@ -26,6 +26,7 @@ from services.training.settings import TrainingSettings
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0
 POLL_S = 0.5
+ENDED_BADLY = ("failed", "cancelled")
 
 DEMO_PLAN: dict[str, Any] = {
     "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 3}},
@@ -37,6 +38,8 @@ DEMO_PLAN: dict[str, Any] = {
 def run_demo(once: bool, fresh: bool) -> None:
     """Start the embedded form and drive the plan on it."""
     began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the services are stopped too
     with running_services() as services:
         drive_demo(services, once, fresh, began)
 
@@ -48,7 +51,10 @@ def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> Non
     """
     start_up_s = time.monotonic() - began
     plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
-    post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
+    begun = post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)["stages"]
+    if any(stage["state"] in ENDED_BADLY for stage in begun + plan_stages(services, plan_id)):
+        plan_id = new_id("demo")  # an earlier demo failed here: begin afresh rather than show its failure again
+        post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
     stages = follow(services, plan_id)
     summary = summarise(services, stages, start_up_s, time.monotonic() - began)
     if not once:
@@ -66,7 +72,7 @@ def follow(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:
             stages = {stage["name"]: stage for stage in plan_stages(services, plan_id)}
             bars.show(list(stages.values()))
             for stage in stages.values():
-                if stage["state"] in ("failed", "cancelled"):
+                if stage["state"] in ENDED_BADLY:
                     raise PrimitivesError(
                         f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}"
                     )
@@ -120,11 +126,9 @@ def running_services() -> Iterator[Services]:
 
 
 def wait_for_interrupt() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    """Return at Ctrl-C."""
     try:
-        stop.wait()
+        threading.Event().wait()
     except KeyboardInterrupt:
         return
 

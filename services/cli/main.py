@@ -50,13 +50,9 @@ def demo(
 @app.command()
 def layers(architecture: Annotated[str, typer.Argument(help="A torchvision or timm classifier.")]) -> None:
     """List the layers that are offered for a network, as name and module path."""
-    import torch
+    from services.imaging.architectures import build_skeleton, layer_names
 
-    from services.imaging.architectures import build_network, layer_names
-
-    with torch.device("meta"):
-        network = build_network(architecture, 2)
-    for name, path in layer_names(architecture, network).items():
+    for name, path in layer_names(architecture, build_skeleton(architecture, 2)).items():
         typer.echo(f"{name}\t{path}")
 
 

@@ -24,6 +24,9 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 
+LONGEST_DETAILS = 4000
+"""Characters of an error's words: they travel in a header, which has a limit."""
+
 M = TypeVar("M", bound=message.Message)
 V = TypeVar("V", bound=BaseModel)
 
@@ -69,7 +72,10 @@ class _ErrorsToCodes(grpc.ServerInterceptor):
             try:
                 return handler.unary_unary(request, context)
             except errors.PrimitivesError as error:
-                context.abort(code_of(error), str(error))
+                context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
+            except Exception as error:  # a defect of ours: named to the caller, told in full to the log
+                log.exception("call failed", method=details.method)
+                context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 

@@ -1,14 +1,21 @@
 """The HTTP side that every service has: health, metrics, and errors as codes in one place."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import __version__
 from services.common import errors
+
+LARGEST_BODY = 1 << 20
+LONGEST_MESSAGE = 4000
 
 STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.InvalidInput: 422,
@@ -32,6 +39,17 @@ def status_of(error: errors.PrimitivesError) -> int:
     return next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
 
 
+def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPException) -> JSONResponse:
+    """The answer to an error: its code, its name and its words."""
+    if isinstance(error, RequestValidationError):
+        # Without the input itself, which may be large, secret, or not expressible in JSON.
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        return _answer(422, "InvalidInput", faults)
+    if isinstance(error, HTTPException):
+        return _answer(error.status_code, HTTPStatus(error.status_code).phrase.replace(" ", ""), str(error.detail))
+    return _answer(status_of(error), type(error).__name__, str(error))
+
+
 def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
     """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors."""
     app = FastAPI(
@@ -42,8 +60,17 @@ def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
 
     @app.exception_handler(errors.PrimitivesError)
     def problem(_: Request, error: errors.PrimitivesError) -> JSONResponse:
-        body = Problem(error=type(error).__name__, message=str(error))
-        return JSONResponse(body.model_dump(), status_code=status_of(error))
+        return problem_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_of(error)
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return problem_of(error)
+
+    app.add_middleware(BodyLimit)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
@@ -61,3 +88,40 @@ def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class BodyLimit:
+    """Answers 413 to a body above LARGEST_BODY, whether its length is told or not, without reading the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        if told.isdigit() and int(told) > LARGEST_BODY:
+            await _too_large()(scope, receive, send)
+            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > LARGEST_BODY:
+                raise HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _too_large() -> JSONResponse:
+    return problem_of(HTTPException(413, f"a body has at most {LARGEST_BODY} bytes"))
+
+
+def _answer(status: int, name: str, message: str) -> JSONResponse:
+    printable = message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    return JSONResponse(Problem(error=name, message=printable).model_dump(), status_code=status)

@@ -58,8 +58,8 @@ Moment = Annotated[str, BeforeValidator(_iso)]
 class PlanExtraction(BaseModel):
     """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto."""
 
-    split: str = "val"
-    layers: list[str] = Field(default_factory=list, max_length=64)
+    split: str = Field(default="val", max_length=8)
+    layers: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=64)
     top_k: int = Field(default=64, ge=1, le=1024)
     batch_size: int = Field(default=32, ge=1, le=1024)
 

@@ -39,12 +39,22 @@ def build_network(architecture: str, classes: int, weights: str = "none") -> nn.
         network = _torchvision(architecture, pretrained)
         replace_head(network, classes)
         return network
-    if architecture in timm.list_models():
+    if timm.is_model(architecture):
         return _timm(architecture, classes, pretrained)
     raise InvalidInput(
         f"network {architecture!r} is not known; expected a torchvision classifier (alexnet, vgg16, inception_v3, "
         "resnet152, …) or one of timm's (efficientnet_lite0, …)"
     )
+
+
+def build_skeleton(architecture: str, classes: int) -> nn.Module:
+    """The network's shape without memory for its weights, on torch's meta device, for looking at its layers; with
+    weights for the few networks whose making reads what it has written. InvalidInput as `build_network`."""
+    try:
+        with torch.device("meta"):
+            return build_network(architecture, classes)
+    except NotImplementedError:
+        return build_network(architecture, classes)
 
 
 def native_preprocessing(architecture: str, image_size: int = 0) -> Preprocessing:
@@ -75,6 +85,9 @@ def replace_head(network: nn.Module, classes: int) -> None:
 
 def head_path(network: nn.Module) -> str:
     """The module path of the last linear layer (or 1x1 convolution, in SqueezeNet) of a classifier."""
+    told = getattr(network, "pretrained_cfg", {}).get("classifier")
+    if isinstance(told, str) and isinstance(dict(network.named_modules()).get(told), nn.Linear | nn.Conv2d):
+        return told
     candidates: list[str] = [
         path
         for path, module in network.named_modules()

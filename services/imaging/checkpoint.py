@@ -1,7 +1,7 @@
 """A checkpoint: weights as safetensors and a manifest that explains itself. Nothing is pickled.
 
-In the bucket of the training service, below `checkpoints/<run>/`: weights, what resuming needs, and the manifest, which is
-written last; each key holds the hash of its content.
+In the bucket of the training service, below `checkpoints/<run>/`: weights, what resuming needs, and the manifest, which
+is written last; each key holds the hash of its content.
 """
 
 from pathlib import Path
@@ -56,8 +56,9 @@ def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
     return network.eval().to(memory_format=torch.channels_last)
 
 
-def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load weights strictly. InvalidInput names missing, unexpected and misshapen keys, and loads nothing."""
+def fill(network: nn.Module, weights: dict[str, Tensor], source: str, check_only: bool = False) -> None:
+    """Load weights strictly, or only check that they fit. InvalidInput names missing, unexpected and misshapen keys;
+    nothing is loaded then."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     faults = [
@@ -75,7 +76,8 @@ def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     told = "; ".join(fault for fault in faults if fault)
     if told:
         raise InvalidInput(f"{source} does not fit a {type(network).__name__}: it {told}")
-    network.load_state_dict(weights)
+    if not check_only:
+        network.load_state_dict(weights)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from services.imaging.dataset import (
     tar_entry,
 )
 from services.imaging.decode import decode_grey
-from services.imaging.manifests import write_table
+from services.imaging.manifests import read_table, write_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
 
 SHARD_PATCHES = 4096
@@ -37,7 +37,7 @@ class DatasetWriter:
 
     A patient may stand in one split only, unless `shared_patients` admits a published list that leaks.
     As a context manager it leaves nothing behind when the block raises: what it put is taken away again, unless it
-    was there before.
+    was there before or another data set that was finished meanwhile refers to it.
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class DatasetWriter:
         if self._open is not None:
             self._open.discard()
         if kind is not None:
+            kept = _objects_in_use(self._blobs, self._bucket)
             for ref in self._put:
-                self._blobs.delete(ref.bucket, ref.key)
+                if ref.key not in kept:
+                    self._blobs.delete(ref.bucket, ref.key)
 
     def add_mammogram(self, mammogram: Mammogram, lesions: Sequence[Lesion] = ()) -> None:
         """Keep a full mammogram, its preview and its known outlines."""
@@ -240,6 +242,18 @@ class _OpenShard:
         """Take the file away."""
         self._tar.close()
         self._path.unlink(missing_ok=True)
+
+
+def _objects_in_use(blobs: Blobs, bucket: str) -> set[str]:
+    """Keys that the manifest of any data set refers to."""
+    used: set[str] = set()
+    for key in blobs.list(bucket, "datasets/dataset-"):
+        if key.endswith("/manifest.json"):
+            manifest = DatasetManifest.model_validate_json(blobs.get(bucket, key))
+            used |= {shard.object.key for shard in manifest.shards}
+            for row in read_table(blobs, manifest.mammograms).to_pylist():
+                used |= {row["key"], row["preview_key"]}
+    return used
 
 
 def _preview(mammogram: Mammogram) -> bytes:

@@ -1,5 +1,6 @@
 """What extraction and rendering write last, and what the next service reads first. Knows no torch."""
 
+import hashlib
 import io
 from typing import Any
 
@@ -157,6 +158,13 @@ class RenderingManifest(BaseModel):
 def unit_name(channel: int) -> str:
     """The original's name of a unit: channel 0 is `unit_0001`."""
     return f"unit_{channel + 1:04d}"
+
+
+def put_content(blobs: Blobs, bucket: str, key: str, content: bytes) -> ObjectRef:
+    """Put an object whose key holds the hash of its content (`a/b.json` -> `a/b-<16 hex>.json`): a repeated job whose
+    bytes differ never overwrites what a record already refers to."""
+    stem, _, suffix = key.rpartition(".")
+    return blobs.put(bucket, f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}", content)
 
 
 def write_table(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:

@@ -16,7 +16,14 @@ from services.common.blobs.port import read_verified
 from services.common.jobs import Job
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.decode import decode_grey, resize_grey
-from services.imaging.manifests import PICTURE_SCHEMA, UNIT_SCHEMA, ExtractionManifest, RenderedGroup, write_table
+from services.imaging.manifests import (
+    PICTURE_SCHEMA,
+    UNIT_SCHEMA,
+    ExtractionManifest,
+    RenderedGroup,
+    put_content,
+    write_table,
+)
 from services.patch_rendering.overlay import overlay
 from services.patch_rendering.sheet import contact_sheet, encode_jpeg
 
@@ -129,9 +136,9 @@ def store_group(
     return RenderedGroup(
         first=units.first,
         last=units.first + len(rendered) - 1,
-        pack=blobs.put(BUCKET, f"{folder}/pictures.pack", pack.getvalue()),
-        pictures=blobs.put(BUCKET, f"{folder}/pictures.parquet", write_table(picture_rows, PICTURE_SCHEMA)),
-        units=blobs.put(BUCKET, f"{folder}/units.parquet", write_table(unit_rows, UNIT_SCHEMA)),
+        pack=put_content(blobs, BUCKET, f"{folder}/pictures.pack", pack.getvalue()),
+        pictures=put_content(blobs, BUCKET, f"{folder}/pictures.parquet", write_table(picture_rows, PICTURE_SCHEMA)),
+        units=put_content(blobs, BUCKET, f"{folder}/units.parquet", write_table(unit_rows, UNIT_SCHEMA)),
     )
 
 

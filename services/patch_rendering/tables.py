@@ -38,6 +38,7 @@ class RenderingRow(TaskColumns, Base):
     extraction_id: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(Integer)
     groups: Mapped[int] = mapped_column(Integer)
+    group_units: Mapped[int] = mapped_column(Integer)
     pictures_expected: Mapped[int] = mapped_column(Integer)
     manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
 

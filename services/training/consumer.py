@@ -15,6 +15,6 @@ def create_consumers(bus: Bus, datasets: Datasets, runs: Runs, plans: Plans, max
     jobs.on(events_pb2.TrainSlice, runs.train_slice, runs.train_failed)
     jobs.declare()
     events = Consumer(bus, "training.events", max_attempts)
-    events.on(events_pb2.DatasetBuilt, plans.continue_with)
+    events.on(events_pb2.DatasetBuilt, plans.continue_with, plans.continue_failed)
     events.declare((events_pb2.DatasetBuilt,))
     return [jobs, events]

@@ -15,6 +15,8 @@ from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_pa
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 
+LONGEST_PATH = 4096
+
 _SIDE_VIEW = re.compile(r"\.(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
 
 
@@ -54,7 +56,10 @@ def import_directory(
         for name, patient in _mammograms_of(patches) if mammograms else ():
             writer.add_mammogram(_read_mammogram(mammograms or directory, name, patient))
         for done, (entry, patch) in enumerate(_pairs(lists, patches), 1):
-            writer.add_patch(_with_image(entry, patch))
+            try:
+                writer.add_patch(_with_image(entry, patch))
+            except InvalidInput as error:
+                raise InvalidInput(f"{entry.where}: {error}") from error
             on_patch(done, total)
         return writer.finish()
 
@@ -91,21 +96,31 @@ def leak_notice(patches: dict[str, list[Patch]]) -> str:
 
 def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
     file = directory / f"{split}.txt"
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        where = f"{file}:{number}"
-        if not line.strip():
-            continue
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
-            raise InvalidInput(f"{where}: {line!r}; expected '<path of a patch> <label>'")
-        if int(label) >= classes:
-            raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
-        path = directory / name
-        if not path.resolve().is_relative_to(directory.resolve()) and not path.is_file():
-            raise InvalidInput(f"{where}: {name} leads out of {directory}")
-        if not path.is_file():
-            raise InvalidInput(f"{where}: the file {name} does not exist in {directory}")
-        yield Entry(path, int(label), where)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file}: byte {error.start} is not UTF-8") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _read_line(directory, line, f"{file}:{number}", classes)
+
+
+def _read_line(directory: Path, line: str, where: str, classes: int) -> Entry:
+    name, _, label = line.strip().rpartition(" ")
+    if not name or not (label.isascii() and label.isdecimal()) or len(name) > LONGEST_PATH or len(label) > 9:
+        raise InvalidInput(f"{where}: {line[:200]!r}; expected '<path of a patch> <label>'")
+    if int(label) >= classes:
+        raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
+    path = directory / name
+    try:
+        inside, found = path.resolve().is_relative_to(directory.resolve()), path.is_file()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{where}: {name[:200]!r} is no path: {error}") from error
+    if not inside:
+        raise InvalidInput(f"{where}: {name} leads out of {directory}")
+    if not found:
+        raise InvalidInput(f"{where}: the file {name} does not exist in {directory}")
+    return Entry(path, int(label), where)
 
 
 def _patch_of(entry: Entry, split: str) -> Patch:
@@ -120,7 +135,7 @@ def _patch_of(entry: Entry, split: str) -> Patch:
 
 def _with_image(entry: Entry, patch: Patch) -> Patch:
     image = entry.path.read_bytes()
-    decode_grey(image, f"{entry.where}: {entry.path}")
+    decode_grey(image, str(entry.path))
     return Patch(
         patch.name, patch.split, patch.label, patch.patient, patch.mammogram, patch.box, image, patch.phenomenon
     )

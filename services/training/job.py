@@ -17,6 +17,7 @@ from services.imaging.architectures import build_network, choose_device, native_
 from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.manifests import put_content
 from services.training.batches import Batches
 from services.training.loop import Learner, build_optimizer, fit, restore, resume_tensors
 from services.training.sample import (
@@ -67,7 +68,6 @@ def train_slice(
     device: str,
 ) -> bool:
     """Go on with a run for at most `slice_s` seconds; True when it is complete. Each checkpoint is a milestone."""
-    deadline = time.monotonic() + slice_s
     blobs = open_blobs(blobs_url)
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     learner = start_learner(RunSettings.model_validate(settings), len(data.manifest.classes), choose_device(device))
@@ -92,7 +92,7 @@ def train_slice(
         epochs = [metrics.model_dump() for metrics in learner.metrics]
         job.milestone(checkpoint=ref.model_dump(), epochs=epochs)
 
-    return fit(learner, split["train"], split.get("val"), deadline, job.report, save)
+    return fit(learner, split["train"], split.get("val"), time.monotonic() + slice_s, job.report, save)
 
 
 def start_learner(settings: RunSettings, classes: int, device: torch.device) -> Learner:
@@ -131,9 +131,10 @@ def save_checkpoint(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) 
         step=learner.step,
         settings=learner.settings.model_dump(),
         code_version=__version__,
-        weights=blobs.put(BUCKET, f"{folder}/weights.safetensors", pack(learner.network.state_dict())),
-        resume=blobs.put(BUCKET, f"{folder}/resume.safetensors", pack(tensors)),
+        weights=put_content(blobs, BUCKET, f"{folder}/weights.safetensors", pack(learner.network.state_dict())),
+        resume=put_content(blobs, BUCKET, f"{folder}/resume.safetensors", pack(tensors)),
         resume_state=plain,
         metrics=[metrics.model_dump() for metrics in learner.metrics],
     )
-    return blobs.put(BUCKET, f"{folder}/checkpoint.json", manifest.model_dump_json(indent=1).encode())
+    body = manifest.model_dump_json(indent=1).encode()
+    return put_content(blobs, BUCKET, f"{folder}/checkpoint.json", body)

@@ -37,23 +37,24 @@ class Learner:
 def fit(
     learner: Learner, train: Batches, val: Batches | None, deadline: float, report: Report, save: Callable[[], None]
 ) -> bool:
-    """Train until all epochs are done (True) or the deadline of `time.monotonic` has passed (False).
+    """Train until all epochs are done (True) or the deadline of `time.monotonic` has passed (False), at least one step.
 
     `save` is called after every epoch and at the deadline, when `learner` is all that is needed to go on.
     """
     settings, network = learner.settings, learner.network
+    moved = False
     while learner.epoch < settings.epochs:
         started = time.monotonic() - learner.seconds
         network.train()
         for batch in train.shuffled(settings.seed, learner.epoch, settings.flips, learner.step):
-            if time.monotonic() > deadline:
+            if moved and time.monotonic() > deadline:
                 learner.seconds = time.monotonic() - started
                 save()
                 return False
             rate = learning_rate(settings, learner.epoch * len(train) + learner.step, len(train))
             logits = step(learner, batch.pixels, batch.labels, rate)
             learner.meter.add(logits, batch.labels)
-            learner.step += 1
+            learner.step, moved = learner.step + 1, True
             report(
                 phase=f"epoch {learner.epoch + 1} of {settings.epochs}",
                 done=learner.epoch * len(train) + learner.step,

@@ -42,6 +42,7 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
     def recover() -> None:
         datasets.recover()
         runs.recover()
+        plans.recover()
 
     return Service(
         name="training",

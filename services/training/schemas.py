@@ -1,11 +1,13 @@
 """What the training service takes and answers, over HTTP and gRPC alike."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
 from services.common.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
+
+LARGEST_INT32 = 2**31 - 1
 
 Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
 
@@ -13,22 +15,26 @@ Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
 class RunSettings(BaseModel):
     """How a run trains. The defaults fine-tune ImageNet weights on a small data set such as the sample."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    architecture: str = Field(default="efficientnet_lite0", description="A torchvision or timm classifier.")
+    architecture: str = Field(
+        default="efficientnet_lite0", max_length=200, description="A torchvision or timm classifier."
+    )
     weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
     image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
     epochs: int = Field(default=4, ge=1, le=10_000)
     batch_size: int = Field(default=32, ge=2, le=4096)
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e6)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD.")
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=1e6)
     schedule: Literal["step", "cosine"] = "cosine"
-    decay_epochs: list[int] = Field(default_factory=list, description="Step schedule: times 0.1 after these epochs.")
-    warmup_steps: int = Field(default=25, ge=0)
+    decay_epochs: list[Annotated[int, Field(ge=0, le=LARGEST_INT32)]] = Field(
+        default_factory=list, max_length=1000, description="Step schedule: times 0.1 after these epochs."
+    )
+    warmup_steps: int = Field(default=25, ge=0, le=LARGEST_INT32)
     flips: bool = Field(default=True, description="Mirror training patches at random.")
-    seed: int = Field(default=7, ge=0)
+    seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
 
 
 class DatasetView(BaseModel):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
@@ -24,7 +23,8 @@ from services.common.jobs import Cancellation, JobRunner
 from services.common.records import ProgressWriter
 from services.common.service import Ports
 from services.common.views import PlanExtraction
-from services.imaging.architectures import build_network, resolve_layers
+from services.imaging.architectures import build_skeleton, resolve_layers
+from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
 
@@ -147,16 +147,22 @@ class Extractions:
             self.cancellation.request(extraction_id)
 
     def recover(self) -> None:
-        """Ask again for the shards and merges that an earlier process left undone."""
+        """Ask again for the shards and merges that an earlier process left undone, and tell again of completed
+        extractions: a bus that forgets with its process may have forgotten that they were told of."""
         with self.ports.records.transaction() as session:
-            waiting = select(ExtractionRow).where(ExtractionRow.state.in_(("queued", "running")))
-            for extraction in session.scalars(waiting).all():
-                done = select(ShardRow.shard).where(ShardRow.extraction_id == extraction.extraction_id)
-                missing = set(range(extraction.shards)) - set(session.scalars(done))
-                self._send_shards(session, extraction.extraction_id, sorted(missing))
-                if not missing:
-                    command = events_pb2.MergeExtraction(extraction_id=extraction.extraction_id)
-                    self.ports.outbox.send(session, JOBS_QUEUE, command)
+            for extraction in session.scalars(select(ExtractionRow)).all():
+                if extraction.state == "completed":
+                    self.ports.outbox.publish(session, _completed(extraction))
+                elif not extraction.ended:
+                    self._send_missing(session, extraction)
+
+    def _send_missing(self, session: Session, extraction: ExtractionRow) -> None:
+        done = select(ShardRow.shard).where(ShardRow.extraction_id == extraction.extraction_id)
+        missing = set(range(extraction.shards)) - set(session.scalars(done))
+        self._send_shards(session, extraction.extraction_id, sorted(missing))
+        if not missing:
+            command = events_pb2.MergeExtraction(extraction_id=extraction.extraction_id)
+            self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def _queue(
         self,
@@ -169,9 +175,9 @@ class Extractions:
     ) -> None:
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
         trained = open_checkpoint(self.ports.blobs, checkpoint)
-        with torch.device("meta"):
-            network = build_network(trained.architecture, len(trained.classes))
+        network = build_skeleton(trained.architecture, len(trained.classes))
         layers = resolve_layers(trained.architecture, network, wish.layers)
+        check_layers(network, layers, trained.preprocessing.size)
         data = Dataset.open(self.ports.blobs, dataset)
         shards = data.shards(wish.split)
         with self.ports.records.transaction() as session:
@@ -223,6 +229,7 @@ class Extractions:
                 lambda: self.cancellation.requested(extraction_id),
             )
         except JobCancelled:
+            self.cancellation.forget(extraction_id)
             return None
         return result
 

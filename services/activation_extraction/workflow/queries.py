@@ -43,7 +43,7 @@ class Queries:
         """The stage of a plan that this service does. NotFound before it has begun."""
         with self.ports.records.reading() as session:
             rows = session.scalars(select(ExtractionRow).where(ExtractionRow.plan_id == plan_id)).all()
-            if not rows:
+            if not rows or not plan_id:
                 raise NotFound(f"there is no extraction of a plan {plan_id!r}")
             return PlanStages(plan_id=plan_id, stages=[Stage.of("extraction", row.extraction_id, row) for row in rows])
 

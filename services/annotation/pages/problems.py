@@ -3,7 +3,6 @@
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -11,7 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from services.annotation.guard import HEADERS
 from services.annotation.pages.frame import Frame
 from services.common.errors import NotSignedIn, PrimitivesError
-from services.common.http import Problem, status_of
+from services.common.http import Problem, problem_of, status_of
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
@@ -43,8 +42,7 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
     @app.exception_handler(PrimitivesError)
     def problem(request: Request, error: PrimitivesError) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
-            body = Problem(error=type(error).__name__, message=str(error))
-            return JSONResponse(body.model_dump(), status_code=status_of(error))
+            return problem_of(error)
         if isinstance(error, NotSignedIn) and request.method == "GET":
             wish = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
             return RedirectResponse(f"/sign-in?next={quote(wish, '')}", status_code=303)
@@ -53,13 +51,13 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
     @app.exception_handler(HTTPException)
     async def http_problem(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
-            return await http_exception_handler(request, error)
+            return problem_of(error)
         return page(request, error.status_code, "There is no such page." if error.status_code == 404 else error.detail)
 
     @app.exception_handler(RequestValidationError)
     async def not_understood(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
-            return await request_validation_exception_handler(request, error)
+            return problem_of(error)
         return page(request, 422, "The address or the form holds something that this page does not know.")
 
     @app.exception_handler(Exception)

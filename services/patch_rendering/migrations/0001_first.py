@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("extraction_id", sa.String(length=64), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("groups", sa.Integer(), nullable=False),
+        sa.Column("group_units", sa.Integer(), nullable=False),
         sa.Column("pictures_expected", sa.Integer(), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),

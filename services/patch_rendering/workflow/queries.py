@@ -15,6 +15,9 @@ from services.imaging.manifests import RenderedGroup, RenderingManifest, read_ta
 from services.patch_rendering.schemas import RenderingList, RenderingView
 from services.patch_rendering.tables import GroupRow, RenderingRow
 
+MOST_PICTURES = 1024
+"""Pictures that a unit has at most: the largest top_k."""
+
 
 @dataclass
 class Queries:
@@ -37,13 +40,15 @@ class Queries:
         """The stage of a plan that this service does. NotFound before it has begun."""
         with self.ports.records.reading() as session:
             rows = session.scalars(select(RenderingRow).where(RenderingRow.plan_id == plan_id)).all()
-            if not rows:
+            if not rows or not plan_id:
                 raise NotFound(f"there is no rendering of a plan {plan_id!r}")
             return PlanStages(plan_id=plan_id, stages=[Stage.of("rendering", row.rendering_id, row) for row in rows])
 
     def picture(self, rendering_id: str, layer: str, unit: int, rank: int) -> bytes:
         """The JPEG of one picture of a unit (channel from 0), rank from 1; rank 0 is its contact sheet."""
         group = self._group(rendering_id, layer, unit)
+        if not 0 <= rank <= MOST_PICTURES:
+            raise NotFound(f"pictures have ranks 1 to {MOST_PICTURES}; asked for {rank}")
         if rank == 0:
             table = read_table(self.ports.blobs, group.units)
             row = table.filter(pc.equal(table["unit"], unit)).to_pylist()[0]

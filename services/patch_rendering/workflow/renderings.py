@@ -19,7 +19,7 @@ from services.common.jobs import Cancellation, JobRunner
 from services.common.records import ProgressWriter
 from services.common.service import Ports
 from services.common.views import PlanRendering
-from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest
+from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
@@ -81,6 +81,7 @@ class Renderings:
                     lambda: self.cancellation.requested(command.rendering_id),
                 )
             except JobCancelled:
+                self.cancellation.forget(command.rendering_id)
                 return
             with self.ports.records.transaction() as session:
                 lease.check(session)
@@ -110,6 +111,7 @@ class Renderings:
                 extraction_id=event.extraction_id,
                 size=event.plan.rendering.size,
                 groups=0,
+                group_units=self.settings.group_units,
                 pictures_expected=0,
                 state="queued",
             )
@@ -126,22 +128,30 @@ class Renderings:
             self.cancellation.request(rendering_id)
 
     def recover(self) -> None:
-        """Ask again for the groups that an earlier process left undone."""
+        """Ask again for the groups that an earlier process left undone, and tell again of completed renderings: a bus
+        that forgets with its process may have forgotten that they were told of."""
         with self.ports.records.transaction() as session:
-            waiting = select(RenderingRow).where(RenderingRow.state.in_(("queued", "running")))
-            for rendering in session.scalars(waiting).all():
-                done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == rendering.rendering_id)
-                finished = {(layer, first) for layer, first in session.execute(done)}
-                for command in self._commands(rendering.rendering_id, self._extraction(session, rendering)):
-                    if (command.layer, command.first) not in finished:
-                        self.ports.outbox.send(session, JOBS_QUEUE, command)
+            for rendering in session.scalars(select(RenderingRow)).all():
+                if rendering.state == "completed":
+                    self.ports.outbox.publish(session, _completed(rendering))
+                elif not rendering.ended:
+                    self._send_missing(session, rendering)
+
+    def _send_missing(self, session: Session, rendering: RenderingRow) -> None:
+        done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == rendering.rendering_id)
+        finished = {(layer, first) for layer, first in session.execute(done)}
+        extraction = self._extraction(session, rendering)
+        for command in self._commands(rendering.rendering_id, extraction, rendering.group_units):
+            if (command.layer, command.first) not in finished:
+                self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def _queue(
         self, rendering_id: str, extraction_id: str, ref: ObjectRef, size: int, plan: plan_pb2.Plan | None
     ) -> None:
         """Record a rendering and one command a group of units, unless it is known."""
         extraction = ExtractionManifest.model_validate_json(read_verified(self.ports.blobs, ref))
-        commands = self._commands(rendering_id, extraction)
+        step = self.settings.group_units
+        commands = self._commands(rendering_id, extraction, step)
         with self.ports.records.transaction() as session:
             if session.get(RenderingRow, rendering_id) is not None:
                 return
@@ -153,14 +163,15 @@ class Renderings:
                     extraction_id=extraction_id,
                     size=size,
                     groups=len(commands),
+                    group_units=step,
                     pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
                 )
             )
             for command in commands:
                 self.ports.outbox.send(session, JOBS_QUEUE, command)
 
-    def _commands(self, rendering_id: str, extraction: ExtractionManifest) -> list[events_pb2.RenderUnits]:
-        step = self.settings.group_units
+    @staticmethod
+    def _commands(rendering_id: str, extraction: ExtractionManifest, step: int) -> list[events_pb2.RenderUnits]:
         return [
             events_pb2.RenderUnits(
                 rendering_id=rendering_id, layer=layer.name, first=first, last=min(first + step, layer.units) - 1
@@ -233,7 +244,7 @@ class Renderings:
             layers=layers,
         )
         body = manifest.model_dump_json(indent=1).encode()
-        return self.ports.blobs.put(BUCKET, f"renderings/{rendering.rendering_id}/manifest.json", body)
+        return put_content(self.ports.blobs, BUCKET, f"renderings/{rendering.rendering_id}/manifest.json", body)
 
     def _extraction_ref(self, session: Session, rendering: RenderingRow) -> ObjectRef:
         return ObjectRef.model_validate(session.get_one(ExtractionRow, rendering.extraction_id).manifest)

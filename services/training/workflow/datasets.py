@@ -35,7 +35,7 @@ class Datasets:
         """Handle BuildDataset."""
         with self.ports.leases.hold(command.build_id) as lease:
             with self.ports.records.transaction() as session:
-                build = session.get_one(BuildRow, command.build_id)
+                build = build_row(session, command.build_id)
                 if build.ended:
                     return
                 build.begin()
@@ -48,19 +48,18 @@ class Datasets:
 
     def _keep_build(self, session: Session, build_id: str, result: dict[str, Any]) -> None:
         manifest = DatasetManifest.model_validate(result["manifest"])
-        build = session.get_one(BuildRow, build_id)
+        build = build_row(session, build_id)
         if build.ended:
             return
         _register(session, manifest, ObjectRef.model_validate(result["ref"]))
         build.dataset_id = manifest.dataset_id
         build.end("completed")
-        event = events_pb2.DatasetBuilt(build_id=build_id, plan_id=build.plan_id, dataset_id=manifest.dataset_id)
-        self.ports.outbox.publish(session, event)
+        self.ports.outbox.publish(session, _built(build))
 
     def build_failed(self, command: events_pb2.BuildDataset, reason: str) -> None:
         """BuildDataset was given up."""
         with self.ports.records.transaction() as session:
-            session.get_one(BuildRow, command.build_id).end("failed", reason)
+            build_row(session, command.build_id).end("failed", reason)
 
     def import_directory(
         self, directory: Path, classes: int, mammograms: Path | None, on_patch: Callable[[int, int], None]
@@ -93,10 +92,23 @@ class Datasets:
         self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=build_id))
 
     def recover(self) -> None:
-        """Ask again for the builds that an earlier process left undone."""
+        """Ask again for the builds that an earlier process left undone, and tell again of those that are done: a bus
+        that forgets with its process may have lost the event, and whoever has handled it ignores it."""
         with self.ports.records.transaction() as session:
-            for build in session.scalars(select(BuildRow).where(BuildRow.state.in_(("queued", "running")))):
-                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=build.build_id))
+            for build in session.scalars(select(BuildRow)).all():
+                if build.state == "completed":
+                    self.ports.outbox.publish(session, _built(build))
+                elif not build.ended:
+                    command = events_pb2.BuildDataset(build_id=build.build_id)
+                    self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+
+def build_row(session: Session, build_id: str) -> BuildRow:
+    """The record of a build."""
+    row = session.get(BuildRow, build_id)
+    if row is None:
+        raise NotFound(f"there is no build {build_id!r}")
+    return row
 
 
 def dataset_row(session: Session, dataset_id: str) -> DatasetRow:
@@ -120,3 +132,7 @@ def _register(session: Session, manifest: DatasetManifest, ref: ObjectRef) -> No
             )
         )
         session.flush()
+
+
+def _built(build: BuildRow) -> events_pb2.DatasetBuilt:
+    return events_pb2.DatasetBuilt(build_id=build.build_id, plan_id=build.plan_id, dataset_id=build.dataset_id or "")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,7 +10,8 @@ from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
 from services.common.views import PlanStages, Stage
-from services.imaging.architectures import build_network, resolve_layers
+from services.imaging.architectures import build_skeleton, native_preprocessing, resolve_layers
+from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.training.events import run_completed
 from services.training.sample import SPLIT_OF_PATIENT
@@ -57,17 +57,36 @@ class Plans:
                 request = StartPlanRequest.model_validate(plan.request)
                 self._train_or_take(session, plan.plan_id, request, event.dataset_id)
 
+    def continue_failed(self, event: events_pb2.DatasetBuilt, reason: str) -> None:
+        """DatasetBuilt could not be acted on: the plan's run is recorded as failed, so that callers see why."""
+        run_id = derived_id("run", event.plan_id)
+        with self.ports.records.transaction() as session:
+            if session.get(PlanRow, event.plan_id) is not None and session.get(RunRow, run_id) is None:
+                run = RunRow(run_id=run_id, plan_id=event.plan_id, dataset_id=event.dataset_id, settings={})
+                run.state = "queued"
+                run.end("failed", reason)
+                session.add(run)
+
+    def recover(self) -> None:
+        """Tell again of the runs that plans took instead of training (see `Datasets.recover`)."""
+        with self.ports.records.transaction() as session:
+            for plan in session.scalars(select(PlanRow)).all():
+                request = StartPlanRequest.model_validate(plan.request)
+                if request.network.run_id:
+                    self._train_or_take(session, plan.plan_id, request, request.dataset.dataset_id)
+
     def _check(self, request: StartPlanRequest) -> None:
         """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
         dataset_id = request.dataset.dataset_id
         if request.network.run_id:
-            architecture, classes, trained_on = self._network_of(request.network.run_id)
+            architecture, classes, size, trained_on = self._network_of(request.network.run_id)
             dataset_id = dataset_id or trained_on
         else:
-            architecture, classes = (request.network.train or RunSettings()).architecture, 0
-        with torch.device("meta"):
-            network = build_network(architecture, classes or 2)
-        resolve_layers(architecture, network, request.extraction.layers)
+            settings = request.network.train or RunSettings()
+            architecture, classes, size = settings.architecture, 0, settings.image_size
+        network = build_skeleton(architecture, classes or 2)
+        layers = resolve_layers(architecture, network, request.extraction.layers)
+        check_layers(network, layers, size or native_preprocessing(architecture).size)
         splits = sorted(set(SPLIT_OF_PATIENT.values()))
         if dataset_id:
             dataset = self.datasets.get(dataset_id)
@@ -83,13 +102,13 @@ class Plans:
                 f"{', '.join(splits)}"
             )
 
-    def _network_of(self, run_id: str) -> tuple[str, int, str]:
-        """Architecture, number of classes and data set of a completed run."""
+    def _network_of(self, run_id: str) -> tuple[str, int, int, str]:
+        """Architecture, number of classes, side of the input and data set of a completed run."""
         run = self.runs.get(run_id)
         if run.state != "completed" or run.checkpoint is None:
             raise Conflict(f"run {run_id} is {run.state}; a plan needs a completed one")
         checkpoint = open_checkpoint(self.ports.blobs, run.checkpoint)
-        return checkpoint.architecture, len(checkpoint.classes), run.dataset_id
+        return checkpoint.architecture, len(checkpoint.classes), checkpoint.preprocessing.size, run.dataset_id
 
     def _begin(self, session: Session, plan_id: str, request: StartPlanRequest) -> None:
         if request.dataset.dataset_id or request.network.run_id:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,8 +14,9 @@ from services.common.identity import derived_id, new_id
 from services.common.jobs import Cancellation, JobRunner
 from services.common.records import Lease, ProgressWriter
 from services.common.service import Ports
-from services.imaging.architectures import build_network, native_preprocessing
+from services.imaging.architectures import build_skeleton, native_preprocessing
 from services.imaging.checkpoint import CheckpointManifest, fill, pack, read_weights
+from services.imaging.manifests import put_content
 from services.training.events import run_completed
 from services.training.job import BUCKET
 from services.training.schemas import DatasetView, RunList, RunSettings, RunView, StartRunRequest
@@ -36,7 +36,7 @@ class Runs:
 
     def start(self, request: StartRunRequest) -> RunView:
         """Queue a run."""
-        native_preprocessing(request.settings.architecture)
+        build_skeleton(request.settings.architecture, 2)
         run_id = new_id("run")
         with self.ports.records.transaction() as session:
             dataset_row(session, request.dataset_id)
@@ -61,7 +61,7 @@ class Runs:
                     lambda facts: self._keep_checkpoint(lease, command.run_id, facts),
                 )
             except JobCancelled:
-                self._end_run(command.run_id, "cancelled", "cancelled by a caller")
+                self.cancellation.forget(command.run_id)
                 return
             with self.ports.records.transaction() as session:
                 lease.check(session)
@@ -81,18 +81,17 @@ class Runs:
 
     def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
         """TrainSlice was given up."""
-        self._end_run(command.run_id, "failed", reason)
+        with self.ports.records.transaction() as session:
+            self._end(session, run_row(session, command.run_id), "failed", reason)
 
     def cancel(self, run_id: str) -> RunView:
-        """Stop a run: at once if it waits, within a second if it works. Conflict if it has ended."""
+        """Stop a run; a job that works on it ends within a second. Conflict if it has ended."""
         with self.ports.records.transaction() as session:
             run = run_row(session, run_id)
             if run.ended:
                 raise Conflict(f"run {run_id} is {run.state}; only a queued or running one can be cancelled")
-            if run.state == "queued":
-                run.end("cancelled", "cancelled by a caller")
-            else:
-                self.cancellation.request(run_id)
+            self._end(session, run, "cancelled", "cancelled by a caller")
+        self.cancellation.request(run_id)
         return self.get(run_id)
 
     def import_checkpoint(self, path: Path, architecture: str, dataset_id: str, image_size: int) -> RunView:
@@ -103,9 +102,8 @@ class Runs:
         with self.ports.records.reading() as session:
             dataset = DatasetView.model_validate(dataset_row(session, dataset_id))
         weights = read_weights(path)
-        with torch.device("meta"):
-            network = build_network(architecture, len(dataset.classes))
-        fill(network, {name: value.to("meta") for name, value in weights.items()}, str(path))
+        network = build_skeleton(architecture, len(dataset.classes))
+        fill(network, {name: value.to("meta") for name, value in weights.items()}, str(path), check_only=True)
         run_id = new_id("run")
         settings = RunSettings(architecture=architecture, weights="none", image_size=image_size)
         manifest = CheckpointManifest(
@@ -119,15 +117,17 @@ class Runs:
             step=0,
             settings=settings.model_dump(),
             code_version=__version__,
-            weights=self.ports.blobs.put(BUCKET, f"checkpoints/{run_id}/weights.safetensors", pack(weights)),
+            weights=put_content(self.ports.blobs, BUCKET, f"checkpoints/{run_id}/weights.safetensors", pack(weights)),
         )
         body = manifest.model_dump_json(indent=1).encode()
-        ref = self.ports.blobs.put(BUCKET, f"checkpoints/{run_id}/checkpoint.json", body)
+        ref = put_content(self.ports.blobs, BUCKET, f"checkpoints/{run_id}/checkpoint.json", body)
         with self.ports.records.transaction() as session:
             run = RunRow(run_id=run_id, dataset_id=dataset_id, settings=settings.model_dump())
             run.state, run.checkpoint = "queued", ref.model_dump()
             run.end("completed")
             session.add(run)
+            row = dataset_row(session, dataset_id)
+            self.ports.outbox.publish(session, run_completed(session, run, row, ""))
         return self.get(run_id)
 
     def all(self) -> RunList:
@@ -142,11 +142,16 @@ class Runs:
             return RunView.model_validate(run_row(session, run_id))
 
     def recover(self) -> None:
-        """Ask again for the slices that an earlier process left undone."""
+        """Ask again for the slices that an earlier process left undone, and tell again of completed runs (see
+        `Datasets.recover`)."""
         with self.ports.records.transaction() as session:
-            for run in session.scalars(select(RunRow).where(RunRow.state.in_(("queued", "running")))):
-                command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
-                self.ports.outbox.send(session, JOBS_QUEUE, command)
+            for run in session.scalars(select(RunRow)).all():
+                if run.state == "completed":
+                    dataset = dataset_row(session, run.dataset_id)
+                    self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
+                elif not run.ended:
+                    command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
+                    self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def queue(self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings) -> None:
         """Have a run trained, unless it is known already."""
@@ -173,13 +178,11 @@ class Runs:
             run = run_row(session, run_id)
             run.checkpoint, run.epochs = facts["checkpoint"], facts["epochs"]
 
-    def _end_run(self, run_id: str, state: str, reason: str) -> None:
-        with self.ports.records.transaction() as session:
-            run = run_row(session, run_id)
+    def _end(self, session: Session, run: RunRow, state: str, reason: str) -> None:
+        if not run.ended:
             run.end(state, reason)
-            event = events_pb2.RunFailed(run_id=run_id, plan_id=run.plan_id, error=reason)
+            event = events_pb2.RunFailed(run_id=run.run_id, plan_id=run.plan_id, error=reason)
             self.ports.outbox.publish(session, event)
-        self.cancellation.forget(run_id)
 
 
 def run_row(session: Session, run_id: str) -> RunRow:

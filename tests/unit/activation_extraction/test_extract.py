@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from services.activation_extraction.job import extract, extract_shard, merge_extraction, read_batches
+from services.activation_extraction.job import extract, extract_shard, head_weights, merge_extraction, read_batches
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
-from services.imaging.architectures import resolve_layers
+from services.imaging.architectures import build_network, head_path, resolve_layers
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
@@ -201,3 +201,22 @@ def test_a_network_that_puts_out_nan_is_an_error(tmp_path: Path) -> None:
     assert torch.isfinite(stored.extract(["layer2"], 8)["layer2/maxima"]).all()
     with pytest.raises(InvalidInput, match=r"layer layer4, unit \d+: the activation on patch \d+ of .* is nan"):
         stored.extract(["layer2", "layer4"], 8)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "module", "follows"),
+    [
+        ("resnet18", "layer4", True),
+        ("resnet18", "layer4.0.conv1", False),
+        ("efficientnet_lite0", "bn2", True),
+        ("test_vit", "blocks.0", False),
+        ("alexnet", "features.10", False),
+    ],
+)
+def test_influence_needs_the_linear_head_to_follow(architecture: str, module: str, follows: bool) -> None:
+    """Only the layer whose averaged maps the last layer multiplies has influence; equal width alone proves nothing."""
+    network = build_network(architecture, 3).eval()
+    weights = head_weights(network, module, 160)
+    assert (weights is not None) == follows
+    if weights is not None:
+        assert np.array_equal(weights, network.get_submodule(head_path(network)).weight.detach().numpy())

@@ -155,6 +155,10 @@ def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extrac
     [merge] = extraction.sent()
     extraction.extractions.recover()
     assert extraction.sent() == [merge]
+    extraction.extractions.merge(merge)
+    [event] = extraction.sent()
+    extraction.extractions.recover()
+    assert extraction.sent() == [event], "an event that was lost with the process would never come again"
 
 
 def test_units_are_known_when_it_is_completed(extraction: Extraction) -> None:

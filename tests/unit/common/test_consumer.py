@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from services.common.bus import Consumer, Envelope, MemoryBus, consumer, encode
-from services.common.errors import InvalidInput, Unavailable
+from services.common.errors import Busy, InvalidInput, LeaseLost, Unavailable
 
 LIMIT_S = 10.0
 
@@ -110,3 +110,33 @@ def test_a_field_from_a_newer_sender_is_ignored() -> None:
 
     body = '{"run_id": "r", "slice": 2, "added_later": [1]}'
     assert decode(Envelope("primitives.training.v1.TrainSlice", body)) == events_pb2.TrainSlice(run_id="r", slice=2)
+
+
+def test_a_busy_thing_is_looked_at_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Busy defers the message without counting an attempt; LeaseLost acknowledges it."""
+    monkeypatch.setattr(consumer, "DEFER_S", 0.0)
+    setup = Setup(*[Busy("job-1")] * 5, attempts=2).send(encode(struct_pb2.Value(number_value=1)))
+    assert (setup.calls, setup.parked) == (6, [])
+    lost = Setup(LeaseLost("job-1"))
+    lost.bus.send("work", encode(struct_pb2.Value(number_value=1)))
+    lost.send(encode(struct_pb2.Value(number_value=2)))
+    assert (lost.calls, lost.parked) == (2, [])
+
+
+def test_a_failure_that_cannot_be_recorded_is_still_parked() -> None:
+    """A defect in recording does not bring the message back for ever; records that are away do, until they are back."""
+    setup = Setup(InvalidInput("no such layer"))
+    setup.consumer.on(struct_pb2.Value, setup._handle, lambda *_: 1 / 0)
+    setup.send(encode(struct_pb2.Value(number_value=1)))
+    assert "the failure could not be recorded: division by zero" in setup.parked[0][1]
+    away = [Unavailable("records"), Unavailable("records")]
+    waiting = Setup(*[InvalidInput("no such layer")] * 9)
+
+    def record(_: struct_pb2.Value, reason: str) -> None:
+        if away:
+            raise away.pop()
+        waiting.given_up.append(reason)
+
+    waiting.consumer.on(struct_pb2.Value, waiting._handle, record)
+    waiting.send(encode(struct_pb2.Value(number_value=1)))
+    assert (waiting.calls, waiting.given_up) == (3, ["no such layer"])

@@ -1,8 +1,13 @@
 """Jobs in child processes."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ from services.common.jobs import Cancellation, JobRunner
 
 LIMIT_S = 20.0
 HERE = "tests.fakes.jobs"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -91,3 +97,31 @@ def test_closing_gives_the_job_back(runner: JobRunner) -> None:
     runner.close()
     thread.join(LIMIT_S)
     assert len(seen) == 1
+
+
+def test_a_listener_that_fails_costs_no_later_job_its_result(runner: JobRunner) -> None:
+    """When a listener raises, the answer that its job still gives is never taken for that of the next job."""
+
+    def unwilling(_: dict[str, Any]) -> None:
+        raise Unavailable("the records are away")
+
+    with pytest.raises(Unavailable, match="records are away"):
+        runner.run(f"{HERE}:add", {"left": 1, "right": 1}, unwilling)
+    assert runner.run(f"{HERE}:add", {"left": 10, "right": 20}, ignore) == 30
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    """A parent that is killed takes its child along, also one that is busy and never writes."""
+    code = (
+        "import os, signal\nfrom services.common.jobs import JobRunner\n"
+        "if __name__ == '__main__':\n"
+        "    runner = JobRunner('test-job')\n"
+        f"    print(runner.run('{HERE}:process_id', {{}}, print), flush=True)\n"
+        f"    runner.run('{HERE}:wait_for_ever', {{}}, lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    child = int(done.stdout)
+    deadline = time.monotonic() + LIMIT_S
+    while Path(f"/proc/{child}").exists() and "zombie" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline, "the child lives on"

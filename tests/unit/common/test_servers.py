@@ -11,7 +11,7 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common import errors
 from services.common.grpc import CODE_OF, GrpcServer, code_of, to_message, to_request
-from services.common.http import STATUS_OF, create_app, status_of
+from services.common.http import LARGEST_BODY, STATUS_OF, create_app, status_of
 from services.common.service import HttpServer
 from services.training.schemas import EpochMetrics, StartRunRequest
 
@@ -109,3 +109,54 @@ def test_a_request_with_a_bad_field_names_it() -> None:
     request.settings.epochs = -3
     with pytest.raises(errors.InvalidInput, match=r"settings\.epochs"):
         to_request(request, StartRunRequest)
+
+
+def test_what_cannot_be_read_is_answered_without_it() -> None:
+    """A body that is no JSON, holds no numbers or is too large is refused in words, and never sent back."""
+    app = create_app("training", ready=lambda: True)
+
+    @app.post("/runs")
+    def start(request: StartRunRequest) -> None:
+        raise AssertionError(request)
+
+    client = TestClient(app, raise_server_exceptions=False)
+    for body in ('{"dataset_id": NaN}', '{"dataset_id": "\\ud800"}', "{", '{"dataset_id": 1e999}'):
+        answer = client.post("/runs", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]) == (422, "InvalidInput"), body
+    assert client.post("/runs", content="[" * 5000).status_code in (400, 422)
+    large = "x" * (LARGEST_BODY + 1)
+    assert client.post("/runs", content=large).status_code == 413
+    chunks = iter([large[:1000].encode()] * (LARGEST_BODY // 1000 + 2))
+    assert client.post("/runs", content=chunks).status_code == 413
+    assert client.get("/nothing").json() == {"error": "NotFound", "message": "Not Found"}
+    assert client.delete("/runs").json()["error"] == "MethodNotAllowed"
+
+
+def test_a_defect_is_internal_and_named() -> None:
+    """An unexpected exception ends a call with INTERNAL and its name, and long words are cut."""
+
+    class Servicer(training_pb2_grpc.TrainingServiceServicer):
+        def GetRun(self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext) -> None:
+            raise errors.InvalidInput("x" * 100_000) if request.run_id else ZeroDivisionError("secret")
+
+    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
+    server = GrpcServer("x", lambda s: register(Servicer(), s), "127.0.0.1", 0)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as defect:
+            stub.GetRun(training_pb2.GetRunRequest(), timeout=10)
+        assert (defect.value.code(), defect.value.details()) == (grpc.StatusCode.INTERNAL, "ZeroDivisionError")
+        with pytest.raises(grpc.RpcError) as long:
+            stub.GetRun(training_pb2.GetRunRequest(run_id="r"), timeout=10)
+        assert (long.value.code(), len(long.value.details())) == (grpc.StatusCode.INVALID_ARGUMENT, 4000)
+    server.stop()
+
+
+def test_zero_and_false_are_values_over_grpc() -> None:
+    """What a caller sets to zero stays zero; what it leaves out takes the service's default."""
+    wish = training_pb2.StartRunRequest(dataset_id="dataset-1")
+    wish.settings.flips, wish.settings.momentum, wish.settings.warmup_steps = False, 0.0, 0
+    settings = to_request(wish, StartRunRequest).settings
+    assert (settings.flips, settings.momentum, settings.warmup_steps) == (False, 0.0, 0)
+    assert settings.epochs == StartRunRequest(dataset_id="dataset-1").settings.epochs

@@ -8,12 +8,14 @@ from services.common.errors import InvalidInput
 from services.imaging.architectures import (
     ORIGINAL_LAYERS,
     build_network,
+    build_skeleton,
     choose_device,
     head_path,
     layer_names,
     native_preprocessing,
     resolve_layers,
 )
+from services.imaging.capture import capture, check_layers
 
 SMALL = [
     "alexnet",
@@ -27,17 +29,20 @@ SMALL = [
     "test_resnet",
     "test_vit",
     "convnext_atto",
+    "regnet_y_400mf",
+    "swin_t",
+    "inception_resnet_v2",
+    "resnet18.a1_in1k",
 ]
 
 
 @pytest.mark.parametrize("architecture", [*SMALL, *ORIGINAL_LAYERS])
 def test_any_classifier_gets_a_new_last_layer(architecture: str) -> None:
     """The network of that name puts out one number a class."""
-    with torch.device("meta"):
-        network = build_network(architecture, 3).eval()
-        size = native_preprocessing(architecture).size
-        size = 224 if architecture.startswith("vit") else size
-        assert network(torch.empty(2, 3, size, size)).shape == (2, 3)
+    network = build_skeleton(architecture, 3).eval()
+    size = 224 if architecture.startswith("vit") else native_preprocessing(architecture).size
+    device = next(network.parameters()).device
+    assert network(torch.zeros(2, 3, size, size, device=device)).shape == (2, 3)
 
 
 @pytest.mark.parametrize("architecture", ORIGINAL_LAYERS)
@@ -53,11 +58,13 @@ def test_the_originals_layers_exist(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", SMALL)
 def test_every_network_offers_layers(architecture: str) -> None:
     """Offered layers are modules, and asking for none takes the last two."""
-    with torch.device("meta"):
-        network = build_network(architecture, 2)
+    network = build_skeleton(architecture, 2)
     offered = layer_names(architecture, network)
     assert all(isinstance(network.get_submodule(path), nn.Module) for path in offered.values())
-    assert list(resolve_layers(architecture, network, [])) == list(offered)[-2:]
+    chosen = resolve_layers(architecture, network, [])
+    assert list(chosen) == list(offered)[-2:]
+    size = 224 if architecture.startswith("vit") else native_preprocessing(architecture).size
+    check_layers(network, chosen, size)
 
 
 def test_a_layer_that_does_not_exist_names_those_that_do() -> None:
@@ -99,3 +106,29 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="no CUDA device"):
             choose_device("cuda")
+
+
+def test_units_of_a_swin_are_its_channels() -> None:
+    """Swin puts out B x H x W x C: its units are the C channels."""
+    for architecture, layer, units in (
+        ("swin_t", "features.7", 768),
+        ("swin_tiny_patch4_window7_224", "layers.3", 768),
+    ):
+        network = build_skeleton(architecture, 2).eval()
+        with capture(network, {layer: layer}) as acts:
+            network(torch.zeros(1, 3, 224, 224, device="meta"))
+        assert acts[layer].shape == (1, units, 7, 7), architecture
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layer", "message"),
+    [
+        ("alexnet", "classifier.6", r"layer classifier\.6 puts out \[2, 2\]"),
+        ("vit_b_32", "encoder.layers.encoder_layer_0.self_attention.out_proj", "never calls"),
+    ],
+)
+def test_a_layer_without_maps_is_refused_before_it_is_extracted(architecture: str, layer: str, message: str) -> None:
+    """A flat layer, and a module that the forward never calls, are named."""
+    network = build_skeleton(architecture, 2)
+    with pytest.raises(InvalidInput, match=message):
+        check_layers(network, {layer: layer}, 224)

@@ -139,3 +139,30 @@ def test_what_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
     blobs.put(shard.object.bucket, shard.object.key, b"something else")
     with pytest.raises(InvalidInput, match="sha256"):
         list(data.stream(shard))
+
+
+def test_a_failure_takes_nothing_from_a_data_set_finished_meanwhile(blobs: FolderBlobs) -> None:
+    """A writer that fails leaves the shards that another one has found, used and registered while it worked."""
+    with pytest.raises(ZeroDivisionError), DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as failing:
+        failing.add_patch(patch("a.jpg"))
+        failing.add_patch(patch("b.jpg"))
+        with DatasetWriter(blobs, "training", "y", CLASSES, shard_patches=1) as other:
+            other.add_patch(patch("a.jpg"))
+            _, ref = other.finish()
+        _ = 1 / 0
+    assert Dataset.open(blobs, ref).read(0) == image(0)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "F"])
+def test_an_image_of_more_than_eight_bits_is_refused(mode: str) -> None:
+    """It would be clipped in silence."""
+    import io
+
+    from PIL import Image
+
+    from services.imaging.decode import decode_grey
+
+    buffer = io.BytesIO()
+    Image.new(mode, (8, 8)).save(buffer, "PNG" if mode == "I;16" else "TIFF")
+    with pytest.raises(InvalidInput, match=r"x\.png"):
+        decode_grey(buffer.getvalue(), "x.png")

@@ -147,7 +147,17 @@ def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:
     commands = rendering.begin()
     rendering.renderings.render_units(commands[1])
     rendering.renderings.recover()
-    assert rendering.sent() == [command for number, command in enumerate(commands) if number != 1]
+    left = [command for number, command in enumerate(commands) if number != 1]
+    assert rendering.sent() == left
+    # Also with another setting than the one that it was cut with.
+    again = Renderings(rendering.ports, rendering.runner, RenderingSettings(group_units=3))  # type: ignore[arg-type]
+    again.recover()
+    assert rendering.sent() == left
+    for command in left:
+        again.render_units(command)
+    [event] = rendering.sent()
+    again.recover()
+    assert rendering.sent() == [event], "an event that was lost with the process would never come again"
 
 
 def test_pictures_are_there_when_it_is_completed(rendering: Rendering) -> None:

@@ -109,6 +109,10 @@ def rename_patch(folder: Path) -> None:
     rewrite("images/1/plain.jpg 0")(folder)
 
 
+def twice(folder: Path) -> None:
+    rewrite((folder / "val.txt").read_text().splitlines()[0])(folder)
+
+
 def remove_lists(folder: Path) -> None:
     for split in COUNTS:
         (folder / f"{split}.txt").unlink()
@@ -123,7 +127,11 @@ def remove_lists(folder: Path) -> None:
         (rewrite("images/1/x.jpg 3"), r"val\.txt:2: label 3; expected 0 to 2 \(normal, benign, cancer\)"),
         (rewrite("images/1/x.jpg -1"), r"val\.txt:2: 'images/1/x\.jpg -1'; expected '<path of a patch> <label>'"),
         (rewrite("images/1/x.jpg"), r"val\.txt:2: 'images/1/x\.jpg'; expected '<path of a patch> <label>'"),
-        (rewrite("../../etc/passwd 0"), r"val\.txt:2: .* (leads out of|does not exist in)"),
+        (rewrite("../outside.jpg 0"), r"val\.txt:2: \.\./outside\.jpg leads out of "),
+        (rewrite(f"images/1/{'x' * 300}.jpg 0"), r"val\.txt:2: .* (is no path|does not exist)"),
+        (rewrite(f"images/1/x.jpg {'1' * 5000}"), r"val\.txt:2: .*; expected '<path of a patch> <label>'"),
+        (lambda folder: (folder / "val.txt").write_bytes(b"\xe9 0"), r"val\.txt: byte 0 is not UTF-8"),
+        (twice, r"val\.txt:2: patch .* comes twice"),
         (rename_patch, r"val\.txt:2: patch name 'plain\.jpg' has no box"),
         (lambda folder: (folder / "val.txt").write_text(""), r"val\.txt is empty; expected lines of"),
         (remove_lists, r"has none of train\.txt, val\.txt and test\.txt"),

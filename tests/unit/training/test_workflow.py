@@ -187,7 +187,7 @@ def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
     def cancel_meanwhile(_: dict[str, Any]) -> Any:
         from services.common.errors import JobCancelled
 
-        training.runs.cancel(running.run_id)
+        assert training.runs.cancel(running.run_id).state == "cancelled", "a restart must not forget it"
         raise JobCancelled("noticed")
 
     training.runner.answers["train_slice"] = cancel_meanwhile
@@ -209,7 +209,7 @@ def test_weights_of_another_architecture_leave_nothing(training: Training, tmp_p
 
 
 def test_a_restart_asks_again_for_what_was_left(training: Training) -> None:
-    """`recover` sends the build and the slice that an earlier process did not finish, and no finished one."""
+    """`recover` sends what an earlier process did not finish, and tells again of what is finished."""
     training.plans.start(training.plan(dataset=PlanDataset(), plan_id="plan-2"))
     training.plans.start(training.plan())
     left = training.sent()
@@ -224,4 +224,25 @@ def test_a_restart_asks_again_for_what_was_left(training: Training) -> None:
     training.sent()
     training.datasets.recover()
     training.runs.recover()
-    assert training.sent() == []
+    told = {type(event).__name__ for event in training.sent()}
+    assert told == {"DatasetBuilt", "RunCompleted"}, "an event that was lost with the process would never come again"
+
+
+def test_a_plan_that_cannot_go_on_shows_why(training: Training) -> None:
+    """A DatasetBuilt that is given up leaves a failed run with the reason, so that whoever follows the plan sees it."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+    training.datasets.build(build)
+    [built] = training.sent()
+    training.plans.continue_failed(built, "the records are full")
+    assert [(s.name, s.state, s.error) for s in training.plans.get("plan-1").stages][1] == (
+        "training", "failed", "the records are full",
+    )  # fmt: skip
+
+
+def test_an_imported_network_is_told_of(training: Training, tmp_path: Path) -> None:
+    """Extraction learns of imported weights as of trained ones."""
+    torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
+    run = training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    [event] = training.sent()
+    assert (event.run_id, event.HasField("plan")) == (run.run_id, False)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from services.activation_extraction.capture import capture
 from services.common.errors import InvalidInput
+from services.imaging.capture import capture
 
 
 def test_a_layer_is_read_before_what_follows_works_in_place() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import SwinTransformer
 
 from services.common.errors import InvalidInput
 
@@ -19,8 +20,9 @@ def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str,
     no map: neither B x C x H x W nor B x T x C tokens (see `as_map`).
     """
     outputs: dict[str, Tensor] = {}
+    last = channels_last_maps(network)
     handles = [
-        network.get_submodule(path).register_forward_hook(_keeper(outputs, name)) for name, path in layers.items()
+        network.get_submodule(path).register_forward_hook(_keeper(outputs, name, last)) for name, path in layers.items()
     ]
     try:
         yield outputs
@@ -29,22 +31,42 @@ def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str,
             handle.remove()
 
 
-def _keeper(outputs: dict[str, Tensor], name: str) -> Any:
+def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> None:
+    """InvalidInput names a layer that puts out no map when a network sees an image of `size` x `size` pixels."""
+    device = next(network.parameters()).device
+    with capture(network, layers) as acts, torch.inference_mode():
+        network.eval()(torch.zeros(2, 3, size, size, device=device))
+    require_captured(acts, layers)
+
+
+def require_captured(acts: Mapping[str, Tensor], layers: Mapping[str, str]) -> None:
+    """InvalidInput names a layer that a forward did not come through."""
+    for name in layers:
+        if name not in acts:
+            raise InvalidInput(f"layer {name} is a module that the network's forward never calls")
+
+
+def channels_last_maps(network: nn.Module) -> bool:
+    """Whether a network's layers put out B x H x W x C: torchvision's Swin and those that timm says do."""
+    return isinstance(network, SwinTransformer) or getattr(network, "output_fmt", None) == "NHWC"
+
+
+def _keeper(outputs: dict[str, Tensor], name: str, channels_last: bool) -> Any:
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
         # A copy: a ReLU that follows may work in place, and the original reads conv layers before it.
-        outputs[name] = as_map(output, name).clone(memory_format=torch.preserve_format)
+        outputs[name] = as_map(output, name, channels_last).clone(memory_format=torch.preserve_format)
 
     return keep
 
 
-def as_map(output: Any, name: str) -> Tensor:
-    """A layer's output as (batch, units, height, width).
+def as_map(output: Any, name: str, channels_last: bool = False) -> Tensor:
+    """A layer's output as (batch, units, height, width); `channels_last` says that its last axis is that of the units.
 
     Tokens become a map where they form a square, without the class token before them, which has no place; any other
     number of tokens T becomes T x 1.
     """
     if isinstance(output, Tensor) and output.dim() == 4:
-        return output
+        return output.permute(0, 3, 1, 2) if channels_last else output
     if isinstance(output, Tensor) and output.dim() == 3:
         tokens = output.transpose(1, 2)
         batch, units, count = tokens.shape
