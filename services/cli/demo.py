@@ -38,6 +38,7 @@ DEMO_PLAN: dict[str, Any] = {
 def run_demo(once: bool, fresh: bool) -> None:
     """Start the embedded form and drive the plan on it."""
     began = time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the services are stopped too
     with running_services() as services:

@@ -106,6 +106,8 @@ def main() -> None:
     except PrimitivesError as error:
         typer.echo(f"primitives: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         typer.echo(f"primitives: the settings are wrong ({error.title}): {faults}", err=True)

@@ -1,22 +1,18 @@
 """Batches of a split: the same order and the same flips for the same seed and epoch, wherever the run goes on."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from services.imaging.dataset import Dataset, LocalPatches
+from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
-
-DECODERS = 2
-BATCHES_AHEAD = 4
 
 
 class Batches:
-    """Decodes patches in threads (PIL lets go of the GIL) a few batches ahead of the network."""
+    """The patches of a split, decoded a few batches ahead of the network and kept in memory as far as there is room."""
 
     def __init__(
         self, dataset: Dataset, patches: LocalPatches, preprocessing: Preprocessing, batch_size: int, cache_bytes: int
@@ -53,14 +49,9 @@ class Batches:
         return list(zip(starts, [*starts[1:], count], strict=True))
 
     def _prefetch(self, ids: NDArray[np.int64], mirrored: NDArray[np.bool_], start: int) -> Iterator[Batch]:
-        with ThreadPoolExecutor(DECODERS, "decode") as pool:
-            ahead: deque[Future[Batch]] = deque()
-            for first, last in self._bounds()[start:]:
-                ahead.append(pool.submit(self._batch, ids[first:last], mirrored[first:last]))
-                if len(ahead) > BATCHES_AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        return prefetch(
+            lambda bounds: self._batch(ids[slice(*bounds)], mirrored[slice(*bounds)]), self._bounds()[start:]
+        )
 
     def _batch(self, ids: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Batch:
         pixels = np.stack(

@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from services.activation_extraction.job import extract, extract_shard, head_weights, merge_extraction, read_batches
+from services.activation_extraction.extract import extract, read_batches
+from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.layer_results import head_weights
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
