@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test lint format clean
+.PHONY: help setup demo up down test chaos lint format clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,9 @@ down: $(VENV)/all.stamp ## Stop what `make up` started.
 
 test: setup ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+chaos: setup ## Run the ledger alone and print it: jobs while everything that can fail is made to fail.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/ruff check services tests deploy hatch_build.py

@@ -29,8 +29,8 @@ def store_layer(
     size: int,
     classes: int,
 ) -> ExtractedLayer:
-    """Store the results of a layer below `folder`: its merged top-k state, and what its (patches, units) maxima say with
-    the (patches,) labels of their rows. `size` is the side of the network's input."""
+    """Store the results of a layer below `folder`: its merged top-k state, and what its (patches, units) maxima say
+    with the (patches,) labels of their rows. `size` is the side of the network's input."""
     weights = head_weights(network, module, size)
     if weights is None:
         method, ranking = "selectivity", rank_by_selectivity(maxima, labels, classes)

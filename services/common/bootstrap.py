@@ -16,5 +16,5 @@ def open_ports(service: str, shared: Shared, bus: Bus, metadata: MetaData, migra
     records = open_records(shared.records(service))
     migrate(records, migrations)
     tables = metadata.tables
-    outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"])
+    outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"], shared.lease_s)
     return Ports(bus, open_blobs(shared.blobs()), records, outbox, leases)

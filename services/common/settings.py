@@ -36,6 +36,11 @@ class Shared(BaseSettings):
         default="info", description="Lines below this level are left out."
     )
     device: str = Field(default="auto", description="Where networks compute: auto, cpu, cuda or cuda:N.")
+    lease_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which another process may take over a job whose holder is silent.",
+    )
     max_attempts: int = Field(default=5, ge=1, description="Times that a message is tried before it is parked.")
 
     def folder(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""`primitives demo --once`, as `make demo ONCE=1` runs it, over the real sample with a network that trains in seconds."""
+"""`primitives demo --once`, as `make demo ONCE=1` runs it: over the real sample, with a network that trains fast."""
 
 import json
 import socket

@@ -7,8 +7,12 @@ from typing import Any
 from sqlalchemy import JSON, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from services.common.errors import Unavailable
+from services.common.logs import get_logger
 from services.common.records.database import Records
 from services.common.records.types import UtcTime, now
+
+log = get_logger(__name__)
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -61,7 +65,10 @@ class ProgressWriter:
         if time.monotonic() - self._written < PROGRESS_INTERVAL_S:
             return
         self._written = time.monotonic()
-        with self._records.transaction() as session:
-            row = session.get(self._table, self._key)
-            if row is not None and not row.ended:
-                row.progress = progress
+        try:
+            with self._records.transaction() as session:
+                row = session.get(self._table, self._key)
+                if row is not None and not row.ended:
+                    row.progress = progress
+        except Unavailable as error:
+            log.info("progress lost", key=self._key, reason=str(error))

@@ -1,0 +1,64 @@
+"""A proxy before the object store that answers 503, or cuts an upload, when it is told to."""
+
+import http.client
+import http.server
+import threading
+from typing import Any
+
+
+class FaultyStore:
+    """Forwards to a store; `mode` is pass, refuse (503) or cut (the connection ends in mid-upload)."""
+
+    def __init__(self, host: str, port: int) -> None:
+        outer = self
+        self.mode = "pass"
+        self.faults = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                length = int(self.headers.get("content-length", 0))
+                if outer.mode == "cut" and self.command == "PUT":
+                    outer.faults += 1
+                    self.rfile.read(length // 2)
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                body = self.rfile.read(length)
+                if outer.mode == "refuse":
+                    outer.faults += 1
+                    self._answer(503, {}, b"")
+                    return
+                connection = http.client.HTTPConnection(host, port, timeout=60)
+                try:
+                    connection.request(self.command, self.path, body, dict(self.headers))
+                    answer = connection.getresponse()
+                    self._answer(answer.status, dict(answer.getheaders()), answer.read())
+                finally:
+                    connection.close()
+
+            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response_only(status)
+                for name, value in headers.items():
+                    if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                        self.send_header(name, value)
+                length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+                self.send_header("Content-Length", length)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """End."""
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,84 @@
+"""The extraction service as it is, with one place at which it kills itself, at the n-th pass (CHAOS_POINT=place:n).
+
+Places lie on both sides of every commit of the supervisor: of a transaction, of a message's confirm, of its
+acknowledgement. Its children, which commit objects, are killed from outside.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.activation_extraction import main as service
+from services.common.bus import consumer
+from services.common.bus.rabbit import RabbitBus
+from services.common.records import Records
+
+POINTS = (
+    "before_publish:20",
+    "after_publish:40",
+    "before_commit:7",
+    "after_commit:11",
+    "before_handling:6",
+    "before_acknowledging:9",
+)
+"""In the order of the ledger: most commands are published at the beginning."""
+
+
+class Point:
+    """Counts how often a place is passed, and kills the process at the n-th time."""
+
+    def __init__(self, wish: str) -> None:
+        self.name, _, count = wish.partition(":")
+        self._left = int(count or 0)
+        self._lock = threading.Lock()
+
+    def passed(self, name: str) -> None:
+        """Die here, if it is the time."""
+        if name == self.name:
+            with self._lock:
+                self._left -= 1
+                if self._left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install(point: Point) -> None:
+    """Put the places into the running code, around what is really called."""
+    transaction, send, deliver = Records.transaction, RabbitBus.send, consumer.Consumer._deliver
+
+    @contextmanager
+    def counted_transaction(self: Records) -> Iterator[Session]:
+        with transaction(self) as session:
+            yield session
+            point.passed("before_commit")
+        point.passed("after_commit")
+
+    def counted_send(self: RabbitBus, *arguments: Any) -> None:
+        point.passed("before_publish")
+        send(self, *arguments)
+        point.passed("after_publish")
+
+    def counted_delivery(self: consumer.Consumer, envelope: Any) -> None:
+        point.passed("before_handling")
+        deliver(self, envelope)
+        point.passed("before_acknowledging")
+
+    Records.transaction = counted_transaction  # type: ignore[method-assign]
+    RabbitBus.send = counted_send  # type: ignore[method-assign]
+    consumer.Consumer._deliver = counted_delivery  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Run the service until it is told to stop, or dies."""
+    install(Point(os.environ.get("CHAOS_POINT", "")))
+    run: Callable[[], None] = service.main
+    run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
