@@ -63,10 +63,10 @@ def free_port() -> int:
         return port
 
 
-def start_rabbitmq(folder: Path, port: int = 0, settings: str = "") -> Server:
+def start_rabbitmq(folder: Path, port: int = 0, settings: str = "", advanced: str = "[].") -> Server:
     """A broker of its own node name; `url` is AMQP, `environment["MANAGEMENT"]` the URL of its HTTP API.
 
-    `settings` is added to its rabbitmq.conf.
+    `settings` is added to its rabbitmq.conf; `advanced` is its advanced.config, in Erlang.
     """
     if not RABBITMQ.is_file():
         raise MissingServerError("RabbitMQ is not installed; apt-get install rabbitmq-server")
@@ -78,8 +78,10 @@ def start_rabbitmq(folder: Path, port: int = 0, settings: str = "") -> Server:
         f"listeners.tcp.1 = 127.0.0.1:{port}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
         f"loopback_users.guest = true\nlog.console = true\nlog.console.level = warning\n{settings}\n"
     )
+    (folder / "advanced.config").write_text(advanced)
     environment = os.environ | {
         "HOME": str(folder),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
         "RABBITMQ_NODENAME": f"primitives-{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),

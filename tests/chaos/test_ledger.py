@@ -5,11 +5,8 @@ second result. Wrong: a result whose bytes are not those of a run in peace.
 """
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,7 @@ from primitives.training.v1 import events_pb2 as training_events
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from deploy.local.servers import Server, rabbitmqctl, start_postgres, start_rabbitmq, start_s3
-from services.activation_extraction.job import extract_shard, merge_extraction
+from deploy.local.servers import rabbitmqctl, start_postgres, start_rabbitmq
 from services.activation_extraction.tables import ExtractionRow, ShardRow
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
@@ -33,76 +29,12 @@ from services.common.grpc import to_message
 from services.common.identity import derived_id
 from services.common.records import Records, open_records
 from services.imaging.manifests import ExtractionManifest
-from tests.chaos.proxy import FaultyStore
 from tests.chaos.worker import POINTS
-from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
+from tests.chaos.world import LAYERS, LIMIT_S, PARTS, World, in_peace, wait_for
+from tests.fakes.data import store_checkpoint, store_dataset
 
 SHARDS = 200
-LIMIT_S = 600.0
 EXTRACTION = derived_id("extraction", "plan-1")
-LAYERS = ["layer3", "layer4"]
-PARTS = ("top", "maxima", "statistics", "ranking")
-
-
-@dataclass
-class World:
-    """The three servers, the store's faulty front, and the one worker."""
-
-    folder: Path
-    broker: Server
-    store: Server
-    database: Server
-    front: FaultyStore
-    worker: "subprocess.Popen[bytes] | None" = None
-    told: list[str] = field(default_factory=list)
-
-    @property
-    def store_url(self) -> str:
-        """The store as the worker sees it."""
-        return self.store.url.replace(self.store.url.split("@")[1].split("?")[0], f"127.0.0.1:{self.front.port}")
-
-    def start_worker(self, point: str) -> None:
-        """Start the extraction service, to die at a point."""
-        environment = os.environ | {
-            "PRIMITIVES_HOME": str(self.folder / "home"),
-            "PRIMITIVES_BUS_URL": self.broker.url,
-            "PRIMITIVES_BLOBS_URL": self.store_url,
-            "PRIMITIVES_RECORDS_URL": self.database.url,
-            "PRIMITIVES_EXTRACTION_HTTP_PORT": "0",
-            "PRIMITIVES_EXTRACTION_GRPC_PORT": "0",
-            "PRIMITIVES_LEASE_S": "2",
-            "PRIMITIVES_MAX_ATTEMPTS": "20",
-            "OMP_NUM_THREADS": "1",
-            "CHAOS_POINT": point,
-        }
-        with (self.folder / "worker.log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.chaos.worker"]
-            self.worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-
-    def children(self) -> list[int]:
-        """Process ids of the worker's children that run jobs."""
-        assert self.worker is not None
-        listed = subprocess.run(["pgrep", "-P", str(self.worker.pid)], capture_output=True, text=True, check=False)
-        return [int(pid) for pid in listed.stdout.split()]
-
-    def close(self) -> None:
-        """End all that was started."""
-        if self.worker is not None and self.worker.poll() is None:
-            self.worker.kill()
-            self.worker.wait()
-        self.front.close()
-        for server in (self.broker, self.store, self.database):
-            server.kill()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    store = start_s3(tmp_path / "s3")
-    host, port = store.url.split("@")[1].split("?")[0].split(":")
-    broker, database = start_rabbitmq(tmp_path / "rabbitmq"), start_postgres(tmp_path / "postgres")
-    made = World(tmp_path, broker, store, database, FaultyStore(host, int(port)))
-    yield made
-    made.close()
 
 
 def kill_child(world: World) -> None:
@@ -166,8 +98,7 @@ def deliver_twice(world: World) -> None:
 
 def kill_worker(world: World) -> None:
     """The supervisor is killed from outside, in mid-job."""
-    assert world.worker is not None
-    world.worker.kill()
+    world.workers[-1].kill()
 
 
 FAULTS: list[Callable[[World], None]] = [
@@ -204,38 +135,13 @@ def shards_in(folder: Path) -> int:
         return 0
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the time is over"
-        time.sleep(0.05)
-
-
-def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef) -> ExtractionManifest:
-    """The same extraction in this process, undisturbed."""
-    blobs = open_blobs(world.store.url)
-    common: dict[str, Any] = {
-        "blobs_url": world.store.url,
-        "extraction_id": "extraction-in-peace",
-        "dataset": dataset.model_dump(),
-        "checkpoint": checkpoint.model_dump(),
-        "split": "val",
-        "layers": LAYERS,
-        "top_k": 8,
-    }
-    job: Any = SilentJob()
-    shards = [extract_shard(job, shard=n, batch_size=4, device="cpu", **common) for n in range(SHARDS)]
-    ref = merge_extraction(job, shards=shards, **common)
-    return ExtractionManifest.model_validate_json(read_verified(blobs, ObjectRef.model_validate(ref)))
-
-
 def test_nothing_is_lost_duplicated_or_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Under all of FAULTS, and killed at every point of POINTS, each of 200 shards is in the one, right result."""
     blobs = open_blobs(world.store.url)
-    data, dataset = store_dataset(blobs, world.folder / "ddsm", {"train": 3, "val": SHARDS}, shard_patches=1)  # type: ignore
-    checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)  # type: ignore[arg-type]
+    data, dataset = store_dataset(blobs, world.folder / "ddsm", {"train": 3, "val": SHARDS}, shard_patches=1)
+    checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
     assert len(data.shards("val")) == SHARDS
-    expected = in_peace(world, dataset, checkpoint)
+    expected = in_peace(world, dataset, checkpoint, SHARDS)
     points = list(POINTS)
     world.start_worker(points.pop(0))
     _records[world.folder] = open_records(f"{world.database.url}?schema=activation_extraction")
@@ -271,8 +177,7 @@ def disturb(world: World, points: list[str]) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not done(world.folder):
         assert time.monotonic() < deadline, (world.folder / "worker.log").read_text()[-4000:]
-        assert world.worker is not None
-        if world.worker.poll() is not None:
+        if world.workers[-1].poll() is not None:
             point = points.pop(0) if points else ""
             world.told.append(f"death and restart, to die {point}" if point else "death and restart")
             world.start_worker(point)

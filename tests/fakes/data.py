@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from services.common.blobs import Blobs, FolderBlobs, ObjectRef
+from services.common.blobs import Blobs, ObjectRef
 from services.imaging.architectures import build_network, native_preprocessing
 from services.imaging.checkpoint import CheckpointManifest, pack
 from services.imaging.dataset import Dataset, DatasetManifest
@@ -41,7 +41,7 @@ def store_dataset(
 
 
 def store_checkpoint(
-    blobs: FolderBlobs, dataset: DatasetManifest, architecture: str, image_size: int, seed: int = 0
+    blobs: Blobs, dataset: DatasetManifest, architecture: str, image_size: int, seed: int = 0
 ) -> tuple[ObjectRef, torch.nn.Module]:
     """A checkpoint of random weights, and the network it holds."""
     torch.manual_seed(seed)

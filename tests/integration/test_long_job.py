@@ -35,8 +35,11 @@ class Done(Base):
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Server]:
     """A broker that closes a channel whose message is not acknowledged within three seconds."""
-    timeout = f"consumer_timeout = {int(CONSUMER_TIMEOUT_S * 1000)}\nchannel_tick_interval = 500"
-    server = start_rabbitmq(tmp_path / "rabbitmq", settings=timeout)
+    server = start_rabbitmq(
+        tmp_path / "rabbitmq",
+        settings=f"consumer_timeout = {int(CONSUMER_TIMEOUT_S * 1000)}",
+        advanced="[{rabbit, [{channel_tick_interval, 500}]}].",
+    )
     yield server
     server.stop()
 

@@ -1,0 +1,103 @@
+"""The three servers, a store that can be told to fail, and workers that can be killed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local.servers import Server
+from services.activation_extraction.job import extract_shard, merge_extraction
+from services.common.blobs import ObjectRef, open_blobs
+from services.common.blobs.port import read_verified
+from services.imaging.manifests import ExtractionManifest
+from tests.chaos.proxy import FaultyStore
+from tests.fakes.data import SilentJob
+
+LIMIT_S = 600.0
+LAYERS = ["layer3", "layer4"]
+PARTS = ("top", "maxima", "statistics", "ranking")
+
+
+@dataclass
+class World:
+    """The three servers, the store's faulty front, and the one worker."""
+
+    folder: Path
+    broker: Server
+    store: Server
+    database: Server
+    front: FaultyStore
+    workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def store_url(self) -> str:
+        """The store as the worker sees it."""
+        return self.store.url.replace(self.store.url.split("@")[1].split("?")[0], f"127.0.0.1:{self.front.port}")
+
+    def start_worker(self, point: str) -> None:
+        """Start one more extraction service, to die at a point, if one is named."""
+        environment = os.environ | {
+            "PRIMITIVES_HOME": str(self.folder / "home"),
+            "PRIMITIVES_BUS_URL": self.broker.url,
+            "PRIMITIVES_BLOBS_URL": self.store_url,
+            "PRIMITIVES_RECORDS_URL": self.database.url,
+            "PRIMITIVES_EXTRACTION_HTTP_PORT": "0",
+            "PRIMITIVES_EXTRACTION_GRPC_PORT": "0",
+            "PRIMITIVES_LEASE_S": "2",
+            "PRIMITIVES_MAX_ATTEMPTS": "20",
+            "OMP_NUM_THREADS": "1",
+            "CHAOS_POINT": point,
+        }
+        with (self.folder / "worker.log").open("ab") as log:
+            command = [sys.executable, "-m", "tests.chaos.worker"]
+            self.workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+
+    def children(self) -> list[int]:
+        """Process ids of the workers' children that run jobs."""
+        parents = ",".join(str(worker.pid) for worker in self.workers)
+        listed = subprocess.run(["pgrep", "-P", parents], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def stop_workers(self) -> None:
+        """End the workers at once."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        self.workers.clear()
+
+    def close(self) -> None:
+        """End all that was started."""
+        self.stop_workers()
+        self.front.close()
+        for server in (self.broker, self.store, self.database):
+            server.kill()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "the time is over"
+        time.sleep(0.05)
+
+
+def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_count: int) -> ExtractionManifest:
+    """The same extraction in this process, undisturbed."""
+    blobs = open_blobs(world.store.url)
+    common: dict[str, Any] = {
+        "blobs_url": world.store.url,
+        "extraction_id": "extraction-in-peace",
+        "dataset": dataset.model_dump(),
+        "checkpoint": checkpoint.model_dump(),
+        "split": "val",
+        "layers": LAYERS,
+        "top_k": 8,
+    }
+    job: Any = SilentJob()
+    shards = [extract_shard(job, shard=n, batch_size=4, device="cpu", **common) for n in range(shard_count)]
+    ref = merge_extraction(job, shards=shards, **common)
+    return ExtractionManifest.model_validate_json(read_verified(blobs, ObjectRef.model_validate(ref)))
