@@ -3,8 +3,10 @@
 A server that cannot be started fails the test that needs it; nothing skips.
 """
 
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -30,11 +32,20 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgres() -> Iterator[Server]:
     """A database server."""
-    server = start_postgres(Path(tmp_path_factory.mktemp("postgres")))
-    yield server
-    server.stop()
+    with reachable_folder() as folder:
+        server = start_postgres(folder)
+        yield server
+        server.stop()
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's unprivileged user reaches, which pytest's own are not; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="primitives-test-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def fresh_vhost(server: Server) -> str:

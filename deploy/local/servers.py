@@ -138,7 +138,8 @@ def start_s3(folder: Path, port: int = 0) -> Server:
             }
         )
     )
-    options = [f"-{name}={value}" for name, value in {**ports, **grpc}.items()]
+    off = {"s3.port.iceberg": 0, "s3.port.lance": 0}  # catalogs on fixed ports, which a second server would miss
+    options = [f"-{name}={value}" for name, value in {**ports, **grpc, **off}.items()]
     command = [
         str(program), "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer",
         "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", "-volume.max=0", "-master.volumeSizeLimitMB=256",

@@ -8,13 +8,16 @@ import pytest
 from deploy.local.servers import start_postgres, start_rabbitmq, start_s3
 from tests.chaos.proxy import FaultyStore
 from tests.chaos.world import World
+from tests.servers import reachable_folder
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    store = start_s3(tmp_path / "s3")
-    host, port = store.url.split("@")[1].split("?")[0].split(":")
-    broker, database = start_rabbitmq(tmp_path / "rabbitmq"), start_postgres(tmp_path / "postgres")
-    made = World(tmp_path, broker, store, database, FaultyStore(host, int(port)))
-    yield made
-    made.close()
+    """Fresh servers, and no worker yet."""
+    with reachable_folder() as postgres:
+        store = start_s3(tmp_path / "s3")
+        host, port = store.url.split("@")[1].split("?")[0].split(":")
+        broker, database = start_rabbitmq(tmp_path / "rabbitmq"), start_postgres(postgres / "data")
+        made = World(tmp_path, postgres / "data", broker, store, database, FaultyStore(host, int(port)))
+        yield made
+        made.close()

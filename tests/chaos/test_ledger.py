@@ -67,7 +67,7 @@ def restart_database(world: World) -> None:
     """The database loses its power and comes back."""
     port = int(world.database.url.rsplit(":", 1)[1].split("/")[0])
     world.database.kill()
-    world.database = start_postgres(world.folder / "postgres", port)
+    world.database = start_postgres(world.postgres_folder, port)
 
 
 def refuse_storage(world: World) -> None:

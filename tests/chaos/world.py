@@ -27,6 +27,7 @@ class World:
     """The three servers, the store's faulty front, and the one worker."""
 
     folder: Path
+    postgres_folder: Path
     broker: Server
     store: Server
     database: Server
