@@ -19,6 +19,7 @@ from pathlib import Path
 
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 30.0
+EPMD_LIMIT_S = 10.0
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 S3_KEY, S3_SECRET = "primitives", "primitives-local-only"
 NOBODY = "nobody"
@@ -97,9 +98,17 @@ def start_rabbitmq(folder: Path, port: int = 0, settings: str = "", advanced: st
     }
     server = _spawn("rabbitmq", [str(RABBITMQ)], folder, environment, f"amqp://guest:guest@127.0.0.1:{port}/%2F")
     server.environment = environment | {"MANAGEMENT": f"http://guest:guest@127.0.0.1:{management}"}
-    server.after_stop = lambda: subprocess.run(["epmd", "-port", str(epmd), "-kill"], check=False, capture_output=True)
+    server.after_stop = lambda: stop_epmd(epmd)
     _await(server, lambda: _listens(port) and _listens(management))
     return server
+
+
+def stop_epmd(port: int) -> None:
+    """End Erlang's port mapper, which a broker leaves running; it refuses while it still lists the broker's node."""
+    deadline = time.monotonic() + EPMD_LIMIT_S
+    while _listens(port) and time.monotonic() < deadline:
+        subprocess.run(["epmd", "-port", str(port), "-kill"], check=False, capture_output=True)
+        time.sleep(0.1)
 
 
 def rabbitmqctl(server: Server, *words: str) -> str:

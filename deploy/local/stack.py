@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
+from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3, stop_epmd
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
 from services.common.settings import Shared
@@ -127,7 +127,7 @@ def down(home: Path) -> None:
     content = json.loads(state.read_text())
     for pid in content["pids"]:
         _end(pid)
-    subprocess.run(["epmd", "-port", content["epmd"], "-kill"], check=False, capture_output=True)
+    stop_epmd(int(content["epmd"]))
     state.unlink()
 
 
