@@ -6,7 +6,7 @@ A data set is immutable and named by the hash of its content. Layout, in the buc
 """
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.manifests import read_table
-from services.imaging.patches import SPLITS
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -135,14 +134,13 @@ class Dataset:
             )
         return found
 
-    def stream(self, shard: Shard, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def stream(self, shard: Shard) -> Iterator[tuple[int, bytes]]:
         """Patch id and encoded bytes of each patch of a shard in order, from one read of the shard."""
         content = memoryview(read_verified(self._blobs, shard.object))
         offsets = self.index["offset"].slice(shard.first, shard.last - shard.first + 1).to_pylist()
         sizes = self.index["size"].slice(shard.first, shard.last - shard.first + 1).to_pylist()
         for patch_id, offset, size in zip(range(shard.first, shard.last + 1), offsets, sizes, strict=True):
-            if start is None or patch_id >= start:
-                yield patch_id, bytes(content[offset : offset + size])
+            yield patch_id, bytes(content[offset : offset + size])
 
     def read(self, patch_id: int) -> bytes:
         """The encoded bytes of one patch, by one ranged get."""
@@ -188,11 +186,6 @@ def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
     if not path.is_file() or path.stat().st_size != ref.size:
         blobs.get_file(ref.bucket, ref.key, path)
     return path
-
-
-def split_order(splits: Sequence[str]) -> list[str]:
-    """Splits in the order train, val, test."""
-    return [split for split in SPLITS if split in splits]
 
 
 def tar_entry(name: str, size: int) -> tarfile.TarInfo:
