@@ -24,6 +24,12 @@ def answer(page: Page, text: str) -> None:
     page.get_by_role("button", name="Save", exact=False).click()
 
 
+def wait_for_unit(page: Page, unit: str) -> None:
+    """Wait until the unit's page stands and its script listens: modules have run before the page counts as loaded."""
+    expect(page.get_by_role("heading", level=1)).to_contain_text(unit)
+    page.wait_for_load_state("load")
+
+
 def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: NewPage) -> None:
     """Sign in, find a unit, look at a mammogram, answer, see it in the summary and among one's answers, change it."""
     page = new_page()
@@ -109,10 +115,11 @@ def test_the_survey_goes_by_keyboard(site: Site, new_page: NewPage) -> None:
     assert page.locator("[name=recognizable]:checked").get_attribute("value") == "yes"
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("status")).to_contain_text("Saved: unit_0012")
+    wait_for_unit(page, "unit_0013")
     page.keyboard.press("n")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0014")
+    wait_for_unit(page, "unit_0014")
     page.keyboard.press("p")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0013")
+    wait_for_unit(page, "unit_0013")
     page.locator("#shortcuts summary").click()
     page.get_by_label("Use these keys").uncheck()
     page.keyboard.press("n")
