@@ -13,6 +13,7 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
+from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
@@ -25,21 +26,22 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def create(settings: ExtractionSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
+    edge = open_edge("activation_extraction", shared)
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
-    app = create_app("activation_extraction", ready=lambda: ports.outbox.alive)
+    app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
     add_routes(app, extractions, queries)
     return Service(
         name="activation_extraction",
         ports=ports,
-        http=HttpServer(app, shared.host, settings.http_port),
+        http=HttpServer(app, edge, settings.http_port),
         grpc=GrpcServer(
             activation_extraction_pb2.DESCRIPTOR.services_by_name["ActivationExtractionService"].full_name,
             lambda server: activation_extraction_pb2_grpc.add_ActivationExtractionServiceServicer_to_server(
                 ExtractionServicer(extractions, queries), server
             ),
-            shared.host,
+            edge,
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, extractions, shared.max_attempts),

@@ -1,4 +1,8 @@
-"""Who makes a request: a browser with a session, or a program that names its reader."""
+"""Who makes a request: a browser with a session, or a program that names its reader.
+
+Where the service has tokens, a program must show one (see services/common/http.py), and so must a reader who signs in.
+A session that is open goes on when its token is revoked, until it is closed or grows too old.
+"""
 
 from dataclasses import dataclass
 
@@ -9,10 +13,13 @@ from services.annotation.guard import SAFE_METHODS
 from services.annotation.sessions import Sessions, csrf_matches
 from services.annotation.workflow.readers import Reader, Readers
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
+from services.common.tokens import Caller, Tokens
 
 COOKIE = "primitives_session"
 READER_HEADER = "x-reader"
 CSRF_HEADER = "x-csrf-token"
+FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
+"""How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""
 
 
 @dataclass
@@ -21,6 +28,7 @@ class Auth:
 
     readers: Readers
     sessions: Sessions
+    tokens: Tokens | None = None
 
     def session_reader(self, request: Request) -> Reader | None:
         """The reader of the session's cookie."""
@@ -42,17 +50,28 @@ class Auth:
 
     def optional_reader(self, request: Request) -> Reader | None:
         """As `api_reader`, for calls that also answer without a reader."""
+        caller: Caller | None = getattr(request.state, "caller", None)
         named = request.headers.get(READER_HEADER)
-        if named is not None:
-            return self.readers.named(_utf8(named))
+        if caller is not None or named is not None:
+            return self.readers.of_call(caller, _utf8(named) if named is not None else None)
         reader = self.session_reader(request)
         if reader is not None and request.method not in SAFE_METHODS:
             check_csrf(request, request.headers.get(CSRF_HEADER, ""))
         return reader
 
-    def sign_in(self, request: Request, name: str) -> tuple[Reader, str]:
-        """Open a session for a name; its token goes to the browser with `give_cookie`. InvalidInput for no name."""
-        reader = self.readers.named(name)
+    def sign_in(self, request: Request, name: str, access_token: str) -> tuple[Reader, str]:
+        """Open a session for a name; its own token goes to the browser with `give_cookie`.
+
+        InvalidInput for no name; where there are access tokens, NotSignedIn for none that is known, and Forbidden for
+        one that may not write here or is of another reader.
+        """
+        caller = None
+        if self.tokens is not None:
+            caller = self.tokens.holder(access_token.strip())
+            caller.check("annotation", "write")
+        reader = self.readers.of_call(caller, name)
+        if reader is None:
+            raise InvalidInput("A reader has a name.")
         return reader, self.sessions.open(reader, token_of(request))
 
     def give_cookie(self, response: Response, token: str) -> None:

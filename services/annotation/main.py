@@ -1,6 +1,5 @@
 """The annotation service: wiring, and its own process."""
 
-import ipaddress
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +8,7 @@ from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.api import add_routes
-from services.annotation.auth import Auth
+from services.annotation.auth import FOR_PROGRAMS, Auth
 from services.annotation.consumer import create_consumers
 from services.annotation.guard import Guard
 from services.annotation.pages import add_pages
@@ -24,13 +23,13 @@ from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
+from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
-from services.common.logs import configure_logs, get_logger
+from services.common.logs import configure_logs
 from services.common.records import now
 from services.common.service import HttpServer, Ports, Service, serve
-
-log = get_logger(__name__)
+from services.common.tokens import Tokens
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -40,11 +39,13 @@ def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS)
 
 
-def create_web(settings: AnnotationSettings, ports: Ports, clock: Callable[[], datetime] = now) -> FastAPI:
+def create_web(
+    settings: AnnotationSettings, ports: Ports, tokens: Tokens | None = None, clock: Callable[[], datetime] = now
+) -> FastAPI:
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock))
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
-    app = create_app("annotation", ready=lambda: ports.outbox.alive)
+    app = create_app("annotation", lambda: ports.outbox.alive, tokens, open_to=is_page)
     add_routes(app, auth, studies, units, responses)
     add_pages(app, Frame(auth, studies, units, responses))
     app.add_middleware(Guard, public_origin=settings.public_origin)
@@ -54,18 +55,18 @@ def create_web(settings: AnnotationSettings, ports: Ports, clock: Callable[[], d
 def create(settings: AnnotationSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
+    edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
     studies = Studies(ports)
-    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports))
-    _warn_if_open(shared.host)
+    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
     return Service(
         name="annotation",
         ports=ports,
-        http=HttpServer(create_web(settings, ports), shared.host, settings.http_port),
+        http=HttpServer(create_web(settings, ports, edge.tokens), edge, settings.http_port),
         grpc=GrpcServer(
             annotation_pb2.DESCRIPTOR.services_by_name["AnnotationService"].full_name,
             lambda server: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, server),
-            shared.host,
+            edge,
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, studies, shared.max_attempts),
@@ -73,14 +74,9 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     )
 
 
-def _warn_if_open(host: str) -> None:
-    """Names are no secrets: whoever reaches the port can sign in under any of them."""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        log.warning("readers sign in by name alone, and other machines can reach this address", host=host)
+def is_page(path: str) -> bool:
+    """Whether an address is of a page or belongs to one; pages ask for a session, not for a token."""
+    return not path.startswith(FOR_PROGRAMS)
 
 
 def main() -> None:

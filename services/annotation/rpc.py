@@ -12,7 +12,8 @@ from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.errors import InvalidInput, NotSignedIn
-from services.common.grpc import to_message, to_request
+from services.common.grpc import caller_of, to_message, to_request
+from services.common.tokens import Tokens
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
 
@@ -22,8 +23,11 @@ _PLACE_FIELDS = ("study_id", "layer", "unit")
 class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
     """See proto/primitives/annotation/v1/annotation.proto."""
 
-    def __init__(self, readers: Readers, studies: Studies, units: Units, responses: Responses) -> None:
+    def __init__(
+        self, readers: Readers, studies: Studies, units: Units, responses: Responses, tokens: Tokens | None = None
+    ) -> None:
         self._readers, self._studies, self._units, self._responses = readers, studies, units, responses
+        self._tokens = tokens
 
     def OpenStudy(self, request: pb.OpenStudyRequest, _: grpc.ServicerContext) -> pb.OpenStudyResponse:
         study = self._studies.start(to_request(request, OpenStudyRequest))
@@ -76,10 +80,9 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
     def _optional_reader(self, context: grpc.ServicerContext) -> Reader | None:
         metadata = dict(context.invocation_metadata() or ())
         name = metadata.get("reader-bin", metadata.get("reader"))
-        if name is None:
-            return None
+        caller = caller_of(self._tokens, context) if self._tokens is not None else None
         try:
-            return self._readers.named(name.decode() if isinstance(name, bytes) else name)
+            return self._readers.of_call(caller, name.decode() if isinstance(name, bytes) else name)
         except UnicodeDecodeError as error:
             raise InvalidInput("the metadata reader-bin is not UTF-8") from error
 

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from services import __version__
+from services.cli.bench.commands import bench_app
 from services.common.errors import PrimitivesError
 from services.common.logs import configure_logs
 from services.common.settings import Shared
@@ -18,6 +19,7 @@ dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample,
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained elsewhere.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()

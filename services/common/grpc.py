@@ -1,7 +1,8 @@
 """The gRPC side that every service has: health, reflection, errors as codes in one place, and messages from views."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -11,7 +12,9 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import BaseModel, ValidationError
 
 from services.common import errors
+from services.common.edge import Edge, Tls
 from services.common.logs import get_logger
+from services.common.tokens import Caller, Tokens
 
 log = get_logger(__name__)
 
@@ -26,6 +29,11 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
 
 LONGEST_DETAILS = 4000
 """Characters of an error's words: they travel in a header, which has a limit."""
+
+READING_METHODS = ("Get", "List", "Watch")
+"""How the names of methods begin that change nothing; every other method needs a token that may write."""
+
+_REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
 M = TypeVar("M", bound=message.Message)
 V = TypeVar("V", bound=BaseModel)
@@ -60,34 +68,81 @@ def _fill_holes(value: Any) -> Any:
     return value
 
 
-class _ErrorsToCodes(grpc.ServerInterceptor):
-    """Ends a call with the code of the domain error that its handler raised."""
+Around = Callable[[Any, grpc.ServicerContext], "AbstractContextManager[None]"]
+"""What happens around a call, given its details and context; an answer of many messages is within it to its end."""
+
+
+class _Around(grpc.ServerInterceptor):
+    """Puts a context manager around every call, whether it answers with one message or with many."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
+        if handler is None:
+            return None
 
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            try:
-                return handler.unary_unary(request, context)
-            except errors.PrimitivesError as error:
-                context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
-            except Exception as error:  # a defect of ours: named to the caller, told in full to the log
-                log.exception("call failed", method=details.method)
-                context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+        def one(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._around(details, context):
+                return (handler.unary_unary or handler.stream_unary)(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        def many(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._around(details, context):
+                yield from (handler.unary_stream or handler.stream_stream)(request, context)
+
+        wrap, behaviour = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, one),
+            (True, False): (grpc.stream_unary_rpc_method_handler, one),
+            (False, True): (grpc.unary_stream_rpc_method_handler, many),
+            (True, True): (grpc.stream_stream_rpc_method_handler, many),
+        }[handler.request_streaming, handler.response_streaming]
+        return wrap(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+@contextmanager
+def _errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+    """End a call with the code of the domain error that its handler raised."""
+    try:
+        yield
+    except errors.PrimitivesError as error:
+        context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
+    except Exception as error:  # a defect of ours: named to the caller, told in full to the log
+        log.exception("call failed", method=details.method)
+        context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+
+
+def _authentication(service: str, tokens: Tokens) -> Around:
+    """Let a call in only if its metadata show a token whose scopes allow the method; health is open to all."""
+
+    @contextmanager
+    def authenticated(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        area, _, method = details.method.lstrip("/").partition("/")
+        if area != health.SERVICE_NAME:
+            reads = area in _REFLECTION or method.startswith(READING_METHODS)
+            caller_of(tokens, context).check(service, "read" if reads else "write")
+        yield
+
+    return authenticated
+
+
+def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:
+    """Whose token a call's metadata show. NotSignedIn if none is valid."""
+    shown = dict(context.invocation_metadata() or ()).get("authorization")
+    return tokens.caller(shown if isinstance(shown, str) else None)
 
 
 class GrpcServer:
     """A server for one service: `register` adds its servicer; health and reflection come with it."""
 
-    def __init__(self, service_name: str, register: Callable[[grpc.Server], None], host: str, port: int) -> None:
+    def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
         self._service_name = service_name
+        around: list[Around] = [_errors_as_codes]
+        if edge.tokens is not None:
+            around.append(_authentication(edge.service, edge.tokens))
         self._server = grpc.server(
             ThreadPoolExecutor(8, "grpc"),
-            interceptors=[_ErrorsToCodes()],
+            interceptors=[_Around(one) for one in around],
             options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
         )
         register(self._server)
@@ -95,9 +150,16 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((service_name, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            self.port = self._bind(f"{edge.host}:{port}", edge.tls)
         except RuntimeError as error:
-            raise errors.Unavailable(f"gRPC port {host}:{port} of {service_name} cannot be bound: {error}") from error
+            told = f"gRPC port {edge.host}:{port} of {service_name} cannot be bound: {error}"
+            raise errors.Unavailable(told) from error
+
+    def _bind(self, address: str, tls: Tls | None) -> int:
+        if tls is None:
+            return int(self._server.add_insecure_port(address))
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        return int(self._server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
     def start(self) -> None:
         """Serve."""

@@ -3,19 +3,25 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import __version__
 from services.common import errors
+from services.common.tokens import Tokens
 
 LARGEST_BODY = 1 << 20
 LONGEST_MESSAGE = 4000
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEALTH_PATHS = ("/healthz", "/readyz")
 
 STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.InvalidInput: 422,
@@ -50,12 +56,22 @@ def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPExce
     return _answer(status_of(error), type(error).__name__, str(error))
 
 
-def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
-    """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors."""
+def create_app(
+    service: str,
+    ready: Callable[[], bool],
+    tokens: Tokens | None = None,
+    open_to: Callable[[str], bool] = lambda _: False,
+) -> FastAPI:
+    """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
+
+    With `tokens` every call but health must show one; paths that `open_to` names see to their callers themselves.
+    """
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
         version=__version__,
         responses={"default": {"model": Problem, "description": "What went wrong."}},
+        # Tells callers and /docs of the header; Authentication below is what asks for it.
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
     )
 
     @app.exception_handler(errors.PrimitivesError)
@@ -71,6 +87,8 @@ def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
         return problem_of(error)
 
     app.add_middleware(BodyLimit)
+    if tokens is not None:
+        app.add_middleware(Authentication, service=service, tokens=tokens, open_to=open_to)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
@@ -88,6 +106,32 @@ def create_app(service: str, ready: Callable[[], bool]) -> FastAPI:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class Authentication:
+    """Answers 401 to a request without a known token and 403 where its scopes do not allow the method, before anything
+    of the request is read. Whoever is let in is `request.state.caller`."""
+
+    def __init__(self, app: ASGIApp, service: str, tokens: Tokens, open_to: Callable[[str], bool]) -> None:
+        self._app, self._service, self._tokens, self._open_to = app, service, tokens, open_to
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS or self._open_to(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            # In a thread: the tokens' file may have to be read again.
+            caller = await run_in_threadpool(self._tokens.caller, Headers(scope=scope).get("authorization"))
+            caller.check(self._service, "read" if scope["method"] in SAFE_METHODS else "write")
+        except errors.PrimitivesError as error:
+            answer = problem_of(error)
+            if isinstance(error, errors.NotSignedIn):
+                answer.headers["www-authenticate"] = "Bearer"
+            await answer(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

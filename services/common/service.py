@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from services.common.blobs import Blobs
 from services.common.bus import Bus, Consumer
+from services.common.edge import Edge
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
 from services.common.jobs import JobRunner
@@ -35,17 +36,24 @@ class Ports:
 class HttpServer:
     """uvicorn in a thread, on a socket that is bound before anything starts."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(self, app: FastAPI, edge: Edge, port: int) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((host, port))
+            self._socket.bind((edge.host, port))
             self._socket.listen(128)
         except OSError as error:
             self._socket.close()
-            raise Unavailable(f"HTTP port {host}:{port} cannot be bound: {error.strerror}") from error
+            raise Unavailable(f"HTTP port {edge.host}:{port} cannot be bound: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            ssl_certfile=edge.tls.certificate if edge.tls else None,
+            ssl_keyfile=edge.tls.key if edge.tls else None,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name=f"http:{self.port}", daemon=True

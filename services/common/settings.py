@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,7 +30,23 @@ class Shared(BaseSettings):
         description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DB "
         "with a schema a service. Empty: `records` of the home.",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the servers bind to.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address that the servers bind to. One that other machines reach needs the tokens' file.",
+    )
+    tokens_file: Path | None = Field(
+        default=None,
+        description="JSON file of the tokens that callers of HTTP and gRPC must show; `primitives token` writes it. "
+        "It is read again when it changes. Without it calls need no token.",
+    )
+    token: SecretStr | None = Field(
+        default=None, description="The token that the `primitives` command shows to the services."
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate chain of the HTTP and gRPC servers; with it they speak TLS.",
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the private key of that certificate.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lines below this level are left out."

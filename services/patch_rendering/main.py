@@ -6,6 +6,7 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_p
 
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
+from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
@@ -25,21 +26,22 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def create(settings: RenderingSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
+    edge = open_edge("patch_rendering", shared)
     ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS)
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
-    app = create_app("patch_rendering", ready=lambda: ports.outbox.alive)
+    app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)
     add_routes(app, renderings, queries)
     return Service(
         name="patch_rendering",
         ports=ports,
-        http=HttpServer(app, shared.host, settings.http_port),
+        http=HttpServer(app, edge, settings.http_port),
         grpc=GrpcServer(
             patch_rendering_pb2.DESCRIPTOR.services_by_name["PatchRenderingService"].full_name,
             lambda server: patch_rendering_pb2_grpc.add_PatchRenderingServiceServicer_to_server(
                 RenderingServicer(renderings, queries), server
             ),
-            shared.host,
+            edge,
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, renderings, shared.max_attempts),

@@ -6,6 +6,7 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
+from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
@@ -31,12 +32,13 @@ def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
 def create(settings: TrainingSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
+    edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level)
     datasets = Datasets(ports, runner)
     runs = Runs(ports, runner, settings)
     plans = Plans(ports, datasets, runs)
-    app = create_app("training", ready=lambda: ports.outbox.alive)
+    app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
     add_routes(app, datasets, runs, plans)
 
     def recover() -> None:
@@ -47,13 +49,13 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
     return Service(
         name="training",
         ports=ports,
-        http=HttpServer(app, shared.host, settings.http_port),
+        http=HttpServer(app, edge, settings.http_port),
         grpc=GrpcServer(
             training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
             lambda server: training_pb2_grpc.add_TrainingServiceServicer_to_server(
                 TrainingServicer(datasets, runs, plans), server
             ),
-            shared.host,
+            edge,
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, datasets, runs, plans, shared.max_attempts),

@@ -17,6 +17,7 @@ from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.identity import derived_id
 from services.common.records import now
+from services.common.tokens import Tokens
 from tests.fakes.ports import World
 from tests.fakes.rendering import store_rendering
 
@@ -31,14 +32,16 @@ FORM = {
 class Annotation(World):
     """The service's use cases with the study of plan-1 open, and its pages."""
 
-    def __init__(self, folder: Path, labels_shown: str = "after_answer", **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, labels_shown: str = "after_answer", tokens: Tokens | None = None, **settings: Any
+    ) -> None:
         super().__init__(folder, Base.metadata, OUTBOX)
         self.readers = Readers(self.ports.records)
         self.studies, self.units, self.responses = Studies(self.ports), Units(self.ports), Responses(self.ports)
         self.rendering = store_rendering(self.blobs, size=16)
         self.study_id = derived_id("study", "plan-1")
         self.clock_ahead = timedelta()
-        self.app = create_web(AnnotationSettings(**settings), self.ports, self.clock)
+        self.app = create_web(AnnotationSettings(**settings), self.ports, tokens, self.clock)
         self.open_plan("plan-1", labels_shown=labels_shown)
 
     def clock(self) -> datetime:

@@ -76,6 +76,7 @@ class Frame:
         )
         environment.globals |= {
             "static": self.static,
+            "asks_token": self.auth.tokens is not None,
             "links": links,
             "unit_name": unit_name,
             "questions": QUESTIONS,

@@ -22,8 +22,8 @@ def routes(app: FastAPI, frame: Frame) -> APIRouter:
 
     @router.get("/docs")
     def docs(request: Request) -> Response:
+        reader = frame.auth.session_reader(request) if frame.auth.tokens is None else frame.auth.page_reader(request)
         schema = app.openapi()
-        reader = frame.auth.session_reader(request)
         return frame.page("reference.html", request, reader, title=schema["info"]["title"], calls=calls(schema))
 
     return router

@@ -1,6 +1,6 @@
 """Signing in by name, and out."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -8,7 +8,17 @@ from starlette.responses import RedirectResponse, Response
 from services.annotation.auth import check_csrf
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
-from services.common.errors import InvalidInput
+from services.common.errors import Forbidden, InvalidInput, NotSignedIn, PrimitivesError
+from services.common.http import status_of
+
+SIGN_IN_FAULTS = (InvalidInput, NotSignedIn, Forbidden)
+"""What may be wrong when someone signs in: the name, or the access token."""
+
+
+def faults_of(error: PrimitivesError | None) -> dict[str, str]:
+    """What is wrong, for the field that it is wrong with."""
+    of_name = isinstance(error, InvalidInput)
+    return {"fault": str(error) if of_name else "", "token_fault": "" if error is None or of_name else str(error)}
 
 
 def routes(frame: Frame) -> APIRouter:
@@ -18,16 +28,22 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/sign-in")
     def sign_in_page(request: Request, next: str = "/") -> Response:
         reader = frame.auth.session_reader(request)
-        return frame.page("sign_in.html", request, reader, next=links.local_path(next), typed="", fault="")
+        facts: dict[str, Any] = {"next": links.local_path(next), "typed": ""} | faults_of(None)
+        return frame.page("sign_in.html", request, reader, **facts)
 
     @router.post("/sign-in")
-    def sign_in(request: Request, name: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
+    def sign_in(
+        request: Request,
+        name: Annotated[str, Form()] = "",
+        access_token: Annotated[str, Form()] = "",
+        next: Annotated[str, Form()] = "/",
+    ) -> Response:
         target = links.local_path(next)
         try:
-            _, token = frame.auth.sign_in(request, name)
-        except InvalidInput as error:
-            facts = {"next": target, "typed": name, "fault": str(error)}
-            return frame.page("sign_in.html", request, None, status=422, **facts)
+            _, token = frame.auth.sign_in(request, name, access_token)
+        except SIGN_IN_FAULTS as error:
+            facts: dict[str, Any] = {"next": target, "typed": name} | faults_of(error)
+            return frame.page("sign_in.html", request, None, status=status_of(error), **facts)
         response = RedirectResponse(target, status_code=303)
         frame.auth.give_cookie(response, token)
         return response

@@ -15,11 +15,12 @@ from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.overview import default_class, layer_of, saved_of
+from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.units import Neighbours
-from services.common.errors import Forbidden, InvalidInput
+from services.common.errors import Forbidden, PrimitivesError
 from services.common.identity import new_id
 
 FIRST_PICTURES = 32
@@ -63,18 +64,18 @@ class Survey:
             return self.page(reader, fresh, status=409, stale=error)
         return RedirectResponse(self._after_saving(reader), status_code=303)
 
-    def signed_out(self, draft: "Draft", typed: str = "", fault: str = "") -> Response:
+    def signed_out(self, draft: "Draft", typed: str = "", error: PrimitivesError | None = None) -> Response:
         """Ask for the name again, and keep what was typed."""
         action = links.survey(*self.key, self.place)
-        facts: dict[str, Any] = {"draft": draft, "action": action, "typed": typed, "fault": fault}
+        facts: dict[str, Any] = {"draft": draft, "action": action, "typed": typed} | faults_of(error)
         return self.frame.page("signed_out.html", self.request, None, status=401, **facts)
 
-    def sign_in(self, draft: "Draft", name: str) -> Response:
+    def sign_in(self, draft: "Draft", name: str, access_token: str) -> Response:
         """Sign in and show again what was typed; it is for the reader to save it."""
         try:
-            reader, token = self.frame.auth.sign_in(self.request, name)
-        except InvalidInput as error:
-            return self.signed_out(draft, name, str(error))
+            reader, token = self.frame.auth.sign_in(self.request, name, access_token)
+        except SIGN_IN_FAULTS as error:
+            return self.signed_out(draft, name, error)
         trouble = "You are signed in again. Your answer stands below and is not yet saved."
         response = self.page(reader, draft, token=token, trouble=trouble)
         self.frame.auth.give_cookie(response, token)
@@ -97,7 +98,7 @@ class Survey:
 
 
 class SurveyForm(BaseModel):
-    """The form as it was sent; `sign_in_name` comes from the one that asks for the name again."""
+    """The form as it was sent; `sign_in_name` and `access_token` come from the one that asks for them again."""
 
     recognizable: str = ""
     associated: str = ""
@@ -107,6 +108,7 @@ class SurveyForm(BaseModel):
     idempotency_key: str = ""
     csrf: str = ""
     sign_in_name: str | None = None
+    access_token: str = ""
 
     def draft(self) -> "Draft":
         """The answer that it holds."""
@@ -150,7 +152,9 @@ def routes(frame: Frame) -> APIRouter:
         reader = frame.auth.session_reader(survey.request)
         draft = form.draft()
         if reader is None:
-            return survey.signed_out(draft) if form.sign_in_name is None else survey.sign_in(draft, form.sign_in_name)
+            if form.sign_in_name is None:
+                return survey.signed_out(draft)
+            return survey.sign_in(draft, form.sign_in_name, form.access_token)
         try:
             check_csrf(survey.request, form.csrf)
         except Forbidden:

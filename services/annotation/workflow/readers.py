@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from services.annotation.names import name_key, reader_name
 from services.annotation.tables import ReaderRow
+from services.common.errors import Forbidden
 from services.common.identity import new_id
 from services.common.records import Records
+from services.common.tokens import Caller
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,17 @@ class Readers:
         with self.records.reading() as session:
             known = _find(session, name)
         return known or self._make(name)
+
+    def of_call(self, caller: Caller | None, typed: str | None) -> Reader | None:
+        """The reader that a call names, or that its token is bound to; None if there is neither.
+
+        Forbidden for a token that is bound to another reader than the one named.
+        """
+        bound = caller.reader if caller is not None else ""
+        if bound and typed is not None and name_key(reader_name(typed)) != name_key(reader_name(bound)):
+            raise Forbidden(f"This access token is of another reader than {reader_name(typed)}.")
+        name = bound or typed
+        return self.named(name) if name is not None else None
 
     def _make(self, name: str) -> Reader:
         try:

@@ -8,6 +8,7 @@ from primitives.annotation.v1 import annotation_pb2 as pb
 from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.rpc import AnnotationServicer
+from services.common.edge import Edge
 from services.common.grpc import GrpcServer
 from tests.fakes.annotation import FORM, LAYER, Annotation
 
@@ -21,7 +22,7 @@ def stub(annotation: Annotation) -> Iterator[annotation_pb2_grpc.AnnotationServi
     server = GrpcServer(
         "primitives.annotation.v1.AnnotationService",
         lambda to: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, to),
-        "127.0.0.1",
+        Edge("annotation"),
         0,
     )
     server.start()

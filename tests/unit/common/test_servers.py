@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common import errors
+from services.common.edge import Edge
 from services.common.grpc import CODE_OF, GrpcServer, code_of, to_message, to_request
 from services.common.http import LARGEST_BODY, STATUS_OF, create_app, status_of
 from services.common.service import HttpServer
@@ -57,7 +58,7 @@ def test_grpc_has_health_reflection_and_codes() -> None:
 
     name = "primitives.training.v1.TrainingService"
     server = GrpcServer(
-        name, lambda s: training_pb2_grpc.add_TrainingServiceServicer_to_server(Servicer(), s), "127.0.0.1", 0
+        name, lambda s: training_pb2_grpc.add_TrainingServiceServicer_to_server(Servicer(), s), Edge("training"), 0
     )
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -76,13 +77,13 @@ def test_grpc_has_health_reflection_and_codes() -> None:
 def test_a_port_in_use_is_named() -> None:
     """Binding a taken port raises Unavailable that names it, on both sides."""
     app = create_app("training", ready=lambda: True)
-    server = HttpServer(app, "127.0.0.1", 0)
+    server = HttpServer(app, Edge("training"), 0)
     server.start()
     try:
         with pytest.raises(errors.Unavailable, match=str(server.port)):
-            HttpServer(app, "127.0.0.1", server.port)
+            HttpServer(app, Edge("training"), server.port)
         with pytest.raises(errors.Unavailable, match=str(server.port)):
-            GrpcServer("x", lambda _: None, "127.0.0.1", server.port)
+            GrpcServer("x", lambda _: None, Edge("training"), server.port)
     finally:
         server.stop()
 
@@ -140,7 +141,7 @@ def test_a_defect_is_internal_and_named() -> None:
             raise errors.InvalidInput("x" * 100_000) if request.run_id else ZeroDivisionError("secret")
 
     register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer("x", lambda s: register(Servicer(), s), "127.0.0.1", 0)
+    server = GrpcServer("x", lambda s: register(Servicer(), s), Edge("training"), 0)
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
