@@ -1,0 +1,24 @@
+"""`primitives bench …`: one sub-command a bench."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine and the services that the settings name.")
+
+Quick = Annotated[bool, typer.Option("--quick", help="A small one that ends within about a minute.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+
+
+@bench_app.command()
+def messages(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Latency from a message to its handler, and messages a minute through one consumer."""
+    from services.cli.bench.messages import FULL, QUICK, bench_messages
+    from services.common.settings import Shared
+
+    _print(bench_messages(Shared(), QUICK if quick else FULL), as_json)
+
+
+def _print(figures: dict[str, Any], as_json: bool) -> None:
+    typer.echo(json.dumps(figures, indent=None if as_json else 1))
