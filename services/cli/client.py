@@ -1,13 +1,15 @@
-"""A small client of the services' HTTP APIs."""
+"""A small client of the services' HTTP APIs. It shows PRIMITIVES_TOKEN, and trusts what SSL_CERT_FILE holds."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from services.common.errors import NotFound, PrimitivesError, Unavailable
+from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError, Unavailable
+from services.common.settings import Shared
 
 TIMEOUT_S = 30.0
+ERROR_OF: dict[int, type[PrimitivesError]] = {401: NotSignedIn, 403: Forbidden, 404: NotFound, 503: Unavailable}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Services:
 
 
 def get(base: str, path: str) -> Any:
-    """The JSON of a GET. NotFound for 404; Unavailable when nothing answers; else an error with the service's words."""
+    """The JSON of a GET. An error of ERROR_OF or PrimitivesError with the service's words; Unavailable if none answers."""
     return _call("GET", base, path, None)
 
 
@@ -55,10 +57,15 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
 
 def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
     try:
-        answer = httpx.request(method, f"{base}{path}", json=body, timeout=TIMEOUT_S)
+        answer = httpx.request(method, f"{base}{path}", json=body, headers=_authorization(), timeout=TIMEOUT_S)
     except httpx.TransportError as error:
         raise Unavailable(f"{base} does not answer: {error}") from error
     if answer.is_success:
         return answer.json()
     told = f"{method} {base}{path}: {answer.status_code} {answer.text}"
-    raise NotFound(told) if answer.status_code == 404 else PrimitivesError(told)
+    raise ERROR_OF.get(answer.status_code, PrimitivesError)(told)
+
+
+def _authorization() -> dict[str, str]:
+    token = Shared().token
+    return {"authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}

@@ -107,9 +107,10 @@ def running_services() -> Iterator[Services]:
     """`primitives up` in a process of its own, ready when the block begins and stopped when it ends."""
     training, extraction = TrainingSettings(), ExtractionSettings()
     rendering, annotation = RenderingSettings(), AnnotationSettings()
-    host = training.shared.host
+    shared = training.shared
+    scheme = "http" if shared.tls_certificate is None else "https"
     services = Services(
-        *(f"http://{host}:{one.http_port}" for one in (training, extraction, rendering, annotation)),
+        *(f"{scheme}://{shared.host}:{one.http_port}" for one in (training, extraction, rendering, annotation)),
     )
     busy = [base for base in services.all() if is_ready(base)]
     if busy:

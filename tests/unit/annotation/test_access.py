@@ -1,0 +1,123 @@
+"""Who may use the pages and the API where the service has access tokens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from primitives.annotation.v1 import annotation_pb2 as pb
+from primitives.annotation.v1 import annotation_pb2_grpc
+
+from services.annotation.rpc import AnnotationServicer
+from services.common.edge import Edge
+from services.common.grpc import GrpcServer
+from services.common.tokens import Tokens, add_token
+from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
+
+
+class Guarded(Annotation):
+    """The service with three tokens: of a program, of the reader Ana, and one that may only read."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "tokens.json"
+        self.program = add_token(file, "program", ("annotation:read", "annotation:write"))
+        self.ana = add_token(file, "ana", ("annotation:read", "annotation:write"), reader="Ana")
+        self.looker = add_token(file, "looker", ("annotation:read",))
+        self.tokens = Tokens(file)
+        super().__init__(folder, tokens=self.tokens)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Guarded:
+    return Guarded(tmp_path)
+
+
+def shown(token: str, reader: str = "") -> dict[str, str]:
+    """The headers of a call."""
+    return {"authorization": f"Bearer {token}"} | ({"x-reader": reader} if reader else {})
+
+
+def test_pages_ask_for_a_session_and_the_session_for_a_token(guarded: Guarded) -> None:
+    """Signing in needs a name and a token; what is wrong stands at its field, and nobody is let in by name alone."""
+    browser = Browser(guarded.app)
+    for path in ("/", guarded.unit_path(), "/docs", "/summary"):
+        assert "Your access token" in browser.get(path).text
+    assert browser.get(f"/pictures/{guarded.study_id}/{LAYER}/0/1.jpg").status_code == 401
+    for form, status, told in (
+        ({"name": "Ana"}, 401, "not known"),
+        ({"name": "Ana", "access_token": "guess"}, 401, "not known"),
+        ({"name": "Ana", "access_token": guarded.looker}, 403, "annotation:write"),
+        ({"name": "Ben", "access_token": guarded.ana}, 403, "another reader than Ben"),
+        ({"name": " ", "access_token": guarded.program}, 422, "1 to 80"),
+    ):
+        answer = browser.post("/sign-in", data=form)
+        assert (answer.status_code, told in answer.text) == (status, True), form
+        assert guarded.ana not in answer.text and guarded.program not in answer.text
+    assert browser.get("/", follow_redirects=False).status_code == 303
+    assert browser.post("/sign-in", data={"name": "ana", "access_token": f" {guarded.ana} "}).status_code == 200
+    assert browser.get(guarded.unit_path()).status_code == 200
+    assert browser.get("/docs").status_code == 200
+    assert "no password" not in browser.get("/sign-in").text
+
+
+def test_an_answer_survives_signing_in_again(guarded: Guarded) -> None:
+    """Whoever was signed out while answering signs in with name and token, and the answer is still there."""
+    browser = Browser(guarded.app)
+    browser.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
+    form = browser.form(guarded.unit_path()) | FORM
+    browser.cookies.clear()
+    asked = browser.post(guarded.unit_path(), data=form)
+    assert (asked.status_code, "Your access token" in asked.text) == (401, True)
+    wrong = browser.post(guarded.unit_path(), data=form | {"sign_in_name": "Ana", "access_token": "guess"})
+    assert (wrong.status_code, FORM["description"] in wrong.text) == (401, True)
+    again = browser.post(guarded.unit_path(), data=form | {"sign_in_name": "Ana", "access_token": guarded.ana})
+    assert (again.status_code, FORM["description"] in again.text) == (200, True)
+
+
+def test_the_api_asks_for_a_token(guarded: Guarded) -> None:
+    """Programs show a token, also where a browser has a session; a reader's token is that reader and no other."""
+    client = Browser(guarded.app)
+    client.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
+    for path in ("/v1/studies", "/v1/responses", "/metrics", "/openapi.json"):
+        assert client.get(path).status_code == 401
+    client.cookies.clear()
+    put = {**FORM, "base_version": 0}
+    assert (
+        client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.looker, "Ben")).status_code == 403
+    )
+    assert client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.ana, "Ben")).status_code == 403
+    assert client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.ana)).status_code == 200
+    assert (
+        client.put(guarded.api_path(1, "/response"), json=put, headers=shown(guarded.program, "Ben")).status_code == 200
+    )
+    readers = client.get("/v1/summary", headers=shown(guarded.looker, "Ben")).json()["readers"]
+    assert {one["name"]: len(one["answered"]) for one in readers} == {"Ana": 1, "Ben": 1}
+    assert client.get("/v1/responses", headers=shown(guarded.program)).status_code == 401
+
+
+@pytest.fixture
+def stub(guarded: Guarded) -> Iterator[annotation_pb2_grpc.AnnotationServiceStub]:
+    servicer = AnnotationServicer(
+        guarded.readers, guarded.studies, guarded.units, guarded.responses, tokens=guarded.tokens
+    )
+    register = annotation_pb2_grpc.add_AnnotationServiceServicer_to_server
+    server = GrpcServer("x", lambda to: register(servicer, to), Edge("annotation", tokens=guarded.tokens), 0)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield annotation_pb2_grpc.AnnotationServiceStub(channel)
+    server.stop(0)
+
+
+def test_grpc_binds_a_readers_token_too(guarded: Guarded, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
+    """Without metadata the call is the token's reader's; naming another is refused."""
+    ana = ("authorization", f"Bearer {guarded.ana}")
+    put = pb.PutResponseRequest(study_id=guarded.study_id, layer=LAYER, unit=0, **FORM)
+    assert stub.PutResponse(put, metadata=[ana], timeout=10).response.version == 1
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.PutResponse(put, metadata=[ana, ("reader", "Ben")], timeout=10)
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.RpcError) as nobody:
+        stub.ListResponses(
+            pb.ListResponsesRequest(), metadata=[("authorization", f"Bearer {guarded.program}")], timeout=10
+        )
+    assert nobody.value.code() is grpc.StatusCode.UNAUTHENTICATED
