@@ -6,6 +6,7 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2, activ
 
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.consumer import create_consumers
+from services.activation_extraction.layer_results import BUCKET
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
@@ -27,7 +28,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
     edge = open_edge("activation_extraction", shared)
-    ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS)
+    ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)

@@ -35,8 +35,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
-    """The service's ports, its tables migrated."""
-    return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS)
+    """The service's ports, its tables migrated. It reads objects and writes none."""
+    return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS, bucket=None)
 
 
 def create_web(

@@ -11,10 +11,15 @@ from services.common.service import Ports
 from services.common.settings import Shared
 
 
-def open_ports(service: str, shared: Shared, bus: Bus, metadata: MetaData, migrations: Path) -> Ports:
-    """The ports of one service, its tables at their newest version."""
+def open_ports(
+    service: str, shared: Shared, bus: Bus, metadata: MetaData, migrations: Path, bucket: str | None
+) -> Ports:
+    """The ports of one service, its tables at their newest version and the bucket that it writes, if any, made."""
     records = open_records(shared.records(service))
     migrate(records, migrations)
     tables = metadata.tables
     outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"], shared.lease_s)
-    return Ports(bus, open_blobs(shared.blobs()), records, outbox, leases)
+    blobs = open_blobs(shared.blobs())
+    if bucket is not None:
+        blobs.ensure_bucket(bucket)
+    return Ports(bus, blobs, records, outbox, leases)

@@ -14,6 +14,7 @@ from services.common.logs import configure_logs
 from services.common.service import HttpServer, Service, serve
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
+from services.patch_rendering.job import BUCKET
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import Base
@@ -27,7 +28,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     """The service, bound to its ports and not yet started."""
     shared = settings.shared
     edge = open_edge("patch_rendering", shared)
-    ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS)
+    ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
     app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)

@@ -14,6 +14,7 @@ from services.common.logs import configure_logs
 from services.common.service import HttpServer, Ports, Service, serve
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
+from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
 from services.training.tables import Base
@@ -26,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
     """The service's ports, its tables migrated."""
-    return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS)
+    return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS, BUCKET)
 
 
 def create(settings: TrainingSettings, bus: Bus) -> Service:

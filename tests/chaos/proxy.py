@@ -1,4 +1,4 @@
-"""A proxy before the object store that answers 503, or cuts an upload, when it is told to."""
+"""A proxy before the object store that answers 503, or cuts or alters an upload, when it is told to."""
 
 import http.client
 import http.server
@@ -7,11 +7,13 @@ from typing import Any
 
 
 class FaultyStore:
-    """Forwards to a store; `mode` is pass, refuse (503) or cut (the connection ends in mid-upload)."""
+    """Forwards to a store; `mode` is pass, refuse (503), cut (the connection ends in mid-upload) or alter (one bit of
+    what is uploaded is flipped). `left` faults are made, then it passes; None makes them for ever."""
 
     def __init__(self, host: str, port: int) -> None:
         outer = self
         self.mode = "pass"
+        self.left: int | None = None
         self.faults = 0
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -19,17 +21,17 @@ class FaultyStore:
 
             def _forward(self) -> None:
                 length = int(self.headers.get("content-length", 0))
-                if outer.mode == "cut" and self.command == "PUT":
-                    outer.faults += 1
+                if self.command == "PUT" and outer._fault("cut"):
                     self.rfile.read(length // 2)
                     self.close_connection = True
                     self.connection.close()
                     return
                 body = self.rfile.read(length)
-                if outer.mode == "refuse":
-                    outer.faults += 1
+                if outer._fault("refuse"):
                     self._answer(503, {}, b"")
                     return
+                if self.command == "PUT" and body and outer._fault("alter"):
+                    body = bytes([body[0] ^ 1]) + body[1:]
                 connection = http.client.HTTPConnection(host, port, timeout=60)
                 try:
                     connection.request(self.command, self.path, body, dict(self.headers))
@@ -57,6 +59,14 @@ class FaultyStore:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _fault(self, mode: str) -> bool:
+        """Whether a fault of this mode is to be made now."""
+        if self.mode != mode or self.left == 0:
+            return False
+        self.faults += 1
+        self.left = None if self.left is None else self.left - 1
+        return True
 
     def close(self) -> None:
         """End."""

@@ -1,11 +1,13 @@
 """The forms of each port. A new form is added here and nowhere else, and has to pass what stands in this folder."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from services.common.blobs import Blobs, open_blobs
+from services.common.blobs.s3 import S3Blobs
 from services.common.bus import Bus, open_bus
 from services.common.records import Records, open_records
 from tests.servers import fresh_schema, fresh_vhost
@@ -22,13 +24,28 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
 
 @pytest.fixture(params=["folder", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    """An object store of each form, without the bucket of these tests."""
+    """An object store of each form, whose bucket of these tests is empty or missing."""
     if request.param == "folder":
         return open_blobs(f"folder://{tmp_path / 'blobs'}")
     blobs = open_blobs(request.getfixturevalue("s3").url)
     for key in list(blobs.list("contract-bucket")):
         blobs.delete("contract-bucket", key)
     return blobs
+
+
+@pytest.fixture
+def take_bucket_away(blobs: Blobs) -> Callable[[str], None]:
+    """Removes a bucket with all that is in it, as an administrator might, behind the store's back."""
+
+    def take(bucket: str) -> None:
+        for key in list(blobs.list(bucket)):
+            blobs.delete(bucket, key)
+        if isinstance(blobs, S3Blobs):
+            blobs._client.remove_bucket(bucket)
+        else:
+            shutil.rmtree(Path(blobs.url.removeprefix("folder://")) / bucket)
+
+    return take
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,7 +1,9 @@
 """What every form of the object store does."""
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from services.common.blobs import Blobs, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, NotFound
+from services.common.records import now
 
 BUCKET = "contract-bucket"
 
@@ -79,6 +82,58 @@ def test_keys_are_listed_in_order_by_prefix(blobs: Blobs) -> None:
     assert list(blobs.list(BUCKET, "b/")) == ["b/10", "b/2"]
     assert list(blobs.list(BUCKET)) == ["a/1", "b/10", "b/2", "bc"]
     assert list(blobs.list(BUCKET, "none")) == []
+
+
+def test_a_scan_tells_size_and_age(blobs: Blobs) -> None:
+    """Scanning gives what listing does, with sizes, and the moment of the put in UTC; so does asking for one object."""
+    before = now() - timedelta(seconds=2)  # a store may count in whole seconds
+    for key, content in (("b/2", b"four"), ("a/1", b""), ("c", b"x")):
+        blobs.put(BUCKET, key, content)
+    found = list(blobs.scan(BUCKET))
+    assert [(stored.key, stored.size) for stored in found] == [("a/1", 0), ("b/2", 4), ("c", 1)]
+    assert all(before <= stored.modified <= now() for stored in found)
+    assert [stored.key for stored in blobs.scan(BUCKET, "b/")] == ["b/2"]
+    stored = blobs.stat(BUCKET, "b/2")
+    assert stored is not None
+    assert (stored.key, stored.size) == ("b/2", 4)
+    assert abs(stored.modified - found[1].modified) < timedelta(seconds=2)
+    assert blobs.stat(BUCKET, "missing") is None
+    assert list(blobs.scan("no-such-bucket")) == []
+
+
+def test_a_put_of_the_same_bytes_makes_an_object_young_again(blobs: Blobs) -> None:
+    """The collector goes by age: what is put again counts as new."""
+    blobs.put(BUCKET, "key", b"x")
+    first = blobs.stat(BUCKET, "key")
+    assert first is not None
+    deadline = now() + timedelta(seconds=10)
+    second = first
+    while second.modified <= first.modified and now() < deadline:
+        blobs.put(BUCKET, "key", b"x")
+        again = blobs.stat(BUCKET, "key")
+        assert again is not None
+        second = again
+    assert second.modified > first.modified
+
+
+def test_ensuring_a_bucket_keeps_what_is_in_it(blobs: Blobs, take_bucket_away: Callable[[str], None]) -> None:
+    """A bucket is made where there is none, and left alone where there is one; a bad name is refused."""
+    blobs.ensure_bucket(BUCKET)
+    take_bucket_away(BUCKET)
+    blobs.ensure_bucket(BUCKET)
+    blobs.put(BUCKET, "key", b"x")
+    blobs.ensure_bucket(BUCKET)
+    assert list(blobs.list(BUCKET)) == ["key"]
+    with pytest.raises(InvalidInput):
+        blobs.ensure_bucket("..")
+
+
+def test_a_bucket_that_vanished_loses_no_put(blobs: Blobs, take_bucket_away: Callable[[str], None]) -> None:
+    """Somebody removes the bucket under a store that has used it: the next put makes it again."""
+    blobs.put(BUCKET, "before", b"x")
+    take_bucket_away(BUCKET)
+    blobs.put(BUCKET, "after", b"y")
+    assert list(blobs.list(BUCKET)) == ["after"]
 
 
 def test_deleting_is_final_and_repeatable(blobs: Blobs) -> None:

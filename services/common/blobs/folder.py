@@ -5,11 +5,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 
 from services.common.blobs.keys import check_key
-from services.common.blobs.port import ObjectRef
+from services.common.blobs.port import ObjectRef, StoredObject
 from services.common.errors import NotFound
+from services.common.leftovers import remove_old_files
 
 _INCOMING = ".incoming"
 
@@ -20,6 +23,10 @@ class FolderBlobs:
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         self.url = f"folder://{self._folder.absolute()}"
+
+    def ensure_bucket(self, bucket: str) -> None:
+        check_key(bucket, "any")
+        (self._folder / bucket).mkdir(parents=True, exist_ok=True)
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
         with self._incoming(bucket, key) as aside:
@@ -59,16 +66,35 @@ class FolderBlobs:
         aside.replace(path)
 
     def size(self, bucket: str, key: str) -> int | None:
+        found = self.stat(bucket, key)
+        return None if found is None else found.size
+
+    def stat(self, bucket: str, key: str) -> StoredObject | None:
         path = self._path(bucket, key)
-        return path.stat().st_size if path.is_file() else None
+        try:
+            facts = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not S_ISREG(facts.st_mode):
+            return None
+        return StoredObject(key=key, size=facts.st_size, modified=datetime.fromtimestamp(facts.st_mtime, UTC))
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[str]:
         root = self._folder / bucket
         keys = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
         return iter(sorted(key for key in keys if key.startswith(prefix)))
 
+    def scan(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+        found = (self.stat(bucket, key) for key in self.list(bucket, prefix))
+        return (stored for stored in found if stored is not None)
+
     def delete(self, bucket: str, key: str) -> None:
         self._path(bucket, key).unlink(missing_ok=True)
+
+    def discard_unfinished(self, bucket: str, before: datetime) -> int:
+        """Files lie aside without their bucket's name: those of all buckets are removed."""
+        check_key(bucket, "any")
+        return remove_old_files(self._folder / _INCOMING, before)[0]
 
     def _path(self, bucket: str, key: str) -> Path:
         check_key(bucket, key)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -21,14 +22,30 @@ class ObjectRef(BaseModel):
     size: int
 
 
+class StoredObject(BaseModel):
+    """What a store says of an object without reading it. `modified` is when it was last put, in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class Blobs(Protocol):
-    """An object is seen whole or not at all; a put to a key that exists replaces it.
+    """An object is seen whole or not at all; a put to a key that exists replaces it and renews its `modified`.
+
+    A put returns once what the store holds has the sha256 of the reference that it returns. A bucket that is missing is
+    made by a put to it.
 
     `tests/contract/test_blobs.py` is the contract; every form of the store passes it. All calls may raise Unavailable.
     """
 
     url: str
     """What `open_blobs` opens again, in another process too."""
+
+    def ensure_bucket(self, bucket: str) -> None:
+        """Make a bucket unless it is there."""
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
         """Store bytes."""
@@ -48,11 +65,21 @@ class Blobs(Protocol):
     def size(self, bucket: str, key: str) -> int | None:
         """Bytes of the object, or None if there is none."""
 
+    def stat(self, bucket: str, key: str) -> StoredObject | None:
+        """Size and age of the object, or None if there is none."""
+
     def list(self, bucket: str, prefix: str = "") -> Iterator[str]:
         """All keys that begin with a prefix, in lexicographic order."""
 
+    def scan(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+        """As `list`, with size and age of each object."""
+
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; harmless if there is none."""
+
+    def discard_unfinished(self, bucket: str, before: datetime) -> int:
+        """Remove what uploads left that began before a moment and were never finished (their process was killed);
+        returns how many. It may not be seen by `scan`, but it takes up room."""
 
 
 def read_verified(blobs: Blobs, ref: ObjectRef) -> bytes:

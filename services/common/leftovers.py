@@ -1,0 +1,24 @@
+"""Files that a process left behind: nobody has written them for a while."""
+
+from datetime import datetime
+from pathlib import Path
+from stat import S_ISREG
+
+
+def remove_old_files(folder: Path, before: datetime, dry_run: bool = False) -> tuple[int, int]:
+    """Remove the files in a folder itself that were last written before a moment; how many, and their bytes.
+
+    `dry_run` only counts. A folder that is not there holds none.
+    """
+    count = size = 0
+    for path in folder.glob("*"):
+        try:
+            facts = path.lstat()
+        except FileNotFoundError:  # taken to its place, or away, at this moment
+            continue
+        if not S_ISREG(facts.st_mode) or facts.st_mtime >= before.timestamp():
+            continue
+        if not dry_run:
+            path.unlink(missing_ok=True)
+        count, size = count + 1, size + facts.st_size
+    return count, size
