@@ -8,6 +8,14 @@ from pydantic import BaseModel, BeforeValidator, Field
 from services.common.records import TaskColumns
 
 
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value or ""
+
+
+Moment = Annotated[str, BeforeValidator(_iso)]
+"""A moment in ISO 8601, or empty."""
+
+
 class Progress(BaseModel):
     """How far something is."""
 
@@ -26,6 +34,8 @@ class Stage(BaseModel):
     error: str = ""
     progress: Progress = Field(default_factory=Progress)
     seconds: float = 0.0
+    started: Moment = ""
+    finished: Moment = ""
 
     @classmethod
     def of(cls, name: str, id_: str, task: TaskColumns) -> "Stage":
@@ -37,6 +47,8 @@ class Stage(BaseModel):
             error=task.error,
             progress=Progress.model_validate(task.progress),
             seconds=round(task.seconds, 3),
+            started=task.started,
+            finished=task.finished,
         )
 
 
@@ -45,14 +57,6 @@ class PlanStages(BaseModel):
 
     plan_id: str
     stages: list[Stage]
-
-
-def _iso(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value or ""
-
-
-Moment = Annotated[str, BeforeValidator(_iso)]
-"""A moment in ISO 8601, or empty."""
 
 
 class PlanExtraction(BaseModel):
