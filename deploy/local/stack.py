@@ -73,7 +73,8 @@ def environment(servers: list[Server], home: Path) -> dict[str, str]:
 
 
 def start_services(told: dict[str, str], home: Path) -> "dict[str, subprocess.Popen[bytes]]":
-    """The four services, each in a process of its own, ready to take work."""
+    """The four services, each in a process of its own, ready to take work, over tables of the newest version."""
+    subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=told, check=True, stdout=subprocess.DEVNULL)
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     processes = {}

@@ -27,7 +27,7 @@ class Services:
 
 
 def get(base: str, path: str) -> Any:
-    """The JSON of a GET. An error of ERROR_OF or PrimitivesError with the service's words; Unavailable if none answers."""
+    """The JSON of a GET. An error of ERROR_OF, else PrimitivesError, with the words of the service."""
     return _call("GET", base, path, None)
 
 

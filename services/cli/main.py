@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from services import __version__
 from services.cli.bench.commands import bench_app
+from services.cli.migrations import migrate
+from services.cli.tokens import token
 from services.common.errors import PrimitivesError
 from services.common.logs import configure_logs
 from services.common.settings import Shared
@@ -20,6 +22,8 @@ checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained els
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(bench_app, name="bench")
+app.command()(migrate)
+app.command()(token)
 
 
 @app.command()

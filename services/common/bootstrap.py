@@ -6,7 +6,7 @@ from sqlalchemy import MetaData
 
 from services.common.blobs import open_blobs
 from services.common.bus import Bus
-from services.common.records import Leases, Outbox, migrate, open_records
+from services.common.records import Leases, Outbox, ensure_migrated, open_records
 from services.common.service import Ports
 from services.common.settings import Shared
 
@@ -14,9 +14,9 @@ from services.common.settings import Shared
 def open_ports(
     service: str, shared: Shared, bus: Bus, metadata: MetaData, migrations: Path, bucket: str | None
 ) -> Ports:
-    """The ports of one service, its tables at their newest version and the bucket that it writes, if any, made."""
+    """The ports of one service, its tables as this code needs them and the bucket that it writes, if any, made."""
     records = open_records(shared.records(service))
-    migrate(records, migrations)
+    ensure_migrated(records, migrations)
     tables = metadata.tables
     outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"], shared.lease_s)
     blobs = open_blobs(shared.blobs())

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.servers import start_postgres, start_rabbitmq, start_s3
+from services.cli.migrations import migrations_of
+from services.common.records import migrate, open_records
 from tests.chaos.proxy import FaultyStore
 from tests.chaos.world import World
 from tests.servers import reachable_folder
@@ -18,6 +20,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         store = start_s3(tmp_path / "s3")
         host, port = store.url.split("@")[1].split("?")[0].split(":")
         broker, database = start_rabbitmq(tmp_path / "rabbitmq"), start_postgres(postgres / "data")
+        records = open_records(f"{database.url}?schema=activation_extraction")
+        migrate(records, migrations_of("activation_extraction"))
+        records.close()
         made = World(tmp_path, postgres / "data", broker, store, database, FaultyStore(host, int(port)))
         yield made
         made.close()

@@ -1,12 +1,14 @@
 """Records in a relational database: engines, transactions, the outbox, migrations."""
 
-from services.common.records.database import Records, migrate, open_records
+from services.common.records.database import Records, open_records
 from services.common.records.leases import Lease, Leases, leases_table
 from services.common.records.outbox import Outbox, outbox_table
-from services.common.records.tasks import ProgressWriter, TaskColumns
+from services.common.records.schema import ensure_migrated, migrate
+from services.common.records.tasks import ENDED, ProgressWriter, TaskColumns, WorkColumns
 from services.common.records.types import UtcTime, now
 
 __all__ = [
+    "ENDED",
     "Lease",
     "Leases",
     "Outbox",
@@ -14,6 +16,8 @@ __all__ = [
     "Records",
     "TaskColumns",
     "UtcTime",
+    "WorkColumns",
+    "ensure_migrated",
     "leases_table",
     "migrate",
     "now",

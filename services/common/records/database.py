@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -87,7 +85,9 @@ def _open_postgres(url: URL) -> Engine:
     )
     try:
         with engine.begin() as connection:
-            connection.execute(CreateSchema(schema, if_not_exists=True))
+            # Asked first: a service's role need not have the right to make one.
+            if schema not in inspect(connection).get_schema_names():
+                connection.execute(CreateSchema(schema, if_not_exists=True))
     except OperationalError as error:
         raise Unavailable(f"the records do not answer: {error.orig}") from error
     except IntegrityError:  # made by another process at the same moment
@@ -107,14 +107,3 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
-
-
-def migrate(records: Records, versions: Path) -> None:
-    """Bring the tables of one service to their newest version; harmless when they are there already."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("version_locations", str(versions))
-    config.set_main_option("path_separator", "newline")
-    with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
