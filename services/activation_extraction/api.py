@@ -1,14 +1,18 @@
 """The HTTP side of the activation extraction service."""
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.sse import EventSourceResponse
 
 from services.activation_extraction.schemas import ExtractionList, ExtractionView, StartExtractionRequest, UnitView
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
+from services.common.records import ENDED
+from services.common.streams import Streams
+from services.common.tasks import Verb
 from services.common.views import PlanStages
 
 
-def add_routes(app: FastAPI, extractions: Extractions, queries: Queries) -> None:
+def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, streams: Streams) -> None:
     """Add the routes of version 1."""
     router = APIRouter(prefix="/v1")
 
@@ -27,11 +31,16 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries) -> None
         """One extraction."""
         return queries.get(extraction_id)
 
-    @router.post("/extractions/{extraction_id}/cancel", status_code=202, tags=["extractions"])
-    def cancel_extraction(extraction_id: str) -> ExtractionView:
-        """Stop an extraction."""
-        extractions.cancel(extraction_id)
+    @router.post("/extractions/{extraction_id}/{verb}", status_code=202, tags=["extractions"])
+    def act_on_extraction(extraction_id: str, verb: Verb) -> ExtractionView:
+        """Pause, resume or cancel; a job at work on it stops within five seconds. What is done is kept."""
+        extractions.act(verb, extraction_id)
         return queries.get(extraction_id)
+
+    @router.get("/extractions/{extraction_id}/events", response_class=EventSourceResponse, tags=["extractions"])
+    def watch_extraction(extraction_id: str, request: Request) -> Response:
+        """Server-sent events: the extraction, again whenever it has changed, until it has ended."""
+        return streams.events(request, lambda: queries.get(extraction_id), lambda view: view.state in ENDED)
 
     @router.get("/extractions/{extraction_id}/layers/{layer}/units/{unit}", tags=["units"])
     def get_unit(extraction_id: str, layer: str, unit: int) -> UnitView:
@@ -42,5 +51,18 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries) -> None
     def get_plan(plan_id: str) -> PlanStages:
         """The stage of a plan that this service does."""
         return queries.plan(plan_id)
+
+    @router.post("/plans/{plan_id}/{verb}", status_code=202, tags=["plans"])
+    def act_on_plan(plan_id: str, verb: Verb) -> PlanStages:
+        """Pause, resume or cancel what this service does for a plan. Later stages do not begin while it is paused, nor
+        once it is cancelled."""
+        extractions.act_on_plan(verb, plan_id)
+        return queries.plan(plan_id)
+
+    @router.get("/plans/{plan_id}/events", response_class=EventSourceResponse, tags=["plans"])
+    def watch_plan(plan_id: str, request: Request) -> Response:
+        """Server-sent events: the stages that this service does, again whenever they have changed, until they have
+        ended."""
+        return streams.events(request, lambda: queries.plan(plan_id), lambda stages: stages.ended)
 
     app.include_router(router)

@@ -44,6 +44,11 @@ def extract_shard(
     where = choose_device(device)
     manifest, network = _open_network(blobs_url, ObjectRef.model_validate(checkpoint), str(where))
     patches = data.stream(data.shards(split)[shard])
+
+    def on_patches(done: int) -> None:
+        job.report(done=done)
+        job.leave_if_told()
+
     state = extract(
         network,
         resolve_layers(manifest.architecture, network, layers),
@@ -51,7 +56,7 @@ def extract_shard(
         top_k,
         where,
         manifest.preprocessing,
-        lambda done: job.report(done=done),
+        on_patches,
         source=data.manifest.name,
     )
     ref = put_content(blobs, BUCKET, f"extractions/{extraction_id}/shards/{shard:05d}.safetensors", save_tensors(state))
@@ -96,6 +101,7 @@ def merge_extraction(
             )
         )
         job.report(done=done)
+        job.leave_if_told()
     manifest = ExtractionManifest(
         extraction_id=extraction_id,
         network=NetworkRef(

@@ -20,6 +20,7 @@ from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
 from services.common.service import HttpServer, Service, serve
+from services.common.streams import Streams
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -32,7 +33,8 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
-    add_routes(app, extractions, queries)
+    streams = Streams()
+    add_routes(app, extractions, queries, streams)
     return Service(
         name="activation_extraction",
         ports=ports,
@@ -40,7 +42,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             activation_extraction_pb2.DESCRIPTOR.services_by_name["ActivationExtractionService"].full_name,
             lambda server: activation_extraction_pb2_grpc.add_ActivationExtractionServiceServicer_to_server(
-                ExtractionServicer(extractions, queries), server
+                ExtractionServicer(extractions, queries, streams), server
             ),
             edge,
             settings.grpc_port,
@@ -48,6 +50,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         consumers=create_consumers(bus, extractions, shared.max_attempts),
         runners=[runner],
         recover=extractions.recover,
+        streams=streams,
     )
 
 

@@ -1,20 +1,26 @@
 """The gRPC side of the activation extraction service: the same verbs as HTTP."""
 
+from collections.abc import Iterator
+
 import grpc
 from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 
-from services.activation_extraction.schemas import StartExtractionRequest
+from services.activation_extraction.schemas import ExtractionView, StartExtractionRequest
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.grpc import to_message, to_request
+from services.common.records import ENDED
+from services.common.streams import Streams
+from services.common.tasks import Verb
+from services.common.views import PlanStages
 
 
 class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
     """See proto/primitives/activation_extraction/v1/activation_extraction.proto."""
 
-    def __init__(self, extractions: Extractions, queries: Queries) -> None:
-        self._extractions, self._queries = extractions, queries
+    def __init__(self, extractions: Extractions, queries: Queries, streams: Streams) -> None:
+        self._extractions, self._queries, self._streams = extractions, queries, streams
 
     def StartExtraction(
         self, request: pb.StartExtractionRequest, _: grpc.ServicerContext
@@ -28,11 +34,29 @@ class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServ
     def ListExtractions(self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext) -> pb.ListExtractionsResponse:
         return to_message(self._queries.all(), pb.ListExtractionsResponse)
 
+    def PauseExtraction(
+        self, request: pb.PauseExtractionRequest, _: grpc.ServicerContext
+    ) -> pb.PauseExtractionResponse:
+        return pb.PauseExtractionResponse(extraction=self._act("pause", request.extraction_id))
+
+    def ResumeExtraction(
+        self, request: pb.ResumeExtractionRequest, _: grpc.ServicerContext
+    ) -> pb.ResumeExtractionResponse:
+        return pb.ResumeExtractionResponse(extraction=self._act("resume", request.extraction_id))
+
     def CancelExtraction(
         self, request: pb.CancelExtractionRequest, _: grpc.ServicerContext
     ) -> pb.CancelExtractionResponse:
-        self._extractions.cancel(request.extraction_id)
-        return pb.CancelExtractionResponse(extraction=self._extraction(request.extraction_id))
+        return pb.CancelExtractionResponse(extraction=self._act("cancel", request.extraction_id))
+
+    def WatchExtraction(
+        self, request: pb.WatchExtractionRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchExtractionResponse]:
+        def ended(extraction: ExtractionView) -> bool:
+            return extraction.state in ENDED
+
+        for extraction in self._streams.views(context, lambda: self._queries.get(request.extraction_id), ended):
+            yield pb.WatchExtractionResponse(extraction=to_message(extraction, pb.Extraction))
 
     def GetUnit(self, request: pb.GetUnitRequest, _: grpc.ServicerContext) -> pb.GetUnitResponse:
         unit = self._queries.unit(request.extraction_id, request.layer, request.unit)
@@ -41,5 +65,29 @@ class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServ
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return to_message(self._queries.plan(request.plan_id), pb.GetPlanResponse)
 
+    def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
+        return to_message(self._act_on_plan("pause", request.plan_id), pb.PausePlanResponse)
+
+    def ResumePlan(self, request: pb.ResumePlanRequest, _: grpc.ServicerContext) -> pb.ResumePlanResponse:
+        return to_message(self._act_on_plan("resume", request.plan_id), pb.ResumePlanResponse)
+
+    def CancelPlan(self, request: pb.CancelPlanRequest, _: grpc.ServicerContext) -> pb.CancelPlanResponse:
+        return to_message(self._act_on_plan("cancel", request.plan_id), pb.CancelPlanResponse)
+
+    def WatchPlan(self, request: pb.WatchPlanRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchPlanResponse]:
+        def ended(plan: PlanStages) -> bool:
+            return plan.ended
+
+        for plan in self._streams.views(context, lambda: self._queries.plan(request.plan_id), ended):
+            yield to_message(plan, pb.WatchPlanResponse)
+
     def _extraction(self, extraction_id: str) -> pb.Extraction:
         return to_message(self._queries.get(extraction_id), pb.Extraction)
+
+    def _act(self, verb: Verb, extraction_id: str) -> pb.Extraction:
+        self._extractions.act(verb, extraction_id)
+        return self._extraction(extraction_id)
+
+    def _act_on_plan(self, verb: Verb, plan_id: str) -> PlanStages:
+        self._extractions.act_on_plan(verb, plan_id)
+        return self._queries.plan(plan_id)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
@@ -28,13 +28,12 @@ class NetworkRow(Base):
     told: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
-class ExtractionRow(TaskColumns, Base):
+class ExtractionRow(WorkColumns, Base):
     """An extraction of chosen layers over a split."""
 
     __tablename__ = "extractions"
 
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
     plan: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     run_id: Mapped[str] = mapped_column(String(64))
     dataset: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -25,6 +25,10 @@ class Forbidden(PrimitivesError):
     """The caller is known and may not do this."""
 
 
+class TooMany(PrimitivesError):
+    """As many of these as the service gives at a time are in use; trying again later may help."""
+
+
 class Unavailable(PrimitivesError):
     """Something that is needed (a store, a broker, a sibling service) does not answer now; trying again may help."""
 
@@ -45,5 +49,5 @@ class JobCrashed(PrimitivesError):
     """A job's child process ended without an answer (killed, out of memory); trying again may help."""
 
 
-class JobCancelled(PrimitivesError):
-    """A job was cancelled while it ran."""
+class JobStopped(PrimitivesError):
+    """A job left before it was done, because it was asked to: what it works on was paused or has ended."""

@@ -1,5 +1,6 @@
 """The gRPC side that every service has: health, reflection, errors as codes in one place, and messages from views."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +25,7 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.NotSignedIn: grpc.StatusCode.UNAUTHENTICATED,
     errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    errors.TooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 
@@ -32,6 +34,10 @@ LONGEST_DETAILS = 4000
 
 READING_METHODS = ("Get", "List", "Watch")
 """How the names of methods begin that change nothing; every other method needs a token that may write."""
+
+CALLS, STREAMS = 8, 32
+"""Threads for calls with one answer, and for streams, each of which holds one until it ends. Health and reflection
+stream too."""
 
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
@@ -100,6 +106,16 @@ class _Around(grpc.ServerInterceptor):
         return wrap(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
+class _AroundStreams(_Around):
+    """Likewise, around the calls alone that answer with many messages."""
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = continuation(details)
+        if handler is None or not handler.response_streaming:
+            return handler
+        return super().intercept_service(lambda _: handler, details)
+
+
 @contextmanager
 def _errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
     """End a call with the code of the domain error that its handler raised."""
@@ -126,6 +142,22 @@ def _authentication(service: str, tokens: Tokens) -> Around:
     return authenticated
 
 
+def _bounded(most: int) -> Around:
+    """Let so many calls in at a time; TooMany ends any other at once, so that it holds no thread."""
+    places = threading.Semaphore(most)
+
+    @contextmanager
+    def bounded(_details: Any, _context: grpc.ServicerContext) -> Iterator[None]:
+        if not places.acquire(blocking=False):
+            raise errors.TooMany(f"{most} streams are open; ask again when some have ended")
+        try:
+            yield
+        finally:
+            places.release()
+
+    return bounded
+
+
 def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:
     """Whose token a call's metadata show. NotSignedIn if none is valid."""
     shown = dict(context.invocation_metadata() or ()).get("authorization")
@@ -141,8 +173,8 @@ class GrpcServer:
         if edge.tokens is not None:
             around.append(_authentication(edge.service, edge.tokens))
         self._server = grpc.server(
-            ThreadPoolExecutor(8, "grpc"),
-            interceptors=[_Around(one) for one in around],
+            ThreadPoolExecutor(CALLS + STREAMS, "grpc"),
+            interceptors=[*map(_Around, around), _AroundStreams(_bounded(STREAMS))],
             options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
         )
         register(self._server)

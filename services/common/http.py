@@ -29,6 +29,7 @@ STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.Conflict: 409,
     errors.NotSignedIn: 401,
     errors.Forbidden: 403,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 

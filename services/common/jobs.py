@@ -1,17 +1,20 @@
-"""Jobs in child processes: one at a time a runner, with progress, cancellation, and a failure that is always recorded.
+"""Jobs in child processes: one at a time a runner, with progress, a stop, and a failure that is always recorded.
 
-A crash, an out-of-memory kill or a hard cancel takes the child only. The child stays warm between jobs, since
-importing torch costs seconds, and a new one is spawned after any of these.
+A job that is to stop is asked first, and leaves in order; one that does not is killed. A crash, an out-of-memory kill
+or a kill of ours takes the child only. The child stays warm between jobs, since importing torch costs seconds, and a
+new one is spawned after any of these.
 """
 
 import importlib
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from enum import Enum
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -22,16 +25,29 @@ from services.common.logs import configure_logs, get_logger
 log = get_logger(__name__)
 
 POLL_S = 0.1
-STOP_GRACE_S = 5.0
+LEAVE_S = 3.0
+"""Seconds that a job has to leave in order, unless it is given more: with the second in which a stop is noticed, a
+pause or a cancel takes effect within five."""
 
 Progress = dict[str, Any]
 
 
+class Order(Enum):
+    """What a job is to do, as those who watch over it see it now."""
+
+    WORK = "work"
+    PAUSE = "pause"
+    """Keep what can be kept, and leave."""
+    CANCEL = "cancel"
+    """Leave: nothing of it is wanted any more."""
+
+
 class Job:
-    """What a job function is given beside its arguments: a way to tell how far it is."""
+    """What a job function is given beside its arguments: a way to tell how far it is, and to be asked to stop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._order = Order.WORK
 
     def report(self, **progress: Any) -> None:
         """Tell how far the job is, e.g. `report(done=32, total=600, unit="patches")`. Lossy: the newest counts."""
@@ -41,28 +57,23 @@ class Job:
         """Hand over something that is finished before the job is, such as a checkpoint. Never lost."""
         self._connection.send(("milestone", facts))
 
+    def leave_if_told(self) -> None:
+        """JobStopped if it is to stop: for a job that keeps nothing of what is half done. Look between batches."""
+        if self._newest_order() is not Order.WORK:
+            raise errors.JobStopped("the job left as it was told to")
 
-@dataclass
-class Cancellation:
-    """The names of the jobs that were asked to stop; checked by the runner while a job runs."""
+    def paused(self) -> bool:
+        """Whether it is to keep what it has done and to leave, for a job that can. JobStopped if nothing of it is
+        wanted any more."""
+        order = self._newest_order()
+        if order is Order.CANCEL:
+            raise errors.JobStopped("the job left as it was told to")
+        return order is Order.PAUSE
 
-    _names: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def request(self, name: str) -> None:
-        """Ask a job to stop, now or as soon as it starts."""
-        with self._lock:
-            self._names.add(name)
-
-    def requested(self, name: str) -> bool:
-        """Whether the job of this name was asked to stop."""
-        with self._lock:
-            return name in self._names
-
-    def forget(self, name: str) -> None:
-        """The job has stopped."""
-        with self._lock:
-            self._names.discard(name)
+    def _newest_order(self) -> Order:
+        while self._connection.poll():
+            self._order = self._connection.recv()
+        return self._order
 
 
 class JobRunner:
@@ -84,17 +95,22 @@ class JobRunner:
         target: str,
         arguments: Mapping[str, Any],
         on_progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool] = lambda: False,
+        order: Callable[[], Order] = lambda: Order.WORK,
         on_milestone: Callable[[Progress], None] = lambda _: None,
+        pause_s: float = LEAVE_S,
     ) -> Any:
         """The function's result. Raises the domain error that it raised; JobFailed for any other exception, with its
-        traceback; JobCrashed when the child ends without an answer; JobCancelled when `cancelled()` turns true;
-        Unavailable when the runner is closed meanwhile."""
+        traceback; JobCrashed when the child ends without an answer; Unavailable when the runner is closed meanwhile.
+
+        When `order()` is no longer to work, the function is told so. JobStopped if it leaves, or is killed since it
+        has not left within LEAVE_S of a cancel or `pause_s` of a pause; what it returns instead is its result.
+        """
         with self._lock:
             connection = self._ensure_child()
             try:
                 connection.send((target, dict(arguments)))
-                return self._await(connection, {"progress": on_progress, "milestone": on_milestone}, cancelled)
+                listeners = {"progress": on_progress, "milestone": on_milestone}
+                return self._await(connection, listeners, _Overseer(connection, order, pause_s))
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 code = self._discard_child()
                 raise errors.JobCrashed(f"the job {target} ended without an answer (exit code {code})") from error
@@ -113,13 +129,12 @@ class JobRunner:
             self._discard_child()
 
     def _await(
-        self, connection: Connection, listeners: Mapping[str, Callable[[Progress], None]], cancelled: Callable[[], bool]
+        self, connection: Connection, listeners: Mapping[str, Callable[[Progress], None]], overseer: "_Overseer"
     ) -> Any:
         while True:
             if self._closed:
                 raise errors.Unavailable("the service is stopping; the job is given back")
-            if cancelled():
-                raise errors.JobCancelled("the job was cancelled")
+            overseer.look()
             if not connection.poll(POLL_S):
                 continue
             kind, content = connection.recv()
@@ -153,12 +168,29 @@ class JobRunner:
             connection.close()
         if child is None:
             return None
-        child.terminate()
-        child.join(STOP_GRACE_S)
-        if child.is_alive():
-            child.kill()
-            child.join()
+        child.kill()  # it has no handler that a gentler signal would call
+        child.join()
         return child.exitcode
+
+
+class _Overseer:
+    """Passes the orders on to the child, and sees that it follows them in time."""
+
+    def __init__(self, connection: Connection, order: Callable[[], Order], pause_s: float) -> None:
+        self._connection, self._order = connection, order
+        self._seconds = {Order.PAUSE: pause_s, Order.CANCEL: LEAVE_S}
+        self._told = Order.WORK
+        self._deadline = math.inf
+
+    def look(self) -> None:
+        """Tell the child if it is to stop. JobStopped if it was told and the time is over."""
+        order = self._order()
+        if order is not self._told and order is not Order.WORK:  # told to stop it stops: it may have left already
+            self._connection.send(order)
+            self._told = order
+            self._deadline = min(self._deadline, time.monotonic() + self._seconds[order])
+        if time.monotonic() > self._deadline:
+            raise errors.JobStopped(f"the job was told to {self._told.value}, did not leave in time, and was killed")
 
 
 class _Refused(Exception):
@@ -187,9 +219,12 @@ def _child_main(connection: Connection, log_format: str, log_level: str) -> None
     configure_logs(log_format, log_level)
     while True:
         try:
-            target, arguments = connection.recv()
+            message = connection.recv()
         except EOFError:
             return
+        if isinstance(message, Order):
+            continue  # for the job before, which had answered when it came
+        target, arguments = message
         connection.send(_call(target, arguments, Job(connection)))
 
 

@@ -18,6 +18,7 @@ from services.common.grpc import GrpcServer
 from services.common.jobs import JobRunner
 from services.common.logs import get_logger
 from services.common.records import Leases, Outbox, Records
+from services.common.streams import Streams
 
 log = get_logger(__name__)
 
@@ -82,6 +83,7 @@ class Service:
     consumers: Sequence[Consumer]
     runners: Sequence[JobRunner] = ()
     recover: Callable[[], None] = field(default=lambda: None)
+    streams: Streams = field(default_factory=Streams)
 
     def start(self) -> None:
         """Serve, take messages, and send again what an earlier process left undone where the bus forgot it."""
@@ -101,6 +103,7 @@ class Service:
             consumer.stop()
         for runner in self.runners:
             runner.close()
+        self.streams.close()
         self.http.stop()
         self.grpc.stop()
         self.ports.outbox.stop()

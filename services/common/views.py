@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from services.common.records import TaskColumns
+from services.common.records import ENDED, TaskColumns
 
 
 def _iso(value: Any) -> Any:
@@ -57,6 +57,11 @@ class PlanStages(BaseModel):
 
     plan_id: str
     stages: list[Stage]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the stages that there are."""
+        return all(stage.state in ENDED for stage in self.stages)
 
 
 class PlanExtraction(BaseModel):

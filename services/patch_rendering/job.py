@@ -79,11 +79,15 @@ def render_units(
     top_ref = next(entry.top for entry in manifest.layers if entry.name == layer)
     units = read_units(fetch_object(blobs, top_ref, Path(scratch)), first, last)
     source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size)
-    with ThreadPoolExecutor(WORKERS, "render") as pool:
-        rendered: list[list[bytes]] = []
+    rendered: list[list[bytes]] = []
+    pool = ThreadPoolExecutor(WORKERS, "render")
+    try:
         for jpegs in pool.map(lambda index: render_unit(units, index, source), range(len(units.ids))):
             rendered.append(jpegs)
             job.report(done=count_pictures(rendered))
+            job.leave_if_told()
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is not rendered yet is not wanted when the job leaves
     folder = f"renderings/{rendering_id}/{layer}/{first:05d}"
     group = store_group(blobs, folder, units, rendered, source)
     return {"group": group.model_dump(), "pictures": count_pictures(rendered)}

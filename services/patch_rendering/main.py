@@ -12,6 +12,7 @@ from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
 from services.common.service import HttpServer, Service, serve
+from services.common.streams import Streams
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
 from services.patch_rendering.job import BUCKET
@@ -32,7 +33,8 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
     app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)
-    add_routes(app, renderings, queries)
+    streams = Streams()
+    add_routes(app, renderings, queries, streams)
     return Service(
         name="patch_rendering",
         ports=ports,
@@ -40,7 +42,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             patch_rendering_pb2.DESCRIPTOR.services_by_name["PatchRenderingService"].full_name,
             lambda server: patch_rendering_pb2_grpc.add_PatchRenderingServiceServicer_to_server(
-                RenderingServicer(renderings, queries), server
+                RenderingServicer(renderings, queries, streams), server
             ),
             edge,
             settings.grpc_port,
@@ -48,6 +50,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
         consumers=create_consumers(bus, renderings, shared.max_attempts),
         runners=[runner],
         recover=renderings.recover,
+        streams=streams,
     )
 
 

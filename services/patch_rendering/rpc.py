@@ -1,11 +1,17 @@
 """The gRPC side of the patch rendering service: the same verbs as HTTP."""
 
+from collections.abc import Iterator
+
 import grpc
 from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 
 from services.common.grpc import to_message, to_request
-from services.patch_rendering.schemas import StartRenderingRequest
+from services.common.records import ENDED
+from services.common.streams import Streams
+from services.common.tasks import Verb
+from services.common.views import PlanStages
+from services.patch_rendering.schemas import RenderingView, StartRenderingRequest
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 
@@ -13,8 +19,8 @@ from services.patch_rendering.workflow.renderings import Renderings
 class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     """See proto/primitives/patch_rendering/v1/patch_rendering.proto."""
 
-    def __init__(self, renderings: Renderings, queries: Queries) -> None:
-        self._renderings, self._queries = renderings, queries
+    def __init__(self, renderings: Renderings, queries: Queries, streams: Streams) -> None:
+        self._renderings, self._queries, self._streams = renderings, queries, streams
 
     def StartRendering(self, request: pb.StartRenderingRequest, _: grpc.ServicerContext) -> pb.StartRenderingResponse:
         rendering_id = self._renderings.start(to_request(request, StartRenderingRequest))
@@ -26,11 +32,27 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     def ListRenderings(self, _: pb.ListRenderingsRequest, __: grpc.ServicerContext) -> pb.ListRenderingsResponse:
         return to_message(self._queries.all(), pb.ListRenderingsResponse)
 
+    def PauseRendering(self, request: pb.PauseRenderingRequest, _: grpc.ServicerContext) -> pb.PauseRenderingResponse:
+        return pb.PauseRenderingResponse(rendering=self._act("pause", request.rendering_id))
+
+    def ResumeRendering(
+        self, request: pb.ResumeRenderingRequest, _: grpc.ServicerContext
+    ) -> pb.ResumeRenderingResponse:
+        return pb.ResumeRenderingResponse(rendering=self._act("resume", request.rendering_id))
+
     def CancelRendering(
         self, request: pb.CancelRenderingRequest, _: grpc.ServicerContext
     ) -> pb.CancelRenderingResponse:
-        self._renderings.cancel(request.rendering_id)
-        return pb.CancelRenderingResponse(rendering=self._rendering(request.rendering_id))
+        return pb.CancelRenderingResponse(rendering=self._act("cancel", request.rendering_id))
+
+    def WatchRendering(
+        self, request: pb.WatchRenderingRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchRenderingResponse]:
+        def ended(rendering: RenderingView) -> bool:
+            return rendering.state in ENDED
+
+        for rendering in self._streams.views(context, lambda: self._queries.get(request.rendering_id), ended):
+            yield pb.WatchRenderingResponse(rendering=to_message(rendering, pb.Rendering))
 
     def GetPicture(self, request: pb.GetPictureRequest, _: grpc.ServicerContext) -> pb.GetPictureResponse:
         picture = self._queries.picture(request.rendering_id, request.layer, request.unit, request.rank)
@@ -39,5 +61,29 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return to_message(self._queries.plan(request.plan_id), pb.GetPlanResponse)
 
+    def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
+        return to_message(self._act_on_plan("pause", request.plan_id), pb.PausePlanResponse)
+
+    def ResumePlan(self, request: pb.ResumePlanRequest, _: grpc.ServicerContext) -> pb.ResumePlanResponse:
+        return to_message(self._act_on_plan("resume", request.plan_id), pb.ResumePlanResponse)
+
+    def CancelPlan(self, request: pb.CancelPlanRequest, _: grpc.ServicerContext) -> pb.CancelPlanResponse:
+        return to_message(self._act_on_plan("cancel", request.plan_id), pb.CancelPlanResponse)
+
+    def WatchPlan(self, request: pb.WatchPlanRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchPlanResponse]:
+        def ended(plan: PlanStages) -> bool:
+            return plan.ended
+
+        for plan in self._streams.views(context, lambda: self._queries.plan(request.plan_id), ended):
+            yield to_message(plan, pb.WatchPlanResponse)
+
     def _rendering(self, rendering_id: str) -> pb.Rendering:
         return to_message(self._queries.get(rendering_id), pb.Rendering)
+
+    def _act(self, verb: Verb, rendering_id: str) -> pb.Rendering:
+        self._renderings.act(verb, rendering_id)
+        return self._rendering(rendering_id)
+
+    def _act_on_plan(self, verb: Verb, plan_id: str) -> PlanStages:
+        self._renderings.act_on_plan(verb, plan_id)
+        return self._queries.plan(plan_id)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
@@ -27,13 +27,12 @@ class ExtractionRow(Base):
     told: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
-class RenderingRow(TaskColumns, Base):
+class RenderingRow(WorkColumns, Base):
     """A rendering of all layers of an extraction."""
 
     __tablename__ = "renderings"
 
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
     plan: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     extraction_id: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(Integer)

@@ -1,7 +1,11 @@
 """The HTTP side of the training service."""
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.sse import EventSourceResponse
 
+from services.common.records import ENDED
+from services.common.streams import Streams
+from services.common.tasks import Verb
 from services.common.views import PlanStages
 from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
@@ -9,7 +13,7 @@ from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
 
-def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans) -> None:
+def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, streams: Streams) -> None:
     """Add the routes of version 1."""
     router = APIRouter(prefix="/v1")
 
@@ -22,6 +26,19 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans) -> No
     def get_plan(plan_id: str) -> PlanStages:
         """The stages of a plan that this service does."""
         return plans.get(plan_id)
+
+    @router.post("/plans/{plan_id}/{verb}", status_code=202, tags=["plans"])
+    def act_on_plan(plan_id: str, verb: Verb) -> PlanStages:
+        """Pause, resume or cancel what this service does for a plan. Later stages do not begin while it is paused, nor
+        once it is cancelled."""
+        plans.act(verb, plan_id)
+        return plans.get(plan_id)
+
+    @router.get("/plans/{plan_id}/events", response_class=EventSourceResponse, tags=["plans"])
+    def watch_plan(plan_id: str, request: Request) -> Response:
+        """Server-sent events: the stages that this service does, again whenever they have changed, until they have
+        ended."""
+        return streams.events(request, lambda: plans.get(plan_id), plans.ended)
 
     @router.get("/datasets", tags=["data sets"])
     def list_datasets() -> DatasetList:
@@ -48,9 +65,15 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans) -> No
         """One run with its metrics so far."""
         return runs.get(run_id)
 
-    @router.post("/runs/{run_id}/cancel", status_code=202, tags=["runs"])
-    def cancel_run(run_id: str) -> RunView:
-        """Stop a run; its last checkpoint stays."""
-        return runs.cancel(run_id)
+    @router.post("/runs/{run_id}/{verb}", status_code=202, tags=["runs"])
+    def act_on_run(run_id: str, verb: Verb) -> RunView:
+        """Pause, resume or cancel; a job at work on it stops within five seconds. What is done is kept."""
+        runs.act(verb, run_id)
+        return runs.get(run_id)
+
+    @router.get("/runs/{run_id}/events", response_class=EventSourceResponse, tags=["runs"])
+    def watch_run(run_id: str, request: Request) -> Response:
+        """Server-sent events: the run, again whenever it has changed, until it has ended."""
+        return streams.events(request, lambda: runs.get(run_id), lambda view: view.state in ENDED)
 
     app.include_router(router)

@@ -50,6 +50,7 @@ def build_sample(job: Job, *, blobs_url: str) -> dict[str, Any]:
             for patch in sample.patches:
                 writer.add_patch(patch)
             job.report(phase="cutting patches", done=done, total=total, unit="mammograms")
+            job.leave_if_told()
         manifest, ref = writer.finish()
     return {"manifest": manifest.model_dump(), "ref": ref.model_dump()}
 
@@ -67,7 +68,8 @@ def train_slice(
     cache_mb: int,
     device: str,
 ) -> bool:
-    """Go on with a run for at most `slice_s` seconds; True when it is complete. Each checkpoint is a milestone."""
+    """Go on with a run for at most `slice_s` seconds or until it is paused; True when it is complete. Each checkpoint
+    is a milestone."""
     blobs = open_blobs(blobs_url)
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     learner = start_learner(RunSettings.model_validate(settings), len(data.manifest.classes), choose_device(device))
@@ -92,7 +94,8 @@ def train_slice(
         epochs = [metrics.model_dump() for metrics in learner.metrics]
         job.milestone(checkpoint=ref.model_dump(), epochs=epochs)
 
-    return fit(learner, split["train"], split.get("val"), time.monotonic() + slice_s, job.report, save)
+    deadline = time.monotonic() + slice_s
+    return fit(learner, split["train"], split.get("val"), deadline, job.report, save, job.paused)
 
 
 def start_learner(settings: RunSettings, classes: int, device: torch.device) -> Learner:

@@ -35,22 +35,34 @@ class Learner:
 
 
 def fit(
-    learner: Learner, train: Batches, val: Batches | None, deadline: float, report: Report, save: Callable[[], None]
+    learner: Learner,
+    train: Batches,
+    val: Batches | None,
+    deadline: float,
+    report: Report,
+    save: Callable[[], None],
+    paused: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Train until all epochs are done (True) or the deadline of `time.monotonic` has passed (False), at least one step.
+    """Train until all epochs are done (True), or the deadline of `time.monotonic` has passed and at least one step is
+    done, or `paused()`, which is asked between two batches (False).
 
-    `save` is called after every epoch and at the deadline, when `learner` is all that is needed to go on.
+    `save` is called after every epoch and before it leaves, when `learner` is all that is needed to go on.
     """
     settings, network = learner.settings, learner.network
     moved = False
+
+    def leave() -> bool:
+        learner.seconds = time.monotonic() - started
+        if moved:
+            save()
+        return False
+
     while learner.epoch < settings.epochs:
         started = time.monotonic() - learner.seconds
         network.train()
         for batch in train.shuffled(settings.seed, learner.epoch, settings.flips, learner.step):
-            if moved and time.monotonic() > deadline:
-                learner.seconds = time.monotonic() - started
-                save()
-                return False
+            if paused() or (moved and time.monotonic() > deadline):
+                return leave()
             rate = learning_rate(settings, learner.epoch * len(train) + learner.step, len(train))
             logits = step(learner, batch.pixels, batch.labels, rate)
             learner.meter.add(logits, batch.labels)
@@ -61,8 +73,10 @@ def fit(
                 total=settings.epochs * len(train),
                 unit="steps",
             )
-        seconds = time.monotonic() - started
-        learner.metrics.append(summarise(learner, rate, evaluate(learner, val) if val else None, seconds))
+        measured = evaluate(learner, val, paused) if val else None
+        if val and measured is None:
+            return leave()
+        learner.metrics.append(summarise(learner, len(train), measured, time.monotonic() - started))
         learner.epoch, learner.step, learner.seconds, learner.meter = learner.epoch + 1, 0, 0.0, Meter()
         save()
     return True
@@ -90,11 +104,13 @@ def step(learner: Learner, pixels: Tensor, labels: Tensor, rate: float) -> Tenso
 
 
 @torch.inference_mode()
-def evaluate(learner: Learner, batches: Batches) -> Meter:
-    """The logits of a whole split, in evaluation mode."""
+def evaluate(learner: Learner, batches: Batches, paused: Callable[[], bool]) -> Meter | None:
+    """The logits of a whole split, in evaluation mode; None if `paused()` before the end."""
     learner.network.eval()
     meter = Meter()
     for batch in batches.in_order():
+        if paused():
+            return None
         images = learner.preprocessing.normalise(batch.pixels.to(learner.device, non_blocking=True))
         meter.add(learner.network(images), batch.labels)
     return meter
@@ -124,13 +140,14 @@ def build_optimizer(network: nn.Module, settings: RunSettings) -> torch.optim.Op
     return torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def summarise(learner: Learner, rate: float, val: Meter | None, seconds: float) -> EpochMetrics:
-    """What an epoch came to."""
+def summarise(learner: Learner, steps_an_epoch: int, val: Meter | None, seconds: float) -> EpochMetrics:
+    """What an epoch came to; its learning rate is that of its last step."""
+    last_step = learner.epoch * steps_an_epoch + learner.step - 1
     loss, accuracy, auc, _ = learner.meter.summary()
     val_loss, val_accuracy, val_auc, by_class = val.summary() if val else (None, None, None, [])
     return EpochMetrics(
         epoch=learner.epoch + 1,
-        learning_rate=rate,
+        learning_rate=learning_rate(learner.settings, last_step, steps_an_epoch),
         train_loss=loss,
         train_accuracy=accuracy,
         train_auc=auc,

@@ -12,6 +12,7 @@ from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
 from services.common.service import HttpServer, Ports, Service, serve
+from services.common.streams import Streams
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.job import BUCKET
@@ -40,7 +41,8 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
     runs = Runs(ports, runner, settings)
     plans = Plans(ports, datasets, runs)
     app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
-    add_routes(app, datasets, runs, plans)
+    streams = Streams()
+    add_routes(app, datasets, runs, plans, streams)
 
     def recover() -> None:
         datasets.recover()
@@ -54,7 +56,7 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
             lambda server: training_pb2_grpc.add_TrainingServiceServicer_to_server(
-                TrainingServicer(datasets, runs, plans), server
+                TrainingServicer(datasets, runs, plans, streams), server
             ),
             edge,
             settings.grpc_port,
@@ -62,6 +64,7 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
         consumers=create_consumers(bus, datasets, runs, plans, shared.max_attempts),
         runners=[runner],
         recover=recover,
+        streams=streams,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
@@ -31,23 +31,21 @@ class DatasetRow(Base):
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
-class BuildRow(TaskColumns, Base):
+class BuildRow(WorkColumns, Base):
     """The making of the sample data set."""
 
     __tablename__ = "builds"
 
     build_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.dataset_id"))
 
 
-class RunRow(TaskColumns, Base):
+class RunRow(WorkColumns, Base):
     """A training run; `checkpoint` is the newest, `epochs` the metrics so far."""
 
     __tablename__ = "runs"
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     slices: Mapped[int] = mapped_column(Integer, default=0)

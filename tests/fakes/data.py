@@ -74,3 +74,10 @@ class SilentJob:
     def milestone(self, **facts: object) -> None:
         """Keep it."""
         self.milestones.append(facts)
+
+    def leave_if_told(self) -> None:
+        """Nobody tells it."""
+
+    def paused(self) -> bool:
+        """Nobody pauses it."""
+        return False

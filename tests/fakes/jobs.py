@@ -1,5 +1,6 @@
 """Functions that tests run in child processes."""
 
+import itertools
 import os
 import signal
 import threading
@@ -41,3 +42,25 @@ def wait_for_ever(job: Job, **_: Any) -> None:
     """Say that it runs, and never end."""
     job.report(done=0)
     threading.Event().wait()
+
+
+def work_until_told(job: Job) -> None:
+    """Work, batch by batch, until it is told to stop."""
+    for done in itertools.count():
+        job.report(done=done)
+        job.leave_if_told()
+
+
+def keep_when_paused(job: Job) -> int:
+    """Work until it is paused, hand over how far it came, and return that."""
+    for done in itertools.count():
+        job.report(done=done)
+        if job.paused():
+            job.milestone(done=done)
+            return done
+    raise AssertionError("counting ends never")
+
+
+def keep_at_once(job: Job) -> bool:
+    """Whether it is paused before it has begun."""
+    return job.paused()

@@ -9,7 +9,8 @@ from sqlalchemy import MetaData, Table
 
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, MemoryBus, decode
-from services.common.errors import JobCancelled
+from services.common.errors import JobStopped
+from services.common.jobs import LEAVE_S, Order
 from services.common.records import Leases, Outbox, open_records
 from services.common.service import Ports
 
@@ -61,14 +62,15 @@ class FakeRunner:
         target: str,
         arguments: dict[str, Any],
         on_progress: Callable[[dict[str, Any]], None],
-        cancelled: Callable[[], bool] = lambda: False,
+        order: Callable[[], Order] = lambda: Order.WORK,
         on_milestone: Callable[[dict[str, Any]], None] = lambda _: None,
+        pause_s: float = LEAVE_S,
     ) -> Any:
         """Call the test's function; it may return a result, or raise; `milestones` in its result are handed over."""
         function = target.partition(":")[2]
         self.calls.append((function, arguments))
-        if cancelled():
-            raise JobCancelled("the job was cancelled")
+        if order() is not Order.WORK:
+            raise JobStopped("the job left as it was told to")
         answer = self.answers[function](arguments)
         if isinstance(answer, tuple):
             for facts in answer[0]:

@@ -1,8 +1,8 @@
 """A network becomes an extraction, its shards become states, the states one result."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import events_pb2
@@ -16,12 +16,11 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
 from services.activation_extraction.workflow.queries import extraction_row, shards_done
 from services.common.blobs import ObjectRef
-from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.jobs import Cancellation, JobRunner
 from services.common.records import ProgressWriter
-from services.common.service import Ports
+from services.common.tasks import Tasks
 from services.common.views import PlanExtraction
 from services.imaging.architectures import build_skeleton, resolve_layers
 from services.imaging.capture import check_layers
@@ -29,16 +28,17 @@ from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
 
 JOBS_QUEUE = "activation_extraction.jobs"
+JOBS = "services.activation_extraction.job"
 
 
 @dataclass
-class Extractions:
+class Extractions(Tasks[ExtractionRow]):
     """The use cases of the service, over its ports."""
 
-    ports: Ports
-    runner: JobRunner
     settings: ExtractionSettings
-    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    noun: ClassVar[str] = "extraction"
+    table: ClassVar[type[ExtractionRow]] = ExtractionRow
 
     def run_completed(self, event: training_events.RunCompleted) -> None:
         """Handle RunCompleted: know the network, and go on with the plan if there is one."""
@@ -69,8 +69,8 @@ class Extractions:
         """Handle ExtractShard; the last shard to finish asks for the merge."""
         with self.ports.leases.hold(f"{command.extraction_id}/{command.shard}") as lease:
             with self.ports.records.transaction() as session:
-                extraction = extraction_row(session, command.extraction_id)
-                if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
+                extraction = self.locked(session, command.extraction_id)
+                if not extraction.active or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
                     return
                 extraction.begin()
                 arguments = self._arguments(extraction) | {
@@ -80,7 +80,7 @@ class Extractions:
                 before = _patches_done(session, command.extraction_id)
                 total = extraction.patches
             listen = self._progress(command.extraction_id, "extracting", before, total, "patches")
-            state = self._run("extract_shard", command.extraction_id, arguments, listen)
+            state = self.run(command.extraction_id, f"{JOBS}:extract_shard", arguments, listen)
             if state is not None:
                 with self.ports.records.transaction() as session:
                     lease.check(session)
@@ -91,28 +91,29 @@ class Extractions:
         with self.ports.leases.hold(f"{command.extraction_id}/merge") as lease:
             with self.ports.records.reading() as session:
                 extraction = extraction_row(session, command.extraction_id)
-                if extraction.ended:
+                if not extraction.active:
                     return
                 arguments = self._arguments(extraction)
                 del arguments["device"]
                 rows = select(ShardRow).where(ShardRow.extraction_id == command.extraction_id).order_by(ShardRow.shard)
                 arguments["shards"] = [row.state for row in session.scalars(rows)]
             listen = self._progress(command.extraction_id, "merging", 0, len(arguments["layers"]), "layers")
-            manifest = self._run("merge_extraction", command.extraction_id, arguments, listen)
+            manifest = self.run(command.extraction_id, f"{JOBS}:merge_extraction", arguments, listen)
             if manifest is not None:
                 with self.ports.records.transaction() as session:
                     lease.check(session)
-                    self._complete(session, extraction_row(session, command.extraction_id), manifest)
+                    self._complete(session, self.locked(session, command.extraction_id), manifest)
 
     def _complete(self, session: Session, extraction: ExtractionRow, manifest: dict[str, Any]) -> None:
-        if not extraction.ended:
+        if extraction.active:  # a paused one is merged again when it is resumed, to the same bytes
             extraction.manifest = manifest
             extraction.end("completed")
-            self.ports.outbox.publish(session, _completed(extraction))
+            self.tell_completion(session, extraction)
 
     def failed(self, command: events_pb2.ExtractShard | events_pb2.MergeExtraction, reason: str) -> None:
         """A command of an extraction was given up."""
-        self._end(command.extraction_id, "failed", reason)
+        with self.ports.records.transaction() as session:
+            self.end_badly(session, self.locked(session, command.extraction_id), "failed", reason)
 
     def plan_failed(self, event: training_events.RunCompleted, reason: str) -> None:
         """RunCompleted could not be acted on: the plan's extraction is recorded as failed, so that callers see why."""
@@ -137,32 +138,25 @@ class Extractions:
                     row.end("failed", reason)
                     session.add(row)
 
-    def cancel(self, extraction_id: str) -> None:
-        """Stop an extraction. Conflict if it has ended."""
-        with self.ports.records.transaction() as session:
-            extraction = extraction_row(session, extraction_id)
-            if extraction.ended:
-                raise Conflict(f"extraction {extraction_id} is {extraction.state}")
-            extraction.end("cancelled", "cancelled by a caller")
-            self.cancellation.request(extraction_id)
-
-    def recover(self) -> None:
-        """Ask again for the shards and merges that an earlier process left undone, and tell again of completed
-        extractions: a bus that forgets with its process may have forgotten that they were told of."""
-        with self.ports.records.transaction() as session:
-            for extraction in session.scalars(select(ExtractionRow)).all():
-                if extraction.state == "completed":
-                    self.ports.outbox.publish(session, _completed(extraction))
-                elif not extraction.ended:
-                    self._send_missing(session, extraction)
-
-    def _send_missing(self, session: Session, extraction: ExtractionRow) -> None:
-        done = select(ShardRow.shard).where(ShardRow.extraction_id == extraction.extraction_id)
-        missing = set(range(extraction.shards)) - set(session.scalars(done))
-        self._send_shards(session, extraction.extraction_id, sorted(missing))
+    def ask(self, session: Session, task: ExtractionRow) -> None:
+        done = select(ShardRow.shard).where(ShardRow.extraction_id == task.extraction_id)
+        missing = set(range(task.shards)) - set(session.scalars(done))
+        self._send_shards(session, task.extraction_id, sorted(missing))
         if not missing:
-            command = events_pb2.MergeExtraction(extraction_id=extraction.extraction_id)
-            self.ports.outbox.send(session, JOBS_QUEUE, command)
+            self._send_merge(session, task.extraction_id)
+
+    def tell_completion(self, session: Session, task: ExtractionRow) -> None:
+        event = events_pb2.ExtractionCompleted(
+            extraction_id=task.extraction_id,
+            manifest=to_message(ObjectRef.model_validate(task.manifest), object_pb2.ObjectRef),
+        )
+        if task.plan is not None:
+            json_format.ParseDict(task.plan, event.plan)
+        self.ports.outbox.publish(session, event)
+
+    def tell_failure(self, session: Session, task: ExtractionRow) -> None:
+        event = events_pb2.ExtractionFailed(extraction_id=task.extraction_id, plan_id=task.plan_id, error=task.error)
+        self.ports.outbox.publish(session, event)
 
     def _queue(
         self,
@@ -205,6 +199,9 @@ class Extractions:
             command = events_pb2.ExtractShard(extraction_id=extraction_id, shard=shard)
             self.ports.outbox.send(session, JOBS_QUEUE, command)
 
+    def _send_merge(self, session: Session, extraction_id: str) -> None:
+        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.MergeExtraction(extraction_id=extraction_id))
+
     def _arguments(self, extraction: ExtractionRow) -> dict[str, Any]:
         return {
             "blobs_url": self.ports.blobs.url,
@@ -217,22 +214,6 @@ class Extractions:
             "device": self.settings.shared.device,
         }
 
-    def _run(
-        self, function: str, extraction_id: str, arguments: dict[str, Any], listen: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any] | None:
-        """The job's result, or None if its extraction was cancelled."""
-        try:
-            result: dict[str, Any] = self.runner.run(
-                f"services.activation_extraction.job:{function}",
-                arguments,
-                listen,
-                lambda: self.cancellation.requested(extraction_id),
-            )
-        except JobCancelled:
-            self.cancellation.forget(extraction_id)
-            return None
-        return result
-
     def _progress(
         self, extraction_id: str, phase: str, before: int, total: int, unit: str
     ) -> Callable[[dict[str, Any]], None]:
@@ -240,8 +221,9 @@ class Extractions:
         return lambda told: write({"phase": phase, "done": before + told["done"], "total": total, "unit": unit})
 
     def _keep_shard(self, session: Session, command: events_pb2.ExtractShard, state: dict[str, Any]) -> None:
-        # The row is locked, so that of two last shards exactly one sees that all are in.
-        extraction = session.get_one(ExtractionRow, command.extraction_id, with_for_update=True)
+        # The row is locked, so that of two last shards exactly one sees that all are in. A paused one keeps its shard
+        # too; the merge that it may ask for is asked for again when it is resumed.
+        extraction = self.locked(session, command.extraction_id)
         if extraction.ended or session.get(ShardRow, (command.extraction_id, command.shard)) is not None:
             return
         data = Dataset.open(self.ports.blobs, ObjectRef.model_validate(extraction.dataset))
@@ -256,29 +238,8 @@ class Extractions:
         )
         session.flush()
         if shards_done(session, command.extraction_id) == extraction.shards:
-            merge = events_pb2.MergeExtraction(extraction_id=command.extraction_id)
-            self.ports.outbox.send(session, JOBS_QUEUE, merge)
-
-    def _end(self, extraction_id: str, state: str, reason: str) -> None:
-        with self.ports.records.transaction() as session:
-            extraction = extraction_row(session, extraction_id)
-            if not extraction.ended:
-                extraction.end(state, reason)
-                event = events_pb2.ExtractionFailed(
-                    extraction_id=extraction_id, plan_id=extraction.plan_id, error=reason
-                )
-                self.ports.outbox.publish(session, event)
+            self._send_merge(session, command.extraction_id)
 
 
 def _patches_done(session: Session, extraction_id: str) -> int:
     return session.scalar(select(func.sum(ShardRow.patches)).where(ShardRow.extraction_id == extraction_id)) or 0
-
-
-def _completed(extraction: ExtractionRow) -> events_pb2.ExtractionCompleted:
-    event = events_pb2.ExtractionCompleted(
-        extraction_id=extraction.extraction_id,
-        manifest=to_message(ObjectRef.model_validate(extraction.manifest), object_pb2.ObjectRef),
-    )
-    if extraction.plan is not None:
-        json_format.ParseDict(extraction.plan, event.plan)
-    return event

@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, Text
+from sqlalchemy import JSON, Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.errors import Unavailable
@@ -14,7 +14,9 @@ from services.common.records.types import UtcTime, now
 
 log = get_logger(__name__)
 
+ACTIVE = ("queued", "running")
 ENDED = ("completed", "failed", "cancelled")
+"""Beside these two kinds of state there is `paused`."""
 
 PROGRESS_INTERVAL_S = 0.5
 
@@ -53,6 +55,46 @@ class TaskColumns:
             self.started = self.started or self.finished
 
 
+class WorkColumns(TaskColumns):
+    """Columns of a table of work that jobs do, for a plan or alone; it can also be paused, before it begins or while it
+    runs."""
+
+    plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    paused: Mapped[datetime | None] = mapped_column(UtcTime)
+    paused_s: Mapped[float] = mapped_column(Float, default=0.0)
+
+    @property
+    def active(self) -> bool:
+        """Whether jobs may work on it: it is queued or running."""
+        return self.state in ACTIVE
+
+    @property
+    def seconds(self) -> float:
+        """Time it has run, in seconds, without its pauses."""
+        if self.started is None:
+            return 0.0
+        return ((self.finished or self.paused or now()) - self.started).total_seconds() - self.paused_s
+
+    def pause(self) -> None:
+        """It waits until it is resumed or ends."""
+        self.state, self.paused = "paused", now()
+
+    def resume(self) -> None:
+        """It waits for a job again."""
+        self._end_pause()
+        self.state = "queued"
+
+    def end(self, state: str, error: str = "") -> None:
+        """It has ended, also while it was paused; an ended one keeps its first end."""
+        self._end_pause()
+        super().end(state, error)
+
+    def _end_pause(self) -> None:
+        if self.paused is not None and self.started is not None:
+            self.paused_s = (self.paused_s or 0.0) + (now() - self.paused).total_seconds()
+        self.paused = None
+
+
 class ProgressWriter:
     """Writes a job's progress into its record, at most twice a second: progress may be lost, results may not."""
 
@@ -67,8 +109,11 @@ class ProgressWriter:
         self._written = time.monotonic()
         try:
             with self._records.transaction() as session:
-                row = session.get(self._table, self._key)
-                if row is not None and not row.ended:
-                    row.progress = progress
+                row = session.get(self._table, self._key, with_for_update=True)
+                if row is None or row.ended:
+                    return
+                row.progress = progress
+                if row.active:
+                    row.begin()  # it may have been paused and resumed before its job was told
         except Unavailable as error:
             log.info("progress lost", key=self._key, reason=str(error))

@@ -1,7 +1,7 @@
 """An extraction becomes a rendering, group by group; the last group writes the manifest and tells."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import events_pb2 as extraction_events
@@ -12,31 +12,30 @@ from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.jobs import Cancellation, JobRunner
 from services.common.records import ProgressWriter
-from services.common.service import Ports
+from services.common.tasks import Tasks
 from services.common.views import PlanRendering
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
-from services.patch_rendering.workflow.queries import done_so_far, rendering_row
+from services.patch_rendering.workflow.queries import done_so_far
 
 JOBS_QUEUE = "patch_rendering.jobs"
 
 
 @dataclass
-class Renderings:
+class Renderings(Tasks[RenderingRow]):
     """The use cases of the service, over its ports."""
 
-    ports: Ports
-    runner: JobRunner
     settings: RenderingSettings
-    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    noun: ClassVar[str] = "rendering"
+    table: ClassVar[type[RenderingRow]] = RenderingRow
 
     def extraction_completed(self, event: extraction_events.ExtractionCompleted) -> None:
         """Handle ExtractionCompleted: know the extraction, and go on with the plan if there is one."""
@@ -64,8 +63,8 @@ class Renderings:
         """Handle RenderUnits; the last group to finish completes the rendering."""
         with self.ports.leases.hold("/".join(map(str, _group_key(command)))) as lease:
             with self.ports.records.transaction() as session:
-                rendering = rendering_row(session, command.rendering_id)
-                if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
+                rendering = self.locked(session, command.rendering_id)
+                if not rendering.active or session.get(GroupRow, _group_key(command)) is not None:
                     return
                 rendering.begin()
                 _, before = done_so_far(session, command.rendering_id)
@@ -73,15 +72,13 @@ class Renderings:
                 arguments = self._arguments(session, rendering, command)
             write = ProgressWriter(self.ports.records, RenderingRow, command.rendering_id)
             told = {"phase": "rendering", "total": expected, "unit": "pictures"}
-            try:
-                result = self.runner.run(
-                    "services.patch_rendering.job:render_units",
-                    arguments,
-                    lambda progress: write(told | {"done": before + progress["done"]}),
-                    lambda: self.cancellation.requested(command.rendering_id),
-                )
-            except JobCancelled:
-                self.cancellation.forget(command.rendering_id)
+            result = self.run(
+                command.rendering_id,
+                "services.patch_rendering.job:render_units",
+                arguments,
+                lambda progress: write(told | {"done": before + progress["done"]}),
+            )
+            if result is None:
                 return
             with self.ports.records.transaction() as session:
                 lease.check(session)
@@ -90,13 +87,7 @@ class Renderings:
     def failed(self, command: events_pb2.RenderUnits, reason: str) -> None:
         """RenderUnits was given up."""
         with self.ports.records.transaction() as session:
-            rendering = rendering_row(session, command.rendering_id)
-            if not rendering.ended:
-                rendering.end("failed", reason)
-                event = events_pb2.RenderingFailed(
-                    rendering_id=command.rendering_id, plan_id=rendering.plan_id, error=reason
-                )
-                self.ports.outbox.publish(session, event)
+            self.end_badly(session, self.locked(session, command.rendering_id), "failed", reason)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
         """ExtractionCompleted could not be acted on: the plan's rendering is recorded as failed, so that callers see
@@ -118,32 +109,27 @@ class Renderings:
             rendering.end("failed", reason)
             session.add(rendering)
 
-    def cancel(self, rendering_id: str) -> None:
-        """Stop a rendering. Conflict if it has ended."""
-        with self.ports.records.transaction() as session:
-            rendering = rendering_row(session, rendering_id)
-            if rendering.ended:
-                raise Conflict(f"rendering {rendering_id} is {rendering.state}")
-            rendering.end("cancelled", "cancelled by a caller")
-            self.cancellation.request(rendering_id)
-
-    def recover(self) -> None:
-        """Ask again for the groups that an earlier process left undone, and tell again of completed renderings: a bus
-        that forgets with its process may have forgotten that they were told of."""
-        with self.ports.records.transaction() as session:
-            for rendering in session.scalars(select(RenderingRow)).all():
-                if rendering.state == "completed":
-                    self.ports.outbox.publish(session, _completed(rendering))
-                elif not rendering.ended:
-                    self._send_missing(session, rendering)
-
-    def _send_missing(self, session: Session, rendering: RenderingRow) -> None:
-        done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == rendering.rendering_id)
+    def ask(self, session: Session, task: RenderingRow) -> None:
+        done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == task.rendering_id)
         finished = {(layer, first) for layer, first in session.execute(done)}
-        extraction = self._extraction(session, rendering)
-        for command in self._commands(rendering.rendering_id, extraction, rendering.group_units):
+        extraction = self._extraction(session, task)
+        for command in self._commands(task.rendering_id, extraction, task.group_units):
             if (command.layer, command.first) not in finished:
                 self.ports.outbox.send(session, JOBS_QUEUE, command)
+        self._complete_if_all_in(session, task)
+
+    def tell_completion(self, session: Session, task: RenderingRow) -> None:
+        event = events_pb2.RenderingCompleted(
+            rendering_id=task.rendering_id,
+            manifest=to_message(ObjectRef.model_validate(task.manifest), object_pb2.ObjectRef),
+        )
+        if task.plan is not None:
+            json_format.ParseDict(task.plan, event.plan)
+        self.ports.outbox.publish(session, event)
+
+    def tell_failure(self, session: Session, task: RenderingRow) -> None:
+        event = events_pb2.RenderingFailed(rendering_id=task.rendering_id, plan_id=task.plan_id, error=task.error)
+        self.ports.outbox.publish(session, event)
 
     def _queue(
         self, rendering_id: str, extraction_id: str, ref: ObjectRef, size: int, plan: plan_pb2.Plan | None
@@ -195,7 +181,7 @@ class Renderings:
 
     def _keep_group(self, session: Session, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
         # The row is locked, so that of two last groups exactly one sees that all are in.
-        rendering = session.get_one(RenderingRow, command.rendering_id, with_for_update=True)
+        rendering = self.locked(session, command.rendering_id)
         if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
             return
         session.add(
@@ -208,11 +194,15 @@ class Renderings:
             )
         )
         session.flush()
-        groups, pictures = done_so_far(session, command.rendering_id)
+        if rendering.active:  # a paused one keeps its group, and is completed when it is resumed
+            self._complete_if_all_in(session, rendering)
+
+    def _complete_if_all_in(self, session: Session, rendering: RenderingRow) -> None:
+        groups, pictures = done_so_far(session, rendering.rendering_id)
         if groups == rendering.groups:
             rendering.manifest = self._write_manifest(session, rendering, pictures).model_dump()
             rendering.end("completed")
-            self.ports.outbox.publish(session, _completed(rendering))
+            self.tell_completion(session, rendering)
 
     def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:
         extraction = self._extraction(session, rendering)
@@ -256,13 +246,3 @@ class Renderings:
 
 def _group_key(command: events_pb2.RenderUnits) -> tuple[str, str, int]:
     return command.rendering_id, command.layer, command.first
-
-
-def _completed(rendering: RenderingRow) -> events_pb2.RenderingCompleted:
-    event = events_pb2.RenderingCompleted(
-        rendering_id=rendering.rendering_id,
-        manifest=to_message(ObjectRef.model_validate(rendering.manifest), object_pb2.ObjectRef),
-    )
-    if rendering.plan is not None:
-        json_format.ParseDict(rendering.plan, event.plan)
-    return event

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.identity import derived_id
-from services.common.jobs import JobRunner
 from services.common.records import ProgressWriter
-from services.common.service import Ports
+from services.common.tasks import Tasks
 from services.imaging.dataset import DatasetManifest
 from services.training.importer import import_directory
 from services.training.job import BUCKET
@@ -25,41 +24,43 @@ JOBS_QUEUE = "training.jobs"
 
 
 @dataclass
-class Datasets:
-    """The use cases of data sets."""
+class Datasets(Tasks[BuildRow]):
+    """The use cases of data sets; its tasks are the builds of the sample."""
 
-    ports: Ports
-    runner: JobRunner
+    noun: ClassVar[str] = "build"
+    table: ClassVar[type[BuildRow]] = BuildRow
 
     def build(self, command: events_pb2.BuildDataset) -> None:
         """Handle BuildDataset."""
         with self.ports.leases.hold(command.build_id) as lease:
             with self.ports.records.transaction() as session:
-                build = build_row(session, command.build_id)
-                if build.ended:
+                build = self.locked(session, command.build_id)
+                if not build.active:
                     return
                 build.begin()
             progress = ProgressWriter(self.ports.records, BuildRow, command.build_id)
             arguments = {"blobs_url": self.ports.blobs.url}
-            result = self.runner.run("services.training.job:build_sample", arguments, progress)
+            result = self.run(command.build_id, "services.training.job:build_sample", arguments, progress)
+            if result is None:
+                return
             with self.ports.records.transaction() as session:
                 lease.check(session)
                 self._keep_build(session, command.build_id, result)
 
     def _keep_build(self, session: Session, build_id: str, result: dict[str, Any]) -> None:
         manifest = DatasetManifest.model_validate(result["manifest"])
-        build = build_row(session, build_id)
-        if build.ended:
-            return
         _register(session, manifest, ObjectRef.model_validate(result["ref"]))
+        build = self.locked(session, build_id)
+        if not build.active:
+            return  # a paused one is built again when it is resumed, to the same bytes
         build.dataset_id = manifest.dataset_id
         build.end("completed")
-        self.ports.outbox.publish(session, _built(build))
+        self.tell_completion(session, build)
 
     def build_failed(self, command: events_pb2.BuildDataset, reason: str) -> None:
         """BuildDataset was given up."""
         with self.ports.records.transaction() as session:
-            build_row(session, command.build_id).end("failed", reason)
+            self.end_badly(session, self.locked(session, command.build_id), "failed", reason)
 
     def import_directory(
         self, directory: Path, classes: int, mammograms: Path | None, on_patch: Callable[[int, int], None]
@@ -87,28 +88,19 @@ class Datasets:
 
     def queue_build(self, session: Session, plan_id: str) -> None:
         """Have the sample built for a plan."""
-        build_id = derived_id("build", plan_id)
-        session.add(BuildRow(build_id=build_id, plan_id=plan_id))
-        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=build_id))
+        build = BuildRow(build_id=derived_id("build", plan_id), plan_id=plan_id)
+        session.add(build)
+        self.ask(session, build)
 
-    def recover(self) -> None:
-        """Ask again for the builds that an earlier process left undone, and tell again of those that are done: a bus
-        that forgets with its process may have lost the event, and whoever has handled it ignores it."""
-        with self.ports.records.transaction() as session:
-            for build in session.scalars(select(BuildRow)).all():
-                if build.state == "completed":
-                    self.ports.outbox.publish(session, _built(build))
-                elif not build.ended:
-                    command = events_pb2.BuildDataset(build_id=build.build_id)
-                    self.ports.outbox.send(session, JOBS_QUEUE, command)
+    def ask(self, session: Session, task: BuildRow) -> None:
+        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=task.build_id))
 
+    def tell_completion(self, session: Session, task: BuildRow) -> None:
+        event = events_pb2.DatasetBuilt(build_id=task.build_id, plan_id=task.plan_id, dataset_id=task.dataset_id or "")
+        self.ports.outbox.publish(session, event)
 
-def build_row(session: Session, build_id: str) -> BuildRow:
-    """The record of a build."""
-    row = session.get(BuildRow, build_id)
-    if row is None:
-        raise NotFound(f"there is no build {build_id!r}")
-    return row
+    def tell_failure(self, session: Session, task: BuildRow) -> None:
+        """Nobody is told: the plan's stage shows it."""
 
 
 def dataset_row(session: Session, dataset_id: str) -> DatasetRow:
@@ -132,7 +124,3 @@ def _register(session: Session, manifest: DatasetManifest, ref: ObjectRef) -> No
             )
         )
         session.flush()
-
-
-def _built(build: BuildRow) -> events_pb2.DatasetBuilt:
-    return events_pb2.DatasetBuilt(build_id=build.build_id, plan_id=build.plan_id, dataset_id=build.dataset_id or "")

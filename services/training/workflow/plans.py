@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
+from services.common.tasks import Verb
 from services.common.views import PlanStages, Stage
 from services.imaging.architectures import build_skeleton, native_preprocessing, resolve_layers
 from services.imaging.capture import check_layers
@@ -48,6 +49,31 @@ class Plans:
             runs = session.scalars(select(RunRow).where(RunRow.plan_id == plan_id)).all()
             stages = [Stage.of("dataset", build.build_id, build) for build in builds]
             return PlanStages(plan_id=plan_id, stages=stages + [Stage.of("training", r.run_id, r) for r in runs])
+
+    @staticmethod
+    def ended(plan: PlanStages) -> bool:
+        """Whether this service has done its part: a data set that is built is followed by a run."""
+        last = plan.stages[-1] if plan.stages else None
+        return plan.ended and (last is None or (last.name, last.state) != ("dataset", "completed"))
+
+    def act(self, verb: Verb, plan_id: str) -> None:
+        """Pause, resume or cancel what this service does for a plan now: build the data set, or train. Conflict if it
+        does nothing that allows it; what other services do is theirs to pause, resume or cancel."""
+        with self.ports.records.transaction() as session:
+            plan = session.get(PlanRow, plan_id)
+            if plan is None:
+                raise NotFound(f"there is no plan {plan_id!r}")
+            build = session.get(BuildRow, derived_id("build", plan_id), with_for_update=True)
+            if build is not None and build.dataset_id is not None:
+                # The event that leads on may still be under way: what it would begin is begun here.
+                self._train_or_take(session, plan_id, StartPlanRequest.model_validate(plan.request), build.dataset_id)
+            run = session.get(RunRow, derived_id("run", plan_id), with_for_update=True)
+            if run is not None:
+                self.runs.act_on(session, verb, run)
+            elif build is not None:
+                self.datasets.act_on(session, verb, build)
+            else:
+                raise Conflict(f"plan {plan_id} has a network: the training service has nothing to {verb}")
 
     def continue_with(self, event: events_pb2.DatasetBuilt) -> None:
         """Handle DatasetBuilt: train on it."""

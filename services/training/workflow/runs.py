@@ -1,19 +1,18 @@
 """Runs: queued, trained slice by slice, completed with a checkpoint; or imported as complete."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services import __version__
-from services.common.errors import Conflict, JobCancelled, NotFound
+from services.common.errors import NotFound
 from services.common.identity import derived_id, new_id
-from services.common.jobs import Cancellation, JobRunner
 from services.common.records import Lease, ProgressWriter
-from services.common.service import Ports
+from services.common.tasks import Tasks
 from services.imaging.architectures import build_skeleton, native_preprocessing
 from services.imaging.checkpoint import CheckpointManifest, fill, pack, read_weights
 from services.imaging.manifests import put_content
@@ -24,15 +23,19 @@ from services.training.settings import TrainingSettings
 from services.training.tables import DatasetRow, RunRow
 from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
 
+SAVE_S = 120.0
+"""Seconds that a paused run has to save its checkpoint. It steps no more from the first of them on; a network of some
+GB goes slowly to an object store that is far away."""
+
 
 @dataclass
-class Runs:
+class Runs(Tasks[RunRow]):
     """The use cases of runs."""
 
-    ports: Ports
-    runner: JobRunner
     settings: TrainingSettings
-    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    noun: ClassVar[str] = "run"
+    table: ClassVar[type[RunRow]] = RunRow
 
     def start(self, request: StartRunRequest) -> RunView:
         """Queue a run."""
@@ -44,55 +47,45 @@ class Runs:
         return self.get(run_id)
 
     def train_slice(self, command: events_pb2.TrainSlice) -> None:
-        """Handle TrainSlice: work until the run is complete or its slice of time is over, then tell or hand on."""
+        """Handle TrainSlice: work until the run is complete, its slice of time is over or it is paused, then tell, hand
+        on or do nothing: whoever resumes it asks for the next slice."""
         with self.ports.leases.hold(command.run_id) as lease:
             with self.ports.records.transaction() as session:
-                run = run_row(session, command.run_id)
-                if run.ended or command.slice < run.slices:
+                run = self.locked(session, command.run_id)
+                if not run.active or command.slice < run.slices:
                     return
                 run.begin()
                 arguments = self._slice_arguments(run, dataset_row(session, run.dataset_id))
-            try:
-                complete = self.runner.run(
-                    "services.training.job:train_slice",
-                    arguments,
-                    ProgressWriter(self.ports.records, RunRow, command.run_id),
-                    lambda: self.cancellation.requested(command.run_id),
-                    lambda facts: self._keep_checkpoint(lease, command.run_id, facts),
-                )
-            except JobCancelled:
-                self.cancellation.forget(command.run_id)
+            complete = self.run(
+                command.run_id,
+                "services.training.job:train_slice",
+                arguments,
+                ProgressWriter(self.ports.records, RunRow, command.run_id),
+                lambda facts: self._keep_checkpoint(lease, command.run_id, facts),
+                pause_s=SAVE_S,
+            )
+            if complete is None:
                 return
             with self.ports.records.transaction() as session:
                 lease.check(session)
-                self._end_slice(session, run_row(session, command.run_id), command.slice, complete)
+                self._end_slice(session, self.locked(session, command.run_id), command.slice, complete)
 
     def _end_slice(self, session: Session, run: RunRow, slice_: int, complete: bool) -> None:
         if run.ended:
             return
+        run.slices = slice_ + 1  # whoever else was asked for this slice, as by a resume meanwhile, finds it done
+        if run.state == "paused":
+            return
         if complete:
             run.end("completed")
-            dataset = dataset_row(session, run.dataset_id)
-            self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
+            self.tell_completion(session, run)
         else:
-            run.slices = slice_ + 1
-            command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
-            self.ports.outbox.send(session, JOBS_QUEUE, command)
+            self.ask(session, run)
 
     def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
         """TrainSlice was given up."""
         with self.ports.records.transaction() as session:
-            self._end(session, run_row(session, command.run_id), "failed", reason)
-
-    def cancel(self, run_id: str) -> RunView:
-        """Stop a run; a job that works on it ends within a second. Conflict if it has ended."""
-        with self.ports.records.transaction() as session:
-            run = run_row(session, run_id)
-            if run.ended:
-                raise Conflict(f"run {run_id} is {run.state}; only a queued or running one can be cancelled")
-            self._end(session, run, "cancelled", "cancelled by a caller")
-        self.cancellation.request(run_id)
-        return self.get(run_id)
+            self.end_badly(session, self.locked(session, command.run_id), "failed", reason)
 
     def import_checkpoint(self, path: Path, architecture: str, dataset_id: str, image_size: int) -> RunView:
         """Take weights trained elsewhere as a completed run on a registered data set, whose classes they predict.
@@ -126,8 +119,8 @@ class Runs:
             run.state, run.checkpoint = "queued", ref.model_dump()
             run.end("completed")
             session.add(run)
-            row = dataset_row(session, dataset_id)
-            self.ports.outbox.publish(session, run_completed(session, run, row, ""))
+            session.flush()
+            self.tell_completion(session, run)
         return self.get(run_id)
 
     def all(self) -> RunList:
@@ -141,23 +134,25 @@ class Runs:
         with self.ports.records.reading() as session:
             return RunView.model_validate(run_row(session, run_id))
 
-    def recover(self) -> None:
-        """Ask again for the slices that an earlier process left undone, and tell again of completed runs (see
-        `Datasets.recover`)."""
-        with self.ports.records.transaction() as session:
-            for run in session.scalars(select(RunRow)).all():
-                if run.state == "completed":
-                    dataset = dataset_row(session, run.dataset_id)
-                    self.ports.outbox.publish(session, run_completed(session, run, dataset, run.plan_id))
-                elif not run.ended:
-                    command = events_pb2.TrainSlice(run_id=run.run_id, slice=run.slices)
-                    self.ports.outbox.send(session, JOBS_QUEUE, command)
-
     def queue(self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings) -> None:
         """Have a run trained, unless it is known already."""
         if session.get(RunRow, run_id) is None:
-            session.add(RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump()))
-            self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.TrainSlice(run_id=run_id))
+            run = RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump())
+            session.add(run)
+            session.flush()
+            self.ask(session, run)
+
+    def ask(self, session: Session, task: RunRow) -> None:
+        command = events_pb2.TrainSlice(run_id=task.run_id, slice=task.slices)
+        self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def tell_completion(self, session: Session, task: RunRow) -> None:
+        event = run_completed(session, task, dataset_row(session, task.dataset_id), task.plan_id)
+        self.ports.outbox.publish(session, event)
+
+    def tell_failure(self, session: Session, task: RunRow) -> None:
+        event = events_pb2.RunFailed(run_id=task.run_id, plan_id=task.plan_id, error=task.error)
+        self.ports.outbox.publish(session, event)
 
     def _slice_arguments(self, run: RunRow, dataset: DatasetRow) -> dict[str, Any]:
         return {
@@ -177,12 +172,6 @@ class Runs:
             lease.check(session)
             run = run_row(session, run_id)
             run.checkpoint, run.epochs = facts["checkpoint"], facts["epochs"]
-
-    def _end(self, session: Session, run: RunRow, state: str, reason: str) -> None:
-        if not run.ended:
-            run.end(state, reason)
-            event = events_pb2.RunFailed(run_id=run.run_id, plan_id=run.plan_id, error=reason)
-            self.ports.outbox.publish(session, event)
 
 
 def run_row(session: Session, run_id: str) -> RunRow:

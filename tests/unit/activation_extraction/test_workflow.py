@@ -13,7 +13,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
-from services.common.errors import Conflict, InvalidInput, JobCancelled, NotFound
+from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
@@ -132,8 +132,8 @@ def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
     extraction_id = commands[0].extraction_id
 
     def cancel_meanwhile(_: dict[str, Any]) -> Any:
-        extraction.extractions.cancel(extraction_id)
-        raise JobCancelled("noticed")
+        extraction.extractions.act("cancel", extraction_id)
+        raise JobStopped("noticed")
 
     extraction.runner.answers["extract_shard"] = cancel_meanwhile
     extraction.extractions.extract_shard(commands[0])
@@ -141,7 +141,7 @@ def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
     assert len(extraction.runner.calls) == 1
     assert extraction.queries.get(extraction_id).state == "cancelled"
     with pytest.raises(Conflict, match="is cancelled"):
-        extraction.extractions.cancel(extraction_id)
+        extraction.extractions.act("cancel", extraction_id)
 
 
 def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extraction) -> None:

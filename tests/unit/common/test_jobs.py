@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.common.errors import InvalidInput, JobCancelled, JobCrashed, JobFailed, Unavailable
-from services.common.jobs import Cancellation, JobRunner
+from services.common import jobs
+from services.common.errors import InvalidInput, JobCrashed, JobFailed, JobStopped, Unavailable
+from services.common.jobs import JobRunner, Order
 
 LIMIT_S = 20.0
 HERE = "tests.fakes.jobs"
@@ -29,6 +30,21 @@ def runner() -> Iterator[JobRunner]:
 
 def ignore(_: dict[str, Any]) -> None:
     pass
+
+
+class Orders:
+    """To work until the job has told of its progress once, then to stop."""
+
+    def __init__(self) -> None:
+        self._order = self._then = Order.WORK
+
+    def after(self, order: Order) -> Callable[[dict[str, Any]], None]:
+        """A listener to progress, at whose first call the order is given."""
+        self._then = order
+        return lambda _: setattr(self, "_order", self._then)
+
+    def __call__(self) -> Order:
+        return self._order
 
 
 def test_a_job_returns_reports_and_hands_over(runner: JobRunner) -> None:
@@ -67,17 +83,55 @@ def test_a_killed_child_is_a_crash_and_not_a_result(runner: JobRunner) -> None:
     assert runner.run(f"{HERE}:add", {"left": 1, "right": 1}, ignore) == 2
 
 
-def test_a_running_job_can_be_cancelled(runner: JobRunner) -> None:
-    """When `cancelled` turns true the child is ended and JobCancelled raised."""
-    cancellation = Cancellation()
-    with pytest.raises(JobCancelled):
-        runner.run(
-            f"{HERE}:wait_for_ever",
-            {},
-            lambda _: cancellation.request("job"),
-            lambda: cancellation.requested("job"),
-        )
+def test_a_job_that_is_told_to_stop_leaves_in_order(runner: JobRunner) -> None:
+    """A job that looks between its batches leaves: JobStopped, and the child stays warm for the next."""
+    before = runner.run(f"{HERE}:process_id", {}, ignore)
+    orders = Orders()
+    with pytest.raises(JobStopped):
+        runner.run(f"{HERE}:work_until_told", {}, orders.after(Order.CANCEL), orders)
+    assert runner.run(f"{HERE}:process_id", {}, ignore) == before
+
+
+def test_a_paused_job_can_hand_over_what_it_has(runner: JobRunner) -> None:
+    """What a job returns when it is paused is its result, with its milestones; a cancelled one keeps nothing."""
+    kept: list[Any] = []
+    orders = Orders()
+    done = runner.run(f"{HERE}:keep_when_paused", {}, orders.after(Order.PAUSE), orders, kept.append)
+    assert kept == [{"done": done}]
+    orders = Orders()
+    with pytest.raises(JobStopped):
+        runner.run(f"{HERE}:keep_when_paused", {}, orders.after(Order.CANCEL), orders, kept.append)
+    assert len(kept) == 1
+
+
+def test_a_job_that_does_not_leave_is_killed(runner: JobRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that it has to leave the child is ended and JobStopped raised; the next job has a new one."""
+    monkeypatch.setattr(jobs, "LEAVE_S", 0.2)
+    for order in (Order.CANCEL, Order.PAUSE):
+        orders = Orders()
+        with pytest.raises(JobStopped, match=f"told to {order.value}, did not leave in time, and was killed"):
+            runner.run(f"{HERE}:wait_for_ever", {}, orders.after(order), orders, pause_s=0.2)
     assert runner.run(f"{HERE}:add", {"left": 1, "right": 1}, ignore) == 2
+
+
+def test_a_pause_may_take_longer_than_a_cancel(runner: JobRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused job has its own time to save; when it is cancelled meanwhile, that of a cancel counts."""
+    monkeypatch.setattr(jobs, "LEAVE_S", 0.2)
+    told: list[Order] = []
+
+    def orders() -> Order:
+        told.append(Order.PAUSE if len(told) < 10 else Order.CANCEL)
+        return told[-1]
+
+    with pytest.raises(JobStopped, match="told to cancel, did not leave in time"):
+        runner.run(f"{HERE}:wait_for_ever", {}, ignore, orders, pause_s=LIMIT_S)
+    assert told[:10] == [Order.PAUSE] * 10
+
+
+def test_a_late_order_is_not_taken_by_the_next_job(runner: JobRunner) -> None:
+    """An order that comes when its job has answered already means nothing to the job after it."""
+    assert runner.run(f"{HERE}:add", {"left": 1, "right": 2}, ignore, lambda: Order.CANCEL) == 3, "it never looks"
+    assert runner.run(f"{HERE}:keep_at_once", {}, ignore) is False
 
 
 def test_closing_gives_the_job_back(runner: JobRunner) -> None:

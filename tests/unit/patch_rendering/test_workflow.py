@@ -135,11 +135,11 @@ def test_a_plan_that_cannot_begin_shows_why(rendering: Rendering) -> None:
 def test_cancelling_ends_it_whatever_comes(rendering: Rendering) -> None:
     """A cancelled rendering takes no more groups and cannot be cancelled twice."""
     commands = rendering.begin()
-    rendering.renderings.cancel(commands[0].rendering_id)
+    rendering.renderings.act("cancel", commands[0].rendering_id)
     rendering.renderings.render_units(commands[0])
     assert rendering.runner.calls == []
     with pytest.raises(Conflict, match="is cancelled"):
-        rendering.renderings.cancel(commands[0].rendering_id)
+        rendering.renderings.act("cancel", commands[0].rendering_id)
 
 
 def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:

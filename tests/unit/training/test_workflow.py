@@ -7,7 +7,7 @@ import pytest
 import torch
 from primitives.training.v1 import events_pb2
 
-from services.common.errors import Conflict, InvalidInput, JobCrashed, NotFound
+from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
 from services.imaging.architectures import build_network
 from services.training.schemas import (
     PlanDataset,
@@ -176,19 +176,19 @@ def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
     """A waiting run is cancelled at once, a running one when its job notices; an ended one is a conflict."""
     waiting = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     [command] = training.sent()
-    assert training.runs.cancel(waiting.run_id).state == "cancelled"
+    training.runs.act("cancel", waiting.run_id)
+    assert training.runs.get(waiting.run_id).state == "cancelled"
     training.runs.train_slice(command)
     assert training.runner.calls == []
     with pytest.raises(Conflict, match="is cancelled"):
-        training.runs.cancel(waiting.run_id)
+        training.runs.act("cancel", waiting.run_id)
     running = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     command = training.sent()[-1]
 
     def cancel_meanwhile(_: dict[str, Any]) -> Any:
-        from services.common.errors import JobCancelled
-
-        assert training.runs.cancel(running.run_id).state == "cancelled", "a restart must not forget it"
-        raise JobCancelled("noticed")
+        training.runs.act("cancel", running.run_id)
+        assert training.runs.get(running.run_id).state == "cancelled", "a restart must not forget it"
+        raise JobStopped("noticed")
 
     training.runner.answers["train_slice"] = cancel_meanwhile
     training.runs.train_slice(command)
