@@ -48,7 +48,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, extractions, shared.max_attempts),
-        runners=[runner],
+        runners={"services.activation_extraction.job": runner},
         recover=extractions.recover,
         streams=streams,
     )

@@ -3,7 +3,7 @@
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -19,6 +19,7 @@ from services.common.jobs import JobRunner
 from services.common.logs import get_logger
 from services.common.records import Leases, Outbox, Records
 from services.common.streams import Streams
+from services.common.warming import warm
 
 log = get_logger(__name__)
 
@@ -74,14 +75,14 @@ class HttpServer:
 
 @dataclass
 class Service:
-    """One service of the four."""
+    """One service of the four; a runner goes by the module of the jobs that it runs."""
 
     name: str
     ports: Ports
     http: HttpServer
     grpc: GrpcServer
     consumers: Sequence[Consumer]
-    runners: Sequence[JobRunner] = ()
+    runners: Mapping[str, JobRunner] = field(default_factory=dict)
     recover: Callable[[], None] = field(default=lambda: None)
     streams: Streams = field(default_factory=Streams)
 
@@ -90,6 +91,8 @@ class Service:
         if not self.ports.bus.durable:
             self.ports.leases.clear()
             self.recover()
+        for module, runner in self.runners.items():
+            warm(runner, module)
         for consumer in self.consumers:
             consumer.start()
         self.ports.outbox.start()
@@ -101,7 +104,7 @@ class Service:
         """Take no more work, give the work in hand back, and let go of everything but the bus, which may be shared."""
         for consumer in self.consumers:
             consumer.stop()
-        for runner in self.runners:
+        for runner in self.runners.values():
             runner.close()
         self.streams.close()
         self.http.stop()

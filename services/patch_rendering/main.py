@@ -48,7 +48,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, renderings, shared.max_attempts),
-        runners=[runner],
+        runners={"services.patch_rendering.job": runner},
         recover=renderings.recover,
         streams=streams,
     )

@@ -62,7 +62,7 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, datasets, runs, plans, shared.max_attempts),
-        runners=[runner],
+        runners={"services.training.job": runner},
         recover=recover,
         streams=streams,
     )

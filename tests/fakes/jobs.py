@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -21,6 +22,11 @@ def add(job: Job, *, left: int, right: int) -> int:
 def process_id(_job: Job) -> int:
     """The child's own process id."""
     return os.getpid()
+
+
+def has_imported(_job: Job, *, module: str) -> bool:
+    """Whether this process has imported a module."""
+    return module in sys.modules
 
 
 def refuse(_job: Job) -> None:
