@@ -20,6 +20,7 @@ from services.cli.client import Services, get, is_ready, plan_stages, post
 from services.cli.progress import STAGES, StageBars
 from services.common.errors import PrimitivesError, Unavailable
 from services.common.identity import derived_id, new_id
+from services.common.settings import Shared
 from services.patch_rendering.settings import RenderingSettings
 from services.training.settings import TrainingSettings
 
@@ -105,17 +106,11 @@ def summarise(
 @contextmanager
 def running_services() -> Iterator[Services]:
     """`primitives up` in a process of its own, ready when the block begins and stopped when it ends."""
-    training, extraction = TrainingSettings(), ExtractionSettings()
-    rendering, annotation = RenderingSettings(), AnnotationSettings()
-    shared = training.shared
-    scheme = "http" if shared.tls_certificate is None else "https"
-    services = Services(
-        *(f"{scheme}://{shared.host}:{one.http_port}" for one in (training, extraction, rendering, annotation)),
-    )
+    services = named_services()
     busy = [base for base in services.all() if is_ready(base)]
     if busy:
         raise Unavailable(f"something answers already at {', '.join(busy)}; stop it, or set other ports")
-    log = training.shared.folder("logs") / "up.log"
+    log = Shared().folder("logs") / "up.log"
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "up"], stdout=out, stderr=out, start_new_session=True
@@ -125,6 +120,14 @@ def running_services() -> Iterator[Services]:
             yield services
         finally:
             _stop(process)
+
+
+def named_services() -> Services:
+    """Where the settings say that the four services answer."""
+    shared = Shared()
+    scheme = "http" if shared.tls_certificate is None else "https"
+    every = (TrainingSettings(), ExtractionSettings(), RenderingSettings(), AnnotationSettings())
+    return Services(*(f"{scheme}://{shared.host}:{one.http_port}" for one in every))
 
 
 def wait_for_interrupt() -> None:

@@ -20,5 +20,18 @@ def messages(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_messages(Shared(), QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def plan(
+    quick: Quick = False,
+    runs: Annotated[int, typer.Option(min=1, help="Pairs of floor and plan, of which the medians count.")] = 1,
+    dataset: Annotated[str, typer.Option(help="A registered data set; the sample is built without it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Overhead of a whole plan on the running services over the same computing in one process."""
+    from services.cli.bench.plan import FULL, QUICK, bench_plan
+
+    _print(bench_plan(QUICK if quick else FULL, runs, dataset), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))
