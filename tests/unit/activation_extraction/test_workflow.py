@@ -144,6 +144,66 @@ def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
         extraction.extractions.act("cancel", extraction_id)
 
 
+def test_a_paused_extraction_keeps_its_shards_and_goes_on_with_the_rest(extraction: Extraction) -> None:
+    """Its messages are acknowledged without work, also after a restart; resuming asks for the shards that are not in,
+    and whatever comes twice is done once."""
+    commands = extraction.begin()
+    extraction_id = commands[0].extraction_id
+    extraction.extractions.extract_shard(commands[1])
+
+    def pause_meanwhile(_: dict[str, Any]) -> Any:
+        extraction.extractions.act_on_plan("pause", "plan-1")
+        raise JobStopped("noticed")
+
+    answer, extraction.runner.answers["extract_shard"] = extraction.runner.answers["extract_shard"], pause_meanwhile
+    extraction.extractions.extract_shard(commands[0])
+    extraction.extractions.extract_shard(commands[2])
+    extraction.extractions.recover()
+    assert (len(extraction.runner.calls), extraction.sent()) == (2, [])
+    assert extraction.queries.get(extraction_id).state == "paused"
+    extraction.runner.answers["extract_shard"] = answer
+    extraction.extractions.act("resume", extraction_id)
+    again = extraction.sent()
+    assert again == [commands[0], commands[2]]
+    for command in [*commands, *again]:
+        extraction.extractions.extract_shard(command)
+    assert len(extraction.runner.calls) == 4
+    [merge] = extraction.sent()
+    assert isinstance(merge, events_pb2.MergeExtraction)
+
+
+def test_a_pause_at_the_last_moment_loses_nothing(extraction: Extraction) -> None:
+    """A last shard that is done when it is paused is kept, and so the merge is all that is asked for; a merge that is
+    done when it is paused is done again; while it is paused nothing is told."""
+    commands = extraction.begin()
+    extraction_id = commands[0].extraction_id
+
+    def pausing(answer: Any) -> Any:
+        def pause_meanwhile(arguments: dict[str, Any]) -> Any:
+            extraction.extractions.act("pause", extraction_id)
+            return answer(arguments)
+
+        return pause_meanwhile
+
+    shard, merge = extraction.runner.answers["extract_shard"], extraction.runner.answers["merge_extraction"]
+    for command in commands[:2]:
+        extraction.extractions.extract_shard(command)
+    extraction.runner.answers |= {"extract_shard": pausing(shard), "merge_extraction": pausing(merge)}
+    extraction.extractions.extract_shard(commands[2])
+    for command in extraction.sent():
+        extraction.extractions.merge(command)
+    assert [name for name, _ in extraction.runner.calls].count("merge_extraction") == 0
+    extraction.extractions.act("resume", extraction_id)
+    [command] = extraction.sent()
+    extraction.extractions.merge(command)
+    assert (extraction.sent(), extraction.queries.get(extraction_id).state) == ([], "paused")
+    extraction.runner.answers["merge_extraction"] = merge
+    extraction.extractions.act("resume", extraction_id)
+    assert extraction.sent() == [command]
+    extraction.extractions.merge(command)
+    assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionCompleted"]
+
+
 def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extraction) -> None:
     """`recover` sends exactly the shards that are not in, and the merge when all are."""
     commands = extraction.begin()

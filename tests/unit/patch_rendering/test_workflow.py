@@ -10,7 +10,7 @@ from primitives.patch_rendering.v1 import events_pb2
 
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import Conflict, NotFound
+from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
 from services.patch_rendering.schemas import StartRenderingRequest
@@ -140,6 +140,53 @@ def test_cancelling_ends_it_whatever_comes(rendering: Rendering) -> None:
     assert rendering.runner.calls == []
     with pytest.raises(Conflict, match="is cancelled"):
         rendering.renderings.act("cancel", commands[0].rendering_id)
+
+
+def test_a_paused_rendering_keeps_its_groups_and_goes_on_with_the_rest(rendering: Rendering) -> None:
+    """Its messages are acknowledged without work, also after a restart; resuming asks for the groups that are not
+    in."""
+    commands = rendering.begin()
+    rendering.renderings.render_units(commands[1])
+
+    def pause_meanwhile(_: dict[str, Any]) -> Any:
+        rendering.renderings.act_on_plan("pause", "plan-1")
+        raise JobStopped("noticed")
+
+    answer, rendering.runner.answers["render_units"] = rendering.runner.answers["render_units"], pause_meanwhile
+    rendering.renderings.render_units(commands[0])
+    rendering.renderings.render_units(commands[2])
+    rendering.renderings.recover()
+    assert (len(rendering.runner.calls), rendering.sent()) == (2, [])
+    rendering.runner.answers["render_units"] = answer
+    rendering.renderings.act("resume", commands[0].rendering_id)
+    left = [command for number, command in enumerate(commands) if number != 1]
+    assert rendering.sent() == left
+    for command in [*commands, *left]:
+        rendering.renderings.render_units(command)
+    assert len(rendering.runner.calls) == 2 + len(left)
+    [event] = rendering.sent()
+    assert isinstance(event, events_pb2.RenderingCompleted)
+
+
+def test_a_pause_at_the_last_moment_loses_nothing(rendering: Rendering) -> None:
+    """A last group that is done when it is paused is kept; resuming completes the rendering, and only then it is
+    told."""
+    commands = rendering.begin()
+    answer = rendering.runner.answers["render_units"]
+    for command in commands[:-1]:
+        rendering.renderings.render_units(command)
+
+    def pause_meanwhile(arguments: dict[str, Any]) -> Any:
+        rendering.renderings.act("pause", commands[0].rendering_id)
+        return answer(arguments)
+
+    rendering.runner.answers["render_units"] = pause_meanwhile
+    rendering.renderings.render_units(commands[-1])
+    assert (rendering.sent(), rendering.queries.get(commands[0].rendering_id).state) == ([], "paused")
+    rendering.renderings.act("resume", commands[0].rendering_id)
+    assert [type(event).__name__ for event in rendering.sent()] == ["RenderingCompleted"]
+    with pytest.raises(NotFound, match="no rendering of a plan 'plan-2'"):
+        rendering.renderings.act_on_plan("pause", "plan-2")
 
 
 def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:

@@ -32,9 +32,9 @@ class Run:
         self.checkpoint: dict[str, Any] | None = None
         self.epochs: list[dict[str, Any]] = []
 
-    def slice(self, slice_s: float = 600.0) -> bool:
+    def slice(self, slice_s: float = 600.0, job: SilentJob | None = None) -> bool:
         """One slice; True if the run is complete."""
-        job = SilentJob()
+        job = job or SilentJob()
         complete = train_slice(
             job,  # type: ignore[arg-type]
             blobs_url=self.blobs.url,
@@ -47,13 +47,26 @@ class Run:
             cache_mb=16,
             device="cpu",
         )
-        self.checkpoint, self.epochs = job.milestones[-1]["checkpoint"], job.milestones[-1]["epochs"]  # type: ignore
+        if job.milestones:
+            self.checkpoint, self.epochs = job.milestones[-1]["checkpoint"], job.milestones[-1]["epochs"]  # type: ignore
         return complete
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the newest checkpoint."""
         manifest = open_checkpoint(self.blobs, ObjectRef.model_validate(self.checkpoint))
         return load_network(self.blobs, manifest).state_dict()
+
+
+class PausedJob(SilentJob):
+    """A job that is paused when it has looked so many times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._left = looks
+
+    def paused(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 def clock_that_stops_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +109,31 @@ def test_an_interrupted_run_equals_the_uninterrupted_one(
     for name, value in whole.weights().items():
         assert torch.equal(value, cut_up.weights()[name]), name
     assert comparable(whole.epochs) == comparable(cut_up.epochs)
+
+
+@pytest.mark.parametrize("looks", [(0,), (3,), (5,), (6,), (9, 0, 1, 1, 1), (2, 2, 2, 1, 1, 1, 2)])
+def test_a_paused_run_equals_the_one_never_paused(tmp_path: Path, looks: tuple[int, ...]) -> None:
+    """Paused before its first step, in mid-epoch, before and in the middle of validation, and many times over: weights
+    and metrics are the same bits, and no step is done twice."""
+    settings = SETTINGS.model_copy(update={"optimizer": "adamw", "epochs": 2})
+    whole, paused = Run(tmp_path / "whole", settings), Run(tmp_path / "paused", settings)
+    assert whole.slice() is True
+    for count in looks:
+        job = PausedJob(count)
+        assert paused.slice(job=job) is False
+        assert len(job.milestones) <= 1 + (count > 6), "saved where it stopped, and after an epoch"
+    assert paused.slice() is True
+    for name, value in whole.weights().items():
+        assert torch.equal(value, paused.weights()[name]), name
+    assert comparable(whole.epochs) == comparable(paused.epochs)
+
+
+def test_a_pause_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
+    """There is nothing to keep, and whatever was kept before stands."""
+    run = Run(tmp_path, SETTINGS)
+    job = PausedJob(0)
+    assert run.slice(job=job) is False
+    assert job.milestones == []
 
 
 def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,133 @@ def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
     assert training.runs.get(running.run_id).state == "cancelled"
 
 
+def test_a_paused_run_waits_until_it_is_resumed(training: Training) -> None:
+    """Its messages are acknowledged without work, also after a restart; resuming asks for the slice again."""
+    run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    [command] = training.sent()
+    training.runs.act("pause", run.run_id)
+    training.runs.train_slice(command)
+    training.runs.recover()
+    assert (training.runner.calls, training.sent()) == ([], [])
+    assert training.runs.get(run.run_id).state == "paused"
+    with pytest.raises(Conflict, match="is paused; only a queued or running one can be paused"):
+        training.runs.act("pause", run.run_id)
+    training.runs.act("resume", run.run_id)
+    assert training.sent() == [command]
+    with pytest.raises(Conflict, match="is queued; only a paused one can be resumed"):
+        training.runs.act("resume", run.run_id)
+    training.runs.train_slice(command)
+    assert training.runs.get(run.run_id).state == "completed"
+    for verb in ("pause", "resume", "cancel"):
+        with pytest.raises(Conflict, match="is completed"):
+            training.runs.act(verb, run.run_id)
+
+
+@pytest.mark.parametrize("resumed_at", ["while its job leaves", "after its job has left"])
+def test_a_run_goes_on_once_however_soon_it_is_resumed(training: Training, resumed_at: str) -> None:
+    """Whether the old job is still leaving or not: of all messages for the run exactly one does the next slice."""
+    run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
+    commands = training.sent()
+
+    def pause_meanwhile(_: dict[str, Any]) -> Any:
+        training.runs.act("pause", run.run_id)
+        if resumed_at == "while its job leaves":
+            training.runs.act("resume", run.run_id)
+        return [{"checkpoint": training.checkpoint, "epochs": []}], False
+
+    training.runner.answers["train_slice"] = pause_meanwhile
+    training.runs.train_slice(commands[0])
+    if resumed_at == "after its job has left":
+        assert training.sent() == []
+        training.runs.act("resume", run.run_id)
+    commands += training.sent()
+    training.runner.answers["train_slice"] = lambda _: ([], True)
+    for command in [*commands, *commands]:
+        training.runs.train_slice(command)
+    assert len(training.runner.calls) == 2
+    assert training.runner.calls[1][1]["checkpoint"] == training.checkpoint
+    [event] = training.sent()
+    assert isinstance(event, events_pb2.RunCompleted)
+
+
+def test_a_paused_run_that_was_just_complete_tells_when_it_is_resumed(training: Training) -> None:
+    """A plan does not go on while it is paused, even if its run was at its last step."""
+    training.plans.start(training.plan())
+    [command] = training.sent()
+
+    def pause_meanwhile(_: dict[str, Any]) -> Any:
+        training.plans.act("pause", "plan-1")
+        return [{"checkpoint": training.checkpoint, "epochs": []}], True
+
+    training.runner.answers["train_slice"] = pause_meanwhile
+    training.runs.train_slice(command)
+    assert training.sent() == []
+    assert training.plans.get("plan-1").stages[0].state == "paused"
+    training.plans.act("resume", "plan-1")
+    training.runner.answers["train_slice"] = lambda _: ([], True)
+    [command] = training.sent()
+    training.runs.train_slice(command)
+    assert [type(event).__name__ for event in training.sent()] == ["RunCompleted"]
+
+
+def test_a_plan_is_paused_where_it_is(training: Training) -> None:
+    """While it builds its data set, between that and its run, and while it trains."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+    training.plans.act("pause", "plan-1")
+    training.datasets.build(build)
+    assert training.runner.calls == []
+    training.plans.act("resume", "plan-1")
+    assert training.sent() == [build]
+    training.datasets.build(build)
+    [built] = training.sent()
+    training.plans.act("pause", "plan-1")  # before the event that leads on has come
+    training.plans.continue_with(built)
+    assert [stage.state for stage in training.plans.get("plan-1").stages] == ["completed", "paused"]
+    [slice_] = training.sent()
+    training.runs.train_slice(slice_)
+    assert len(training.runner.calls) == 1
+    training.plans.act("resume", "plan-1")
+    assert training.sent() == [slice_]
+
+
+def test_a_cancelled_plan_begins_nothing_more(training: Training) -> None:
+    """Neither from a build that was under way, nor from a message that comes later; with a network there is nothing to
+    cancel here."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+
+    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+        training.plans.act("cancel", "plan-1")
+        raise JobStopped("noticed")
+
+    training.runner.answers["build_sample"] = cancel_meanwhile
+    training.datasets.build(build)
+    training.datasets.recover()
+    assert training.sent() == []
+    plan = training.plans.get("plan-1")
+    assert [stage.state for stage in plan.stages] == ["cancelled"]
+    assert training.plans.ended(plan)
+    with pytest.raises(Conflict, match="is cancelled"):
+        training.plans.act("resume", "plan-1")
+    with pytest.raises(NotFound, match="no plan 'plan-x'"):
+        training.plans.act("cancel", "plan-x")
+
+
+def test_a_plan_has_ended_here_when_its_run_has(training: Training) -> None:
+    """A data set that is built is followed by a run: whoever watches the plan waits for it."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+    training.datasets.build(build)
+    assert not training.plans.ended(training.plans.get("plan-1"))
+    [built] = training.sent()
+    training.plans.continue_with(built)
+    assert not training.plans.ended(training.plans.get("plan-1"))
+    [slice_] = training.sent()
+    training.runs.train_slice(slice_)
+    assert training.plans.ended(training.plans.get("plan-1"))
+
+
 def test_weights_of_another_architecture_leave_nothing(training: Training, tmp_path: Path) -> None:
     """A refused import names the keys and registers neither run nor object."""
     torch.save(build_network("resnet18", 3).state_dict(), tmp_path / "w.pth")
