@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from services import __version__
 from services.cli.bench.commands import bench_app
 from services.cli.migrations import migrate
+from services.cli.objects import check, copy_objects, gc
 from services.cli.tokens import token
 from services.common.errors import PrimitivesError
 from services.common.logs import configure_logs
@@ -23,6 +24,9 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(bench_app, name="bench")
 app.command()(migrate)
+app.command()(gc)
+app.command()(check)
+app.command()(copy_objects)
 app.command()(token)
 
 

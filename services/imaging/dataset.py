@@ -5,8 +5,11 @@ A data set is immutable and named by the hash of its content. Layout, in the buc
 `mammograms.parquet`, `lesions.parquet`, `manifest.json`.
 """
 
+import hashlib
+import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -181,11 +184,21 @@ class LocalPatches:
 
 
 def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
-    """A local copy of an object, made once: its name is its hash."""
+    """A local copy of an object, made once: its name is its hash. InvalidInput if the object is not what the reference
+    says. A copy counts as new whenever it is asked for, so that the collector leaves it."""
     path = folder / ref.sha256
-    if not path.is_file() or path.stat().st_size != ref.size:
-        blobs.get_file(ref.bucket, ref.key, path)
-    return path
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == ref.size:
+            os.utime(path)
+            return path
+    fetched = path.with_name(f"{path.name}.{os.getpid()}")
+    blobs.get_file(ref.bucket, ref.key, fetched)
+    with fetched.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != ref.sha256:
+        fetched.unlink()
+        raise InvalidInput(f"object {ref.bucket}/{ref.key} has sha256 {found}; expected {ref.sha256}")
+    return fetched.replace(path)
 
 
 def tar_entry(name: str, size: int) -> tarfile.TarInfo:

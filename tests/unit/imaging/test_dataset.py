@@ -1,5 +1,6 @@
 """Data sets as stored."""
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput, NotFound
-from services.imaging.dataset import Dataset, LocalPatches
+from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Box, Lesion, Mammogram, Patch
 from tests.fakes.data import store_dataset
@@ -46,6 +47,21 @@ def test_every_patch_comes_back_whole(blobs: FolderBlobs, tmp_path: Path) -> Non
     assert sorted(streamed.values()) == sorted(path.read_bytes() for path in source)
     assert all(data.read(i) == content for i, content in streamed.items())
     assert all(local.read(i) == streamed[i] for i in local.ids.tolist())
+
+
+def test_a_local_copy_is_made_once_and_verified(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A second use takes the first copy and makes it young; an object that has changed leaves no copy."""
+    ref = blobs.put("training", "some", b"patches")
+    path = fetch_object(blobs, ref, tmp_path)
+    os.utime(path, (0, 0))
+    blobs.put("training", "some", b"altered")
+    assert fetch_object(blobs, ref, tmp_path) == path
+    assert path.read_bytes() == b"patches"
+    assert path.stat().st_mtime > 0
+    path.unlink()
+    with pytest.raises(InvalidInput, match="training/some has sha256"):
+        fetch_object(blobs, ref, tmp_path)
+    assert [left.name for left in tmp_path.iterdir()] == ["blobs"]
 
 
 def test_a_shard_is_a_plain_tar(blobs: FolderBlobs, tmp_path: Path) -> None:

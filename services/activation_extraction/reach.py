@@ -1,0 +1,45 @@
+"""What the records of the extraction service reach: results, states of shards not yet merged, and what these are of."""
+
+from sqlalchemy import select
+
+from services.activation_extraction.layer_results import BUCKET
+from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
+from services.common.reach import Owner, Reach
+from services.common.records import Records
+from services.imaging.manifests import ExtractionManifest
+
+
+def reach(records: Records, found: Reach) -> None:
+    """The data set and checkpoint of every network; of a completed extraction its results; of one that can go on the
+    states of its shards. What failed or was cancelled reaches nothing."""
+    with records.reading() as session:
+        networks = {row.run_id: row for row in session.scalars(select(NetworkRow))}
+        extractions = session.scalars(select(ExtractionRow)).all()
+        shards = session.scalars(select(ShardRow)).all()
+    for run_id, network in networks.items():
+        found.add(network.dataset, f"network {run_id}")
+        found.add(network.checkpoint, f"network {run_id}")
+    going_on = {row.extraction_id for row in extractions if not row.ended}
+    for shard in shards:
+        if shard.extraction_id in going_on:
+            found.add(shard.state, f"extraction {shard.extraction_id}")
+    for extraction in extractions:
+        if extraction.state == "completed" or not extraction.ended:
+            _reach_extraction(found, extraction, known=extraction.run_id in networks)
+
+
+def _reach_extraction(found: Reach, extraction: ExtractionRow, known: bool) -> None:
+    by = f"extraction {extraction.extraction_id}"
+    found.add(extraction.dataset, by)
+    found.add(extraction.checkpoint, by)
+    if not known:
+        found.dangling(f"network {extraction.run_id}", by)
+    content = found.read(extraction.manifest, by) if extraction.manifest is not None else None
+    if content is None:
+        return
+    for layer in ExtractionManifest.model_validate_json(content).layers:
+        for part in (layer.top, layer.maxima, layer.statistics, layer.ranking):
+            found.add(part, by)
+
+
+OWNER = Owner("activation_extraction", BUCKET, reach)

@@ -1,0 +1,195 @@
+"""`primitives gc`, `check` and `copy-objects` over what a whole plan has left."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.client import get
+from services.cli.main import app
+from services.common.blobs import FolderBlobs
+from tests.integration.embedded import Embedded, embedded
+from tests.integration.test_plan import import_data, start_plan
+
+ORPHANS = {"training": "checkpoints/run-gone/x.json", "patch-rendering": "renderings/rendering-gone/pictures.pack"}
+BUCKETS = ("training", "activation-extraction", "patch-rendering")
+READER = {"name": "Reader"}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """The embedded form, at work, after a plan has ended."""
+    with embedded(tmp_path_factory.mktemp("home") / "home") as home:
+        start_plan(home, import_data(home, tmp_path_factory.mktemp("ddsm") / "ddsm"))
+        home.wait_for_plan("plan-1")
+        yield home
+
+
+def objects_of(home: Embedded) -> FolderBlobs:
+    return FolderBlobs(home.home / "objects")
+
+
+def manifests_of_checkpoints(blobs: FolderBlobs) -> list[str]:
+    return [key for key in blobs.list("training", "checkpoints/") if key.endswith(".json")]
+
+
+def told(home: Embedded, status: int, *words: str) -> Any:
+    """What a command over this home prints, which ends with this status. In this process: torch is loaded once."""
+    ended = CliRunner().invoke(app, words, env=home.environment)
+    assert ended.exit_code == status, (ended.output, ended.exception)
+    return json.loads(ended.stdout)
+
+
+def all_reads(home: Embedded) -> list[bytes]:
+    """Every answer that stands on objects: units, pictures with their sheets, pages' pictures and previews."""
+    stages, services = home.stages("plan-1"), home.services
+    extraction, rendering = stages["extraction"]["id"], stages["rendering"]["id"]
+    layers = get(services.activation_extraction, f"/v1/extractions/{extraction}")["results"]
+    with httpx.Client(timeout=30, base_url=services.annotation, follow_redirects=True) as browser:
+        browser.post("/sign-in", data=READER, headers={"Origin": services.annotation}).raise_for_status()
+        read = []
+        for layer in layers:
+            for unit in range(0, layer["units"], 7):
+                path = f"layers/{layer['name']}/units/{unit}"
+                view = get(services.activation_extraction, f"/v1/extractions/{extraction}/{path}")
+                read.append(json.dumps(view).encode())
+                if view["silent"]:
+                    continue
+                for rank in (0, 1, 8):
+                    picture = f"{services.patch_rendering}/v1/renderings/{rendering}/{path}/pictures/{rank}.jpg"
+                    read.append(httpx.get(picture, timeout=30).raise_for_status().content)
+                of_study = f"{stages['study']['id']}/{layer['name']}/{view['name']}"
+                for page in (f"/pictures/{of_study}/1.jpg", f"/sheets/{of_study}.jpg"):
+                    read.append(browser.get(page).raise_for_status().content)
+        return read
+
+
+def test_what_is_reached_outlives_every_collection(done: Embedded) -> None:
+    """With no grace at all, over services at rest: orphans and older checkpoints go, as a dry run said before, and
+    every unit and picture reads as it did."""
+    before, blobs = all_reads(done), objects_of(done)
+    assert told(done, 0, "check", "--deep")["faults"] == []
+    for bucket, key in ORPHANS.items():
+        blobs.put(bucket, key, b"orphan")
+    assert len(manifests_of_checkpoints(blobs)) > 2
+    wish = ("gc", "--grace-h", "0")
+    planned, collected = told(done, 0, *wish, "--dry-run"), told(done, 0, *wish)
+    assert planned["services"] == collected["services"]
+    assert {one["service"] for one in collected["services"]} == {"training", "activation_extraction", "patch_rendering"}
+    assert all(one["removed"] > 0 for one in collected["services"])
+    assert collected["scratch"]["removed"] > 0
+    assert not any(blobs.size(bucket, key) for bucket, key in ORPHANS.items())
+    assert len(manifests_of_checkpoints(blobs)) == 1
+    assert not any("/shards/" in key for key in blobs.list("activation-extraction"))
+    assert all_reads(done) == before
+    checked = told(done, 0, "check", "--deep")
+    assert checked["faults"] == []
+    assert {bucket: one["objects"] for bucket, one in checked["unnamed"].items()} == dict.fromkeys(BUCKETS, 0)
+    assert all(one["removed"] == 0 for one in told(done, 0, *wish)["services"])
+
+
+def test_within_the_grace_nothing_goes(done: Embedded) -> None:
+    """An object that nothing names is counted as young for a day, and taken after it."""
+    blobs = objects_of(done)
+    blobs.put("training", "young.json", b"x")
+    wish = ("gc", "--service", "training")
+    [collected] = told(done, 0, *wish)["services"]
+    assert (collected["removed"], collected["young"]) == (0, 1)
+    assert told(done, 0, "check")["unnamed"]["training"]["manifests"] == ["young.json"]
+    day_ago = time.time() - 24 * 3600 - 60
+    os.utime(done.home / "objects" / "training" / "young.json", (day_ago, day_ago))
+    [collected] = told(done, 0, *wish)["services"]
+    assert (collected["removed"], collected["bytes"], collected["young"]) == (1, 1, 0)
+
+
+def test_what_is_missing_or_altered_is_named(done: Embedded, tmp_path: Path) -> None:
+    """A missing object, one of another size and one with other bytes of the same size are each a fault with the record
+    that names it; the collector tells of the missing one and removes nothing that is named."""
+    blobs = objects_of(done)
+    packs = [key for key in blobs.list("patch-rendering") if key.endswith(".pack")]
+    kept = {key: blobs.get("patch-rendering", key) for key in packs}
+    missing, cut, flipped = packs[0], blobs_table(blobs, "units"), blobs_table(blobs, "pictures")
+    kept |= {key: blobs.get("patch-rendering", key) for key in (cut, flipped)}
+    blobs.delete("patch-rendering", missing)
+    blobs.put("patch-rendering", cut, kept[cut][:-1])
+    blobs.put("patch-rendering", flipped, bytes([kept[flipped][0] ^ 1]) + kept[flipped][1:])
+    try:
+        faults = told(done, 1, "check", "--deep")["faults"]
+        rendering = f"rendering {done.stages('plan-1')['rendering']['id']}"
+        found = {(fault["kind"], fault["what"]) for fault in faults if fault["named_by"] == rendering}
+        assert found == {
+            ("missing", f"patch-rendering/{missing}"),
+            ("altered", f"patch-rendering/{cut}"),
+            ("altered", f"patch-rendering/{flipped}"),
+        }
+        assert flipped not in json.dumps(told(done, 1, "check")["faults"])
+        [collected] = told(done, 1, "gc", "--service", "patch_rendering", "--grace-h", "0")["services"]
+        assert (collected["removed"], [fault["what"] for fault in collected["faults"]]) == (
+            0, [f"patch-rendering/{missing}"],
+        )  # fmt: skip
+    finally:
+        for key, content in kept.items():
+            blobs.put("patch-rendering", key, content)
+    assert told(done, 0, "check", "--deep")["faults"] == []
+
+
+def blobs_table(blobs: FolderBlobs, name: str) -> str:
+    return next(key for key in blobs.list("patch-rendering") if f"/{name}-" in key and key.endswith(".parquet"))
+
+
+def test_an_unreadable_manifest_stops_the_collector(done: Embedded) -> None:
+    """What a manifest named is not known once it cannot be read: it is told, and not one object goes."""
+    blobs = objects_of(done)
+    [manifest] = [key for key in blobs.list("activation-extraction") if "/manifest-" in key]
+    content = blobs.get("activation-extraction", manifest)
+    blobs.put("activation-extraction", "orphan", b"x")
+    count = len(list(blobs.list("activation-extraction")))
+    blobs.put("activation-extraction", manifest, b"{}")
+    try:
+        [collected] = told(done, 1, "gc", "--service", "activation_extraction", "--grace-h", "0")["services"]
+        assert [(fault["kind"], fault["what"]) for fault in collected["faults"]] == [
+            ("altered", f"activation-extraction/{manifest}")
+        ]
+        assert not collected["swept"]
+        assert len(list(blobs.list("activation-extraction"))) == count
+    finally:
+        blobs.put("activation-extraction", manifest, content)
+        blobs.delete("activation-extraction", "orphan")
+
+
+def test_records_of_another_installation_collect_nothing(done: Embedded, tmp_path: Path) -> None:
+    """Empty records over a full bucket are refused, since they would make all of it garbage; unless one insists."""
+    stranger = Embedded(tmp_path / "stranger")
+    copy = tmp_path / "copy"
+    told(done, 0, "copy-objects", "--to", f"folder://{copy}")
+    stranger.environment["PRIMITIVES_BLOBS_URL"] = f"folder://{copy}"
+    refused = stranger.command("gc", "--service", "patch_rendering", "--grace-h", "0")
+    assert refused.returncode == 1
+    assert "the records of patch_rendering reach none of the" in refused.stderr
+    assert sum(1 for _ in FolderBlobs(copy).list("patch-rendering")) > 0
+    insisted = told(stranger, 0, "gc", "--service", "patch_rendering", "--grace-h", "0", "--accept-empty")
+    assert insisted["services"][0]["removed"] > 0
+    assert list(FolderBlobs(copy).list("patch-rendering")) == []
+
+
+def test_a_copy_goes_on_where_it_was(done: Embedded, tmp_path: Path) -> None:
+    """A copy has every object of every service; a second one skips what is there and brings what is missing or cut."""
+    blobs, copy = objects_of(done), FolderBlobs(tmp_path / "copy")
+    counts = {bucket: len(list(blobs.list(bucket))) for bucket in BUCKETS}
+    first = told(done, 0, "copy-objects", "--to", copy.url)
+    assert {bucket: one["objects"] for bucket, one in first.items()} == counts
+    keys = list(copy.list("training"))
+    copy.delete("training", keys[0])
+    copy.put("training", keys[1], b"cut")
+    second = told(done, 0, "copy-objects", "--from", blobs.url, "--to", copy.url)
+    assert (second["training"]["objects"], second["training"]["skipped"]) == (2, counts["training"] - 2)
+    for bucket in counts:
+        assert [(key, copy.get(bucket, key)) for key in copy.list(bucket)] == [
+            (key, blobs.get(bucket, key)) for key in blobs.list(bucket)
+        ]
