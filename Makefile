@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test chaos lint format clean
+.PHONY: help setup demo up down test chaos bench lint format clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ test: setup ## Run all tests.
 
 chaos: setup ## Run the ledger alone and print it: jobs while everything that can fail is made to fail.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos
+
+bench: setup ## Run every bench on real servers and print its figures as JSON, a line each (ARGS=--quick for small ones).
+	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/ruff check services tests deploy hatch_build.py

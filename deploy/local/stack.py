@@ -3,6 +3,8 @@
 python -m deploy.local.stack up      start all, in the background
 python -m deploy.local.stack down    stop what `up` started
 python -m deploy.local.stack demo    start all, run the demo on it, stop all (--once as `primitives demo`)
+python -m deploy.local.stack bench [NAME] [OPTIONS]
+                                     start all, run `primitives bench NAME OPTIONS` on it, or every bench, stop all
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3, stop_epmd
+from services.cli.bench.commands import bench_app
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
 from services.common.settings import Shared
@@ -108,10 +111,13 @@ def addresses() -> Services:
 @contextmanager
 def running_stack(home: Path) -> Iterator[Services]:
     """The whole stack for the length of a block."""
+    busy = [base for base in addresses().all() if is_ready(base)]
+    if busy:
+        sys.exit(f"something answers already at {', '.join(busy)}; `make down` stops the stack")
     servers = start_servers(home / "servers")
     try:
         told = environment(servers, home)
-        os.environ["PRIMITIVES_TOKEN"] = told["PRIMITIVES_TOKEN"]  # for the client in this process
+        os.environ.update(told)  # for the client in this process, and the commands that it starts
         processes = start_services(told, home)
         try:
             print(f"Readers sign in with the access token {told['PRIMITIVES_TOKEN']}", file=sys.stderr)
@@ -135,6 +141,17 @@ def up(home: Path) -> None:
     state.write_text(json.dumps({"pids": pids, "epmd": epmd, "urls": [server.url for server in servers]}))
     print(f"The pages are at http://127.0.0.1:{PORTS['annotation']}; `make down` stops the stack.")
     print(f"Sign in with the access token in {home / 'operator.token'}; programs show it as bearer token.")
+
+
+def bench(home: Path, words: list[str]) -> None:
+    """Run the bench that the first word names, or else every bench, each in a process of its own."""
+    every = [command.callback.__name__ for command in bench_app.registered_commands if command.callback]
+    names, options = ([words[0]], words[1:]) if words and not words[0].startswith("-") else (every, words)
+    with running_stack(home):
+        for name in names:
+            done = subprocess.run([sys.executable, "-m", "services.cli", "bench", name, *options], check=False)
+            if done.returncode != 0:
+                sys.exit(f"the bench {name} ended with status {done.returncode}")
 
 
 def down(home: Path) -> None:
@@ -167,14 +184,18 @@ def _end(pid: int, limit_s: float = 30.0) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("up", "down", "demo"))
+    parser.add_argument("action", choices=("up", "down", "demo", "bench"))
     parser.add_argument("--once", action="store_true", help="end the demo with its plan")
-    arguments = parser.parse_args()
-    home = Shared().folder("stack")
+    arguments, words = parser.parse_known_args()
+    if words and arguments.action != "bench":
+        parser.error(f"{arguments.action} does not take {' '.join(words)}")
+    home = Shared().folder("stack" if arguments.action != "bench" else "bench")
     if arguments.action == "demo":
         began = time.monotonic()
         with running_stack(home) as services:
             drive_demo(services, arguments.once, fresh=True, began=began)
+    elif arguments.action == "bench":
+        bench(home, words)
     elif arguments.action == "up":
         up(home)
     else:

@@ -2,10 +2,37 @@
 
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
 from services import __version__
+
+QUIET = 0.05
+QUIET_LIMIT_S = 60.0
+WATCH_S = 2.0
+CPU_TIMES = Path("/proc/stat")
+
+
+def await_quiet() -> float:
+    """Return when all processors together are busy for less than 5 % of two seconds, after a minute at the latest; how
+    busy they were then (0..1). So a measurement does not begin while services still start. 0 where Linux is not."""
+    if not CPU_TIMES.is_file():
+        return 0.0
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while True:
+        before = _cpu_times()
+        time.sleep(WATCH_S)
+        busy, total = (now - then for now, then in zip(_cpu_times(), before, strict=True))
+        share = busy / max(total, 1)
+        if share < QUIET or time.monotonic() > deadline:
+            return round(share, 3)
+
+
+def _cpu_times() -> tuple[int, int]:
+    """Ticks since the start that all processors were busy, and all ticks."""
+    ticks = [int(word) for word in CPU_TIMES.read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # without idle and iowait
 
 
 def machine_facts() -> dict[str, Any]:

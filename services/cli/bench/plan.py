@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from services.cli.bench.machine import machine_facts
+from services.cli.bench.machine import await_quiet, machine_facts
 from services.cli.client import Services, get, is_ready, post
 from services.cli.demo import DEMO_PLAN, follow, named_services
 from services.cli.progress import STAGES
@@ -43,16 +43,19 @@ def bench_plan(request: dict[str, Any], runs: int, dataset_id: str = "") -> dict
     request = request | {"dataset": {"dataset_id": dataset_id}}
     dataset = get(services.training, f"/v1/datasets/{dataset_id}")["manifest"] if dataset_id else None
     machine = machine_facts()
-    pairs = []
+    pairs, busy = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         runner = JobRunner("bench-floor", shared.log_format, shared.log_level)
         try:
             machine |= _run(runner, "warm_up", {"device": shared.device})
             for number in range(runs):
+                busy.append(await_quiet())
                 floor = measure_floor(runner, Path(folder), number, request, dataset, shared)
+                busy.append(await_quiet())
                 pairs.append((floor, measure_plan(services, request)))
         finally:
             runner.close()
+    machine["busy_before"] = busy
     return {"bench": "plan", "plan": request, "runs": runs} | summarise(pairs) | {"machine": machine}
 
 

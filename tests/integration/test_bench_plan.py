@@ -1,0 +1,44 @@
+"""`primitives bench plan` over the embedded form, on a data set so small that its times mean nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.bench import machine
+from services.cli.main import app
+from tests.fakes.ddsm import make_ddsm
+from tests.integration.embedded import STAGES, embedded
+
+COUNTS = {"train": 24, "val": 16}
+
+
+def test_the_figures_have_their_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last line is JSON: floor, wall time and overhead, each stage with its gap; and floor and plan came to
+    the same losses, pictures and units."""
+    with embedded(tmp_path / "home") as home:
+        done = home.command("dataset", "import", str(make_ddsm(tmp_path / "ddsm", COUNTS)), "--classes", "3")
+        dataset_id = json.loads(done.stdout)["dataset_id"]
+        for name, value in home.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(machine, "QUIET_LIMIT_S", 0.0)
+        words = ["bench", "plan", "--quick", "--json", "--dataset", dataset_id]
+        answer = CliRunner().invoke(app, words, catch_exceptions=False)
+    figures = json.loads(answer.stdout.splitlines()[-1])
+    assert (figures["bench"], figures["runs"], figures["target"]) == ("plan", 1, 0.05)
+    assert figures["same_results"]
+    assert len(figures["results"]["val_loss"]) == 2
+    assert list(figures["stages"]) == list(STAGES)
+    assert figures["compute_s"] == pytest.approx(sum(one["compute_s"] for one in figures["stages"].values()), abs=0.01)
+    assert figures["overhead"] == pytest.approx(figures["wall_s"] / figures["compute_s"] - 1, abs=0.01)
+    assert {"torch", "threads", "device", "busy_before"} < set(figures["machine"])
+
+
+def test_it_says_which_service_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without services the bench ends at once, and names where it looked."""
+    monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
+    for name in ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION"):
+        monkeypatch.setenv(f"PRIMITIVES_{name}_HTTP_PORT", "1")
+    answer = CliRunner().invoke(app, ["bench", "plan", "--quick", "--json"])
+    assert "no service answers at http://127.0.0.1:1" in str(answer.exception)
