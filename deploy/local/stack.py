@@ -190,6 +190,9 @@ def main() -> None:
     if words and arguments.action != "bench":
         parser.error(f"{arguments.action} does not take {' '.join(words)}")
     home = Shared().folder("stack" if arguments.action != "bench" else "bench")
+    if arguments.action in ("demo", "bench"):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that all that was started is stopped
     if arguments.action == "demo":
         began = time.monotonic()
         with running_stack(home) as services:
