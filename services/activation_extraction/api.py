@@ -1,13 +1,12 @@
 """The HTTP side of the activation extraction service."""
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.sse import EventSourceResponse
 
 from services.activation_extraction.schemas import ExtractionList, ExtractionView, StartExtractionRequest, UnitView
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.records import ENDED
-from services.common.streams import Streams
+from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
 
@@ -37,7 +36,7 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, streams
         extractions.act(verb, extraction_id)
         return queries.get(extraction_id)
 
-    @router.get("/extractions/{extraction_id}/events", response_class=EventSourceResponse, tags=["extractions"])
+    @router.get("/extractions/{extraction_id}/events", response_class=EventStream, tags=["extractions"])
     def watch_extraction(extraction_id: str, request: Request) -> Response:
         """Server-sent events: the extraction, again whenever it has changed, until it has ended."""
         return streams.events(request, lambda: queries.get(extraction_id), lambda view: view.state in ENDED)
@@ -59,7 +58,7 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, streams
         extractions.act_on_plan(verb, plan_id)
         return queries.plan(plan_id)
 
-    @router.get("/plans/{plan_id}/events", response_class=EventSourceResponse, tags=["plans"])
+    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
     def watch_plan(plan_id: str, request: Request) -> Response:
         """Server-sent events: the stages that this service does, again whenever they have changed, until they have
         ended."""

@@ -15,7 +15,8 @@ import anyio
 import anyio.to_thread
 import grpc
 from fastapi import Request, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel
 
 from services.common.errors import TooMany, Unavailable
@@ -35,12 +36,19 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 V = TypeVar("V", bound=BaseModel)
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events. FastAPI's own class is for handlers that yield: their first error comes after the 200."""
+
+    media_type = "text/event-stream"
+
+
 class Streams:
     """The open streams of one service."""
 
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._event_streams = 0
+        self.open_events = 0
+        """Event streams that are open."""
         self._limiter = anyio.CapacityLimiter(LOOKING_THREADS)
 
     def close(self) -> None:
@@ -53,12 +61,12 @@ class Streams:
         What the first look raises is raised here, before the answer begins. A client that comes back after the last
         event is answered 204, which ends its coming back.
         """
-        if self._event_streams >= MOST_EVENT_STREAMS:
+        if self.open_events >= MOST_EVENT_STREAMS:
             raise TooMany(f"{MOST_EVENT_STREAMS} event streams are open; ask again when some have ended")
         view = look()
         if ended(view) and request.headers.get("last-event-id") == _id_of(view.model_dump_json()):
             return Response(status_code=204)
-        return EventSourceResponse(self._events(view, look, ended), headers=HEADERS)
+        return EventStream(self._events(view, look, ended), headers=HEADERS)
 
     def views(self, context: grpc.ServicerContext, look: Callable[[], V], ended: Callable[[V], bool]) -> Iterator[V]:
         """The views for one gRPC stream; it ends at once when the client leaves, and with Unavailable when the service
@@ -77,7 +85,7 @@ class Streams:
                 yield view
 
     async def _events(self, view: V, look: Callable[[], V], ended: Callable[[V], bool]) -> AsyncIterator[bytes]:
-        self._event_streams += 1
+        self.open_events += 1
         try:
             yield _event(view)
             told = time.monotonic()
@@ -91,7 +99,7 @@ class Streams:
                     told = time.monotonic()
                     yield KEEPALIVE_COMMENT
         finally:
-            self._event_streams -= 1
+            self.open_events -= 1
 
 
 def _look_again(look: Callable[[], Any], before: Any) -> Any:

@@ -1,10 +1,9 @@
 """The HTTP side of the patch rendering service."""
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.sse import EventSourceResponse
 
 from services.common.records import ENDED
-from services.common.streams import Streams
+from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
 from services.patch_rendering.schemas import RenderingList, RenderingView, StartRenderingRequest
@@ -37,7 +36,7 @@ def add_routes(app: FastAPI, renderings: Renderings, queries: Queries, streams: 
         renderings.act(verb, rendering_id)
         return queries.get(rendering_id)
 
-    @router.get("/renderings/{rendering_id}/events", response_class=EventSourceResponse, tags=["renderings"])
+    @router.get("/renderings/{rendering_id}/events", response_class=EventStream, tags=["renderings"])
     def watch_rendering(rendering_id: str, request: Request) -> Response:
         """Server-sent events: the rendering, again whenever it has changed, until it has ended."""
         return streams.events(request, lambda: queries.get(rendering_id), lambda view: view.state in ENDED)
@@ -64,7 +63,7 @@ def add_routes(app: FastAPI, renderings: Renderings, queries: Queries, streams: 
         renderings.act_on_plan(verb, plan_id)
         return queries.plan(plan_id)
 
-    @router.get("/plans/{plan_id}/events", response_class=EventSourceResponse, tags=["plans"])
+    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
     def watch_plan(plan_id: str, request: Request) -> Response:
         """Server-sent events: the stages that this service does, again whenever they have changed, until they have
         ended."""

@@ -1,10 +1,9 @@
 """The HTTP side of the training service."""
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.sse import EventSourceResponse
 
 from services.common.records import ENDED
-from services.common.streams import Streams
+from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
 from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
@@ -34,7 +33,7 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
         plans.act(verb, plan_id)
         return plans.get(plan_id)
 
-    @router.get("/plans/{plan_id}/events", response_class=EventSourceResponse, tags=["plans"])
+    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
     def watch_plan(plan_id: str, request: Request) -> Response:
         """Server-sent events: the stages that this service does, again whenever they have changed, until they have
         ended."""
@@ -71,7 +70,7 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
         runs.act(verb, run_id)
         return runs.get(run_id)
 
-    @router.get("/runs/{run_id}/events", response_class=EventSourceResponse, tags=["runs"])
+    @router.get("/runs/{run_id}/events", response_class=EventStream, tags=["runs"])
     def watch_run(run_id: str, request: Request) -> Response:
         """Server-sent events: the run, again whenever it has changed, until it has ended."""
         return streams.events(request, lambda: runs.get(run_id), lambda view: view.state in ENDED)
