@@ -12,6 +12,7 @@ from services import __version__
 from services.cli.bench.commands import bench_app
 from services.cli.migrations import migrate
 from services.cli.objects import check, copy_objects, gc
+from services.cli.recovery import recover
 from services.cli.tokens import token
 from services.common.errors import PrimitivesError
 from services.common.logs import configure_logs
@@ -27,6 +28,7 @@ app.command()(migrate)
 app.command()(gc)
 app.command()(check)
 app.command()(copy_objects)
+app.command()(recover)
 app.command()(token)
 
 
