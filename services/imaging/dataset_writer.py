@@ -5,8 +5,9 @@ import io
 import json
 import tarfile
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
 
 SHARD_PATCHES = 4096
 SHARD_BYTES = 256 << 20
+UPLOADS_AHEAD = 4
+"""Objects that may wait for the store while the next are made."""
 PREVIEW_SIDE = 1100
 """Longer side of a mammogram's preview, in pixels."""
 
@@ -62,6 +65,8 @@ class DatasetWriter:
         self._patients: dict[str, str] = {}
         self._open: _OpenShard | None = None
         self._put: list[ObjectRef] = []
+        self._uploads = ThreadPoolExecutor(1, "upload")
+        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> "DatasetWriter":
         return self
@@ -69,6 +74,7 @@ class DatasetWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._open is not None:
             self._open.discard()
+        self._uploads.shutdown(cancel_futures=True)
         if kind is not None:
             kept = _objects_in_use(self._blobs, self._bucket)
             for ref in self._put:
@@ -160,7 +166,10 @@ class DatasetWriter:
             mammograms=mammograms,
             lesions=lesions,
         )
-        return manifest, self._keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
+        self._finish_uploads()
+        ref = self._keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
+        self._finish_uploads()
+        return manifest, ref
 
     def _identity(self, tables: Sequence[bytes]) -> str:
         content = {
@@ -203,11 +212,21 @@ class DatasetWriter:
         self._shards.append(Shard(object=ref, split=shard.split, first=shard.first, last=len(self._rows) - 1))
 
     def _keep(self, key: str, content: bytes) -> ObjectRef:
+        """Have an object put while the next is made, in their order; a later call raises what its upload raised."""
+        if len(self._waiting) == UPLOADS_AHEAD:
+            self._waiting.popleft().result()
+        self._waiting.append(self._uploads.submit(self._upload, key, content))
+        return ObjectRef(bucket=self._bucket, key=key, sha256=_sha(content), size=len(content))
+
+    def _upload(self, key: str, content: bytes) -> None:
         existed = self._blobs.size(self._bucket, key) is not None
         ref = self._blobs.put(self._bucket, key, content)
         if not existed:
             self._put.append(ref)
-        return ref
+
+    def _finish_uploads(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().result()
 
 
 class _OpenShard:

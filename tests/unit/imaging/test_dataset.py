@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.blobs import FolderBlobs
-from services.common.errors import InvalidInput, NotFound
+from services.common.blobs import FolderBlobs, ObjectRef
+from services.common.errors import InvalidInput, NotFound, Unavailable
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Box, Lesion, Mammogram, Patch
@@ -167,6 +167,22 @@ def test_a_failure_takes_nothing_from_a_data_set_finished_meanwhile(blobs: Folde
             _, ref = other.finish()
         _ = 1 / 0
     assert Dataset.open(blobs, ref).read(0) == image(0)
+
+
+class FullStore(FolderBlobs):
+    """Takes shards, and no other object."""
+
+    def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
+        raise Unavailable(f"no space for {key}")
+
+
+def test_an_upload_that_fails_ends_the_writer(tmp_path: Path) -> None:
+    """Uploads run beside the writing: what one raised is raised before the manifest is written, and nothing is left."""
+    store = FullStore(tmp_path / "blobs")
+    with pytest.raises(Unavailable, match="no space"), DatasetWriter(store, "training", "x", CLASSES) as writer:
+        writer.add_patch(patch("a.jpg"))
+        writer.finish()
+    assert list(store.list("training")) == []
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "F"])
