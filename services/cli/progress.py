@@ -69,4 +69,5 @@ def describe(stage: dict[str, Any]) -> str:
         return f"{stage['state']} in {stage['seconds']:.1f} s"
     if not progress["total"]:
         return str(stage["state"])
-    return f"{progress['phase']}, {progress['done']:.0f} of {progress['total']:.0f} {progress['unit']}"
+    told = f"{progress['phase']}, {progress['done']:.0f} of {progress['total']:.0f} {progress['unit']}"
+    return f"paused at {told}" if stage["state"] == "paused" else told

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.bus import MemoryBus
-from services.common.errors import Busy, LeaseLost
+from services.common.errors import Busy, LeaseLost, Unavailable
 from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, outbox_table
 
 LIMIT_S = 10.0
@@ -94,6 +95,14 @@ def test_a_moment_keeps_its_zone(records: Records) -> None:
     with pytest.raises(Exception, match="zone"), records.transaction() as session:
         session.add(Thing(name="b", seen=datetime(2026, 1, 1)))
         session.flush()
+
+
+def test_a_want_of_connections_is_unavailable(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds all connections in use may try again later, as when the server is away."""
+    monkeypatch.setattr(records.engine.pool, "_timeout", 0.1)
+    with pytest.raises(Unavailable, match="all connections to them are in use"), ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(records.reading()).execute(select(Thing.name))
 
 
 def test_concurrent_writers_wait_for_each_other(records: Records) -> None:
