@@ -56,8 +56,8 @@ def plain(database: str) -> str:
 
 def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: list[Server]) -> None:
     """Records first, objects after them, while work goes on: in another database and another store the check finds no
-    fault, and the services answer byte for byte what they did. What came after the dump is only unnamed there. Then an
-    object is taken away, and a row: the check names both."""
+    fault, and the services answer byte for byte what they did. What came after the dump is only unnamed there, and the
+    collector takes it. Then an object is taken away, and a row: the check names both."""
     here, elsewhere = (open_blobs(store.url) for store in stores)
     source = stack(tmp_path / "here", fresh_database(postgres), stores[0].url)
     assert source.command("migrate").returncode == 0
@@ -82,8 +82,11 @@ def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: l
     checked = told(restored, 0, "check", "--deep")
     assert (checked["deep"], checked["faults"]) == (True, [])
     assert [len(checked["unnamed"][bucket]["manifests"]) for bucket in BUCKETS[1:]] == [1, 1]
+    collected = {one["bucket"]: one["removed"] for one in told(restored, 0, "gc", "--grace-h", "0")["services"]}
+    assert collected == {bucket: one["objects"] for bucket, one in checked["unnamed"].items()}
     with at_work(restored):
         assert all_reads(restored) == answers
+    checked["unnamed"] = {bucket: {"objects": 0, "bytes": 0, "manifests": []} for bucket in BUCKETS}
     assert told(restored, 0, "check", "--deep") == checked
 
     lost = next(key for key in elsewhere.list("activation-extraction") if "/layer4/top-" in key)
