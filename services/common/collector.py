@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from services.common.blobs import Blobs, StoredObject
 from services.common.errors import Conflict
-from services.common.reach import Fault, Owner, Reach
+from services.common.reach import Fault, Named, Owner, Reach
 from services.common.records import Records
 
 
@@ -58,23 +58,30 @@ def collect(
         )
     done = Collected(service=owner.service, bucket=owner.bucket, reached=len(reached), faults=list(found.faults))
     there = {one.key for one in stored}
-    for key, named in reached.items():
-        if key not in there and named.path not in {fault.what for fault in found.faults}:
-            told = f"there is no object {named.path}"
-            done.faults.append(Fault(kind="missing", what=named.path, named_by=named.by, told=told))
+    done.faults += _missing([named for key, named in reached.items() if key not in there], found)
     if not found.blind:
         _sweep(done, [one for one in stored if one.key not in reached], blobs, before, dry_run)
         done.unfinished = 0 if dry_run else blobs.discard_unfinished(owner.bucket, before)
     return done
 
 
+def _missing(absent: list[Named], found: Reach) -> list[Fault]:
+    """A fault for each object that is not there, unless following it has made one."""
+    known = {fault.what for fault in found.faults}
+    return [
+        Fault(kind="missing", what=one.path, named_by=one.by, told=f"there is no object {one.path}")
+        for one in absent
+        if one.path not in known
+    ]
+
+
 def _sweep(done: Collected, unnamed: list[StoredObject], blobs: Blobs, before: datetime, dry_run: bool) -> None:
     done.swept = True
     for one in unnamed:
-        now_stored = one if one.modified >= before or dry_run else blobs.stat(done.bucket, one.key)
-        if now_stored is None:
+        newest = one if one.modified >= before or dry_run else blobs.stat(done.bucket, one.key)
+        if newest is None:
             continue
-        if now_stored.modified >= before:
+        if newest.modified >= before:
             done.young += 1
             continue
         if not dry_run:

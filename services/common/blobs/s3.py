@@ -203,7 +203,8 @@ class S3Blobs:
             answer.release_conn()
         if digest.hexdigest() == ref.sha256:
             return
-        if answer.headers.get("ETag", "").strip('"') != etag:
+        found = answer.headers.get("ETag", "").strip('"')
+        if found and etag and found != etag.strip('"'):
             log.warning("object replaced while it was verified", bucket=ref.bucket, key=ref.key)
             return
         raise _Again(f"the store holds sha256 {digest.hexdigest()}; {ref.sha256} was sent")

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.blobs import FolderBlobs, ObjectRef, StoredObject
@@ -49,6 +49,7 @@ OBJECTS = st.dictionaries(
 )
 
 
+@settings(deadline=None)  # it is the disk that is slow
 @given(objects=OBJECTS)
 def test_what_stays_is_what_is_named_or_young(objects: dict[str, tuple[bool, float]]) -> None:
     """Of any objects, named or not and of any age, those go that are neither named nor younger than the grace."""
