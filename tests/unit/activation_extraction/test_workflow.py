@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2 as training_events
 
+from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.schemas import StartExtractionRequest
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
@@ -15,6 +17,7 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
+from services.common.streams import Streams
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
 
@@ -228,3 +231,21 @@ def test_units_are_known_when_it_is_completed(extraction: Extraction) -> None:
         extraction.queries.unit(commands[0].extraction_id, "layer4", 0)
     with pytest.raises(NotFound, match="no extraction 'extraction-x'"):
         extraction.queries.get("extraction-x")
+
+
+VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
+
+
+def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
+    """Each verb answers with the state that it leads to, for an extraction and for its plan."""
+    servicer = ExtractionServicer(extraction.extractions, extraction.queries, Streams())
+    extraction.begin()
+    extraction_id = extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}ExtractionRequest")(extraction_id=extraction_id)
+        assert getattr(servicer, f"{verb}Extraction")(wish, None).extraction.state == state
+    assert extraction.queries.plan("plan-1").stages[0].state == "queued"
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        assert stage.state == state

@@ -7,12 +7,15 @@ import pytest
 from primitives.activation_extraction.v1 import events_pb2 as extraction_events
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.patch_rendering.v1 import events_pb2
+from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.grpc import to_message
+from services.common.streams import Streams
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
+from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import Base
@@ -212,3 +215,21 @@ def test_pictures_are_there_when_it_is_completed(rendering: Rendering) -> None:
     commands = rendering.begin()
     with pytest.raises(Conflict, match="is queued; its pictures are there once it is completed"):
         rendering.queries.picture(commands[0].rendering_id, "conv1", 0, 1)
+
+
+VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
+
+
+def test_grpc_pauses_resumes_and_cancels(rendering: Rendering) -> None:
+    """Each verb answers with the state that it leads to, for a rendering and for its plan."""
+    servicer = RenderingServicer(rendering.renderings, rendering.queries, Streams())
+    rendering.begin()
+    rendering_id = rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}RenderingRequest")(rendering_id=rendering_id)
+        assert getattr(servicer, f"{verb}Rendering")(wish, None).rendering.state == state
+    assert rendering.queries.plan("plan-1").stages[0].state == "queued"
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        assert stage.state == state

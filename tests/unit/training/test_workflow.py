@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 import torch
 from primitives.training.v1 import events_pb2
+from primitives.training.v1 import training_pb2 as pb
 
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
+from services.common.streams import Streams
 from services.imaging.architectures import build_network
+from services.training.rpc import TrainingServicer
 from services.training.schemas import (
     PlanDataset,
     PlanExtraction,
@@ -373,3 +376,20 @@ def test_an_imported_network_is_told_of(training: Training, tmp_path: Path) -> N
     run = training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
     [event] = training.sent()
     assert (event.run_id, event.HasField("plan")) == (run.run_id, False)
+
+
+VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
+
+
+def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
+    """Each verb answers with the state that it leads to, for a run and for its plan."""
+    servicer = TrainingServicer(training.datasets, training.runs, training.plans, Streams())
+    run_id = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)).run_id
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}RunRequest")(run_id=run_id)
+        assert getattr(servicer, f"{verb}Run")(wish, None).run.state == state
+    training.plans.start(training.plan())
+    for verb, state in VERBS:
+        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        assert stage.state == state
