@@ -61,6 +61,12 @@ class Embedded:
         )
         self.wait_for(lambda: all(map(is_ready, self.services.all())))
 
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it as a power cut would: no signal handler runs."""
         assert self._process is not None
