@@ -80,6 +80,11 @@ def cut_upload(world: World) -> None:
     fault_until(world, "cut", 2)
 
 
+def alter_upload(world: World) -> None:
+    """One bit of an upload is flipped on the way."""
+    fault_until(world, "alter", 2)
+
+
 def fault_until(world: World, mode: str, faults: int) -> None:
     before = world.front.faults
     world.front.mode = mode
@@ -109,6 +114,7 @@ FAULTS: list[Callable[[World], None]] = [
     raise_disk_alarm,
     refuse_storage,
     cut_upload,
+    alter_upload,
     restart_database,
     kill_worker,
 ]
