@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
@@ -54,6 +55,14 @@ def fresh_vhost(server: Server) -> str:
     management = server.environment["MANAGEMENT"]
     httpx.put(f"{management}/api/vhosts/{name}", timeout=30).raise_for_status()
     return server.url.removesuffix("%2F") + name
+
+
+def fresh_database(server: Server) -> str:
+    """The URL of a database of its own, in which no schema exists."""
+    name = f"test_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.url.removesuffix("primitives") + name
 
 
 def fresh_schema(server: Server) -> str:

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.responses import Response
 
-from services.annotation.guard import SAFE_METHODS
 from services.annotation.sessions import Sessions, csrf_matches
 from services.annotation.workflow.readers import Reader, Readers
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
+from services.common.http import SAFE_METHODS
 from services.common.tokens import Caller, Tokens
 
 COOKIE = "primitives_session"
 READER_HEADER = "x-reader"
 CSRF_HEADER = "x-csrf-token"
-FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
-"""How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""
 
 
 @dataclass

@@ -8,10 +8,14 @@ on top (see `auth`). Scripts from elsewhere, frames and inline code are refused 
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+from services.common.http import SAFE_METHODS, problem_of
+
+FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
+"""How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""
 MOST_BYTES = 256 * 1024
 """Longest body of a request: no form and no call of this service comes near it."""
 
@@ -54,21 +58,23 @@ class Guard:
 
         refusal = _unprintable(scope)
         if refusal is None and scope["method"] not in SAFE_METHODS:
-            refusal = self._refusal(Headers(scope=scope))
+            refusal = self._refusal(scope)
         await (refusal or self._app)(scope, receive, send_guarded)
 
-    def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
         if not self._same_origin(headers):
-            return PlainTextResponse(
+            return _refuse(
+                scope,
+                403,
                 "This request came from another site and was refused. Behind a proxy that changes the Host, set "
                 "PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN to the address that browsers see.",
-                status_code=403,
             )
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdigit():
-            return PlainTextResponse("The request does not say how long it is.", status_code=411)
+            return _refuse(scope, 411, "The request does not say how long it is.")
         if int(length) > MOST_BYTES:
-            return PlainTextResponse(f"The request is longer than {MOST_BYTES} bytes.", status_code=413)
+            return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
         return None
 
     def _same_origin(self, headers: Headers) -> bool:
@@ -80,8 +86,15 @@ class Guard:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
-def _unprintable(scope: Scope) -> PlainTextResponse | None:
+def _unprintable(scope: Scope) -> Response | None:
     """No address of ours holds a NUL, and PostgreSQL takes none in text."""
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        return PlainTextResponse("The address holds a NUL character.", status_code=400)
+        return _refuse(scope, 400, "The address holds a NUL character.")
     return None
+
+
+def _refuse(scope: Scope, status: int, told: str) -> Response:
+    """In words for people, and as every other problem for programs."""
+    if scope["path"].startswith(FOR_PROGRAMS):
+        return problem_of(HTTPException(status, told))
+    return PlainTextResponse(told, status_code=status)

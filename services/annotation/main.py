@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.api import add_routes
-from services.annotation.auth import FOR_PROGRAMS, Auth
+from services.annotation.auth import Auth
 from services.annotation.consumer import create_consumers
-from services.annotation.guard import Guard
+from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.rpc import AnnotationServicer

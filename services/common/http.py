@@ -96,7 +96,12 @@ def create_app(
         """The process answers."""
         return {"status": "alive", "service": service, "version": __version__}
 
-    @app.get("/readyz", tags=["health"], responses={503: {"description": "Not ready to take work."}})
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        response_class=PlainTextResponse,
+        responses={503: {"description": "Not ready to take work.", "content": {"text/plain": {}}}},
+    )
     def readyz() -> Response:
         """The service takes work."""
         return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)

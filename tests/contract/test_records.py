@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.bus import MemoryBus
-from services.common.errors import Busy, LeaseLost, Unavailable
+from services.common.errors import Busy, InvalidInput, LeaseLost, Unavailable
 from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, outbox_table
 
 LIMIT_S = 10.0
@@ -249,3 +249,18 @@ def test_of_many_who_want_a_lease_one_gets_it(records: Records) -> None:
 def _expiry(records: Records) -> datetime:
     with records.reading() as session:
         return session.execute(select(LEASES.c.expires)).scalar_one()
+
+
+@pytest.mark.parametrize("value", ["\0", "a\0b"])
+def test_a_value_that_cannot_be_held_is_the_callers_fault(records: Records, value: str) -> None:
+    """A name that this form of the records cannot hold is InvalidInput and no defect; where it can, nothing is found."""
+
+    def find() -> int | None:
+        with records.reading() as session:
+            return session.scalar(select(LEASES.c.epoch).where(LEASES.c.name == value))
+
+    if records.engine.dialect.name == "sqlite":
+        assert find() is None
+    else:
+        with pytest.raises(InvalidInput, match="cannot hold such a value"):
+            find()

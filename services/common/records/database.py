@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateSchema
@@ -52,6 +52,8 @@ class Records:
                 yield session
             except (OperationalError, InterfaceError) as error:
                 raise Unavailable(f"the records do not answer: {error.orig}") from error
+            except DataError as error:  # a NUL in a name, a number that is too large: the caller's, on every form
+                raise InvalidInput(f"the records cannot hold such a value: {error.orig}") from error
             except NoConnectionFree as error:
                 raise Unavailable("the records do not answer: all connections to them are in use") from error
 

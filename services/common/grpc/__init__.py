@@ -1,0 +1,7 @@
+"""The gRPC side that every service has: a server, errors as codes in one place, and messages from views."""
+
+from services.common.grpc.interceptors import CODE_OF, caller_of, code_of
+from services.common.grpc.messages import to_message, to_request
+from services.common.grpc.server import CALLS, STREAMS, GrpcServer
+
+__all__ = ["CALLS", "CODE_OF", "STREAMS", "GrpcServer", "caller_of", "code_of", "to_message", "to_request"]

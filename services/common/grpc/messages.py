@@ -1,0 +1,35 @@
+"""From views to protobuf messages, and from protobuf requests to the models that HTTP takes."""
+
+from typing import Any, TypeVar
+
+from google.protobuf import json_format, message
+from pydantic import BaseModel, ValidationError
+
+from services.common import errors
+
+M = TypeVar("M", bound=message.Message)
+V = TypeVar("V", bound=BaseModel)
+
+
+def to_message(view: BaseModel, kind: type[M]) -> M:
+    """A view (what HTTP answers) as a protobuf message of the same fields; absent ones keep their defaults, and a
+    number that is absent from a list becomes NaN, since protobuf lists have no holes."""
+    content = _fill_holes(view.model_dump(mode="json", exclude_none=True))
+    return json_format.ParseDict(content, kind(), ignore_unknown_fields=True)
+
+
+def to_request(content: message.Message, kind: type[V]) -> V:
+    """A protobuf request as the model that HTTP takes; InvalidInput names the fields that do not fit."""
+    try:
+        return kind.model_validate(json_format.MessageToDict(content, preserving_proto_field_name=True))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise errors.InvalidInput(faults) from error
+
+
+def _fill_holes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _fill_holes(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return ["NaN" if item is None else _fill_holes(item) for item in value]
+    return value

@@ -1,0 +1,65 @@
+"""A gRPC server for one service, with health, reflection, tokens and TLS."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common import errors
+from services.common.edge import Edge, Tls
+from services.common.grpc.interceptors import (
+    Around,
+    CallsWithin,
+    ReadableRequests,
+    StreamsWithin,
+    authentication,
+    bounded_streams,
+    errors_as_codes,
+)
+
+CALLS, STREAMS = 8, 32
+"""Threads for calls with one answer, and for streams, each of which holds one until it ends. Health and reflection
+stream too."""
+
+
+class GrpcServer:
+    """A server for one service: `register` adds its servicer; health and reflection come with it."""
+
+    def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
+        self._service_name = service_name
+        around: list[Around] = [errors_as_codes]
+        if edge.tokens is not None:
+            around.append(authentication(edge.service, edge.tokens))
+        self._server = grpc.server(
+            ThreadPoolExecutor(CALLS + STREAMS, "grpc"),
+            interceptors=[*map(CallsWithin, around), StreamsWithin(bounded_streams(STREAMS)), ReadableRequests()],
+            options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
+        )
+        register(self._server)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((service_name, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        try:
+            self.port = self._bind(f"{edge.host}:{port}", edge.tls)
+        except RuntimeError as error:
+            told = f"gRPC port {edge.host}:{port} of {service_name} cannot be bound: {error}"
+            raise errors.Unavailable(told) from error
+
+    def _bind(self, address: str, tls: Tls | None) -> int:
+        if tls is None:
+            return int(self._server.add_insecure_port(address))
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        return int(self._server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
+
+    def start(self) -> None:
+        """Serve."""
+        self._server.start()
+        for name in ("", self._service_name):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Say that it no longer serves, and end when the calls in hand are done or the grace is over."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()

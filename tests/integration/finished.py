@@ -1,0 +1,109 @@
+"""A plan that has ended, and the four services that tell of it over HTTP and gRPC but take no work.
+
+What a fuzz test asks them to start is recorded and never done, so that it costs no computing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.activation_extraction import main as activation_extraction
+from services.activation_extraction.settings import ExtractionSettings
+from services.annotation import main as annotation
+from services.annotation.settings import AnnotationSettings
+from services.cli.client import get
+from services.common.bus import MemoryBus
+from services.common.logs import configure_logs
+from services.common.service import Service
+from services.common.settings import Shared
+from services.common.tokens import add_token
+from services.patch_rendering import main as patch_rendering
+from services.patch_rendering.settings import RenderingSettings
+from services.training import main as training
+from services.training.settings import TrainingSettings
+from tests.integration.embedded import Embedded
+from tests.integration.test_plan import EXTRACTION, import_data, start_plan
+
+SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
+NETWORK = {"train": {"architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 1, "batch_size": 8}}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The services by name, the token that they let in, and by name of its field what exists."""
+
+    services: dict[str, Service]
+    token: str
+    known: dict[str, list[str]]
+
+    def http(self, service: str) -> str:
+        """The base of a service's URLs."""
+        return f"http://127.0.0.1:{self.services[service].http.port}"
+
+    def grpc(self, service: str) -> str:
+        """The address of a service's gRPC."""
+        return f"127.0.0.1:{self.services[service].grpc.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a program shows: its token, and the reader it speaks for."""
+        return {"authorization": f"Bearer {self.token}", "x-reader": "Fuzz"}
+
+
+@contextmanager
+def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
+    """Run a small plan to its end, its records in an empty database, then serve it."""
+    configure_logs("console", "warning")
+    home = Embedded(folder / "home")
+    home.environment["PRIMITIVES_RECORDS_URL"] = database
+    migrated = home.command("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    known = _run_plan(home, folder)
+    tokens_file = folder / "tokens.json"
+    token = add_token(tokens_file, "fuzz", ("*:read", "*:write"))
+    shared = Shared(home=home.home, records_url=database, tokens_file=tokens_file)
+    ports = {"http_port": 0, "grpc_port": 0}
+    bus = MemoryBus()
+    created = [
+        training.create(TrainingSettings(shared=shared, **ports), bus),
+        activation_extraction.create(ExtractionSettings(shared=shared, **ports), bus),
+        patch_rendering.create(RenderingSettings(shared=shared, **ports), bus),
+        annotation.create(AnnotationSettings(shared=shared, **ports), bus),
+    ]
+    for service in created:
+        service.ports.outbox.start()
+        service.http.start()
+        service.grpc.start()
+    try:
+        yield Finished(dict(zip(SERVICES, created, strict=True)), token, known)
+    finally:
+        for service in created:
+            service.stop()
+        bus.close()
+        for service in created:
+            service.ports.records.close()
+
+
+def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
+    home.start()
+    try:
+        dataset_id = import_data(home, folder / "ddsm")
+        start_plan(home, dataset_id, network=NETWORK)
+        stages = home.wait_for_plan("plan-1")
+        names = {name: stage["id"] for name, stage in stages.items()}
+        layers = get(home.services.annotation, f"/v1/studies/{names['study']}")["layers"]
+    finally:
+        home.stop()
+    return {
+        "plan_id": ["plan-1"],
+        "dataset_id": [dataset_id],
+        "run_id": [names["training"]],
+        "extraction_id": [names["extraction"]],
+        "rendering_id": [names["rendering"]],
+        "study_id": [names["study"]],
+        "layer": [layer["name"] for layer in layers] + list(EXTRACTION["layers"]),  # type: ignore[call-overload]
+        "split": ["val"],
+        "unit": ["0", "1"],
+        "rank": ["1"],
+    }

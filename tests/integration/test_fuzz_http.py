@@ -1,0 +1,88 @@
+"""Every operation of the four OpenAPI documents, against what its schema allows and what it forbids."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+
+from deploy.local.servers import Server
+from tests.integration.finished import SERVICES, Finished, finished_plan
+from tests.servers import fresh_database
+
+EXAMPLES = 40
+HEALTH = {"/healthz", "/readyz"}
+STREAM = "/events"
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator[Finished]:
+    with finished_plan(tmp_path_factory.mktemp("finished"), fresh_database(postgres)) as plan:
+        yield plan
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_operation_fails_of_itself(finished: Finished, service: str) -> None:
+    """Whatever is asked, valid or not, of things that exist or not: no answer is a 5xx, and each is as documented."""
+    operations = [operation.ok() for operation in document(finished, service).get_all_operations()]
+    assert len(operations) > len(HEALTH)
+    for operation in operations:
+        if not operation.path.endswith(STREAM):
+            fuzz(finished, operation)
+
+
+def fuzz(finished: Finished, operation: Any) -> None:
+    """Ask one operation all manner of things."""
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+    )
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        for name in case.path_parameters or {}:
+            if name in finished.known and data.draw(st.booleans()):
+                case.path_parameters[name] = data.draw(st.sampled_from(finished.known[name]))
+        case.call_and_validate(headers=finished.headers, timeout=60, checks=CHECKS)
+
+    ask()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_streams_of_nothing_are_refused(finished: Finished, service: str) -> None:
+    """A stream of something that there is not is a 404, whatever its name."""
+    paths = [path for path in openapi(finished, service)["paths"] if path.endswith(STREAM)]
+    for path in paths:
+        for name in ("none", "%00", "%F0%9F%92%A9", "..%2F..", "a" * 500):
+            address = re.sub(r"{\w+}", name, path)
+            answer = httpx.get(finished.http(service) + address, headers=finished.headers, timeout=60)
+            assert 400 <= answer.status_code < 500, address
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_without_a_token_only_health_answers(finished: Finished, service: str) -> None:
+    """Every operation of every document, asked by nobody and with a wrong token, is a 401; health is not."""
+    for path, methods in openapi(finished, service)["paths"].items():
+        address = finished.http(service) + re.sub(r"{\w+}", "1", path)
+        for method in methods:
+            for shown in ({}, {"authorization": "Bearer guess"}, {"x-reader": "Ana"}):
+                status = httpx.request(method, address, headers=shown, timeout=60).status_code
+                assert status == (200 if path in HEALTH and method == "get" else 401), (method, address)
+
+
+def document(finished: Finished, service: str) -> Any:
+    """A service's OpenAPI document, as schemathesis sees it."""
+    return schemathesis.openapi.from_url(f"{finished.http(service)}/openapi.json", headers=finished.headers)
+
+
+def openapi(finished: Finished, service: str) -> Any:
+    """A service's OpenAPI document as it is."""
+    return httpx.get(f"{finished.http(service)}/openapi.json", headers=finished.headers, timeout=60).json()
