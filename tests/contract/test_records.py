@@ -253,7 +253,7 @@ def _expiry(records: Records) -> datetime:
 
 @pytest.mark.parametrize("value", ["\0", "a\0b"])
 def test_a_value_that_cannot_be_held_is_the_callers_fault(records: Records, value: str) -> None:
-    """A name that this form of the records cannot hold is InvalidInput and no defect; where it can, nothing is found."""
+    """A name that this form of the records cannot hold is InvalidInput, no defect; else nothing is found."""
 
     def find() -> int | None:
         with records.reading() as session:
