@@ -24,10 +24,10 @@ down: $(VENV)/all.stamp ## Stop what `make up` started.
 	$(BIN)/python -m deploy.local.stack down
 
 test: setup ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
 
-chaos: setup ## Run the ledger alone and print it: jobs while everything that can fail is made to fail.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos
+chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
 
 bench: setup ## Run every bench on real servers and print its figures as JSON, a line each (ARGS=--quick for small ones).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json

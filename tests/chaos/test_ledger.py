@@ -1,6 +1,6 @@
 """The ledger: jobs go through the real broker, store and database while everything that can fail is made to fail.
 
-One extraction over 200 shards, a message each. Lost: a shard that was accepted and is not in the result. Duplicated: a
+One extraction over 200 shards (1,000 in the long form), a message each. Lost: a shard that was accepted and is not in the result. Duplicated: a
 second result. Wrong: a result whose bytes are not those of a run in peace.
 """
 
@@ -33,7 +33,8 @@ from tests.chaos.worker import POINTS
 from tests.chaos.world import LAYERS, LIMIT_S, PARTS, World, in_peace, wait_for
 from tests.fakes.data import store_checkpoint, store_dataset
 
-SHARDS = 200
+ROUND = 200
+"""Shards to a round of all faults."""
 EXTRACTION = derived_id("extraction", "plan-1")
 
 
@@ -95,7 +96,7 @@ def fault_until(world: World, mode: str, faults: int) -> None:
 def deliver_twice(world: World) -> None:
     """Thirty commands arrive again."""
     bus = RabbitBus([world.broker.url])
-    for shard in range(0, SHARDS, SHARDS // 30):
+    for shard in range(0, world.shards, world.shards // 30):
         command = events_pb2.ExtractShard(extraction_id=EXTRACTION, shard=shard)
         bus.send("activation_extraction.jobs", encode(command))
     bus.close()
@@ -141,13 +142,15 @@ def shards_in(folder: Path) -> int:
         return 0
 
 
-def test_nothing_is_lost_duplicated_or_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Under all of FAULTS, and killed at every point of POINTS, each of 200 shards is in the one, right result."""
+@pytest.mark.parametrize("shards", [ROUND, pytest.param(5 * ROUND, marks=pytest.mark.long)])
+def test_nothing_is_lost_duplicated_or_wrong(world: World, shards: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under all of FAULTS, and killed at every point of POINTS, each shard is in the one, right result."""
+    world.shards = shards
     blobs = open_blobs(world.store.url)
-    data, dataset = store_dataset(blobs, world.folder / "ddsm", {"train": 3, "val": SHARDS}, shard_patches=1)
+    data, dataset = store_dataset(blobs, world.folder / "ddsm", {"train": 3, "val": shards}, shard_patches=1)
     checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
-    assert len(data.shards("val")) == SHARDS
-    expected = in_peace(world, dataset, checkpoint, SHARDS)
+    assert len(data.shards("val")) == shards
+    expected = in_peace(world, dataset, checkpoint, shards)
     points = list(POINTS)
     world.start_worker(points.pop(0))
     _records[world.folder] = open_records(f"{world.database.url}?schema=activation_extraction")
@@ -172,13 +175,15 @@ def test_nothing_is_lost_duplicated_or_wrong(world: World, capsys: pytest.Captur
     tap.close()
     with capsys.disabled():
         print(f"\nledger {ledger} under {', '.join(world.told)}")
-    assert ledger == {"accepted": SHARDS, "completed": SHARDS, "lost": 0, "duplicated": 0, "wrong": 0}
+    assert ledger == {"accepted": shards, "completed": shards, "lost": 0, "duplicated": 0, "wrong": 0}
 
 
 def disturb(world: World, points: list[str]) -> None:
     """Let faults happen as the work goes on, and a restart, to die at the next point, whenever the worker has died."""
-    faults = list(FAULTS)
-    step = SHARDS // (2 * (len(faults) + 1))  # in the first half, so that the work does not end before them
+    faults = FAULTS * (world.shards // ROUND)
+    step = max(
+        1, world.shards // (2 * (len(faults) + 1))
+    )  # in the first half, so that the work does not end before them
     next_at = step // 2
     deadline = time.monotonic() + LIMIT_S
     while not done(world.folder):
@@ -215,7 +220,7 @@ def count(world: World, tap: RabbitBus, expected: ExtractionManifest) -> dict[st
     return {
         "accepted": row.shards,
         "completed": len(shards),
-        "lost": len(set(range(SHARDS)) - shards),
+        "lost": len(set(range(world.shards)) - shards),
         "duplicated": len(set(results.values())) - 1,
         "wrong": wrong,
     }

@@ -1,9 +1,10 @@
-"""The extraction service as it is, with one place at which it kills itself, at the n-th pass (CHAOS_POINT=place:n).
+"""A service as it is (CHAOS_SERVICE), with one place at which it kills itself, at the n-th pass (CHAOS_POINT=place:n).
 
 Places lie on both sides of every commit of the supervisor: of a transaction, of a message's confirm, of its
 acknowledgement. Its children, which commit objects, are killed from outside.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services.activation_extraction import main as service
 from services.common.bus import consumer
 from services.common.bus.rabbit import RabbitBus
 from services.common.records import Records
@@ -76,7 +76,8 @@ def install(point: Point) -> None:
 def main() -> None:
     """Run the service until it is told to stop, or dies."""
     install(Point(os.environ.get("CHAOS_POINT", "")))
-    run: Callable[[], None] = service.main
+    service = os.environ.get("CHAOS_SERVICE", "activation_extraction")
+    run: Callable[[], None] = importlib.import_module(f"services.{service}.main").main
     run()
 
 

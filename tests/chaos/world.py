@@ -32,6 +32,7 @@ class World:
     store: Server
     database: Server
     front: FaultyStore
+    shards: int = 0
     workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 

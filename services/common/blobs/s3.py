@@ -58,7 +58,7 @@ class S3Blobs:
 
     Every put is read back and hashed. Nothing less says on every S3 what the store holds: SeaweedFS takes a body that
     does not have the x-amz-content-sha256 that it was sent with, checksum headers are not known everywhere, and an ETag
-    is an MD5 only where nothing is encrypted. See docs/adr/0008 for what it costs.
+    is an MD5 only where nothing is encrypted. See docs/adr/0009 for what it costs.
     """
 
     def __init__(self, url: str) -> None:
