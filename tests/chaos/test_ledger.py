@@ -1,7 +1,7 @@
 """The ledger: jobs go through the real broker, store and database while everything that can fail is made to fail.
 
-One extraction over 200 shards (1,000 in the long form), a message each. Lost: a shard that was accepted and is not in the result. Duplicated: a
-second result. Wrong: a result whose bytes are not those of a run in peace.
+One extraction over 200 shards (1,000 in the long form), a message each. Lost: a shard that was accepted and is not in
+the result. Duplicated: a second result. Wrong: a result whose bytes are not those of a run in peace.
 """
 
 import os
@@ -185,7 +185,7 @@ def disturb(world: World, points: list[str]) -> None:
         1, world.shards // (2 * (len(faults) + 1))
     )  # in the first half, so that the work does not end before them
     next_at = step // 2
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + LIMIT_S * (world.shards // ROUND)
     while not done(world.folder):
         assert time.monotonic() < deadline, (world.folder / "worker.log").read_text()[-4000:]
         if world.workers[-1].poll() is not None:
