@@ -6,8 +6,10 @@ import json
 import tarfile
 import tempfile
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,10 @@ class DatasetWriter:
     """Takes patches and gives them ids in the order they come. A shard holds one split, so give them split by split.
 
     A patient may stand in one split only, unless `shared_patients` admits a published list that leaks.
-    As a context manager it leaves nothing behind when the block raises: what it put is taken away again, unless it
-    was there before or another data set that was finished meanwhile refers to it.
+    As a context manager it leaves nothing behind when the block raises InvalidInput, since such a data set is never
+    wanted: what it put is taken away again, unless it was there before, another data set that was finished meanwhile
+    refers to it, or another writer, which is not finished, has put it too. After any other error what is there waits
+    for the next attempt, or for the collector.
     """
 
     def __init__(
@@ -64,22 +68,19 @@ class DatasetWriter:
         self._names: set[str] = set()
         self._patients: dict[str, str] = {}
         self._open: _OpenShard | None = None
-        self._put: list[ObjectRef] = []
+        self._new: dict[str, datetime] = {}
         self._uploads = ThreadPoolExecutor(1, "upload")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[Future[ObjectRef]] = deque()
 
     def __enter__(self) -> "DatasetWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         if self._open is not None:
             self._open.discard()
         self._uploads.shutdown(cancel_futures=True)
-        if kind is not None:
-            kept = _objects_in_use(self._blobs, self._bucket)
-            for ref in self._put:
-                if ref.key not in kept:
-                    self._blobs.delete(ref.bucket, ref.key)
+        if isinstance(error, InvalidInput):
+            self._take_away()
 
     def add_mammogram(self, mammogram: Mammogram, lesions: Sequence[Lesion] = ()) -> None:
         """Keep a full mammogram, its preview and its known outlines."""
@@ -203,26 +204,34 @@ class DatasetWriter:
         path = shard.close()
         try:
             key = f"datasets/shards/{_sha_of_file(path)}.tar"
-            existed = self._blobs.size(self._bucket, key) is not None
-            ref = self._blobs.put_file(self._bucket, key, path)
+            ref = self._put(key, lambda: self._blobs.put_file(self._bucket, key, path))
         finally:
             path.unlink()
-        if not existed:
-            self._put.append(ref)
         self._shards.append(Shard(object=ref, split=shard.split, first=shard.first, last=len(self._rows) - 1))
 
     def _keep(self, key: str, content: bytes) -> ObjectRef:
         """Have an object put while the next is made, in their order; a later call raises what its upload raised."""
         if len(self._waiting) == UPLOADS_AHEAD:
             self._waiting.popleft().result()
-        self._waiting.append(self._uploads.submit(self._upload, key, content))
+        put = partial(self._blobs.put, self._bucket, key, content)
+        self._waiting.append(self._uploads.submit(self._put, key, put))
         return ObjectRef(bucket=self._bucket, key=key, sha256=_sha(content), size=len(content))
 
-    def _upload(self, key: str, content: bytes) -> None:
-        existed = self._blobs.size(self._bucket, key) is not None
-        ref = self._blobs.put(self._bucket, key, content)
-        if not existed:
-            self._put.append(ref)
+    def _put(self, key: str, put: Callable[[], ObjectRef]) -> ObjectRef:
+        """Put an object, also one that is there: its new age tells collector and other writers that it is wanted."""
+        existed = self._blobs.stat(self._bucket, key) is not None
+        ref = put()
+        stored = self._blobs.stat(self._bucket, key)
+        if not existed and stored is not None:
+            self._new[key] = stored.modified
+        return ref
+
+    def _take_away(self) -> None:
+        kept = _objects_in_use(self._blobs, self._bucket)
+        for key, modified in self._new.items():
+            stored = self._blobs.stat(self._bucket, key)
+            if key not in kept and stored is not None and stored.modified == modified:
+                self._blobs.delete(self._bucket, key)
 
     def _finish_uploads(self) -> None:
         while self._waiting:

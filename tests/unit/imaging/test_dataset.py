@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.blobs import FolderBlobs, ObjectRef
-from services.common.errors import InvalidInput, NotFound, Unavailable
+from services.common.errors import InvalidInput, JobStopped, NotFound, PrimitivesError, Unavailable
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Box, Lesion, Mammogram, Patch
@@ -169,6 +169,23 @@ def test_a_failure_takes_nothing_from_a_data_set_finished_meanwhile(blobs: Folde
     assert Dataset.open(blobs, ref).read(0) == image(0)
 
 
+@pytest.mark.parametrize("error", [InvalidInput, JobStopped])
+def test_a_failure_takes_nothing_from_a_data_set_that_is_still_written(
+    blobs: FolderBlobs, error: type[PrimitivesError]
+) -> None:
+    """Nor what another writer has found, put again and not yet named in a manifest: the same sample built for two plans
+    of which one is cancelled, two imports with the same mammograms of which one is faulty."""
+    with DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as other:
+        with pytest.raises(error), DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as failing:
+            failing.add_patch(patch("a.jpg"))
+            failing.add_patch(patch("b.jpg", label=1))
+            other.add_patch(patch("a.jpg"))
+            other.add_patch(patch("b.jpg", label=1))
+            raise error("the end of it")
+        _, ref = other.finish()
+    assert Dataset.open(blobs, ref).read(0) == image(0)
+
+
 class FullStore(FolderBlobs):
     """Takes shards, and no other object."""
 
@@ -177,12 +194,13 @@ class FullStore(FolderBlobs):
 
 
 def test_an_upload_that_fails_ends_the_writer(tmp_path: Path) -> None:
-    """Uploads run beside the writing: what one raised is raised before the manifest is written, and nothing is left."""
+    """Uploads run beside the writing: what one raised is raised before the manifest is written. What was stored stays:
+    the next attempt will want it."""
     store = FullStore(tmp_path / "blobs")
     with pytest.raises(Unavailable, match="no space"), DatasetWriter(store, "training", "x", CLASSES) as writer:
         writer.add_patch(patch("a.jpg"))
         writer.finish()
-    assert list(store.list("training")) == []
+    assert [key.rpartition(".")[2] for key in store.list("training")] == ["tar"]
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "F"])
