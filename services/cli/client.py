@@ -1,6 +1,9 @@
 """A small client of the services' HTTP APIs. It shows PRIMITIVES_TOKEN, and trusts what SSL_CERT_FILE holds."""
 
+import os
+import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -39,7 +42,7 @@ def post(base: str, path: str, body: dict[str, Any]) -> Any:
 def is_ready(base: str) -> bool:
     """Whether a service takes work."""
     try:
-        return httpx.get(f"{base}/readyz", timeout=2.0).is_success
+        return httpx.get(f"{base}/readyz", verify=_trust(), timeout=2.0).is_success
     except httpx.TransportError:
         return False
 
@@ -57,13 +60,25 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
 
 def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
     try:
-        answer = httpx.request(method, f"{base}{path}", json=body, headers=_authorization(), timeout=TIMEOUT_S)
+        answer = httpx.request(
+            method, f"{base}{path}", json=body, headers=_authorization(), verify=_trust(), timeout=TIMEOUT_S
+        )
     except httpx.TransportError as error:
         raise Unavailable(f"{base} does not answer: {error}") from error
     if answer.is_success:
         return answer.json()
     told = f"{method} {base}{path}: {answer.status_code} {answer.text}"
     raise ERROR_OF.get(answer.status_code, PrimitivesError)(told)
+
+
+def _trust() -> ssl.SSLContext:
+    return _read_authorities(os.environ.get("SSL_CERT_FILE", ""))
+
+
+@lru_cache(maxsize=1)
+def _read_authorities(_file: str) -> ssl.SSLContext:
+    """The authorities of a file, or the system's; read once, since reading them takes longer than a call."""
+    return httpx.create_ssl_context()
 
 
 def _authorization() -> dict[str, str]:
