@@ -33,6 +33,10 @@ class Unavailable(PrimitivesError):
     """Something that is needed (a store, a broker, a sibling service) does not answer now; trying again may help."""
 
 
+class Overtaken(Unavailable):
+    """Somebody else recorded the same thing at the same moment; whoever looks again finds it."""
+
+
 class Busy(PrimitivesError):
     """Somebody else is at work on the same thing; the message is to be looked at again later."""
 

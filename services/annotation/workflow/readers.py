@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.annotation.names import name_key, reader_name
 from services.annotation.tables import ReaderRow
-from services.common.errors import Forbidden
+from services.common.errors import Forbidden, Overtaken
 from services.common.identity import new_id
 from services.common.records import Records
 from services.common.tokens import Caller
@@ -59,7 +58,7 @@ class Readers:
                 session.add(row)
                 session.flush()
                 return Reader(row.reader_id, row.name)
-        except IntegrityError:  # another call made the same reader in the meantime
+        except Overtaken:  # another call made the same reader in the meantime
             with self.records.reading() as session:
                 known = _find(session, name)
             if known is None:

@@ -5,7 +5,6 @@ from itertools import groupby
 
 from google.protobuf import json_format
 from primitives.annotation.v1.events_pb2 import ResponseGiven
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
@@ -14,7 +13,7 @@ from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
 from services.annotation.tables import ResponseLogRow, ResponseRow
 from services.annotation.workflow.readers import Reader
-from services.common.errors import InvalidInput
+from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
 from services.common.records import now
 from services.common.service import Ports
@@ -39,7 +38,7 @@ class Responses:
         idempotency_key = idempotency_key or new_id("key")
         try:
             return self._put(reader, key, answer, base_version, idempotency_key)
-        except IntegrityError:  # a first answer that met another first answer of the same reader: look again
+        except Overtaken:  # a first answer that met another first answer of the same reader: look again
             return self._put(reader, key, answer, base_version, idempotency_key)
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:

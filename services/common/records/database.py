@@ -12,10 +12,13 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateSchema
 
-from services.common.errors import InvalidInput, Unavailable
+from services.common.errors import InvalidInput, Overtaken, Unavailable
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
+
+_GIVEN_ALREADY = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "23505")
+"""How SQLite and PostgreSQL name the fault of a key that another row has."""
 
 
 class Records:
@@ -27,6 +30,8 @@ class Records:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that may write: committed when the block ends, rolled back when it raises.
+
+        Overtaken if it adds a row under a key that somebody else has added a row under.
 
         On SQLite the write lock is taken at the start, so that a transaction never fails halfway for want of it.
         """
@@ -52,6 +57,10 @@ class Records:
                 yield session
             except (OperationalError, InterfaceError) as error:
                 raise Unavailable(f"the records do not answer: {error.orig}") from error
+            except IntegrityError as error:
+                if _fault_of(error) not in _GIVEN_ALREADY:
+                    raise
+                raise Overtaken(f"somebody else has just recorded the same: {error.orig}") from error
             except DataError as error:  # a NUL in a name, a number that is too large: the caller's, on every form
                 raise InvalidInput(f"the records cannot hold such a value: {error.orig}") from error
             except NoConnectionFree as error:
@@ -69,6 +78,10 @@ def open_records(url: str) -> Records:
     raise InvalidInput(
         f"records URL {parsed.render_as_string()!r}; expected sqlite:///FILE or postgresql+psycopg://…?schema=NAME"
     )
+
+
+def _fault_of(error: IntegrityError) -> str:
+    return str(getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None))
 
 
 def _open_sqlite(url: URL) -> Engine:

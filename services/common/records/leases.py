@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.common.errors import Busy, LeaseLost, Unavailable
+from services.common.errors import Busy, LeaseLost, Overtaken, Unavailable
 from services.common.logs import get_logger
 from services.common.records.database import Records
 from services.common.records.types import UtcTime, now
@@ -93,7 +92,7 @@ class Leases:
                 taken = {"holder": holder, "epoch": row.epoch + 1, "expires": self._end()}
                 session.execute(update(table).where(table.c.name == name).values(taken))
                 return int(row.epoch) + 1
-        except IntegrityError as error:
+        except Overtaken as error:
             raise Busy(f"somebody has just begun to work on {name}") from error
 
     def _renew(self, name: str, epoch: int, done: threading.Event) -> None:

@@ -1,0 +1,101 @@
+"""One event that two replicas of a service handle at the same moment, over PostgreSQL, whose writers do not wait."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.training.v1 import events_pb2
+from sqlalchemy import event
+
+from deploy.local.servers import Server
+from services.activation_extraction.consumer import create_consumers
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import Base
+from services.activation_extraction.workflow.extractions import Extractions
+from services.activation_extraction.workflow.queries import Queries
+from services.cli.migrations import migrations_of
+from services.common.blobs import FolderBlobs
+from services.common.bus import MemoryBus, encode
+from services.common.grpc import to_message
+from services.common.records import Leases, Outbox, Records, migrate, open_records
+from services.common.service import Ports
+from tests.fakes.data import store_checkpoint, store_dataset
+from tests.fakes.ports import FakeRunner
+from tests.servers import fresh_schema
+
+LIMIT_S = 30.0
+EVENTS = "activation_extraction.events"
+
+
+@pytest.fixture
+def records(postgres: Server) -> Iterator[Records]:
+    records = open_records(fresh_schema(postgres))
+    migrate(records, migrations_of("activation_extraction"))
+    yield records
+    records.close()
+
+
+def meet_before(records: Records, statement: str) -> None:
+    """Have the first two that are about to execute a statement wait for each other."""
+    meeting = threading.Barrier(2)
+    left = [2]
+
+    @event.listens_for(records.engine, "before_cursor_execute")
+    def wait(_connection: Any, _cursor: Any, executed: str, *_: Any) -> None:
+        if executed.startswith(statement) and left[0] > 0:
+            left[0] -= 1
+            meeting.wait(LIMIT_S)
+
+
+class Counted(Extractions):
+    """Tells of each event that it is done with, one way or the other."""
+
+    def run_completed(self, event: events_pb2.RunCompleted) -> None:
+        super().run_completed(event)
+        self.done.release()
+
+    def plan_failed(self, event: events_pb2.RunCompleted, reason: str) -> None:
+        super().plan_failed(event, reason)
+        self.done.release()
+
+    done: ClassVar[threading.Semaphore]
+
+
+def completed(blobs: FolderBlobs, folder: Path) -> events_pb2.RunCompleted:
+    """The event that the run of plan-1 is complete."""
+    data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
+    checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
+    return events_pb2.RunCompleted(
+        run_id="run-1",
+        dataset=to_message(dataset, object_pb2.ObjectRef),
+        checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
+        plan=plan_pb2.Plan(
+            plan_id="plan-1", extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=4, batch_size=2)
+        ),
+    )
+
+
+@pytest.mark.parametrize("table", ["networks", "extractions"])
+def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, tmp_path: Path, table: str) -> None:
+    """Whoever records it second looks again and finds it: the plan goes on, and nothing is parked."""
+    meet_before(records, f"INSERT INTO {table}")
+    bus, blobs = MemoryBus(), FolderBlobs(tmp_path / "blobs")
+    outbox = Outbox(records, Base.metadata.tables["outbox"], bus)
+    ports = Ports(bus, blobs, records, outbox, Leases(records, Base.metadata.tables["leases"]))
+    Counted.done = threading.Semaphore(0)
+    extractions = Counted(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
+    for replica in [create_consumers(bus, extractions, max_attempts=5)[1] for _ in range(2)]:
+        replica.start()
+    told = completed(blobs, tmp_path)
+    bus.publish(encode(told))
+    bus.publish(encode(told))
+    assert all(extractions.done.acquire(timeout=LIMIT_S) for _ in range(2))
+    bus.drain()
+    [stage] = Queries(ports).plan("plan-1").stages
+    assert (stage.state, stage.error) == ("queued", "")
+    assert bus.parked(EVENTS) == []
+    assert outbox.flush() == 1, "one shard, asked for once"
+    bus.close()
