@@ -142,6 +142,19 @@ def test_a_reader_does_not_wait_for_a_writer(records: Records) -> None:
     assert names(records) == ["before", "later"]
 
 
+def test_a_reader_sees_one_moment(records: Records) -> None:
+    """What is committed while it reads is not there for its later queries either: rows that name each other are seen
+    together or not at all."""
+    with records.transaction() as session:
+        session.add(Thing(name="before"))
+    with records.reading() as reader:
+        assert list(reader.scalars(select(Thing.name))) == ["before"]
+        with records.transaction() as session:
+            session.add(Thing(name="later"))
+        assert list(reader.scalars(select(Thing.name))) == ["before"]
+    assert names(records) == ["before", "later"]
+
+
 def test_the_outbox_sends_what_was_committed_in_order(records: Records) -> None:
     """Messages of committed transactions reach the bus in their order; those of a rolled-back one never do."""
     bus = MemoryBus()

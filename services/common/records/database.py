@@ -26,6 +26,8 @@ class Records:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        # SQLite's transactions are so by themselves.
+        self._one_moment = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -35,14 +37,15 @@ class Records:
 
         On SQLite the write lock is taken at the start, so that a transaction never fails halfway for want of it.
         """
-        with self._session("IMMEDIATE") as session:
+        with self._session(begin="IMMEDIATE") as session:
             yield session
             session.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads, and waits for no writer."""
-        with self._session("DEFERRED") as session:
+        """A session that only reads, waits for no writer, and sees the records as they are at its first query: rows
+        that name each other are seen together or not at all."""
+        with self._session(begin="DEFERRED", **self._one_moment) as session:
             yield session
 
     def close(self) -> None:
@@ -50,8 +53,8 @@ class Records:
         self.engine.dispose()
 
     @contextmanager
-    def _session(self, begin: str) -> Iterator[Session]:
-        engine = self.engine.execution_options(begin=begin)
+    def _session(self, **options: str) -> Iterator[Session]:
+        engine = self.engine.execution_options(**options)
         with Session(engine, expire_on_commit=False) as session:
             try:
                 yield session
