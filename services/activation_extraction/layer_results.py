@@ -57,6 +57,7 @@ def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float
     """The (classes, units) weights of the last layer where it is linear over the layer's averaged maps; None elsewhere.
 
     Whether it is, is asked of the network: on a random image the averaged maps through the last layer give its output.
+    A network that averages a fixed window of its maps (torchvision 0.1.9's) is asked of that window.
     """
     head = network.get_submodule(head_path(network))
     if not isinstance(head, nn.Linear):
@@ -64,8 +65,17 @@ def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with capture(network, {module: module}) as acts:
         logits = network(image)
-    pooled = acts[module].mean((2, 3))
+    pooled = _averaged(network, acts[module])
     if pooled.shape[1] != head.in_features or not torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
         return None
     weights: NDArray[np.float32] = head.weight.detach().float().cpu().numpy()
     return weights
+
+
+def _averaged(network: nn.Module, maps: Tensor) -> Tensor:
+    """(batch, units, height, width) maps averaged over their places, or over those that the network's window takes."""
+    window = getattr(network, "avgpool", None)
+    if isinstance(window, nn.AvgPool2d) and isinstance(window.kernel_size, int):
+        side = window.kernel_size
+        maps = maps[:, :, :side, :side]
+    return maps.mean((2, 3))

@@ -1,11 +1,12 @@
 """Networks by name: any torchvision or timm classifier with its last layer replaced, and the names of its layers."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
 from services.imaging.lite0 import load_imagenet_lite0
@@ -22,21 +23,44 @@ ORIGINAL_LAYERS: dict[str, dict[str, str]] = {
 }
 """The layers that the original looks at, by its names, as module paths of torchvision's networks."""
 
+Semantics = Literal["current", "torchvision-0.1.9"]
+"""Whose network a name means: the installed torchvision's, or that of the version which the paper used. It pooled with
+windows of fixed size where adaptive pooling stands today, and its ImageNet weights are the first of each network."""
+
+_FIXED_WINDOW = {"inception_v3": 8} | {f"resnet{depth}": 7 for depth in (18, 34, 50, 101, 152)}
+"""Side and stride of torchvision 0.1.9's average windows; its AlexNet and VGG did not pool before the classifier."""
+
+_TRANSFORM_INPUT = ("inception_v3", "googlenet")
+_AUXILIARY = {"inception_v3": ("AuxLogits.",), "googlenet": ("aux1.", "aux2.")}
 _HEADS = ("fc", "classifier", "head", "heads", "last_linear", "head_dist")
 _NATIVE_SIZE = {"inception_v3": 299}
 _LITE0 = "efficientnet_lite0"
 
 
-def build_network(architecture: str, classes: int, weights: str = "none") -> nn.Module:
+def build_network(
+    architecture: str,
+    classes: int,
+    weights: str = "none",
+    semantics: Semantics = "current",
+    transform_input: bool | None = None,
+) -> nn.Module:
     """A classifier of that name whose last layer has `classes` outputs.
 
-    `weights` is `none` or `imagenet`. InvalidInput for a name that neither torchvision nor timm knows.
+    `weights` is `none` or `imagenet`. `transform_input` has Inception and GoogLeNet turn ImageNet's normalisation into
+    their own; None does what `weights` want. InvalidInput for a name that neither torchvision nor timm knows, and for
+    one that torchvision 0.1.9 did not know if `semantics` asks for it.
     """
     if weights not in ("none", "imagenet"):
         raise InvalidInput(f"weights {weights!r}; expected none or imagenet")
     pretrained = weights == "imagenet"
+    pool = None if semantics == "current" else _fixed_pool(architecture)
     if architecture in torchvision.models.list_models(module=torchvision.models):
-        network = _torchvision(architecture, pretrained)
+        network = _torchvision(architecture, ("DEFAULT" if pool is None else "IMAGENET1K_V1") if pretrained else None)
+        if architecture in _TRANSFORM_INPUT:
+            wish = transforms_input(architecture, weights) if transform_input is None else transform_input
+            setattr(network, "transform_input", wish)  # noqa: B010 - nn.Module's own attribute types admit no bool
+        if pool is not None:
+            network.avgpool = pool
         replace_head(network, classes)
         return network
     if timm.is_model(architecture):
@@ -47,14 +71,26 @@ def build_network(architecture: str, classes: int, weights: str = "none") -> nn.
     )
 
 
-def build_skeleton(architecture: str, classes: int) -> nn.Module:
+def transforms_input(architecture: str, weights: str) -> bool:
+    """Whether a network that starts from these weights normalises its input itself: Inception's and GoogLeNet's
+    ImageNet weights are of networks that do."""
+    return weights == "imagenet" and architecture in _TRANSFORM_INPUT
+
+
+def without_auxiliary(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights less those of the auxiliary heads of Inception and GoogLeNet, which serve training from nothing alone."""
+    heads = _AUXILIARY.get(architecture, ())
+    return {name: value for name, value in weights.items() if not name.startswith(heads)} if heads else weights
+
+
+def build_skeleton(architecture: str, classes: int, semantics: Semantics = "current") -> nn.Module:
     """The network's shape without memory for its weights, on torch's meta device, for looking at its layers; with
     weights for the few networks whose making reads what it has written. InvalidInput as `build_network`."""
     try:
         with torch.device("meta"):
-            return build_network(architecture, classes)
+            return build_network(architecture, classes, semantics=semantics)
     except NotImplementedError:
-        return build_network(architecture, classes)
+        return build_network(architecture, classes, semantics=semantics)
 
 
 def native_preprocessing(architecture: str, image_size: int = 0) -> Preprocessing:
@@ -146,15 +182,22 @@ def choose_device(wish: str) -> torch.device:
     return device
 
 
-def _torchvision(architecture: str, pretrained: bool) -> nn.Module:
-    options = (
-        {"aux_logits": pretrained, "transform_input": pretrained, "init_weights": not pretrained}
-        if architecture == "inception_v3"
-        else {}
-    )
-    network: nn.Module = torchvision.models.get_model(
-        architecture, weights="DEFAULT" if pretrained else None, **options
-    )
+def _fixed_pool(architecture: str) -> nn.Module:
+    """What torchvision 0.1.9 had in the place of today's adaptive average pooling."""
+    if architecture == "alexnet" or architecture.startswith("vgg"):
+        return nn.Identity()
+    if architecture not in _FIXED_WINDOW:
+        raise InvalidInput(
+            f"network {architecture!r} has no semantics torchvision-0.1.9; those of alexnet, vgg…, "
+            f"{', '.join(_FIXED_WINDOW)} are known"
+        )
+    return nn.AvgPool2d(_FIXED_WINDOW[architecture])
+
+
+def _torchvision(architecture: str, weights: str | None) -> nn.Module:
+    pretrained = weights is not None
+    options = {"aux_logits": pretrained, "init_weights": not pretrained} if architecture == "inception_v3" else {}
+    network: nn.Module = torchvision.models.get_model(architecture, weights=weights, **options)
     if architecture in ("inception_v3", "googlenet"):
         setattr(network, "aux_logits", False)  # noqa: B010 - nn.Module's own attribute types admit no bool
         for name in ("AuxLogits", "aux1", "aux2"):

@@ -32,10 +32,16 @@ def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str,
 
 
 def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> None:
-    """InvalidInput names a layer that puts out no map when a network sees an image of `size` x `size` pixels."""
-    device = next(network.parameters()).device
+    """InvalidInput names a layer that puts out no map when a network sees an image of `size` x `size` pixels, or says
+    that the network takes none of that size."""
+    images = torch.zeros(2, 3, size, size, device=next(network.parameters()).device)
     with capture(network, layers) as acts, torch.inference_mode():
-        network.eval()(torch.zeros(2, 3, size, size, device=device))
+        try:
+            network.eval()(images)
+        except (RuntimeError, AssertionError) as error:  # timm asserts its sizes
+            raise InvalidInput(
+                f"a {type(network).__name__} takes no images of {size} x {size} pixels: {error}"
+            ) from error
     require_captured(acts, layers)
 
 

@@ -16,14 +16,18 @@ from torch import Tensor, nn
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
-from services.imaging.architectures import build_network
+from services.imaging.architectures import Semantics, build_network
 from services.imaging.preprocessing import Preprocessing
 
 NAMES_SHOWN = 6
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint is and where it came from. `resume` holds optimizer and RNG states, if it was trained here."""
+    """What a checkpoint is and where it came from.
+
+    `semantics` and `transform_input` say what the architecture's name leaves open (see `build_network`). `resume` holds
+    optimizer and RNG states, where there is something to go on from.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +35,8 @@ class CheckpointManifest(BaseModel):
     checkpoint_id: str
     run_id: str
     architecture: str
+    semantics: Semantics = "current"
+    transform_input: bool = False
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     dataset_id: str
@@ -51,7 +57,12 @@ def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:
 
 def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
     """The network of a checkpoint in evaluation mode, on the CPU, channels last."""
-    network = build_network(checkpoint.architecture, len(checkpoint.classes))
+    network = build_network(
+        checkpoint.architecture,
+        len(checkpoint.classes),
+        semantics=checkpoint.semantics,
+        transform_input=checkpoint.transform_input,
+    )
     fill(network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}")
     return network.eval().to(memory_format=torch.channels_last)
 
@@ -81,23 +92,37 @@ def fill(network: nn.Module, weights: dict[str, Tensor], source: str, check_only
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors or PyTorch file, which is read without unpickling code.
+    """The state dict in a .safetensors or PyTorch file; see `read_file` and `state_dict_of`."""
+    return state_dict_of(read_file(path), path)
 
-    A file that wraps it (`state_dict` or `model`) is unwrapped, and DataParallel's `module.` prefix is taken off.
-    """
+
+def read_file(path: Path) -> Any:
+    """What a .safetensors or PyTorch file holds, on the CPU, read without unpickling code."""
     try:
         if path.suffix == ".safetensors":
-            content: Any = load_tensors(path.read_bytes())
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_tensors(path.read_bytes())
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds; the file is the user's
         raise InvalidInput(f"{path} is no file of weights: {error}") from error
+
+
+def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a file's content, in its order.
+
+    Content that wraps it (`state_dict` or `model`) is unwrapped, and DataParallel's `module.` prefix is taken off.
+    """
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InvalidInput(f"{path} holds no state dict (names to tensors)")
-    return {name.removeprefix("module.").replace(".module.", "."): value for name, value in content.items()}
+    weights: dict[str, Tensor] = {}
+    for name, value in content.items():
+        bare = name.removeprefix("module.").replace(".module.", ".")
+        if bare in weights:
+            raise InvalidInput(f"{path} holds {bare} twice, with DataParallel's prefix and without")
+        weights[bare] = value
+    return weights
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:

@@ -169,7 +169,7 @@ class Extractions(Tasks[ExtractionRow]):
     ) -> None:
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
         trained = open_checkpoint(self.ports.blobs, checkpoint)
-        network = build_skeleton(trained.architecture, len(trained.classes))
+        network = build_skeleton(trained.architecture, len(trained.classes), trained.semantics)
         layers = resolve_layers(trained.architecture, network, wish.layers)
         check_layers(network, layers, trained.preprocessing.size)
         data = Dataset.open(self.ports.blobs, dataset)
