@@ -5,14 +5,12 @@ from our own origin as the browser itself says it (Sec-Fetch-Site, Origin); form
 on top (see `auth`). Scripts from elsewhere, frames and inline code are refused by policy.
 """
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.http import SAFE_METHODS, problem_of
+from services.common.http import SAFE_METHODS, is_own_origin, problem_of
 
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
 """How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""
@@ -63,7 +61,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not self._same_origin(headers):
+        if not is_own_origin(headers, self._public_origin):
             return _refuse(
                 scope,
                 403,
@@ -76,14 +74,6 @@ class Guard:
         if int(length) > MOST_BYTES:
             return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
         return None
-
-    def _same_origin(self, headers: Headers) -> bool:
-        """Programs send neither header; browsers send at least one with every unsafe request."""
-        origin = headers.get("origin")
-        if origin is not None:
-            own = origin == self._public_origin or urlsplit(origin).netloc == headers.get("host", "")
-            return own and origin != "null"
-        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
 def _unprintable(scope: Scope) -> Response | None:

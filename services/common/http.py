@@ -61,11 +61,12 @@ def create_app(
     service: str,
     ready: Callable[[], bool],
     tokens: Tokens | None = None,
-    open_to: Callable[[str], bool] = lambda _: False,
+    open_to: Callable[[str], bool] | None = None,
 ) -> FastAPI:
     """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
 
-    With `tokens` every call but health must show one; paths that `open_to` names see to their callers themselves.
+    With `tokens` every call but health must show one; paths that `open_to` names see to their callers themselves, and
+    an application that has such paths also sees itself to what comes from other sites.
     """
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
@@ -88,8 +89,10 @@ def create_app(
         return problem_of(error)
 
     app.add_middleware(BodyLimit)
+    if open_to is None:
+        app.add_middleware(OwnOrigin)
     if tokens is not None:
-        app.add_middleware(Authentication, service=service, tokens=tokens, open_to=open_to)
+        app.add_middleware(Authentication, service=service, tokens=tokens, open_to=open_to or _nothing)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
@@ -140,6 +143,33 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
+class OwnOrigin:
+    """Answers 403 to a call that would change something and comes from a page of another site, which a browser lets
+    reach services that only this machine reaches."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        safe = scope["type"] != "http" or scope["method"] in SAFE_METHODS
+        if safe or is_own_origin(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+        else:
+            refusal = HTTPException(403, "this call came from a page of another site and was refused")
+            await problem_of(refusal)(scope, receive, send)
+
+
+def is_own_origin(headers: Headers, public_origin: str = "") -> bool:
+    """Whether a call comes from a page of ours or from no page at all. Programs send neither header; browsers send at
+    least one with every unsafe request."""
+    origin = headers.get("origin")
+    if origin is not None:
+        own = origin == public_origin or origin.partition("://")[2] == headers.get("host", "")
+        return own and origin != "null"
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
 class BodyLimit:
     """Answers 413 to a body above LARGEST_BODY, whether its length is told or not, without reading the rest."""
 
@@ -166,6 +196,10 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
+
+
+def _nothing(_path: str) -> bool:
+    return False
 
 
 def _too_large() -> JSONResponse:
