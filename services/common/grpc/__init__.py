@@ -2,6 +2,16 @@
 
 from services.common.grpc.interceptors import CODE_OF, caller_of, code_of
 from services.common.grpc.messages import to_message, to_request
-from services.common.grpc.server import CALLS, STREAMS, GrpcServer
+from services.common.grpc.server import CALLS, HEALTH_STREAMS, STREAMS, GrpcServer
 
-__all__ = ["CALLS", "CODE_OF", "STREAMS", "GrpcServer", "caller_of", "code_of", "to_message", "to_request"]
+__all__ = [
+    "CALLS",
+    "CODE_OF",
+    "HEALTH_STREAMS",
+    "STREAMS",
+    "GrpcServer",
+    "caller_of",
+    "code_of",
+    "to_message",
+    "to_request",
+]

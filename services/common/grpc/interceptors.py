@@ -139,7 +139,7 @@ def authentication(service: str, tokens: Tokens) -> Around:
 
     @contextmanager
     def authenticated(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
-        area, _, method = details.method.lstrip("/").partition("/")
+        area, method = _named(details)
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
             caller_of(tokens, context).check(service, "read" if reads else "write")
@@ -148,20 +148,28 @@ def authentication(service: str, tokens: Tokens) -> Around:
     return authenticated
 
 
-def bounded_streams(most: int) -> Around:
-    """Let so many calls in at a time; TooMany ends any other at once, so that it holds no thread."""
-    places = threading.Semaphore(most)
+def bounded_streams(most: int, most_of_health: int) -> Around:
+    """Let so many calls in at a time, those of health counted apart; TooMany ends any other at once, so that it holds
+    no thread."""
+    of_callers, of_health = threading.Semaphore(most), threading.Semaphore(most_of_health)
 
     @contextmanager
-    def bounded(_details: Any, _context: grpc.ServicerContext) -> Iterator[None]:
+    def bounded(details: Any, _context: grpc.ServicerContext) -> Iterator[None]:
+        places = of_health if _named(details)[0] == health.SERVICE_NAME else of_callers
         if not places.acquire(blocking=False):
-            raise errors.TooMany(f"{most} streams are open; ask again when some have ended")
+            raise errors.TooMany("as many streams as there may be are open; ask again when some have ended")
         try:
             yield
         finally:
             places.release()
 
     return bounded
+
+
+def _named(details: Any) -> tuple[str, str]:
+    """The service and the method of a call."""
+    area, _, method = details.method.lstrip("/").partition("/")
+    return area, method
 
 
 def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:

@@ -19,9 +19,9 @@ from services.common.grpc.interceptors import (
     errors_as_codes,
 )
 
-CALLS, STREAMS = 8, 32
-"""Threads for calls with one answer, and for streams, each of which holds one until it ends. Health and reflection
-stream too."""
+CALLS, STREAMS, HEALTH_STREAMS = 8, 32, 8
+"""Threads for calls with one answer, and for streams, each of which holds one until it ends. Reflection streams too;
+health, which needs no token, has places of its own, so that it takes none from callers."""
 
 
 class GrpcServer:
@@ -33,8 +33,12 @@ class GrpcServer:
         if edge.tokens is not None:
             around.append(authentication(edge.service, edge.tokens))
         self._server = grpc.server(
-            ThreadPoolExecutor(CALLS + STREAMS, "grpc"),
-            interceptors=[*map(CallsWithin, around), StreamsWithin(bounded_streams(STREAMS)), ReadableRequests()],
+            ThreadPoolExecutor(CALLS + STREAMS + HEALTH_STREAMS, "grpc"),
+            interceptors=[
+                *map(CallsWithin, around),
+                StreamsWithin(bounded_streams(STREAMS, HEALTH_STREAMS)),
+                ReadableRequests(),
+            ],
             options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
         )
         register(self._server)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import httpx
@@ -292,9 +293,6 @@ def test_grpc_streams_leave_threads_for_calls() -> None:
         with pytest.raises(grpc.RpcError) as failure:
             next(stub.WatchRun(pb.WatchRunRequest(run_id="run-1"), timeout=LIMIT_S))
         assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        with pytest.raises(grpc.RpcError) as failure:
-            next(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=LIMIT_S))
-        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "health streams hold threads too"
         assert stub.GetRun(pb.GetRunRequest(run_id="run-1"), timeout=LIMIT_S).run.state == "running"
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_S)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
@@ -302,3 +300,25 @@ def test_grpc_streams_leave_threads_for_calls() -> None:
         for call in calls:
             assert [answer.run.state for answer in call] == ["completed"]
         assert next(stub.WatchRun(pb.WatchRunRequest(run_id="run-1"), timeout=LIMIT_S)).run.state == "completed"
+
+
+def test_whoever_watches_health_takes_no_place_of_callers() -> None:
+    """Health is open to all; so its streams have a few places of their own, and however many come, the others stay."""
+    with serving_grpc(Watched()) as (channel, _):
+        health = health_pb2_grpc.HealthStub(channel)
+        watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(edge_grpc.STREAMS)]
+        first = [_first(watch) for watch in watching]
+        assert first.count("SERVING") == edge_grpc.HEALTH_STREAMS
+        assert first.count("RESOURCE_EXHAUSTED") == edge_grpc.STREAMS - edge_grpc.HEALTH_STREAMS
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        assert next(stub.WatchRun(pb.WatchRunRequest(run_id="run-1"), timeout=LIMIT_S)).run.state == "running"
+        for watch in watching:
+            watch.cancel()
+
+
+def _first(watch: Any) -> str:
+    """What a health stream says first, or how it is refused."""
+    try:
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(next(watch).status)
+    except grpc.RpcError as failure:
+        return str(failure.code().name)
