@@ -78,8 +78,8 @@ class Tokens:
             try:
                 version = _version(self._path)
                 if version != self._version:
-                    self._version = version
                     self._callers = {caller.sha256: caller for caller in read_tokens(self._path)}
+                    self._version = version  # that of before the read: a change during it is seen next time
             except InvalidInput as error:
                 log.error("tokens not read again; those known before stay", reason=str(error))
 

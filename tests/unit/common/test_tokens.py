@@ -1,5 +1,6 @@
 """Tokens: who may call, over HTTP and over gRPC, in the clear and over TLS."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -115,6 +116,23 @@ def test_tokens_are_added_and_revoked_without_a_restart(file: Path) -> None:
     assert tokens.holder(second).name == "second"
     file.unlink()
     assert tokens.holder(second).name == "second"
+
+
+def test_a_file_that_could_not_be_read_once_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that fails (too many open files, rights that are mended later) does not keep a revoked token in force until
+    the file changes once more."""
+    token = add_token(file, "first", ("*:read",))
+    tokens = Tokens(file)
+    file.write_text("[]")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _too_many_files)
+        assert tokens.holder(token).name == "first"
+    with pytest.raises(NotSignedIn):
+        tokens.holder(token)
+
+
+def _too_many_files(_: Path) -> bytes:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"name": "x"}]', '[{"name":"x","sha256":"ab","scopes":[]}]'])
