@@ -119,8 +119,8 @@ def test_tokens_are_added_and_revoked_without_a_restart(file: Path) -> None:
 
 
 def test_a_file_that_could_not_be_read_once_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that fails (too many open files, rights that are mended later) does not keep a revoked token in force until
-    the file changes once more."""
+    """A read that fails (too many open files, rights that are mended later) does not keep a revoked token in force
+    until the file changes once more."""
     token = add_token(file, "first", ("*:read",))
     tokens = Tokens(file)
     file.write_text("[]")
