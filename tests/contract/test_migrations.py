@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.local.servers import Server
 from services.cli.main import app
 from services.cli.migrations import SERVICES, migrations_of
-from services.common.errors import Unavailable
+from services.common.errors import Conflict, Unavailable
 from services.common.records import Records, ensure_migrated, migrate, open_records
 from tests.servers import fresh_schema
 
@@ -55,6 +55,17 @@ def test_a_shared_database_is_checked_and_not_touched(postgres: Server, tmp_path
     ensure_migrated(records, new)
     ensure_migrated(records, old)
     records.close()
+
+
+def test_code_that_is_older_than_the_tables_serves_them(records: Records, tmp_path: Path) -> None:
+    """An older version of a service starts over tables of a newer one, whatever holds them; to migrate with it is
+    refused, and changes nothing."""
+    old, new = version_folder(tmp_path, "0001"), version_folder(tmp_path, "0001", "0002")
+    migrate(records, new)
+    ensure_migrated(records, old)
+    with pytest.raises(Conflict, match="version 0002, which is newer than this code, which knows 0001"):
+        migrate(records, old)
+    assert migrate(records, new) == ("0002", "0002")
 
 
 def test_many_migrate_at_once(postgres: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select
 
-from services.common.errors import Unavailable
+from services.common.errors import Conflict, Unavailable
 from services.common.logs import get_logger
 from services.common.records.database import Records
 
@@ -28,11 +28,17 @@ class Migration(NamedTuple):
 
 def migrate(records: Records, versions: Path) -> Migration:
     """Bring the tables of one service to their newest version, all or nothing; harmless when they are there already.
-    Of several that migrate at once the others wait for the first."""
+    Of several that migrate at once the others wait for the first. Conflict if they are newer than this code."""
     config = _config(versions)
+    script = ScriptDirectory.from_config(config)
     with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
         _lock(connection)
         before = _version(connection)
+        if _is_newer(before, script):
+            raise Conflict(
+                f"the tables in {records.engine.url.render_as_string()} are of version {before}, which is newer than "
+                f"this code, which knows {script.get_current_head()}"
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         return Migration(before, _version(connection))
@@ -42,17 +48,17 @@ def ensure_migrated(records: Records, versions: Path) -> None:
     """Have the tables as this code needs them: a file of one process is migrated; a server that many share is not
     touched, and Unavailable says what to run if it is older. One that is newer than this code serves it too, as while
     a cluster is updated: a migration must leave what the version before it needs."""
-    if records.engine.dialect.name == "sqlite":
-        migrate(records, versions)
-        return
     script = ScriptDirectory.from_config(_config(versions))
     with records.engine.connect() as connection:
         found = _version(connection)
     needed = script.get_current_head()
     if found == needed:
         return
-    if found != NONE and found not in {revision.revision for revision in script.walk_revisions()}:
+    if _is_newer(found, script):
         log.warning("tables are newer than this code", found=found, known=needed)
+        return
+    if records.engine.dialect.name == "sqlite":
+        migrate(records, versions)
         return
     raise Unavailable(
         f"the tables in {records.engine.url.render_as_string()} are of version {found}; this code needs {needed}: "
@@ -72,6 +78,11 @@ def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         schema = connection.scalar(select(func.current_schema()))
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"primitives migrate {schema}"))))
+
+
+def _is_newer(version: str, script: ScriptDirectory) -> bool:
+    """Whether the code knows nothing of a version, as code that is older than it does not."""
+    return version != NONE and version not in {revision.revision for revision in script.walk_revisions()}
 
 
 def _version(connection: Connection) -> str:
