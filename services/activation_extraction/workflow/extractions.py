@@ -87,11 +87,11 @@ class Extractions(Tasks[ExtractionRow]):
                     self._keep_shard(session, command, state)
 
     def merge(self, command: events_pb2.MergeExtraction) -> None:
-        """Handle MergeExtraction: write the manifest and tell."""
+        """Handle MergeExtraction: write the manifest and tell, once all shards are in; the last of them asks again."""
         with self.ports.leases.hold(f"{command.extraction_id}/merge") as lease:
             with self.ports.records.reading() as session:
                 extraction = extraction_row(session, command.extraction_id)
-                if not extraction.active:
+                if not extraction.active or shards_done(session, command.extraction_id) < extraction.shards:
                     return
                 arguments = self._arguments(extraction)
                 del arguments["device"]

@@ -83,6 +83,21 @@ def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
     assert [shard["shard"] for shard in arguments["shards"]] == [0, 1, 2]
 
 
+def test_a_merge_that_comes_before_all_shards_are_in_is_left(extraction: Extraction) -> None:
+    """A broker may hold the merge of a record that was restored to before its last shard: an extraction of fewer
+    patches would look complete. The last shard asks for the merge again."""
+    commands = extraction.begin()
+    for command in commands[:2]:
+        extraction.extractions.extract_shard(command)
+    extraction.extractions.merge(events_pb2.MergeExtraction(extraction_id=commands[0].extraction_id))
+    assert extraction.queries.get(commands[0].extraction_id).state == "running"
+    assert extraction.sent() == []
+    extraction.extractions.extract_shard(commands[2])
+    [merge] = extraction.sent()
+    extraction.extractions.merge(merge)
+    assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionCompleted"]
+
+
 def test_a_known_run_can_be_extracted_again(extraction: Extraction) -> None:
     """Any caller may extract other layers of a run that was told of; one that was not is not found."""
     with pytest.raises(NotFound, match="no completed run 'run-1'"):
