@@ -17,6 +17,7 @@ from services.annotation.rpc import AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base
+from services.annotation.training import TrainingService
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
@@ -45,9 +46,10 @@ def create_web(
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
+    training = TrainingService(settings.training_url, settings.shared)
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, open_to=is_page)
     add_routes(app, auth, studies, units, responses)
-    add_pages(app, Frame(auth, studies, units, responses))
+    add_pages(app, Frame(auth, studies, units, responses, training))
     app.add_middleware(Guard, public_origin=settings.public_origin)
     return app
 

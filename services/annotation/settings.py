@@ -22,6 +22,12 @@ class AnnotationSettings(ServiceSettings):
     secure_cookies: bool = Field(
         default=False, description="Send the session's cookie over HTTPS only; set it behind a TLS proxy."
     )
+    training_url: str = Field(
+        default="http://127.0.0.1:8001",
+        pattern=r"^https?://[^/\s]+$",
+        description="Where the training service answers, for the pages of runs. They show it the token of "
+        "PRIMITIVES_TOKEN, which needs the scope training:read.",
+    )
     public_origin: str = Field(
         default="",
         pattern=r"^(https?://[^/\s]+)?$",

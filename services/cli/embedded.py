@@ -14,12 +14,22 @@ from services.training.settings import TrainingSettings
 
 def create_services(bus: Bus) -> list[Service]:
     """All four, wired and not yet started. Every queue is declared before any service can publish."""
+    trainer = training.create(TrainingSettings(), bus)
     return [
-        training.create(TrainingSettings(), bus),
+        trainer,
         activation_extraction.create(ExtractionSettings(), bus),
         patch_rendering.create(RenderingSettings(), bus),
-        annotation.create(AnnotationSettings(), bus),
+        annotation.create(_beside(trainer), bus),
     ]
+
+
+def _beside(trainer: Service) -> AnnotationSettings:
+    """The settings of the annotation service, which finds the training service in its own process unless told where."""
+    settings = AnnotationSettings()
+    if "training_url" in settings.model_fields_set:
+        return settings
+    scheme = "http" if settings.shared.tls_certificate is None else "https"
+    return settings.model_copy(update={"training_url": f"{scheme}://{settings.shared.host}:{trainer.http.port}"})
 
 
 def run_embedded() -> None:

@@ -16,6 +16,7 @@ from services.annotation.auth import Auth, token_of
 from services.annotation.pages import links
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
+from services.annotation.training import TrainingService
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
@@ -43,6 +44,7 @@ class Frame:
     studies: Studies
     units: Units
     responses: Responses
+    training: TrainingService
     static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
 
     def page(

@@ -1,0 +1,99 @@
+"""The pages of training runs in a real browser, over real runs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from services.cli.client import get, post
+from tests.e2e.browser import NARROW, layout_faults
+from tests.e2e.conftest import Site, sign_in
+from tests.integration.embedded import Embedded, embedded
+from tests.integration.test_plan import import_data
+
+NewPage = Callable[..., Page]
+SETTINGS: dict[str, Any] = {
+    "architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 12, "batch_size": 4,
+    "learning_rate": 0.003,
+}  # fmt: skip
+LIMIT_MS = 120_000.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    with embedded(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site(home: Embedded) -> Site:
+    """The pages of the whole product, without a study."""
+    return Site(home.services.annotation, "", "")
+
+
+@pytest.fixture(scope="module")
+def dataset_id(home: Embedded, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return import_data(home, tmp_path_factory.mktemp("data") / "ddsm")
+
+
+def start(home: Embedded, dataset_id: str, **changes: Any) -> str:
+    """Start a run; its id."""
+    wish = {"dataset_id": dataset_id, "settings": SETTINGS | changes}
+    return str(post(home.services.training, "/v1/runs", wish)["run_id"])
+
+
+def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
+    """A page that is open while a network is trained shows each epoch as it ends, without being loaded again."""
+    page = new_page()
+    sign_in(page, "Researcher")
+    page.get_by_role("link", name="Runs").click()
+    expect(page.locator("main")).to_contain_text("No network has been trained yet")
+    run_id = start(home, dataset_id)
+    page.goto(f"/runs/{run_id}")
+    page.evaluate("window.stayed = true")
+    expect(page.locator(".u-over")).to_have_count(4)
+    expect(page.locator("#epochs tr")).not_to_have_count(0, timeout=LIMIT_MS)
+    grown = page.locator("#epochs tr").count()
+    assert grown < SETTINGS["epochs"]
+    expect(page.locator("#state")).to_have_text("completed", timeout=LIMIT_MS)
+    expect(page.locator("#epochs tr")).to_have_count(SETTINGS["epochs"])
+    assert page.evaluate("window.stayed")
+    last = get(home.services.training, f"/v1/runs/{run_id}")["epochs"][-1]
+    shown = page.locator("#epochs tr").last.locator("td").all_inner_texts()
+    assert float(shown[0]) == pytest.approx(last["train_loss"], rel=1e-3)
+    assert float(shown[3]) == pytest.approx(last["val_auc"], rel=1e-3)
+    legend = page.locator(".charts figure").first
+    assert legend.get_by_text("training").count() == legend.get_by_text("validation").count() == 1
+    assert layout_faults(page) == []
+
+
+def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
+    """Chosen in the list, two runs share their charts, and the settings that differ are marked, and no others."""
+    run_ids = [start(home, dataset_id, epochs=2, learning_rate=rate, optimizer="sgd") for rate in (0.01, 0.02)]
+    home.wait_for(
+        lambda: all(get(home.services.training, f"/v1/runs/{one}")["state"] == "completed" for one in run_ids)
+    )
+    page = new_page(viewport=NARROW)
+    sign_in(page, "Researcher")
+    page.goto("/runs")
+    assert layout_faults(page) == []
+    for run_id in run_ids:
+        page.get_by_label(f"Compare {run_id}").check()
+    page.get_by_role("button", name="Compare the chosen ones").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Compare runs")
+    expect(page.locator(".u-over")).to_have_count(2)
+    differing = page.locator(".settings .differs th").all_inner_texts()
+    assert [text.partition("(differs)")[0].strip() for text in differing] == ["learning rate"]
+    assert sorted(page.locator(".settings .differs td").all_inner_texts()) == ["0.01", "0.02"]
+    assert layout_faults(page) == []
+
+
+def test_a_run_that_is_not_there_is_told_so(site: Site, new_page: NewPage) -> None:
+    """An unknown run is a page that says so, and its stream is refused."""
+    page = new_page(expected=("/runs/none",))
+    sign_in(page, "Researcher")
+    answer = page.goto("/runs/none")
+    assert answer is not None and answer.status == 404
+    expect(page.locator("main")).to_contain_text("there is no run 'none'")
+    assert page.request.get("/runs/none/events").status == 404
