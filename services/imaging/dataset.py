@@ -2,7 +2,7 @@
 
 A data set is immutable and named by the hash of its content. Layout, in the bucket of the training service:
 `datasets/shards/<sha256>.tar`, `datasets/mammograms/<sha256>.jpg` (and its preview), `datasets/<id>/index.parquet`,
-`mammograms.parquet`, `lesions.parquet`, `manifest.json`.
+`mammograms.parquet`, `lesions.parquet`, `manifest-<hash>.json`.
 """
 
 import hashlib

@@ -168,7 +168,9 @@ class DatasetWriter:
             lesions=lesions,
         )
         self._finish_uploads()
-        ref = self._keep(f"{folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
+        body = manifest.model_dump_json(indent=1).encode()
+        # Its hash is in its key: another version of this code may say the same content in other words.
+        ref = self._keep(f"{folder}/manifest-{_sha(body)[:16]}.json", body)
         self._finish_uploads()
         return manifest, ref
 
@@ -276,7 +278,7 @@ def _objects_in_use(blobs: Blobs, bucket: str) -> set[str]:
     """Keys that the manifest of any data set refers to."""
     used: set[str] = set()
     for key in blobs.list(bucket, "datasets/dataset-"):
-        if key.endswith("/manifest.json"):
+        if "/manifest" in key:
             manifest = DatasetManifest.model_validate_json(blobs.get(bucket, key))
             used |= {shard.object.key for shard in manifest.shards}
             for row in read_table(blobs, manifest.mammograms).to_pylist():

@@ -8,7 +8,8 @@ import pytest
 
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.errors import InvalidInput, JobStopped, NotFound, PrimitivesError, Unavailable
-from services.imaging.dataset import Dataset, LocalPatches, fetch_object
+from services.imaging import dataset_writer
+from services.imaging.dataset import Dataset, DatasetManifest, LocalPatches, fetch_object
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Box, Lesion, Mammogram, Patch
 from tests.fakes.data import store_dataset
@@ -83,6 +84,25 @@ def test_the_same_patches_are_the_same_data_set(tmp_path: Path) -> None:
             writer.add_patch(Patch("b.jpg", "train", label, "p", "m", Box(1, 2, 8, 8), image(5)))
             ids.append(writer.finish()[0].dataset_id)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_later_version_leaves_the_manifest_that_records_name(
+    blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same content written again by code whose manifests say more is the same data set; whoever refers to its
+    manifest of before still finds that."""
+
+    class Wider(DatasetManifest):
+        more: str = "more"
+
+    refs = []
+    for manifest in (DatasetManifest, Wider):
+        monkeypatch.setattr(dataset_writer, "DatasetManifest", manifest)
+        with DatasetWriter(blobs, "training", "x", CLASSES) as writer:
+            writer.add_patch(patch("a.jpg"))
+            refs.append(writer.finish()[1])
+    before, after = (Dataset.open(blobs, ref).manifest for ref in refs)
+    assert before == after
 
 
 def test_mammograms_and_outlines_are_kept(blobs: FolderBlobs) -> None:
