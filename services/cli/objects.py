@@ -25,7 +25,7 @@ def gc(
     grace_h: Annotated[float, typer.Option(min=0, help="Hours for which an object that nothing names is kept.")] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     accept_empty: Annotated[
-        bool, typer.Option("--accept-empty", help="Sweep also where records reach no object at all.")
+        bool, typer.Option("--accept-empty", help="Sweep also where records reach none of the objects.")
     ] = False,
 ) -> None:
     """Remove objects that no record or manifest names, and scratch files, once they are older than the grace.

@@ -43,7 +43,7 @@ def collect(
     right before it is removed; only a put within that one call would be lost, and the next check names it.
 
     Where a manifest cannot be read nothing is removed, since what it names is not known. Conflict where records reach
-    nothing at all of a bucket that is not empty, as those of another database would, unless `accept_empty`.
+    none of the objects in a bucket, as those of another database would, unless `accept_empty`.
     """
     if owner.bucket is None:
         return None
@@ -51,13 +51,13 @@ def collect(
     owner.reach(records, found)
     reached = {named.key: named for named in found.named if named.bucket == owner.bucket}
     stored = list(blobs.scan(owner.bucket))
-    if stored and not reached and not accept_empty:
+    there = {one.key for one in stored}
+    if stored and there.isdisjoint(reached) and not accept_empty:
         raise Conflict(
             f"the records of {owner.service} reach none of the {len(stored)} objects in bucket {owner.bucket}; "
             "are they those of this store? If so, accept that they are empty"
         )
     done = Collected(service=owner.service, bucket=owner.bucket, reached=len(reached), faults=list(found.faults))
-    there = {one.key for one in stored}
     done.faults += _missing([named for key, named in reached.items() if key not in there], found)
     if not found.blind:
         _sweep(done, [one for one in stored if one.key not in reached], blobs, before, dry_run)

@@ -114,6 +114,15 @@ def test_records_that_reach_nothing_empty_no_bucket(tmp_path: Path) -> None:
     assert list(blobs.list(BUCKET)) == ["key"]
 
 
+def test_records_of_another_store_empty_no_bucket(tmp_path: Path) -> None:
+    """Conflict also where the records name objects, but none of those that are there."""
+    blobs, elsewhere = FolderBlobs(tmp_path / "here"), FolderBlobs(tmp_path / "elsewhere")
+    put(blobs, "key")
+    with pytest.raises(Conflict, match="reach none of the 1 objects in bucket made-up"):
+        collect(owner_of(put(elsewhere, "another")), NO_RECORDS, blobs, now())
+    assert list(blobs.list(BUCKET)) == ["key"]
+
+
 def test_a_service_without_a_bucket_has_nothing_to_collect(tmp_path: Path) -> None:
     """It is passed over, and the objects of others that it names are not its to remove."""
     blobs = FolderBlobs(tmp_path)
