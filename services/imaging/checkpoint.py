@@ -48,6 +48,8 @@ class CheckpointManifest(BaseModel):
     resume: ObjectRef | None = None
     resume_state: dict[str, Any] = {}
     metrics: list[dict[str, Any]] = []
+    best: ObjectRef | None = None
+    """The manifest of the run's best checkpoint, unless this is it."""
 
 
 def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:

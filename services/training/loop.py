@@ -2,36 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from services.common.errors import InvalidInput
-from services.imaging.preprocessing import Preprocessing
-from services.training.batches import Batches
+from services.training.augmentation import change
+from services.training.batches import Batches, Part
+from services.training.learner import Learner
 from services.training.metrics import Meter
-from services.training.schemas import EpochMetrics, RunSettings
+from services.training.schedule import is_over, learning_rate
+from services.training.schemas import EpochMetrics
 
 Report = Callable[..., None]
-
-
-@dataclass
-class Learner:
-    """A network in training: `epoch` epochs are done, and `step` steps of the next."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    settings: RunSettings
-    preprocessing: Preprocessing
-    device: torch.device
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    meter: Meter = field(default_factory=Meter)
-    metrics: list[EpochMetrics] = field(default_factory=list)
 
 
 def fit(
@@ -43,29 +28,32 @@ def fit(
     save: Callable[[], None],
     paused: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Train until all epochs are done (True), or the deadline of `time.monotonic` has passed and at least one step is
-    done, or `paused()`, which is asked between two batches (False).
+    """Train until all epochs are done or more do not help (True), or the deadline of `time.monotonic` has passed and at
+    least one step is done, or `paused()`, which is asked between two steps (False).
 
-    `save` is called after every epoch and before it leaves, when `learner` is all that is needed to go on.
+    `save` is called after every epoch and before it leaves, when `learner` is all that is needed to go on. Several
+    processes do all of this in step, as their leader decides.
     """
-    settings, network = learner.settings, learner.network
+    settings, team = learner.settings, learner.team
     moved = False
+
+    def stops() -> bool:
+        return paused() or (moved and time.monotonic() > deadline)
 
     def leave() -> bool:
         learner.seconds = time.monotonic() - started
         if moved:
+            team.collect(learner.meter)
             save()
         return False
 
-    while learner.epoch < settings.epochs:
+    while not is_over(settings, learner.epoch, learner.metrics):
         started = time.monotonic() - learner.seconds
-        network.train()
-        for batch in train.shuffled(settings.seed, learner.epoch, settings.flips, learner.step):
-            if paused() or (moved and time.monotonic() > deadline):
+        learner.network.train()
+        for parts in train.shuffled(settings, learner.epoch, learner.step):
+            if team.agree(stops):
                 return leave()
-            rate = learning_rate(settings, learner.epoch * len(train) + learner.step, len(train))
-            logits = step(learner, batch.pixels, batch.labels, rate)
-            learner.meter.add(logits, batch.labels)
+            step(learner, parts, learning_rate(settings, learner.epoch * len(train) + learner.step, len(train)))
             learner.step, moved = learner.step + 1, True
             report(
                 phase=f"epoch {learner.epoch + 1} of {settings.epochs}",
@@ -76,75 +64,83 @@ def fit(
         measured = evaluate(learner, val, paused) if val else None
         if val and measured is None:
             return leave()
+        team.collect(learner.meter)
         learner.metrics.append(summarise(learner, len(train), measured, time.monotonic() - started))
         learner.epoch, learner.step, learner.seconds, learner.meter = learner.epoch + 1, 0, 0.0, Meter()
         save()
     return True
 
 
-def step(learner: Learner, pixels: Tensor, labels: Tensor, rate: float) -> Tensor:
-    """One step of the optimizer on (batch, size, size) pixels; returns the (batch, classes) logits before it.
+def step(learner: Learner, parts: Sequence[Part], rate: float) -> None:
+    """One step of the optimizer, on the gradients of all its parts; their logits go into the meter.
 
     InvalidInput when the loss is no number: going on would only spread it.
     """
+    learner.seed_step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss = torch.zeros((), device=learner.device)
+    for part in parts:
+        with learner.unsynchronised(unless=part is parts[-1]):
+            logits = forward(learner, part)
+            share = weighted_loss(logits, part)
+            (share * learner.team.size).backward()  # gradients are averaged over the processes; shares sum up
+        loss += share.detach()
+        learner.meter.add(logits, part.labels)
+    check_loss(learner, learner.team.total(loss), rate)  # also the point where the CPU waits for the GPU
+    if learner.settings.clip_norm:
+        nn.utils.clip_grad_norm_(learner.network.parameters(), learner.settings.clip_norm)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    images = learner.preprocessing.normalise(pixels.to(learner.device, non_blocking=True))
-    logits: Tensor = learner.network(images)
-    loss = nn.functional.cross_entropy(logits, labels.to(learner.device))
-    if not math.isfinite(loss.item()):  # also the point where the CPU waits for the GPU
+    learner.optimizer.step()
+
+
+def forward(learner: Learner, part: Part) -> Tensor:
+    """The (batch, classes) logits of a part in training."""
+    pixels = part.pixels.to(learner.device, non_blocking=True)
+    if part.changes is not None:
+        pixels = change(pixels, part.changes)
+    with learner.precision():
+        logits: Tensor = learner.forward(learner.preprocessing.normalise(pixels))
+    return logits
+
+
+def weighted_loss(logits: Tensor, part: Part) -> Tensor:
+    """What a part adds to the loss of its step: the mean cross entropy of its patches, by their weights."""
+    losses = functional.cross_entropy(logits.float(), part.labels.to(logits.device), reduction="none")
+    return (losses * part.weights.to(logits.device)).sum()
+
+
+def check_loss(learner: Learner, loss: float, rate: float) -> None:
+    """InvalidInput if it is no number."""
+    if not math.isfinite(loss):
         raise InvalidInput(
-            f"the loss is {loss.item()} at epoch {learner.epoch + 1}, step {learner.step + 1}, with learning rate "
+            f"the loss is {loss} at epoch {learner.epoch + 1}, step {learner.step + 1}, with learning rate "
             f"{rate:g}; a smaller learning rate may help"
         )
-    learner.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    learner.optimizer.step()
-    return logits
 
 
 @torch.inference_mode()
 def evaluate(learner: Learner, batches: Batches, paused: Callable[[], bool]) -> Meter | None:
-    """The logits of a whole split, in evaluation mode; None if `paused()` before the end."""
+    """The logits of a whole split, in evaluation mode, with the leader; None if `paused()` before the end."""
+    learner.team.share_buffers(learner.network)
     learner.network.eval()
     meter = Meter()
     for batch in batches.in_order():
-        if paused():
+        if learner.team.agree(paused):
             return None
         images = learner.preprocessing.normalise(batch.pixels.to(learner.device, non_blocking=True))
-        meter.add(learner.network(images), batch.labels)
+        with learner.precision():
+            logits = learner.network(images)
+        meter.add(logits, batch.labels)
+    learner.team.collect(meter)
     return meter
 
 
-def learning_rate(settings: RunSettings, steps_done: int, steps_an_epoch: int) -> float:
-    """The rate of the next step: linear warm-up, then x0.1 after each of `decay_epochs`, or a cosine to zero."""
-    if steps_done < settings.warmup_steps:
-        return settings.learning_rate * (steps_done + 1) / settings.warmup_steps
-    if settings.schedule == "step":
-        drops = sum(steps_done >= epoch * steps_an_epoch for epoch in settings.decay_epochs)
-        return float(settings.learning_rate * 0.1**drops)
-    total = settings.epochs * steps_an_epoch - settings.warmup_steps
-    done = (steps_done - settings.warmup_steps) / max(total, 1)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def build_optimizer(network: nn.Module, settings: RunSettings) -> torch.optim.Optimizer:
-    """SGD as the original's, or AdamW."""
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
-    return torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-
-
 def summarise(learner: Learner, steps_an_epoch: int, val: Meter | None, seconds: float) -> EpochMetrics:
-    """What an epoch came to; its learning rate is that of its last step."""
+    """What an epoch came to, as the leader has gathered it; its learning rate is that of its last step."""
     last_step = learner.epoch * steps_an_epoch + learner.step - 1
-    loss, accuracy, auc, _ = learner.meter.summary()
-    val_loss, val_accuracy, val_auc, by_class = val.summary() if val else (None, None, None, [])
+    loss, accuracy, auc, _ = learner.team.tell(learner.meter.summary)
+    val_loss, val_accuracy, val_auc, by_class = learner.team.tell(val.summary) if val else (None, None, None, [])
     return EpochMetrics(
         epoch=learner.epoch + 1,
         learning_rate=learning_rate(learner.settings, last_step, steps_an_epoch),
@@ -157,38 +153,3 @@ def summarise(learner: Learner, steps_an_epoch: int, val: Meter | None, seconds:
         val_auc_by_class=by_class,
         seconds=round(seconds, 3),
     )
-
-
-def resume_tensors(learner: Learner) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All of a learner but its weights: tensors, and the plain values beside them."""
-    state = learner.optimizer.state_dict()
-    tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
-    values: dict[str, dict[str, float]] = {}
-    for index, entries in state["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            elif value is not None:
-                values.setdefault(str(index), {})[name] = value
-    tensors |= {f"meter.{name}": value for name, value in learner.meter.state_dict().items()}
-    if learner.device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(learner.device)
-    plain = {"groups": state["param_groups"], "values": values, "seconds": learner.seconds}
-    return tensors, plain
-
-
-def restore(learner: Learner, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Undo `resume_tensors`: the learner goes on as if it had never stopped."""
-    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in plain["values"].items()}
-    for key, value in tensors.items():
-        kind, _, rest = key.partition(".")
-        if kind == "optimizer":
-            index, _, name = rest.partition(".")
-            state.setdefault(int(index), {})[name] = value
-    learner.optimizer.load_state_dict({"state": state, "param_groups": plain["groups"]})
-    gathered = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith("meter.")}
-    learner.meter.load_state_dict(gathered)
-    learner.seconds = plain["seconds"]
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and learner.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["rng.cuda"], learner.device)

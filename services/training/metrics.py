@@ -1,5 +1,6 @@
 """Loss, accuracy and AUC of a pass over a split."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,10 +31,16 @@ class Meter:
         """Go on from what was gathered."""
         self.logits, self.labels = ([state["logits"]], [state["labels"]]) if state else ([], [])
 
+    def merge(self, state: dict[str, Tensor]) -> None:
+        """Add what another meter has gathered, as its `state_dict`."""
+        if state:
+            self.add(state["logits"], state["labels"])
+
     def summary(self) -> tuple[float, float, float | None, list[float | None]]:
-        """Mean cross entropy, accuracy, AUC (see `mean_auc`) and AUC by class."""
+        """Mean cross entropy, accuracy, AUC (see `mean_auc`) and AUC by class: the same in whichever order they were
+        gathered, since the sum is exact."""
         logits, labels = torch.cat(self.logits), torch.cat(self.labels)
-        loss = torch.nn.functional.cross_entropy(logits, labels).item()
+        loss = math.fsum(torch.nn.functional.cross_entropy(logits, labels, reduction="none").tolist()) / len(labels)
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         by_class = auc_by_class(logits.softmax(1).numpy(), labels.numpy())
         return loss, accuracy, mean_auc(by_class), by_class

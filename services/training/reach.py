@@ -9,25 +9,31 @@ from services.common.records import Records
 from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import DatasetManifest
 from services.imaging.manifests import read_table
+from services.training.evaluation import EvaluationManifest
 from services.training.job import BUCKET
-from services.training.tables import DatasetRow, PlanRow, RunRow
+from services.training.tables import DatasetRow, EvaluationRow, PlanRow, RunRow
 
 WITHOUT_CHECKPOINT = ("failed", "cancelled")
 """States in which a run's checkpoints are of no use any more."""
 
 
 def reach(records: Records, found: Reach) -> None:
-    """Every data set; the checkpoint of every completed run, and the last one of every run that can go on. Earlier
-    checkpoints are not reached, nor those of runs that failed or were cancelled."""
+    """Every data set; the best and the last checkpoint of every run that is completed or can go on. Other checkpoints
+    are not reached, nor those of runs that failed or were cancelled. What evaluations have stored, and
+    until they end the checkpoint that they are of."""
     with records.reading() as session:
         datasets = {row.dataset_id: row.manifest for row in session.scalars(select(DatasetRow))}
         runs = {row.run_id: row for row in session.scalars(select(RunRow))}
         plans = {row.plan_id: row.request for row in session.scalars(select(PlanRow))}
+        evaluations = list(session.scalars(select(EvaluationRow)))
     for dataset_id, manifest in datasets.items():
         _reach_dataset(found, manifest, f"data set {dataset_id}")
     for run_id, run in runs.items():
-        if run.checkpoint is not None and run.state not in WITHOUT_CHECKPOINT:
-            _reach_checkpoint(found, run.checkpoint, f"run {run_id}")
+        if run.state not in WITHOUT_CHECKPOINT:
+            for checkpoint in _checkpoints(run):
+                _reach_checkpoint(found, checkpoint, f"run {run_id}")
+    for evaluation in evaluations:
+        _reach_evaluation(found, evaluation)
     for plan_id, request in plans.items():
         for kind, name, known in (
             ("run", request["network"]["run_id"], runs),
@@ -53,6 +59,13 @@ def _reach_dataset(found: Reach, ref: dict[str, Any], by: str) -> None:
         found.add_key(manifest.mammograms.bucket, row["preview_key"], by, row["preview_sha256"])
 
 
+def _checkpoints(run: RunRow) -> list[dict[str, Any]]:
+    """The checkpoints that a run records, each once."""
+    kept = [kept["checkpoint"] for kept in run.checkpoints]
+    recorded = [run.checkpoint, run.best_checkpoint, run.last_checkpoint, *kept]
+    return list({ref["key"]: ref for ref in recorded if ref is not None}.values())
+
+
 def _reach_checkpoint(found: Reach, ref: dict[str, Any], by: str) -> None:
     content = found.read(ref, by)
     if content is None:
@@ -61,6 +74,20 @@ def _reach_checkpoint(found: Reach, ref: dict[str, Any], by: str) -> None:
     found.add(manifest.weights, by)
     if manifest.resume is not None:
         found.add(manifest.resume, by)
+
+
+def _reach_evaluation(found: Reach, evaluation: EvaluationRow) -> None:
+    by = f"evaluation {evaluation.evaluation_id}"
+    if not evaluation.ended:
+        _reach_checkpoint(found, evaluation.checkpoint, by)
+    if evaluation.manifest is None:
+        return
+    content = found.read(evaluation.manifest, by)
+    if content is None:
+        return
+    manifest = EvaluationManifest.model_validate_json(content)
+    for ref in (manifest.predictions, manifest.report, *manifest.figures.values()):
+        found.add(ref, by)
 
 
 OWNER = Owner("training", BUCKET, reach)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
 from services.common.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
+from services.imaging.architectures import Semantics
 
 LARGEST_INT32 = 2**31 - 1
 
@@ -22,8 +23,20 @@ class RunSettings(BaseModel):
     )
     weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
     image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
-    epochs: int = Field(default=4, ge=1, le=10_000)
-    batch_size: int = Field(default=32, ge=2, le=4096)
+    epochs: int = Field(default=4, ge=1, le=10_000, description="At most so many; see patience.")
+    batch_size: int = Field(
+        default=32, ge=2, le=4096, description="Patches of a forward pass, over all processes together."
+    )
+    accumulate_steps: int = Field(
+        default=1, ge=1, le=1024, description="Forward passes whose gradients make one step of the optimizer."
+    )
+    clip_norm: float = Field(
+        default=0.0, ge=0, le=1e6, description="Largest norm of a step's gradient; 0 does not clip."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="bf16 computes in bfloat16 where that is safe; weights stay float32."
+    )
+    compile: bool = Field(default=False, description="Let torch.compile make the network's kernels.")
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=1e6)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD.")
@@ -32,9 +45,36 @@ class RunSettings(BaseModel):
     decay_epochs: list[Annotated[int, Field(ge=0, le=LARGEST_INT32)]] = Field(
         default_factory=list, max_length=1000, description="Step schedule: times 0.1 after these epochs."
     )
-    warmup_steps: int = Field(default=25, ge=0, le=LARGEST_INT32)
-    flips: bool = Field(default=True, description="Mirror training patches at random.")
+    warmup_steps: int = Field(default=25, ge=0, le=LARGEST_INT32, description="Steps of the optimizer.")
+    balance: Literal["none", "weights", "sampling"] = Field(
+        default="none",
+        description="Make classes count alike: by their weights in the loss, or by drawing patches of each as often.",
+    )
+    flips: bool = Field(default=True, description="Mirror training patches at random, in both directions.")
+    rotation: float = Field(default=0.0, ge=0, le=180, description="Turn training patches by up to so many degrees.")
+    contrast: float = Field(
+        default=0.0, ge=0, lt=1, description="Scale the contrast of training patches by 1 - this to 1 + this."
+    )
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="Shift training patches by up to this part of the grey scale."
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Stop after so many epochs without a better validation AUC; 0 never stops early.",
+    )
+    min_delta: float = Field(default=0.0, ge=0, le=1, description="What an AUC must gain to count as better.")
+    keep: Literal["best", "last"] = Field(
+        default="best", description="The checkpoint that later stages use: best is that of the best validation AUC."
+    )
     seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
+    semantics: Semantics = Field(
+        default="current", description="Whose network and ImageNet weights: today's torchvision's, or the paper's."
+    )
+    checkpoint_epochs: int = Field(
+        default=0, ge=0, le=10_000, description="Keep the checkpoint of every so many epochs too; 0 keeps none of them."
+    )
 
 
 class DatasetView(BaseModel):
@@ -67,6 +107,13 @@ class EpochMetrics(BaseModel):
     seconds: float
 
 
+class KeptCheckpoint(BaseModel):
+    """A checkpoint that a run keeps for `checkpoint_epochs`: that after `epoch` epochs."""
+
+    epoch: int
+    checkpoint: ObjectRef
+
+
 class RunView(BaseModel):
     """A training run."""
 
@@ -81,16 +128,25 @@ class RunView(BaseModel):
     progress: Progress
     epochs: list[EpochMetrics]
     checkpoint: ObjectRef | None
+    """What later stages use: the best or the last, as the settings have it."""
+    best_checkpoint: ObjectRef | None
+    last_checkpoint: ObjectRef | None
+    checkpoints: list[KeptCheckpoint]
     created: Moment
     started: Moment
     finished: Moment
 
 
 class StartRunRequest(BaseModel):
-    """Train on a data set."""
+    """Train on a data set, from the beginning or from where another run stands."""
 
     dataset_id: str = Identifier
     settings: RunSettings = Field(default_factory=RunSettings)
+    resume_from: str = Field(
+        default="",
+        max_length=64,
+        description="A run whose last checkpoint this one goes on from: the same data set, network and optimizer.",
+    )
 
 
 class PlanDataset(BaseModel):

@@ -19,3 +19,14 @@ class TrainingSettings(ServiceSettings):
     cache_mb: int = Field(
         default=1024, ge=0, description="Memory for decoded patches that a run keeps from one epoch to the next."
     )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="Processes of this machine that train a run together, one a GPU."
+    )
+    nodes: int = Field(
+        default=1, ge=1, le=1024, description="Machines that train a run together, this being the first."
+    )
+    rendezvous: str = Field(
+        default="127.0.0.1:29400",
+        pattern=r"^[^:]+:\d+$",
+        description="HOST:PORT of this machine where the processes of several machines meet.",
+    )

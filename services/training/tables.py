@@ -41,7 +41,8 @@ class BuildRow(WorkColumns, Base):
 
 
 class RunRow(WorkColumns, Base):
-    """A training run; `checkpoint` is the newest, `epochs` the metrics so far."""
+    """A training run; `checkpoint` is what later stages use, `last_checkpoint` what it goes on from, `checkpoints`
+    those of every `checkpoint_epochs`, `epochs` the metrics so far."""
 
     __tablename__ = "runs"
 
@@ -51,6 +52,35 @@ class RunRow(WorkColumns, Base):
     slices: Mapped[int] = mapped_column(Integer, default=0)
     epochs: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    best_checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    last_checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    checkpoints: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+
+
+class EvaluationRow(WorkColumns, Base):
+    """An evaluation of a checkpoint on a split; `manifest` once it is completed."""
+
+    __tablename__ = "evaluations"
+
+    evaluation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
+    checkpoint: Mapped[dict[str, Any]] = mapped_column(JSON)
+    split: Mapped[str] = mapped_column(String(8))
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class ComparisonRow(Base):
+    """A comparison of two evaluations, as it was answered."""
+
+    __tablename__ = "comparisons"
+
+    comparison_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    evaluation_a: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"))
+    evaluation_b: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"))
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class PlanRow(Base):

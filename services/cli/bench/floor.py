@@ -29,7 +29,9 @@ from services.imaging.manifests import (
 )
 from services.patch_rendering.job import BUCKET as RENDERING_BUCKET
 from services.patch_rendering.job import render_units
-from services.training.job import build_sample, start_learner, train_slice
+from services.training.batches import Part
+from services.training.job import build_sample, train_slice
+from services.training.learner import start_learner
 from services.training.loop import step
 from services.training.schemas import RunSettings, StartPlanRequest
 
@@ -56,7 +58,10 @@ def warm_up(_job: Job, *, device: str) -> dict[str, Any]:
     """Have this process load what is loaded at first use; returns what torch computes with."""
     where = choose_device(device)
     learner = start_learner(RunSettings(architecture="test_resnet", weights="none", image_size=64), 2, where)
-    step(learner, torch.zeros((2, 64, 64), dtype=torch.uint8), torch.tensor([0, 1]), 1e-3)
+    labels = torch.tensor([0, 1])
+    step(
+        learner, [Part(labels, labels, torch.zeros((2, 64, 64), dtype=torch.uint8), torch.full((2,), 0.5), None)], 1e-3
+    )
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
 

@@ -7,17 +7,26 @@ from typing import Any, ClassVar
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from torch import Tensor
 
 from services import __version__
-from services.common.errors import NotFound
+from services.common.blobs import ObjectRef
+from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
 from services.common.records import Lease, ProgressWriter
 from services.common.tasks import Tasks
-from services.imaging.architectures import build_skeleton, native_preprocessing
-from services.imaging.checkpoint import CheckpointManifest, fill, pack, read_weights
+from services.imaging.architectures import (
+    build_skeleton,
+    native_preprocessing,
+    transforms_input,
+    without_auxiliary,
+)
+from services.imaging.capture import check_layers
+from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack, read_weights
 from services.imaging.manifests import put_content
 from services.training.events import run_completed
 from services.training.job import BUCKET
+from services.training.original import OriginalCheckpoint, OriginalNetwork, read_checkpoint, resume_state
 from services.training.schemas import DatasetView, RunList, RunSettings, RunView, StartRunRequest
 from services.training.settings import TrainingSettings
 from services.training.tables import DatasetRow, RunRow
@@ -26,6 +35,9 @@ from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
 SAVE_S = 120.0
 """Seconds that a paused run has to save its checkpoint. It steps no more from the first of them on; a network of some
 GB goes slowly to an object store that is far away."""
+
+ORDERING = ("seed", "batch_size", "accumulate_steps", "balance")
+"""The settings that say which patches a step of an epoch has."""
 
 
 @dataclass
@@ -38,12 +50,15 @@ class Runs(Tasks[RunRow]):
     table: ClassVar[type[RunRow]] = RunRow
 
     def start(self, request: StartRunRequest) -> RunView:
-        """Queue a run."""
-        build_skeleton(request.settings.architecture, 2)
+        """Queue a run. InvalidInput if it cannot go on from the run that it names, Conflict if that has no
+        checkpoint."""
+        check_network(request.settings)
         run_id = new_id("run")
         with self.ports.records.transaction() as session:
             dataset_row(session, request.dataset_id)
+            origin = self._origin(session, request)
             self.queue(session, run_id, "", request.dataset_id, request.settings)
+            run_row(session, run_id).last_checkpoint = origin
         return self.get(run_id)
 
     def train_slice(self, command: events_pb2.TrainSlice) -> None:
@@ -92,36 +107,74 @@ class Runs(Tasks[RunRow]):
 
         InvalidInput when they do not fit the architecture, with the names of the keys that do not.
         """
+        settings = RunSettings(architecture=architecture, weights="none", image_size=image_size)
+        return self._import(self._dataset(dataset_id), settings, read_weights(path), path)
+
+    def import_original(self, path: Path, network: OriginalNetwork, dataset_id: str) -> RunView:
+        """Take a checkpoint file of the original as a completed run, which another run can go on from.
+
+        InvalidInput as `import_checkpoint`, and if `network` has another number of classes than the data set.
+        """
+        dataset = self._dataset(dataset_id)
+        network.require_classes(dataset.classes, dataset_id)
+        checkpoint = read_checkpoint(path)
+        settings = network.settings(epochs=max(checkpoint.epoch, 1))
+        return self._import(dataset, settings, checkpoint.weights, path, checkpoint)
+
+    def _dataset(self, dataset_id: str) -> DatasetView:
         with self.ports.records.reading() as session:
-            dataset = DatasetView.model_validate(dataset_row(session, dataset_id))
-        weights = read_weights(path)
-        network = build_skeleton(architecture, len(dataset.classes))
+            return DatasetView.model_validate(dataset_row(session, dataset_id))
+
+    def _import(
+        self,
+        dataset: DatasetView,
+        settings: RunSettings,
+        weights: dict[str, Tensor],
+        path: Path,
+        original: OriginalCheckpoint | None = None,
+    ) -> RunView:
+        """Store weights, and the optimizer's state of one of the original's checkpoints, as a completed run."""
+        weights = without_auxiliary(settings.architecture, weights)
+        network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics)
         fill(network, {name: value.to("meta") for name, value in weights.items()}, str(path), check_only=True)
         run_id = new_id("run")
-        settings = RunSettings(architecture=architecture, weights="none", image_size=image_size)
+        folder = f"checkpoints/{run_id}"
+        resume: ObjectRef | None = None
+        plain: dict[str, Any] = {}
+        if original is not None:
+            tensors, plain = resume_state(original, network, settings)
+            resume = put_content(self.ports.blobs, BUCKET, f"{folder}/resume.safetensors", pack(tensors))
         manifest = CheckpointManifest(
             checkpoint_id=derived_id("checkpoint", run_id),
             run_id=run_id,
-            architecture=architecture,
+            architecture=settings.architecture,
+            semantics=settings.semantics,
+            transform_input=transforms_input(settings.architecture, settings.weights),
             classes=tuple(dataset.classes),
-            preprocessing=native_preprocessing(architecture, image_size),
-            dataset_id=dataset_id,
-            epoch=0,
+            preprocessing=native_preprocessing(settings.architecture, settings.image_size),
+            dataset_id=dataset.dataset_id,
+            epoch=original.epoch if original is not None else 0,
             step=0,
             settings=settings.model_dump(),
             code_version=__version__,
-            weights=put_content(self.ports.blobs, BUCKET, f"checkpoints/{run_id}/weights.safetensors", pack(weights)),
+            weights=put_content(self.ports.blobs, BUCKET, f"{folder}/weights.safetensors", pack(weights)),
+            resume=resume,
+            resume_state=plain,
         )
-        body = manifest.model_dump_json(indent=1).encode()
-        ref = put_content(self.ports.blobs, BUCKET, f"checkpoints/{run_id}/checkpoint.json", body)
+        ref = put_content(
+            self.ports.blobs, BUCKET, f"{folder}/checkpoint.json", manifest.model_dump_json(indent=1).encode()
+        )
+        self._record_import(run_id, dataset.dataset_id, settings, ref)
+        return self.get(run_id)
+
+    def _record_import(self, run_id: str, dataset_id: str, settings: RunSettings, ref: ObjectRef) -> None:
         with self.ports.records.transaction() as session:
             run = RunRow(run_id=run_id, dataset_id=dataset_id, settings=settings.model_dump())
-            run.state, run.checkpoint = "queued", ref.model_dump()
+            run.state, run.checkpoint, run.last_checkpoint = "queued", ref.model_dump(), ref.model_dump()
             run.end("completed")
             session.add(run)
             session.flush()
             self.tell_completion(session, run)
-        return self.get(run_id)
 
     def all(self) -> RunList:
         """All runs, newest first."""
@@ -161,10 +214,13 @@ class Runs(Tasks[RunRow]):
             "run_id": run.run_id,
             "dataset": dataset.manifest,
             "settings": run.settings,
-            "checkpoint": run.checkpoint,
+            "checkpoint": run.last_checkpoint,
             "slice_s": self.settings.slice_s,
             "cache_mb": self.settings.cache_mb,
             "device": self.settings.shared.device,
+            "processes": self.settings.processes,
+            "nodes": self.settings.nodes,
+            "rendezvous": self.settings.rendezvous,
         }
 
     def _keep_checkpoint(self, lease: Lease, run_id: str, facts: dict[str, Any]) -> None:
@@ -172,6 +228,39 @@ class Runs(Tasks[RunRow]):
             lease.check(session)
             run = run_row(session, run_id)
             run.checkpoint, run.epochs = facts["checkpoint"], facts["epochs"]
+            run.best_checkpoint, run.last_checkpoint = facts["best_checkpoint"], facts["last_checkpoint"]
+            if facts.get("kept") is not None:
+                others = [kept for kept in run.checkpoints if kept["epoch"] != facts["kept"]]
+                run.checkpoints = [*others, {"epoch": facts["kept"], "checkpoint": facts["last_checkpoint"]}]
+
+    def _origin(self, session: Session, request: StartRunRequest) -> dict[str, Any] | None:
+        """The checkpoint that a run goes on from, if it names one."""
+        if not request.resume_from:
+            return None
+        origin = run_row(session, request.resume_from)
+        if origin.last_checkpoint is None:
+            raise Conflict(f"run {origin.run_id} has no checkpoint to go on from")
+        checkpoint = open_checkpoint(self.ports.blobs, ObjectRef.model_validate(origin.last_checkpoint))
+        check_can_go_on(checkpoint, request)
+        return origin.last_checkpoint
+
+
+def check_can_go_on(checkpoint: CheckpointManifest, request: StartRunRequest) -> None:
+    """InvalidInput if what a run keeps from a checkpoint does not fit it: weights, moments of the optimizer, and in the
+    middle of an epoch which patches are done."""
+    found = checkpoint.settings | {"dataset_id": checkpoint.dataset_id}
+    wanted = request.settings.model_dump() | {"dataset_id": request.dataset_id}
+    same = ("dataset_id", "architecture", "semantics", "image_size", "optimizer")
+    names = (*same, *(ORDERING if checkpoint.step else ()))
+    faults = [f"{name} {wanted[name]!r}, expected {found[name]!r}" for name in names if wanted[name] != found[name]]
+    if faults:
+        raise InvalidInput(f"a run cannot go on from run {checkpoint.run_id} with {'; '.join(faults)}")
+
+
+def check_network(settings: RunSettings) -> None:
+    """InvalidInput for a network that does not exist, or takes no images of the size that is wished for."""
+    size = native_preprocessing(settings.architecture, settings.image_size).size
+    check_layers(build_skeleton(settings.architecture, 2, settings.semantics), {}, size)
 
 
 def run_row(session: Session, run_id: str) -> RunRow:

@@ -12,8 +12,9 @@ from services.common.errors import InvalidInput
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.training import loop
 from services.training.job import train_slice
-from services.training.loop import Learner, learning_rate
+from services.training.learner import Learner, start_learner
 from services.training.metrics import auc_by_class, mean_auc
+from services.training.schedule import learning_rate
 from services.training.schemas import RunSettings
 from tests.fakes.data import SilentJob, store_dataset
 
@@ -48,7 +49,7 @@ class Run:
             device="cpu",
         )
         if job.milestones:
-            self.checkpoint, self.epochs = job.milestones[-1]["checkpoint"], job.milestones[-1]["epochs"]  # type: ignore
+            self.checkpoint, self.epochs = job.milestones[-1]["last_checkpoint"], job.milestones[-1]["epochs"]  # type: ignore
         return complete
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -207,8 +208,6 @@ def test_auc_is_one_against_the_rest() -> None:
 
 def test_a_learner_starts_at_the_beginning(tmp_path: Path) -> None:
     """No epoch done, no step done, nothing measured."""
-    from services.training.job import start_learner
-
     learner = start_learner(SETTINGS, 3, torch.device("cpu"))
     assert isinstance(learner, Learner)
     assert (learner.epoch, learner.step, learner.metrics) == (0, 0, [])

@@ -31,6 +31,11 @@ from tests.fakes.ports import FakeRunner, World
 SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
 
+def saved(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a job tells of a checkpoint that is the last and the best."""
+    return {"checkpoint": checkpoint, "best_checkpoint": checkpoint, "last_checkpoint": checkpoint, "epochs": []}
+
+
 class Training(World):
     """The service's use cases with a data set registered."""
 
@@ -43,7 +48,7 @@ class Training(World):
         self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 3})
         self.dataset_id = self.datasets.register(self.data.manifest, self.ref).dataset_id
         self.checkpoint = self.blobs.put("training", "c", b"c").model_dump()
-        self.runner.answers["train_slice"] = lambda _: ([{"checkpoint": self.checkpoint, "epochs": []}], True)
+        self.runner.answers["train_slice"] = lambda _: ([saved(self.checkpoint)], True)
         self.runner.answers["build_sample"] = lambda _: {
             "manifest": self.data.manifest.model_dump(), "ref": self.ref.model_dump(),
         }  # fmt: skip
@@ -144,7 +149,7 @@ def test_a_plan_over_an_unknown_data_set_or_run_is_not_found(training: Training)
 
 def test_a_slice_that_is_not_the_end_hands_on(training: Training) -> None:
     """An unfinished slice asks for the next, from its checkpoint; an older slice delivered again does nothing."""
-    training.runner.answers["train_slice"] = lambda _: ([{"checkpoint": training.checkpoint, "epochs": []}], False)
+    training.runner.answers["train_slice"] = lambda _: ([saved(training.checkpoint)], False)
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     [first] = training.sent()
     training.runs.train_slice(first)
@@ -230,7 +235,7 @@ def test_a_run_goes_on_once_however_soon_it_is_resumed(training: Training, resum
         training.runs.act("pause", run.run_id)
         if resumed_at == "while its job leaves":
             training.runs.act("resume", run.run_id)
-        return [{"checkpoint": training.checkpoint, "epochs": []}], False
+        return [saved(training.checkpoint)], False
 
     training.runner.answers["train_slice"] = pause_meanwhile
     training.runs.train_slice(commands[0])
@@ -254,7 +259,7 @@ def test_a_paused_run_that_was_just_complete_tells_when_it_is_resumed(training: 
 
     def pause_meanwhile(_: dict[str, Any]) -> Any:
         training.plans.act("pause", "plan-1")
-        return [{"checkpoint": training.checkpoint, "epochs": []}], True
+        return [saved(training.checkpoint)], True
 
     training.runner.answers["train_slice"] = pause_meanwhile
     training.runs.train_slice(command)
