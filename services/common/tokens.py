@@ -5,6 +5,7 @@ a reader acts as that reader and no other; see the annotation service.
 """
 
 import hashlib
+import os
 import secrets
 import threading
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from services.common.errors import Forbidden, InvalidInput, NotSignedIn
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
@@ -98,8 +99,29 @@ def read_tokens(path: Path) -> list[Caller]:
 def add_token(path: Path, name: str, scopes: tuple[str, ...], reader: str = "", expires: datetime | None = None) -> str:
     """Add a new token to a file, made if missing, and return the token: it is told here and never again.
 
-    InvalidInput for a scope that there is not, or a name that the file has already.
+    InvalidInput for a scope that there is not, or a name that the file has already; Conflict while somebody else adds.
     """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        aside.touch(mode=0o600, exist_ok=False)
+    except FileExistsError as error:
+        raise Conflict(f"somebody else is adding a token, or was interrupted and left {aside}") from error
+    try:
+        token, entries = _with_new(path, name, scopes, reader, expires)
+        aside.write_bytes(_ENTRIES.dump_json(entries, indent=1) + b"\n")
+        if path.exists():
+            _give_rights(path.stat(), aside)
+    except BaseException:
+        aside.unlink()
+        raise
+    aside.replace(path)
+    return token
+
+
+def _with_new(
+    path: Path, name: str, scopes: tuple[str, ...], reader: str, expires: datetime | None
+) -> tuple[str, list[Caller]]:
+    """A new token, and the entries of a file with its own."""
     known = read_tokens(path) if path.exists() else []
     if name in [caller.name for caller in known]:
         raise InvalidInput(f"the tokens' file {path} has a token of {name!r} already")
@@ -109,11 +131,13 @@ def add_token(path: Path, name: str, scopes: tuple[str, ...], reader: str = "", 
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise InvalidInput(f"the token of {name!r} is wrong: {faults}") from error
-    aside = path.with_name(f".{path.name}.new")
-    aside.touch(mode=0o600)
-    aside.write_bytes(_ENTRIES.dump_json([*known, added], indent=1) + b"\n")
-    aside.replace(path)
-    return token
+    return token, [*known, added]
+
+
+def _give_rights(facts: os.stat_result, path: Path) -> None:
+    """Whoever could read the file before can read the new one, such as a service of another user."""
+    os.chown(path, facts.st_uid, facts.st_gid)
+    path.chmod(facts.st_mode & 0o777)
 
 
 def _digest(token: str) -> str:

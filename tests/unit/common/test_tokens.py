@@ -18,12 +18,12 @@ from primitives.training.v1 import training_pb2_grpc
 from pydantic import ValidationError
 
 from services.common.edge import Edge, Tls, open_edge
-from services.common.errors import Forbidden, InvalidInput, NotSignedIn
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.service import HttpServer
 from services.common.settings import Shared
-from services.common.tokens import Tokens, add_token
+from services.common.tokens import Tokens, add_token, read_tokens
 from tests.fakes.certificates import Authority
 
 NAME = "primitives.training.v1.TrainingService"
@@ -73,6 +73,28 @@ def test_a_file_keeps_no_token(file: Path) -> None:
         add_token(file, "ana", ("training:read",))
     with pytest.raises(InvalidInput, match="scopes"):
         add_token(file, "ben", ("training:all",))
+
+
+def test_adding_a_token_keeps_the_files_rights(file: Path) -> None:
+    """A service of another user reads the file by its group; it must still be able to when a token is added."""
+    add_token(file, "ana", ("training:read",))
+    file.chmod(0o640)
+    add_token(file, "ben", ("training:read",))
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_two_who_add_at_once_do_not_undo_each_other(file: Path) -> None:
+    """Who comes second is told, and nothing is half done; a fault leaves the way free."""
+    add_token(file, "ana", ("training:read",))
+    aside = file.with_name(".tokens.json.new")
+    aside.touch()
+    with pytest.raises(Conflict, match=r"somebody else is adding a token, or was interrupted.*\.tokens\.json\.new"):
+        add_token(file, "ben", ("training:read",))
+    aside.unlink()
+    with pytest.raises(InvalidInput):
+        add_token(file, "ben", ("training:all",))
+    add_token(file, "ben", ("training:read",))
+    assert [caller.name for caller in read_tokens(file)] == ["ana", "ben"]
 
 
 @pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer ", "Bearer no-such-token", "Basic YTpi", "bearer"])
