@@ -1,0 +1,203 @@
+"""What evaluations and comparisons are asked with and answer, over HTTP and gRPC alike."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.blobs import ObjectRef
+from services.common.views import Moment, Progress
+from services.training.schemas import LARGEST_INT32, Identifier
+
+MOST_REPLICATES = 10_000
+
+
+class BootstrapSettings(BaseModel):
+    """How intervals are found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicates: int = Field(default=1000, ge=10, le=MOST_REPLICATES, description="Times that patients are drawn anew.")
+    seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
+
+
+class EvaluationSettings(BootstrapSettings):
+    """How an evaluation measures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    specificities: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[0.8, 0.9, 0.95], max_length=20, description="Where the sensitivity is told."
+    )
+    calibration_bins: int = Field(default=10, ge=2, le=100, description="Equal bins of probability from 0 to 1.")
+    batch_size: int = Field(default=32, ge=1, le=1024)
+
+
+class StartEvaluationRequest(BaseModel):
+    """Evaluate the newest checkpoint of a run on a split of its own data set, or of another with the same classes."""
+
+    run_id: str = Identifier
+    split: str = Field(default="val", max_length=8)
+    dataset_id: str = Field(default="", max_length=64, description="Empty: the data set that the run trains on.")
+    settings: EvaluationSettings = Field(default_factory=EvaluationSettings)
+
+
+class EvaluationView(BaseModel):
+    """An evaluation."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    evaluation_id: str
+    run_id: str
+    dataset_id: str
+    checkpoint: ObjectRef
+    split: str
+    settings: dict[str, Any]
+    state: str
+    error: str
+    progress: Progress
+    manifest: ObjectRef | None
+    created: Moment
+    started: Moment
+    finished: Moment
+
+
+class EvaluationList(BaseModel):
+    """All evaluations, newest first."""
+
+    evaluations: list[EvaluationView]
+
+
+class Estimate(BaseModel):
+    """A figure with its 95% interval, over `replicates` draws of patients; what is absent is so for the reason."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    replicates: int = 0
+    reason: str = ""
+
+
+class Curve(BaseModel):
+    """Points of a curve, thinned to what a picture can show; ends and corners are kept as far as they can be seen."""
+
+    x: list[float] = []
+    y: list[float] = []
+
+
+class OperatingPoint(BaseModel):
+    """The largest sensitivity at which the specificity is at least `specificity`, and the least probability that then
+    counts as positive; without a threshold nothing does."""
+
+    specificity: float
+    sensitivity: float
+    threshold: float | None
+
+
+class Calibration(BaseModel):
+    """`predicted` and `observed` by bin that holds patches, how many it holds, and their mean distance weighted by
+    that: the expected calibration error."""
+
+    error: float
+    predicted: list[float]
+    observed: list[float]
+    counts: list[int]
+
+
+class ClassReport(BaseModel):
+    """One class against the rest. Without a patch of the class, or without another, only `reason` says something."""
+
+    name: str
+    patches: int
+    patients: int
+    reason: str = ""
+    auc: Estimate
+    average_precision: float | None = None
+    brier: float | None = None
+    sensitivities: list[OperatingPoint] = []
+    roc: Curve = Curve()
+    precision_recall: Curve = Curve()
+    calibration: Calibration | None = None
+
+
+class ConfusionRow(BaseModel):
+    """Patches of one class by the class that was predicted, the one of the largest probability."""
+
+    name: str
+    counts: list[int]
+
+
+class Report(BaseModel):
+    """What a checkpoint does on a split. `brier` is half the mean squared distance over all classes, so that two
+    classes give the usual score; `calibration` is that of the class predicted."""
+
+    evaluation_id: str
+    run_id: str
+    checkpoint_id: str
+    dataset_id: str
+    split: str
+    patches: int
+    patients: int
+    settings: EvaluationSettings
+    macro_auc: Estimate
+    micro_auc: Estimate
+    accuracy: float
+    brier: float
+    calibration: Calibration
+    classes: list[ClassReport]
+    confusion: list[ConfusionRow]
+
+
+class CompareRequest(BaseModel):
+    """Compare two completed evaluations of the same split; the same request finds the same comparison."""
+
+    evaluation_a: str = Identifier
+    evaluation_b: str = Identifier
+    settings: BootstrapSettings = Field(default_factory=BootstrapSettings)
+
+
+class Difference(BaseModel):
+    """A paired test of AUC a minus AUC b: its 95% interval and the two-sided p value."""
+
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+    z: float | None = None
+    p: float | None = None
+    reason: str = ""
+
+
+class ComparedAuc(BaseModel):
+    """One AUC of both. `delong` takes patches as independent, which flatters it where a patient has many; `clustered`
+    is the same test with patients as clusters (Obuchowski 1997); the interval of
+    `difference` draws patients."""
+
+    name: str
+    a: float | None = None
+    b: float | None = None
+    difference: Estimate
+    delong: Difference = Difference()
+    clustered: Difference = Difference()
+    reason: str = ""
+
+
+class ComparisonView(BaseModel):
+    """Two checkpoints on the same patches."""
+
+    comparison_id: str
+    evaluation_a: str
+    evaluation_b: str
+    dataset_id: str
+    split: str
+    patches: int
+    patients: int
+    settings: BootstrapSettings
+    classes: list[ComparedAuc]
+    macro: ComparedAuc
+    micro: ComparedAuc
+    created: Moment
+
+
+class ComparisonList(BaseModel):
+    """All comparisons, newest first."""
+
+    comparisons: list[ComparisonView]

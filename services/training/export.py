@@ -1,0 +1,119 @@
+"""Checkpoints for other programs: safetensors with what they need to know, and ONNX, checked before it is kept."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from services.common.blobs import Blobs
+from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
+from services.imaging.checkpoint import CheckpointManifest, load_network
+
+INPUT, OUTPUT = "images", "logits"
+TOLERANCE = 1e-4
+"""Largest difference of a logit from PyTorch's, as a share of the largest logit, or of 1 if that is smaller."""
+CHECKED_BATCHES = (1, 3)
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export_safetensors(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> None:
+    """Write the weights, as PyTorch names them, with `describe` as metadata."""
+    weights = load_tensors(read_verified(blobs, checkpoint.weights))
+    _replace(out, save_tensors(weights, metadata=describe(checkpoint)))
+
+
+def export_onnx(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> float:
+    """Write an ONNX network with `describe` as its metadata: normalised (batch, 3, size, size) `images` in, (batch,
+    classes) `logits` out, for batches of any size.
+
+    Returns the largest difference of a logit between onnxruntime and PyTorch. InvalidInput if that is above TOLERANCE:
+    nothing is written then.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InvalidInput(f"ONNX needs {', '.join(missing)}: pip install 'visual-primitives[export]'")
+    network = load_network(blobs, checkpoint)
+    content = _as_onnx(network, checkpoint)
+    difference, largest = _compare(network, content, checkpoint)
+    if not difference <= TOLERANCE * max(1.0, largest):
+        raise InvalidInput(
+            f"the ONNX network of checkpoint {checkpoint.checkpoint_id} differs from PyTorch by {difference:g} in a "
+            f"logit, the largest being {largest:g}; expected at most {TOLERANCE:g} of that or of 1"
+        )
+    _replace(out, content)
+    return difference
+
+
+def describe(checkpoint: CheckpointManifest) -> dict[str, str]:
+    """What another program has to know of a checkpoint; values that are no words are JSON."""
+    return {
+        "architecture": checkpoint.architecture,
+        "semantics": checkpoint.semantics,
+        "transform_input": json.dumps(checkpoint.transform_input),
+        "classes": json.dumps(checkpoint.classes),
+        "preprocessing": checkpoint.preprocessing.model_dump_json(),
+        "run_id": checkpoint.run_id,
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "dataset_id": checkpoint.dataset_id,
+        "code_version": checkpoint.code_version,
+    }
+
+
+def _as_onnx(network: nn.Module, checkpoint: CheckpointManifest) -> bytes:
+    program = torch.onnx.export(
+        network,
+        (_images(checkpoint, 2),),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+    assert program is not None
+    proto = program.model_proto
+    for key, value in describe(checkpoint).items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _compare(network: nn.Module, content: bytes, checkpoint: CheckpointManifest) -> tuple[float, float]:
+    """The largest difference of a logit, and the largest logit of PyTorch."""
+    import onnxruntime  # of the extra `export`, which services go without
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    difference = largest = 0.0
+    for batch in CHECKED_BATCHES:
+        images = _images(checkpoint, batch)
+        with torch.inference_mode():
+            expected = network(images).numpy()
+        [found] = session.run([OUTPUT], {INPUT: images.contiguous().numpy()})
+        difference = max(difference, float(np.abs(found - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    return difference, largest
+
+
+def _images(checkpoint: CheckpointManifest, batch: int) -> torch.Tensor:
+    """Noise as the network would see it, the same every time."""
+    size = checkpoint.preprocessing.size
+    grey = torch.randint(0, 256, (batch, size, size), generator=torch.Generator().manual_seed(batch))
+    return checkpoint.preprocessing.normalise(grey)
+
+
+def _replace(out: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all. InvalidInput if it cannot be written."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(out)
+    except OSError as error:
+        raise InvalidInput(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
