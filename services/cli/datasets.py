@@ -13,6 +13,7 @@ from services.common.bus import MemoryBus
 from services.common.jobs import JobRunner
 from services.imaging.dataset import DatasetManifest
 from services.training.main import open_training_ports
+from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.runs import Runs
@@ -47,6 +48,12 @@ def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size
     """See `primitives checkpoint import`."""
     with _training() as (_, runs):
         return runs.import_checkpoint(file, architecture, dataset_id, image_size).model_dump()
+
+
+def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:
+    """See `primitives checkpoint import --config`."""
+    with _training() as (_, runs):
+        return runs.import_original(file, network, dataset_id).model_dump()
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from services.cli.bench.commands import bench_app
 from services.cli.migrations import migrate
 from services.cli.objects import check, copy_objects, gc
 from services.cli.recovery import recover
+from services.cli.runs import run_app
 from services.cli.tokens import token
-from services.common.errors import PrimitivesError
+from services.common.errors import InvalidInput, PrimitivesError
 from services.common.logs import configure_logs
 from services.common.settings import Shared
 
@@ -23,6 +24,7 @@ dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample,
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained elsewhere.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(run_app, name="run")
 app.add_typer(bench_app, name="bench")
 app.command()(migrate)
 app.command()(gc)
@@ -99,14 +101,24 @@ def dataset_list() -> None:
 @checkpoint_app.command("import")
 def checkpoint_import(
     file: Annotated[Path, typer.Argument(help="Weights as .safetensors, .pth or .pth.tar.")],
-    architecture: Annotated[str, typer.Option(help="The torchvision or timm classifier that they are of.")],
     dataset: Annotated[str, typer.Option(help="The registered data set whose classes they predict.")],
+    architecture: Annotated[str, typer.Option(help="The torchvision or timm classifier that they are of.")] = "",
+    config: Annotated[
+        str, typer.Option(help="For a checkpoint of the original: its YAML file, or the name of a preset.")
+    ] = "",
     image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
 ) -> None:
-    """Register weights trained elsewhere as a completed run, which a plan can start from."""
-    from services.cli.datasets import import_checkpoint
+    """Register weights trained elsewhere as a completed run, which a plan can start from: of an --architecture, or with
+    the --config of the original's."""
+    from services.cli.datasets import import_checkpoint, import_original
+    from services.training.original import read_network
 
-    _print_json(import_checkpoint(file, architecture, dataset, image_size))
+    if bool(architecture) == bool(config):
+        raise InvalidInput("give one of --architecture and --config: what network the weights are of")
+    if config:
+        _print_json(import_original(file, read_network(config), dataset))
+    else:
+        _print_json(import_checkpoint(file, architecture, dataset, image_size))
 
 
 def main() -> None:

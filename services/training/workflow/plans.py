@@ -11,7 +11,7 @@ from services.common.identity import derived_id, new_id
 from services.common.service import Ports
 from services.common.tasks import Verb
 from services.common.views import PlanStages, Stage
-from services.imaging.architectures import build_skeleton, native_preprocessing, resolve_layers
+from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing, resolve_layers
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.training.events import run_completed
@@ -105,12 +105,12 @@ class Plans:
         """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
         dataset_id = request.dataset.dataset_id
         if request.network.run_id:
-            architecture, classes, size, trained_on = self._network_of(request.network.run_id)
+            architecture, semantics, classes, size, trained_on = self._network_of(request.network.run_id)
             dataset_id = dataset_id or trained_on
         else:
             settings = request.network.train or RunSettings()
-            architecture, classes, size = settings.architecture, 0, settings.image_size
-        network = build_skeleton(architecture, classes or 2)
+            architecture, semantics, classes, size = settings.architecture, settings.semantics, 0, settings.image_size
+        network = build_skeleton(architecture, classes or 2, semantics)
         layers = resolve_layers(architecture, network, request.extraction.layers)
         check_layers(network, layers, size or native_preprocessing(architecture).size)
         splits = sorted(set(SPLIT_OF_PATIENT.values()))
@@ -128,13 +128,14 @@ class Plans:
                 f"{', '.join(splits)}"
             )
 
-    def _network_of(self, run_id: str) -> tuple[str, int, int, str]:
-        """Architecture, number of classes, side of the input and data set of a completed run."""
+    def _network_of(self, run_id: str) -> tuple[str, Semantics, int, int, str]:
+        """Architecture, its semantics, number of classes, side of the input and data set of a completed run."""
         run = self.runs.get(run_id)
         if run.state != "completed" or run.checkpoint is None:
             raise Conflict(f"run {run_id} is {run.state}; a plan needs a completed one")
         checkpoint = open_checkpoint(self.ports.blobs, run.checkpoint)
-        return checkpoint.architecture, len(checkpoint.classes), checkpoint.preprocessing.size, run.dataset_id
+        classes, size = len(checkpoint.classes), checkpoint.preprocessing.size
+        return checkpoint.architecture, checkpoint.semantics, classes, size, run.dataset_id
 
     def _begin(self, session: Session, plan_id: str, request: StartPlanRequest) -> None:
         if request.dataset.dataset_id or request.network.run_id:

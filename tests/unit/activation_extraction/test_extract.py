@@ -205,6 +205,15 @@ def test_a_network_that_puts_out_nan_is_an_error(tmp_path: Path) -> None:
         stored.extract(["layer2", "layer4"], 8)
 
 
+def test_influence_follows_the_window_that_the_papers_network_averages() -> None:
+    """ResNet's last maps at 227 pixels are 8x8, and it averages 7x7 of them: its layer4 has influence all the same."""
+    network = build_network("resnet18", 3, semantics="torchvision-0.1.9").eval()
+    weights = head_weights(network, "layer4", 227)
+    assert weights is not None and np.array_equal(weights, network.fc.weight.detach().numpy())
+    assert head_weights(network, "layer4.0.conv1", 227) is None
+    assert head_weights(network, "avgpool", 227) is not None
+
+
 @pytest.mark.parametrize(
     ("architecture", "module", "follows"),
     [

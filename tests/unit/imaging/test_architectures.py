@@ -14,6 +14,7 @@ from services.imaging.architectures import (
     layer_names,
     native_preprocessing,
     resolve_layers,
+    transforms_input,
 )
 from services.imaging.capture import capture, check_layers
 
@@ -89,6 +90,60 @@ def test_an_unknown_network_is_refused() -> None:
         native_preprocessing("alexnot")
     with pytest.raises(InvalidInput, match="weights 'mine'"):
         build_network("alexnet", 2, "mine")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pool"),
+    [
+        ("alexnet", nn.Identity),
+        ("vgg16", nn.Identity),
+        ("inception_v3", nn.AvgPool2d),
+        ("resnet152", nn.AvgPool2d),
+    ],
+)
+def test_the_papers_networks_pool_with_fixed_windows(architecture: str, pool: type[nn.Module]) -> None:
+    """They are those of today but for the pooling before the classifier, and have the same weights."""
+    today, papers = build_skeleton(architecture, 2), build_skeleton(architecture, 2, "torchvision-0.1.9")
+    assert isinstance(today.avgpool, nn.AdaptiveAvgPool2d)
+    assert isinstance(papers.avgpool, pool)
+    assert today.state_dict().keys() == papers.state_dict().keys()
+
+
+def test_the_window_of_resnet_leaves_the_last_row_and_column_out() -> None:
+    """At 227 pixels the last maps are 8x8: what stands in their last row and column changes nothing."""
+    pool = build_skeleton("resnet152", 2, "torchvision-0.1.9").avgpool
+    maps = torch.randn(1, 2, 8, 8)
+    assert torch.allclose(pool(maps)[..., 0, 0], maps[..., :7, :7].mean((2, 3)))
+    assert pool(maps).shape == (1, 2, 1, 1)
+
+
+def test_a_network_that_torchvision_0_1_9_pooled_otherwise_is_refused() -> None:
+    """InvalidInput names it and those that are known."""
+    with pytest.raises(
+        InvalidInput, match=r"'efficientnet_lite0' has no semantics torchvision-0\.1\.9; those of alexnet"
+    ):
+        build_skeleton("efficientnet_lite0", 2, "torchvision-0.1.9")
+
+
+@pytest.mark.parametrize("architecture", ["inception_v3", "googlenet"])
+def test_inception_normalises_its_input_as_its_weights_want(architecture: str) -> None:
+    """With ImageNet's weights it does, without them not; a checkpoint says so either way."""
+    assert transforms_input(architecture, "imagenet")
+    assert not transforms_input(architecture, "none")
+    assert not transforms_input("resnet152", "imagenet")
+    with torch.device("meta"):
+        assert build_network(architecture, 2).transform_input is False
+        assert build_network(architecture, 2, transform_input=True).transform_input is True
+
+
+def test_an_image_size_that_a_network_does_not_take_is_refused() -> None:
+    """InvalidInput names the network and the size, also where the network asserts it."""
+    for network, size in (
+        (build_skeleton("alexnet", 2, "torchvision-0.1.9"), 299),
+        (build_skeleton("vit_b_32", 2), 227),
+    ):
+        with pytest.raises(InvalidInput, match=f"takes no images of {size} x {size} pixels"):
+            check_layers(network, {}, size)
 
 
 def test_a_network_without_a_head_is_refused() -> None:
