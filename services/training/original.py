@@ -177,8 +177,8 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
 def resume_state(
     checkpoint: OriginalCheckpoint, network: nn.Module, settings: RunSettings
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What a run needs beside its weights to go on from a checkpoint (see `resume_tensors`). The network, which may be a
-    skeleton, gives the order of the weights."""
+    """What a run needs beside its weights to go on from a checkpoint (see `resume_tensors`). The network, which may be
+    a skeleton, gives the order of the weights."""
     optimizer = build_optimizer(network, settings)
     for name, parameter in network.named_parameters():
         if name in checkpoint.momentum:

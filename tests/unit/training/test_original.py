@@ -9,14 +9,18 @@ import yaml
 from typer.testing import CliRunner
 
 from services.cli.main import app
+from services.common.blobs import ObjectRef
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network
+from services.imaging.checkpoint import open_checkpoint
 from services.training import original
 from services.training.job import resume
 from services.training.learner import start_learner
 from services.training.original import PRESETS, presets, read_checkpoint, read_network, read_run
 from services.training.schemas import RunSettings, StartRunRequest
+from tests.fakes.data import SilentJob
 from tests.fakes.torchvision_0_1_9 import make_network, save_checkpoint
+from tests.unit.training.test_loop import SETTINGS, Run
 from tests.unit.training.test_workflow import Training
 
 RUNS = {
@@ -242,6 +246,30 @@ def test_a_run_keeps_the_checkpoints_of_every_so_many_epochs(training: Training)
     training.runs.train_slice(command)
     kept = training.runs.get(run.run_id).checkpoints
     assert [(one.epoch, one.checkpoint.model_dump()) for one in kept] == [(5, refs[2]), (10, refs[3])]
+
+
+def test_training_tells_which_checkpoints_are_kept(tmp_path: Path) -> None:
+    """Those after every so many epochs, and none of the middle of an epoch."""
+    run, job = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 4, "checkpoint_epochs": 2})), SilentJob()
+    assert run.slice(0.0, job) is False
+    while not run.slice(job=job):
+        pass
+    assert [facts["kept"] for facts in job.milestones] == [None, None, 2, None, 4]
+
+
+def test_a_run_without_the_metrics_of_its_first_epochs_has_as_many_in_all(tmp_path: Path) -> None:
+    """An imported checkpoint has none: the epochs that are left are counted from those that it says are done."""
+    run = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
+    assert run.slice() is True
+    checkpoint = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
+    imported = checkpoint.model_copy(update={"metrics": [], "best": None})
+    run.checkpoint = run.blobs.put("training", "imported.json", imported.model_dump_json().encode()).model_dump()
+    run.settings = run.settings.model_copy(update={"epochs": 3})
+    job = SilentJob()
+    assert run.slice(job=job) is True
+    assert [epoch["epoch"] for epoch in run.epochs] == [3]
+    last = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
+    assert (last.epoch, job.milestones[-1]["best_checkpoint"]) == (3, run.checkpoint)
 
 
 def test_a_size_that_the_papers_network_does_not_take_is_refused_at_once(training: Training) -> None:

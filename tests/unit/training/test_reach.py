@@ -94,6 +94,17 @@ def test_a_run_that_can_go_on_or_is_completed_reaches_its_checkpoint(training: T
     assert {one.key for one in training.reached().named} == training.data | keys
 
 
+def test_a_run_reaches_the_checkpoints_that_it_keeps(training: Training) -> None:
+    """Those of every so many epochs, beside its last."""
+    keys = training.add_run("run-1", "completed")
+    ref, kept = training.put_checkpoint("earlier")
+    with training.ports.records.transaction() as session:
+        run = session.get(RunRow, "run-1")
+        assert run is not None
+        run.checkpoints = [{"epoch": 5, "checkpoint": ref.model_dump()}]
+    assert {one.key for one in training.reached().named} == training.data | keys | kept
+
+
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_a_run_that_ended_badly_reaches_nothing(training: Training, state: str) -> None:
     """Nobody can take its checkpoint, so it is garbage."""

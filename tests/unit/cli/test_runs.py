@@ -1,0 +1,100 @@
+"""`primitives run` over the API of the training service."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from services.cli import client, datasets
+from services.cli.main import app
+from services.common.errors import InvalidInput, NotFound
+from services.common.http import create_app
+from services.common.streams import Streams
+from services.training.api import add_routes
+from services.training.original import PRESETS, OriginalNetwork, read_run
+from services.training.schemas import RunSettings, StartRunRequest
+from tests.unit.training.test_workflow import Training
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+    """A training service that answers what the command calls."""
+    world = Training(tmp_path)
+    api = create_app("training", ready=lambda: True)
+    add_routes(api, world.datasets, world.runs, world.plans, Streams())
+    answers = TestClient(api)
+
+    def request(method: str, url: str, **options: Any) -> httpx.Response:
+        return answers.request(method, httpx.URL(url).path, json=options["json"], headers=options["headers"])
+
+    monkeypatch.setattr(client.httpx, "request", request)
+    monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path / "home"))
+    return world
+
+
+def run(*words: str) -> Any:
+    """What `primitives run …` prints; raises what it raises."""
+    return json.loads(CliRunner().invoke(app, ["run", *words], catch_exceptions=False).output)
+
+
+def config(folder: Path, **training: Any) -> str:
+    """The file of the 3-class preset with other values below `training`."""
+    content = yaml.safe_load((PRESETS / "resnet152_3class.yml").read_text())
+    content["training"] |= training
+    file = folder / "config.yml"
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+def test_a_preset_is_started_and_listed(training: Training) -> None:
+    """The run has the preset's settings, in JSON, and stands in the list."""
+    started = run("start", "--config", "resnet152_3class", "--dataset", training.dataset_id)
+    assert started["settings"] == read_run("resnet152_3class").run_settings().model_dump()
+    assert (started["state"], started["last_checkpoint"]) == ("queued", None)
+    assert run("list") == [started]
+    [command] = training.sent()
+    assert command.run_id == started["run_id"]
+
+
+def test_a_file_that_does_not_fit_the_data_set_starts_nothing(training: Training, tmp_path: Path) -> None:
+    """Another number of classes, a data set that is not there, and a `resume` that means nothing."""
+    with pytest.raises(InvalidInput, match=r"arch\.num_classes 2; data set .* has 3 classes"):
+        run("start", "--config", "resnet152_2class", "--dataset", training.dataset_id)
+    with pytest.raises(NotFound, match="no data set 'dataset-x'"):
+        run("start", "--config", "resnet152_3class", "--dataset", "dataset-x")
+    with pytest.raises(InvalidInput, match=r"training\.resume is '/gone\.pth\.tar': there is no such file"):
+        run("start", "--config", config(tmp_path, resume="/gone.pth.tar"), "--dataset", training.dataset_id)
+    with pytest.raises(NotFound, match="no run 'run-x'"):
+        run("start", "--config", config(tmp_path, resume="run-x"), "--dataset", training.dataset_id)
+    assert training.runs.all().runs == []
+
+
+def test_a_checkpoint_file_that_resume_names_is_imported_first(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on from what it was imported as."""
+    file = tmp_path / "checkpoint_00000002.pth.tar"
+    file.write_bytes(b"")
+    asked: list[StartRunRequest] = []
+    monkeypatch.setattr(training.runs, "start", lambda request: asked.append(request) or imported)
+    imported = training.runs.get(queued(training))
+
+    def import_original(path: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:
+        assert (path, network.arch.model, dataset_id) == (file, "resnet152", training.dataset_id)
+        return {"run_id": "run-imported"}
+
+    monkeypatch.setattr(datasets, "import_original", import_original)
+    run("start", "--config", config(tmp_path, resume=str(file)), "--dataset", training.dataset_id)
+    assert [request.resume_from for request in asked] == ["run-imported"]
+
+
+def queued(training: Training) -> str:
+    """Some run, for an answer."""
+    with training.ports.records.transaction() as session:
+        training.runs.queue(session, "run-1", "", training.dataset_id, RunSettings())
+    return "run-1"
