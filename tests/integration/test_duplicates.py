@@ -1,11 +1,14 @@
-"""One event that two replicas of a service handle at the same moment, over PostgreSQL, whose writers do not wait."""
+"""Two replicas of a service at work on one thing at the same moment, over PostgreSQL, whose writers do not wait."""
 
+import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from primitives.activation_extraction.v1 import events_pb2 as extraction_events
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2
 from sqlalchemy import event
@@ -18,7 +21,7 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.cli.migrations import migrations_of
 from services.common.blobs import FolderBlobs
-from services.common.bus import MemoryBus, encode
+from services.common.bus import Envelope, MemoryBus, encode
 from services.common.grpc import to_message
 from services.common.records import Leases, Outbox, Records, migrate, open_records
 from services.common.service import Ports
@@ -76,6 +79,37 @@ def completed(blobs: FolderBlobs, folder: Path) -> events_pb2.RunCompleted:
             plan_id="plan-1", extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=4, batch_size=2)
         ),
     )
+
+
+class Meeting(MemoryBus):
+    """Has taken the first message only when a second one comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[str] = []
+        self.begun, self.second = threading.Event(), threading.Event()
+
+    def send(self, queue: str, envelope: Envelope) -> None:
+        self.bodies.append(envelope.body)
+        if self.begun.is_set():
+            self.second.set()
+        self.begun.set()
+        assert self.second.wait(LIMIT_S)
+
+
+def test_replicas_do_not_send_each_others_messages(records: Records) -> None:
+    """While one is sending a message, another that looks into the same outbox goes on with the next."""
+    bus = Meeting()
+    first, second = (Outbox(records, Base.metadata.tables["outbox"], bus) for _ in range(2))
+    with records.transaction() as session:
+        for shard in range(2):
+            first.send(session, "work", extraction_events.ExtractShard(extraction_id="e", shard=shard))
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(first.flush)
+        assert bus.begun.wait(LIMIT_S)
+        assert (second.flush(), sent.result(LIMIT_S)) == (1, 1)
+    assert [json.loads(body).get("shard", 0) for body in bus.bodies] == [0, 1]
+    assert first.flush() == 0
 
 
 @pytest.mark.parametrize("table", ["networks", "extractions"])

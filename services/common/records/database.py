@@ -26,8 +26,10 @@ class Records:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.shared = engine.dialect.name == "postgresql"
+        """Whether writers of several processes are at work beside each other; a file's wait for each other."""
         # SQLite's transactions are so by themselves.
-        self._one_moment = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+        self._one_moment = {"isolation_level": "REPEATABLE READ"} if self.shared else {}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

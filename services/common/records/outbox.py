@@ -1,9 +1,10 @@
 """The outbox: a message is committed with the change that it tells of, and sent afterwards, at least once."""
 
 import threading
+from typing import Any
 
 from google.protobuf import message
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, event, insert, select
+from sqlalchemy import Column, Integer, MetaData, Row, String, Table, Text, delete, event, insert, select
 from sqlalchemy.orm import Session
 
 from services.common.bus import Bus, Envelope, encode
@@ -66,17 +67,42 @@ class Outbox:
 
     def flush(self) -> int:
         """Send all that is committed and return how many messages went. Raises Unavailable with the rest kept."""
-        with self._records.reading() as session:
-            rows = session.execute(select(self._table).order_by(self._table.c.position)).all()
-        for row in rows:
-            envelope = Envelope(type=row.type, body=row.body, id=row.message_id)
-            if row.queue is None:
-                self._bus.publish(envelope)
-            else:
-                self._bus.send(row.queue, envelope)
+        count = 0
+        while not self._stopping and self._send_oldest():
+            count += 1
+        return count
+
+    def _send_oldest(self) -> bool:
+        """Send the oldest message that no other process is sending; False if there is none.
+
+        Where replicas share the records its row is locked until it is gone, and the others pass it over: each would
+        send all of a burst again. In a file it is not: its writers would wait for the broker.
+        """
+        oldest = select(self._table).order_by(self._table.c.position).limit(1)
+        if self._records.shared:
             with self._records.transaction() as session:
-                session.execute(delete(self._table).where(self._table.c.position == row.position))
-        return len(rows)
+                row = session.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
+                if row is not None:
+                    self._give_to_bus(row)
+                    self._forget(session, row)
+            return row is not None
+        with self._records.reading() as session:
+            row = session.execute(oldest).one_or_none()
+        if row is not None:
+            self._give_to_bus(row)
+            with self._records.transaction() as session:
+                self._forget(session, row)
+        return row is not None
+
+    def _give_to_bus(self, row: Row[Any]) -> None:
+        envelope = Envelope(type=row.type, body=row.body, id=row.message_id)
+        if row.queue is None:
+            self._bus.publish(envelope)
+        else:
+            self._bus.send(row.queue, envelope)
+
+    def _forget(self, session: Session, row: Row[Any]) -> None:
+        session.execute(delete(self._table).where(self._table.c.position == row.position))
 
     def _add(self, session: Session, envelope: Envelope, queue: str | None) -> None:
         session.execute(
