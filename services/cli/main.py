@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from services import __version__
 from services.cli.bench.commands import bench_app
+from services.cli.evaluations import compare, evaluate, export
 from services.cli.migrations import migrate
 from services.cli.objects import check, copy_objects, gc
 from services.cli.recovery import recover
 from services.cli.runs import run_app
+from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
 from services.common.errors import InvalidInput, PrimitivesError
 from services.common.logs import configure_logs
@@ -32,6 +34,10 @@ app.command()(check)
 app.command()(copy_objects)
 app.command()(recover)
 app.command()(token)
+app.command()(tensorboard)
+app.command()(evaluate)
+app.command()(compare)
+app.command()(export)
 
 
 @app.command()

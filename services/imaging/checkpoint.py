@@ -50,6 +50,8 @@ class CheckpointManifest(BaseModel):
     metrics: list[dict[str, Any]] = []
     best: ObjectRef | None = None
     """The manifest of the run's best checkpoint, unless this is it."""
+    events: ObjectRef | None = None
+    """TensorBoard's event file of all epochs so far."""
 
 
 def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:

@@ -34,6 +34,7 @@ from services.training.sample import (
 )
 from services.training.schedule import best_epoch
 from services.training.schemas import EpochMetrics, RunSettings
+from services.training.tensorboard import event_bytes
 
 BUCKET = "training"
 SAMPLE_SHARD_PATCHES = 256
@@ -202,6 +203,7 @@ def save_checkpoint(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) 
         resume_state=plain,
         metrics=[metrics.model_dump() for metrics in learner.metrics],
         best=learner.best,
+        events=put_content(blobs, BUCKET, f"{folder}/events.tfevents", event_bytes(learner.metrics, time.time())),
     )
     body = manifest.model_dump_json(indent=1).encode()
     ref = put_content(blobs, BUCKET, f"{folder}/checkpoint.json", body)

@@ -72,8 +72,9 @@ def _reach_checkpoint(found: Reach, ref: dict[str, Any], by: str) -> None:
         return
     manifest = CheckpointManifest.model_validate_json(content)
     found.add(manifest.weights, by)
-    if manifest.resume is not None:
-        found.add(manifest.resume, by)
+    for part in (manifest.resume, manifest.events):
+        if part is not None:
+            found.add(part, by)
 
 
 def _reach_evaluation(found: Reach, evaluation: EvaluationRow) -> None:

@@ -1,15 +1,19 @@
 """The pages of training runs in a real browser, over real runs."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from services.cli.client import get, post
 from tests.e2e.browser import NARROW, layout_faults
 from tests.e2e.conftest import Site, sign_in
-from tests.integration.embedded import Embedded, embedded
+from tests.integration.embedded import Embedded, embedded, free_ports
 from tests.integration.test_plan import import_data
 
 NewPage = Callable[..., Page]
@@ -87,6 +91,35 @@ def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page
     assert [text.partition("(differs)")[0].strip() for text in differing] == ["learning rate"]
     assert sorted(page.locator(".settings .differs td").all_inner_texts()) == ["0.01", "0.02"]
     assert layout_faults(page) == []
+
+
+def test_tensorboard_shows_a_run(home: Embedded, dataset_id: str, tmp_path: Path) -> None:
+    """`primitives tensorboard RUN` serves the run's own event file: the scalars of every epoch."""
+    run_id = start(home, dataset_id, epochs=2)
+    home.wait_for(lambda: get(home.services.training, f"/v1/runs/{run_id}")["state"] == "completed")
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "services.cli", "tensorboard", run_id, "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=home.environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}/data/plugin/scalars/scalars"
+    found: list[Any] = []
+
+    def shown() -> bool:
+        try:
+            answer = httpx.get(address, params={"run": run_id, "tag": "loss/val"}, timeout=10)
+        except httpx.TransportError:
+            return False
+        found[:] = answer.json() if answer.is_success else []
+        return bool(found)
+
+    try:
+        home.wait_for(shown)
+    finally:
+        process.terminate()
+        process.wait()
+    epochs = get(home.services.training, f"/v1/runs/{run_id}")["epochs"]
+    assert [step for _, step, _ in found] == [1, 2]
+    assert [value for _, _, value in found] == pytest.approx([epoch["val_loss"] for epoch in epochs], rel=1e-5)
 
 
 def test_a_run_that_is_not_there_is_told_so(site: Site, new_page: NewPage) -> None:

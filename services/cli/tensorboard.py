@@ -1,0 +1,73 @@
+"""`primitives tensorboard`: TensorBoard over the event files of runs, also while these go on."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.client import get
+from services.cli.demo import named_services
+from services.common.blobs import Blobs, ObjectRef, open_blobs
+from services.common.blobs.port import read_verified
+from services.common.errors import NotFound
+from services.common.records import ENDED
+from services.common.settings import Shared
+
+FILE = "events.out.tfevents.run"
+LOOK_INTERVAL_S = 5.0
+
+
+def tensorboard(
+    run: Annotated[list[str], typer.Argument(help="Runs to look at, beside each other.")],
+    port: Annotated[int, typer.Option(help="Port of the pages.")] = 6006,
+    logdir: Annotated[Path | None, typer.Option(help="Folder for the event files; else a temporary one.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Only write the event files into --logdir.")] = False,
+) -> None:
+    """Fetch the event files of runs and open TensorBoard on them; they are fetched anew while the runs go on."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that TensorBoard is ended too
+    base, blobs = named_services().training, open_blobs(Shared().blobs())
+    with tempfile.TemporaryDirectory(prefix="tensorboard-") as temporary:
+        folder = logdir or Path(temporary)
+        going_on = [run_id for run_id in run if fetch_events(base, blobs, run_id, folder)]
+        if once:
+            return
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--reload_interval", str(int(LOOK_INTERVAL_S))])
+        try:
+            while process.poll() is None:
+                time.sleep(LOOK_INTERVAL_S)
+                going_on = [run_id for run_id in going_on if fetch_events(base, blobs, run_id, folder)]
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def fetch_events(base: str, blobs: Blobs, run_id: str, folder: Path) -> bool:
+    """Write the newest event file of a run into `folder/RUN`; whether the run goes on. NotFound if it has not begun to
+    write one and never will."""
+    found: dict[str, Any] = get(base, f"/v1/runs/{run_id}")
+    goes_on = found["state"] not in ENDED
+    if found["checkpoint"] is None:
+        if not goes_on:
+            raise NotFound(f"run {run_id} is {found['state']} and has no checkpoint, so it has no event file")
+        return True
+    events = _newest_events(blobs, ObjectRef.model_validate(found["checkpoint"]))
+    if events is None:
+        raise NotFound(f"run {run_id} was imported and has no event file")
+    target = folder / run_id / FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # In place: TensorBoard goes on where it had read to, and an event file only grows.
+    target.write_bytes(events)
+    return goes_on
+
+
+def _newest_events(blobs: Blobs, checkpoint: ObjectRef) -> bytes | None:
+    from services.imaging.checkpoint import open_checkpoint  # loads torch
+
+    events = open_checkpoint(blobs, checkpoint).events
+    return None if events is None else read_verified(blobs, events)

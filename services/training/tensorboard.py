@@ -1,0 +1,47 @@
+"""TensorBoard's event file of a run, made anew from its metrics at each checkpoint: it needs no file that is kept open
+over slices, and the events of an interrupted run are those of the uninterrupted one."""
+
+import io
+from collections.abc import Sequence
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from services.training.schemas import EpochMetrics
+
+TAGS = {
+    "loss/train": "train_loss",
+    "loss/val": "val_loss",
+    "accuracy/train": "train_accuracy",
+    "accuracy/val": "val_accuracy",
+    "auc/train": "train_auc",
+    "auc/val": "val_auc",
+    "learning_rate": "learning_rate",
+    "seconds": "seconds",
+}
+"""The scalars of an epoch, by tag; beside them `auc/val_class_0` and so on."""
+
+VERSION = "brain.Event:2"
+
+
+def event_bytes(metrics: Sequence[EpochMetrics], finished: float) -> bytes:
+    """An event file with the scalars of each epoch at its number as step; absent ones are left out.
+
+    `finished` is when the last epoch ended, in seconds since 1970; the others lie before it by what they took.
+    """
+    buffer = io.BytesIO()
+    writer = RecordWriter(buffer)
+    moment = finished - sum(epoch.seconds for epoch in metrics)
+    writer.write(Event(wall_time=moment, file_version=VERSION).SerializeToString())
+    for epoch in metrics:
+        moment += epoch.seconds
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(epoch)])
+        writer.write(Event(wall_time=moment, step=epoch.epoch, summary=summary).SerializeToString())
+    return buffer.getvalue()
+
+
+def _scalars(epoch: EpochMetrics) -> list[tuple[str, float]]:
+    values = {tag: getattr(epoch, name) for tag, name in TAGS.items()}
+    values |= {f"auc/val_class_{label}": auc for label, auc in enumerate(epoch.val_auc_by_class)}
+    return [(tag, value) for tag, value in values.items() if value is not None]
