@@ -10,8 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
+from services.common.errors import Conflict
 from services.common.jobs import JobRunner
+from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import DatasetManifest
+from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
@@ -54,6 +57,20 @@ def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> di
     """See `primitives checkpoint import --config`."""
     with _training() as (_, runs):
         return runs.import_original(file, network, dataset_id).model_dump()
+
+
+def export_run(run_id: str, kind: str, out: Path) -> dict[str, Any]:
+    """See `primitives export`. Conflict if the run has no checkpoint."""
+    with _training() as (_, runs):
+        run, blobs = runs.get(run_id), runs.ports.blobs
+        if run.checkpoint is None:
+            raise Conflict(f"run {run_id} is {run.state} and has no checkpoint to export")
+        checkpoint = open_checkpoint(blobs, run.checkpoint)
+        told: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
+        if kind == "safetensors":
+            export_safetensors(blobs, checkpoint, out)
+            return told
+        return told | {"difference": export_onnx(blobs, checkpoint, out), "tolerance": TOLERANCE}
 
 
 @contextmanager

@@ -15,11 +15,13 @@ from services.common.service import HttpServer, Ports, Service, serve
 from services.common.streams import Streams
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
+from services.training.evaluation_api import add_evaluation_routes
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
 from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
@@ -40,14 +42,18 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
     datasets = Datasets(ports, runner)
     runs = Runs(ports, runner, settings)
     plans = Plans(ports, datasets, runs)
+    evaluations = Evaluations(ports, runner, settings)
+    comparisons = Comparisons(ports, evaluations)
     app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()
     add_routes(app, datasets, runs, plans, streams)
+    add_evaluation_routes(app, evaluations, comparisons, streams)
 
     def recover() -> None:
         datasets.recover()
         runs.recover()
         plans.recover()
+        evaluations.recover()
 
     return Service(
         name="training",
@@ -56,12 +62,12 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
             lambda server: training_pb2_grpc.add_TrainingServiceServicer_to_server(
-                TrainingServicer(datasets, runs, plans, streams), server
+                TrainingServicer(datasets, runs, plans, evaluations, comparisons, streams), server
             ),
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, datasets, runs, plans, shared.max_attempts),
+        consumers=create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts),
         runners={"services.training.job": runner},
         recover=recover,
         streams=streams,

@@ -97,9 +97,9 @@ def _read(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: i
     """The patches of a split by patch id, decoded ahead, each shard read once."""
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
-        ids = torch.tensor([patch_id for patch_id, _ in chunk])
+        ids = np.array([patch_id for patch_id, _ in chunk])
         pixels = np.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
-        return Batch(ids, torch.from_numpy(data.labels[ids]), torch.from_numpy(pixels))
+        return Batch(torch.from_numpy(ids), torch.from_numpy(data.labels[ids]), torch.from_numpy(pixels))
 
     patches = (patch for shard in data.shards(split) for patch in data.stream(shard))
     return prefetch(decode, iter(lambda: list(islice(patches, batch_size)), []))

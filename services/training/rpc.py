@@ -11,16 +11,27 @@ from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
+from services.training.evaluation_rpc import EvaluationMethods
 from services.training.schemas import RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
 
-class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
+class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServicer):
     """See proto/primitives/training/v1/training.proto."""
 
-    def __init__(self, datasets: Datasets, runs: Runs, plans: Plans, streams: Streams) -> None:
+    def __init__(
+        self,
+        datasets: Datasets,
+        runs: Runs,
+        plans: Plans,
+        evaluations: Evaluations,
+        comparisons: Comparisons,
+        streams: Streams,
+    ) -> None:
+        EvaluationMethods.__init__(self, evaluations, comparisons, streams)
         self._datasets, self._runs, self._plans, self._streams = datasets, runs, plans, streams
 
     def StartPlan(self, request: pb.StartPlanRequest, _: grpc.ServicerContext) -> pb.StartPlanResponse:

@@ -23,6 +23,7 @@ from services.training.schemas import (
 from services.training.settings import TrainingSettings
 from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 from tests.fakes.data import store_dataset
@@ -45,6 +46,8 @@ class Training(World):
         self.datasets = Datasets(self.ports, self.runner)  # type: ignore[arg-type]
         self.runs = Runs(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
         self.plans = Plans(self.ports, self.datasets, self.runs)
+        self.evaluations = Evaluations(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
+        self.comparisons = Comparisons(self.ports, self.evaluations)
         self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 3})
         self.dataset_id = self.datasets.register(self.data.manifest, self.ref).dataset_id
         self.checkpoint = self.blobs.put("training", "c", b"c").model_dump()
@@ -388,7 +391,9 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
     """Each verb answers with the state that it leads to, for a run and for its plan."""
-    servicer = TrainingServicer(training.datasets, training.runs, training.plans, Streams())
+    servicer = TrainingServicer(
+        training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
+    )
     run_id = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)).run_id
     for verb, state in VERBS:
         wish = getattr(pb, f"{verb}RunRequest")(run_id=run_id)

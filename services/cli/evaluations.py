@@ -1,0 +1,134 @@
+"""`primitives evaluate`, `compare` and `export`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+POLL_S = 0.5
+CURVES = ("roc", "precision_recall")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+Replicates = Annotated[int, typer.Option(help="Times that patients are drawn anew for the intervals.")]
+Format = Literal["safetensors", "onnx"]
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="The run whose checkpoint is evaluated.")],
+    split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
+    dataset: Annotated[str, typer.Option(help="Another registered data set with the same classes.")] = "",
+    replicates: Replicates = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a run on a split, on the running services: AUC with intervals over patients, calibration, figures."""
+    from services.cli.client import get, post
+    from services.cli.demo import named_services
+
+    base = named_services().training
+    wish = {"run_id": run, "split": split, "dataset_id": dataset, "settings": {"replicates": replicates}}
+    started = post(base, "/v1/evaluations", wish)
+    path = f"/v1/evaluations/{started['evaluation_id']}"
+    _follow(base, path)
+    report = get(base, f"{path}/report")
+    if as_json:
+        for one in report["classes"]:
+            for curve in CURVES:
+                del one[curve]  # some hundred points each: the API has them
+        typer.echo(json.dumps(report))
+    else:
+        _print_report(report)
+        typer.echo(f"figures: {base}{path}/figures/roc.svg, precision-recall, reliability, confusion")
+
+
+def compare(
+    evaluation_a: Annotated[str, typer.Argument(help="A completed evaluation.")],
+    evaluation_b: Annotated[str, typer.Argument(help="Another one of the same split.")],
+    replicates: Replicates = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations of the same split, on the running services: is the AUC of A another than that of B?"""
+    from services.cli.client import post
+    from services.cli.demo import named_services
+
+    wish = {"evaluation_a": evaluation_a, "evaluation_b": evaluation_b, "settings": {"replicates": replicates}}
+    comparison = post(named_services().training, "/v1/comparisons", wish)
+    if as_json:
+        typer.echo(json.dumps(comparison))
+    else:
+        _print_comparison(comparison)
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="The run whose checkpoint is exported.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format: Annotated[Format, typer.Option(help="safetensors, or onnx (needs the extra `export`).")] = "safetensors",
+) -> None:
+    """Write a run's network to a file. ONNX is compared with PyTorch before it is kept; prints the largest difference
+    of a logit."""
+    from services.cli.datasets import export_run
+
+    typer.echo(json.dumps(export_run(run, format, out)))
+
+
+def _follow(base: str, path: str) -> None:
+    """Show the progress of an evaluation until it is completed. PrimitivesError if it ends otherwise."""
+    from services.cli.client import get
+    from services.common.errors import PrimitivesError
+    from services.common.records import ENDED
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("patches", total=None)
+        while (view := get(base, path))["state"] not in ENDED:
+            progress = view["progress"]
+            bars.update(bar, completed=progress["done"], total=progress["total"] or None, description=view["state"])
+            time.sleep(POLL_S)
+    if view["state"] != "completed":
+        raise PrimitivesError(f"evaluation {view['evaluation_id']} {view['state']}: {view['error']}")
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    console = Console()
+    title = (
+        f"{report['evaluation_id']}: {report['split']}, {report['patches']} patches of {report['patients']} patients"
+    )
+    table = Table("class", "patches", "AUC (95%)", "AP", "Brier", *_specificities(report), title=title)
+    for one in report["classes"]:
+        sensitivities = [f"{point['sensitivity']:.3f}" for point in one["sensitivities"]]
+        figures = [_number(one["average_precision"]), _number(one["brier"]), *sensitivities]
+        table.add_row(one["name"], str(one["patches"]), _estimate(one["auc"]), *figures)
+    console.print(table)
+    console.print(f"AUC macro {_estimate(report['macro_auc'])}, micro {_estimate(report['micro_auc'])}")
+    told = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
+    console.print(f"{told}, expected calibration error {report['calibration']['error']:.3f}")
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    a, b = comparison["evaluation_a"], comparison["evaluation_b"]
+    title = f"A {a}, B {b}: {comparison['patches']} patches of {comparison['patients']} patients"
+    table = Table("AUC", "A", "B", "A - B (95%)", "p (DeLong)", "p (patients as clusters)", title=title)
+    for one in (*comparison["classes"], comparison["macro"], comparison["micro"]):
+        tests = [_number(one[test]["p"]) for test in ("delong", "clustered")]
+        table.add_row(one["name"], _number(one["a"]), _number(one["b"]), _estimate(one["difference"]), *tests)
+    Console().print(table)
+
+
+def _specificities(report: dict[str, Any]) -> list[str]:
+    return [f"sensitivity at {specificity:g}" for specificity in report["settings"]["specificities"]]
+
+
+def _estimate(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return f"- ({estimate['reason']})"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f} ({estimate['reason']})"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,88 @@
+"""The gRPC side of evaluations and comparisons: the same verbs as HTTP."""
+
+from collections.abc import Iterator
+
+import grpc
+from primitives.training.v1 import evaluation_pb2 as pb
+
+from services.common.grpc import to_message, to_request
+from services.common.records import ENDED
+from services.common.streams import Streams
+from services.common.tasks import Verb
+from services.training.evaluation_schemas import CompareRequest, EvaluationView, StartEvaluationRequest
+from services.training.workflow.evaluations import Comparisons, Evaluations
+
+
+class EvaluationMethods:
+    """The part of the training servicer that evaluates; see proto/primitives/training/v1/evaluation.proto."""
+
+    def __init__(self, evaluations: Evaluations, comparisons: Comparisons, streams: Streams) -> None:
+        self._evaluations, self._comparisons, self._evaluation_streams = evaluations, comparisons, streams
+
+    def StartEvaluation(
+        self, request: pb.StartEvaluationRequest, _: grpc.ServicerContext
+    ) -> pb.StartEvaluationResponse:
+        started = self._evaluations.start(to_request(request, StartEvaluationRequest))
+        return pb.StartEvaluationResponse(evaluation=to_message(started, pb.Evaluation))
+
+    def GetEvaluation(self, request: pb.GetEvaluationRequest, _: grpc.ServicerContext) -> pb.GetEvaluationResponse:
+        return pb.GetEvaluationResponse(evaluation=self._evaluation(request.evaluation_id))
+
+    def ListEvaluations(self, _: pb.ListEvaluationsRequest, __: grpc.ServicerContext) -> pb.ListEvaluationsResponse:
+        return to_message(self._evaluations.all(), pb.ListEvaluationsResponse)
+
+    def PauseEvaluation(
+        self, request: pb.PauseEvaluationRequest, _: grpc.ServicerContext
+    ) -> pb.PauseEvaluationResponse:
+        return pb.PauseEvaluationResponse(evaluation=self._act_on_evaluation("pause", request.evaluation_id))
+
+    def ResumeEvaluation(
+        self, request: pb.ResumeEvaluationRequest, _: grpc.ServicerContext
+    ) -> pb.ResumeEvaluationResponse:
+        return pb.ResumeEvaluationResponse(evaluation=self._act_on_evaluation("resume", request.evaluation_id))
+
+    def CancelEvaluation(
+        self, request: pb.CancelEvaluationRequest, _: grpc.ServicerContext
+    ) -> pb.CancelEvaluationResponse:
+        return pb.CancelEvaluationResponse(evaluation=self._act_on_evaluation("cancel", request.evaluation_id))
+
+    def WatchEvaluation(
+        self, request: pb.WatchEvaluationRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchEvaluationResponse]:
+        def ended(evaluation: EvaluationView) -> bool:
+            return evaluation.state in ENDED
+
+        views = self._evaluation_streams.views(context, lambda: self._evaluations.get(request.evaluation_id), ended)
+        for evaluation in views:
+            yield pb.WatchEvaluationResponse(evaluation=to_message(evaluation, pb.Evaluation))
+
+    def GetEvaluationReport(
+        self, request: pb.GetEvaluationReportRequest, _: grpc.ServicerContext
+    ) -> pb.GetEvaluationReportResponse:
+        report = self._evaluations.report(request.evaluation_id)
+        return pb.GetEvaluationReportResponse(report=to_message(report, pb.EvaluationReport))
+
+    def GetEvaluationFigure(
+        self, request: pb.GetEvaluationFigureRequest, _: grpc.ServicerContext
+    ) -> pb.GetEvaluationFigureResponse:
+        return pb.GetEvaluationFigureResponse(svg=self._evaluations.figure(request.evaluation_id, request.figure))
+
+    def CompareEvaluations(
+        self, request: pb.CompareEvaluationsRequest, _: grpc.ServicerContext
+    ) -> pb.CompareEvaluationsResponse:
+        comparison = self._comparisons.compare(to_request(request, CompareRequest))
+        return pb.CompareEvaluationsResponse(comparison=to_message(comparison, pb.Comparison))
+
+    def GetComparison(self, request: pb.GetComparisonRequest, _: grpc.ServicerContext) -> pb.GetComparisonResponse:
+        comparison = self._comparisons.get(request.comparison_id)
+        return pb.GetComparisonResponse(comparison=to_message(comparison, pb.Comparison))
+
+    def ListComparisons(self, _: pb.ListComparisonsRequest, __: grpc.ServicerContext) -> pb.ListComparisonsResponse:
+        return to_message(self._comparisons.all(), pb.ListComparisonsResponse)
+
+    def _evaluation(self, evaluation_id: str) -> pb.Evaluation:
+        return to_message(self._evaluations.get(evaluation_id), pb.Evaluation)
+
+    def _act_on_evaluation(self, verb: Verb, evaluation_id: str) -> pb.Evaluation:
+        self._evaluations.act(verb, evaluation_id)
+        return self._evaluation(evaluation_id)
