@@ -48,9 +48,10 @@ class Extractions(Tasks[ExtractionRow]):
             if session.get(NetworkRow, event.run_id) is None:
                 row = NetworkRow(run_id=event.run_id, dataset=dataset.model_dump(), checkpoint=checkpoint.model_dump())
                 session.add(row)
-        if not event.HasField("plan"):
+            extraction_id = derived_id("extraction", event.plan.plan_id)
+            begun = session.get(ExtractionRow, extraction_id) is not None
+        if begun or not event.HasField("plan"):
             return
-        extraction_id = derived_id("extraction", event.plan.plan_id)
         wish = to_request(event.plan.extraction, PlanExtraction)
         self._queue(extraction_id, event.run_id, dataset, checkpoint, wish, event.plan)
 

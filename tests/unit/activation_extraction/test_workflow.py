@@ -13,6 +13,7 @@ from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.schemas import StartExtractionRequest
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
+from services.activation_extraction.workflow import extractions
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
@@ -62,6 +63,19 @@ def test_a_plan_goes_out_a_message_a_shard(extraction: Extraction) -> None:
     assert extraction.begin() == []
     [stage] = extraction.queries.plan("plan-1").stages
     assert (stage.name, stage.state) == ("extraction", "queued")
+
+
+def test_a_plan_that_has_begun_is_not_looked_into_again(
+    extraction: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every completed run is told again after a restart: what is known costs no reading of its checkpoint."""
+    extraction.begin()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the checkpoint was opened")
+
+    monkeypatch.setattr(extractions, "open_checkpoint", refuse)
+    assert extraction.begin() == []
 
 
 def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
