@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from services.common.errors import Forbidden, NotFound, PrimitivesError, Unavailable
@@ -15,6 +15,16 @@ TIMEOUT_S = 10.0
 STREAM_SILENCE_S = 60.0
 """Longest silence of a stream; the training service sends a line at least every fifteen seconds."""
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class Checkpoint(BaseModel):
+    """A checkpoint to pick, and how `primitives plan start --checkpoint` names it."""
+
+    name: str
+    epoch: dict[str, Any] | None
+    """The metrics of the epoch after which it was kept."""
+    for_later_stages: bool
+    """Whether a plan takes it that names none."""
 
 
 class Run(BaseModel):
@@ -30,6 +40,25 @@ class Run(BaseModel):
     created: str
     started: str
     finished: str
+    checkpoint: dict[str, Any] | None = None
+    best_checkpoint: dict[str, Any] | None = None
+    last_checkpoint: dict[str, Any] | None = None
+    kept: list[dict[str, Any]] = Field(default_factory=list, validation_alias="checkpoints")
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """What there is to pick: the best, the last, and those of kept epochs."""
+        by_number = {epoch["epoch"]: epoch for epoch in self.epochs}
+        offered = [
+            ("best", self.best_checkpoint, self.best),
+            ("last", self.last_checkpoint, self.epochs[-1] if self.epochs else None),
+            *((str(one["epoch"]), one["checkpoint"], by_number.get(one["epoch"])) for one in self.kept),
+        ]
+        return [
+            Checkpoint(name=name, epoch=epoch, for_later_stages=ref == self.checkpoint)
+            for name, ref, epoch in offered
+            if ref is not None
+        ]
 
     @property
     def best(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from services.cli.bench.commands import bench_app
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.migrations import migrate
 from services.cli.objects import check, copy_objects, gc
+from services.cli.plans import plan_app
 from services.cli.recovery import recover
 from services.cli.runs import run_app
 from services.cli.tensorboard import tensorboard
@@ -28,6 +29,7 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(run_app, name="run")
 app.add_typer(bench_app, name="bench")
+app.add_typer(plan_app, name="plan")
 app.command()(migrate)
 app.command()(gc)
 app.command()(check)

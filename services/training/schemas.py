@@ -160,11 +160,19 @@ class PlanNetwork(BaseModel):
 
     train: RunSettings | None = None
     run_id: str = Field(default="", max_length=64)
+    checkpoint: str = Field(
+        default="",
+        pattern="^(best|last|[0-9]{1,6})?$",
+        description="Of the run: best, last, or that of a kept epoch by its number; empty takes the one that its "
+        "settings keep for later stages.",
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "PlanNetwork":
         if self.train is not None and self.run_id:
             raise ValueError("give train or run_id, not both")
+        if self.checkpoint and not self.run_id:
+            raise ValueError("checkpoint is of a run; give run_id")
         return self
 
 

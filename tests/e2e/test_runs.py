@@ -1,5 +1,6 @@
 """The pages of training runs in a real browser, over real runs."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -70,6 +71,12 @@ def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id:
     legend = page.locator(".charts figure").first
     assert legend.get_by_text("training").count() == legend.get_by_text("validation").count() == 1
     assert layout_faults(page) == []
+    page.reload()
+    command = page.locator(".checkpoints tr", has_text="last").locator("code").inner_text()
+    started = home.command(*command.split()[1:], "--layer", "layer4", "--top-k", "4", "--wait")
+    assert started.returncode == 0, started.stderr
+    stages = json.loads(started.stdout)["stages"]
+    assert {stage["name"]: stage["state"] for stage in stages}["study"] == "completed"
 
 
 def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
@@ -117,6 +124,8 @@ def test_tensorboard_shows_a_run(home: Embedded, dataset_id: str, tmp_path: Path
     finally:
         process.terminate()
         process.wait()
+    with pytest.raises(httpx.TransportError):
+        httpx.get(address, timeout=10)
     epochs = get(home.services.training, f"/v1/runs/{run_id}")["epochs"]
     assert [step for _, step, _ in found] == [1, 2]
     assert [value for _, _, value in found] == pytest.approx([epoch["val_loss"] for epoch in epochs], rel=1e-5)

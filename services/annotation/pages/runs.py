@@ -31,7 +31,11 @@ def routes(frame: Frame) -> APIRouter:
         run: Annotated[list[str], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006 - FastAPI copies it
     ) -> Response:
         chosen = [frame.training.run(run_id) for run_id in dict.fromkeys(run)]
-        facts: dict[str, Any] = {"runs": chosen, "rows": settings_rows(chosen), "curves": [curves(one) for one in chosen]}
+        facts: dict[str, Any] = {
+            "runs": chosen,
+            "rows": settings_rows(chosen),
+            "curves": [curves(one) for one in chosen],
+        }
         return frame.page("runs_compare.html", request, reader, **facts)
 
     @router.get("/runs/{run_id}")

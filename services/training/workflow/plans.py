@@ -6,6 +6,7 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
@@ -14,9 +15,9 @@ from services.common.views import PlanStages, Stage
 from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing, resolve_layers
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
-from services.training.events import run_completed
+from services.training.events import pick_checkpoint, run_completed
 from services.training.sample import SPLIT_OF_PATIENT
-from services.training.schemas import RunSettings, StartPlanRequest
+from services.training.schemas import PlanNetwork, RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
 from services.training.workflow.datasets import Datasets, dataset_row
 from services.training.workflow.runs import Runs, run_row
@@ -105,7 +106,7 @@ class Plans:
         """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
         dataset_id = request.dataset.dataset_id
         if request.network.run_id:
-            architecture, semantics, classes, size, trained_on = self._network_of(request.network.run_id)
+            architecture, semantics, classes, size, trained_on = self._network_of(request.network)
             dataset_id = dataset_id or trained_on
         else:
             settings = request.network.train or RunSettings()
@@ -128,12 +129,14 @@ class Plans:
                 f"{', '.join(splits)}"
             )
 
-    def _network_of(self, run_id: str) -> tuple[str, Semantics, int, int, str]:
+    def _network_of(self, network: PlanNetwork) -> tuple[str, Semantics, int, int, str]:
         """Architecture, its semantics, number of classes, side of the input and data set of a completed run."""
-        run = self.runs.get(run_id)
-        if run.state != "completed" or run.checkpoint is None:
-            raise Conflict(f"run {run_id} is {run.state}; a plan needs a completed one")
-        checkpoint = open_checkpoint(self.ports.blobs, run.checkpoint)
+        with self.ports.records.reading() as session:
+            run = run_row(session, network.run_id)
+            if run.state != "completed" or run.checkpoint is None:
+                raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")
+            picked = pick_checkpoint(run, network.checkpoint)
+        checkpoint = open_checkpoint(self.ports.blobs, ObjectRef.model_validate(picked))
         classes, size = len(checkpoint.classes), checkpoint.preprocessing.size
         return checkpoint.architecture, checkpoint.semantics, classes, size, run.dataset_id
 
