@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
-from services.common.errors import Conflict
 from services.common.jobs import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import DatasetManifest
@@ -18,6 +17,7 @@ from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
+from services.training.workflow.checkpoints import choose_checkpoint
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.runs import Runs
 
@@ -59,13 +59,11 @@ def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> di
         return runs.import_original(file, network, dataset_id).model_dump()
 
 
-def export_run(run_id: str, kind: str, out: Path) -> dict[str, Any]:
-    """See `primitives export`. Conflict if the run has no checkpoint."""
+def export_run(run_id: str, choice: str, kind: str, out: Path) -> dict[str, Any]:
+    """See `primitives export`; `choice` is as `choose_checkpoint` has it."""
     with _training() as (_, runs):
-        run, blobs = runs.get(run_id), runs.ports.blobs
-        if run.checkpoint is None:
-            raise Conflict(f"run {run_id} is {run.state} and has no checkpoint to export")
-        checkpoint = open_checkpoint(blobs, run.checkpoint)
+        blobs = runs.ports.blobs
+        checkpoint = open_checkpoint(blobs, choose_checkpoint(runs.get(run_id), choice))
         told: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
         if kind == "safetensors":
             export_safetensors(blobs, checkpoint, out)

@@ -15,6 +15,7 @@ CURVES = ("roc", "precision_recall")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 Replicates = Annotated[int, typer.Option(help="Times that patients are drawn anew for the intervals.")]
+Checkpoint = Annotated[str, typer.Option(help="best, last, or a number of epochs; without it what later stages use.")]
 Format = Literal["safetensors", "onnx"]
 
 
@@ -22,6 +23,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="The run whose checkpoint is evaluated.")],
     split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
     dataset: Annotated[str, typer.Option(help="Another registered data set with the same classes.")] = "",
+    checkpoint: Checkpoint = "",
     replicates: Replicates = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +32,8 @@ def evaluate(
     from services.cli.demo import named_services
 
     base = named_services().training
-    wish = {"run_id": run, "split": split, "dataset_id": dataset, "settings": {"replicates": replicates}}
+    wish: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
+    wish["settings"] = {"replicates": replicates}
     started = post(base, "/v1/evaluations", wish)
     path = f"/v1/evaluations/{started['evaluation_id']}"
     _follow(base, path)
@@ -67,12 +70,13 @@ def export(
     run: Annotated[str, typer.Argument(help="The run whose checkpoint is exported.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     format: Annotated[Format, typer.Option(help="safetensors, or onnx (needs the extra `export`).")] = "safetensors",
+    checkpoint: Checkpoint = "",
 ) -> None:
     """Write a run's network to a file. ONNX is compared with PyTorch before it is kept; prints the largest difference
     of a logit."""
     from services.cli.datasets import export_run
 
-    typer.echo(json.dumps(export_run(run, format, out)))
+    typer.echo(json.dumps(export_run(run, checkpoint, format, out)))
 
 
 def _follow(base: str, path: str) -> None:

@@ -25,7 +25,7 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
 
     @router.post("/evaluations", status_code=202, tags=["evaluations"])
     def start_evaluation(request: StartEvaluationRequest) -> EvaluationView:
-        """Evaluate the newest checkpoint of a run on a split."""
+        """Evaluate a checkpoint of a run on a split."""
         return evaluations.start(request)
 
     @router.get("/evaluations", tags=["evaluations"])

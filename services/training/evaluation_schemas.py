@@ -33,11 +33,16 @@ class EvaluationSettings(BootstrapSettings):
 
 
 class StartEvaluationRequest(BaseModel):
-    """Evaluate the newest checkpoint of a run on a split of its own data set, or of another with the same classes."""
+    """Evaluate a checkpoint of a run on a split of its own data set, or of another with the same classes."""
 
     run_id: str = Identifier
     split: str = Field(default="val", max_length=8)
     dataset_id: str = Field(default="", max_length=64, description="Empty: the data set that the run trains on.")
+    checkpoint: str = Field(
+        default="",
+        pattern=r"^(|best|last|[1-9][0-9]{0,8})$",
+        description="best, last, or the number of epochs after which one was kept; empty: what later stages use.",
+    )
     settings: EvaluationSettings = Field(default_factory=EvaluationSettings)
 
 

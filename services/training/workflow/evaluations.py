@@ -29,9 +29,10 @@ from services.training.evaluation_schemas import (
     StartEvaluationRequest,
 )
 from services.training.predictions import read_predictions
-from services.training.reach import WITHOUT_CHECKPOINT
+from services.training.schemas import RunView
 from services.training.settings import TrainingSettings
 from services.training.tables import ComparisonRow, EvaluationRow
+from services.training.workflow.checkpoints import choose_checkpoint
 from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
 from services.training.workflow.runs import run_row
 
@@ -46,23 +47,22 @@ class Evaluations(Tasks[EvaluationRow]):
     table: ClassVar[type[EvaluationRow]] = EvaluationRow
 
     def start(self, request: StartEvaluationRequest) -> EvaluationView:
-        """Queue an evaluation of the checkpoint that a run has now.
+        """Queue an evaluation of a checkpoint that a run has now.
 
-        Conflict if it has none, InvalidInput if the data set has no such split or other classes.
+        Conflict or NotFound if it has none such, InvalidInput if the data set has no such split or other classes.
         """
         with self.ports.records.reading() as session:
-            run = run_row(session, request.run_id)
+            run = RunView.model_validate(run_row(session, request.run_id))
             dataset = dataset_row(session, request.dataset_id or run.dataset_id)
-        if run.checkpoint is None or run.state in WITHOUT_CHECKPOINT:
-            raise Conflict(f"run {run.run_id} is {run.state} and has no checkpoint to evaluate")
+        checkpoint = choose_checkpoint(run, request.checkpoint)
         data = Dataset.open(self.ports.blobs, ObjectRef.model_validate(dataset.manifest))
         data.shards(request.split)
-        require_same_classes(open_checkpoint(self.ports.blobs, ObjectRef.model_validate(run.checkpoint)), data)
+        require_same_classes(open_checkpoint(self.ports.blobs, checkpoint), data)
         evaluation = EvaluationRow(
             evaluation_id=new_id("evaluation"),
             run_id=run.run_id,
             dataset_id=dataset.dataset_id,
-            checkpoint=run.checkpoint,
+            checkpoint=checkpoint.model_dump(),
             split=request.split,
             settings=request.settings.model_dump(),
         )

@@ -49,7 +49,9 @@ class Training(World):
     def add_run(self, run_id: str, state: str, checkpoint: ObjectRef | None) -> None:
         with self.ports.records.transaction() as session:
             values: dict[str, Any] = {"run_id": run_id, "dataset_id": self.dataset_id, "settings": {}, "state": state}
-            session.add(RunRow(**values, checkpoint=checkpoint.model_dump() if checkpoint else None))
+            kept = checkpoint.model_dump() if checkpoint else None
+            checkpoints = [{"epoch": 2, "checkpoint": kept}] if kept else []
+            session.add(RunRow(**values, checkpoint=kept, checkpoints=checkpoints))
 
     def bytes_of(self, ref: ObjectRef) -> bytes:
         """A checkpoint's manifest, its weights put under a key of their own."""
@@ -100,7 +102,7 @@ def test_an_evaluation_stores_what_its_manifest_names(training: Training) -> Non
     assert len(new) == len(FIGURES) + 3 and new <= training.named()
     found = read_predictions(training.blobs, manifest.predictions)
     assert found.labels.tolist() == training.data.labels[found.ids].tolist()
-    again = training.evaluations.manifest(training.evaluate())
+    again = training.evaluations.manifest(training.evaluate(checkpoint="2"))
     assert again.predictions.sha256 == manifest.predictions.sha256
 
 
@@ -145,6 +147,8 @@ def test_what_cannot_be_evaluated_is_refused_at_once(training: Training) -> None
         training.start("run-3")
     with pytest.raises(Conflict, match="run run-4 is failed"):
         training.start("run-4")
+    with pytest.raises(NotFound, match="run run-1 has no checkpoint 'best'; it has 2"):
+        training.start(checkpoint="best")
     with pytest.raises(InvalidInput, match="has no split 'dev'; it has train, val, test"):
         training.start(split="dev")
     other = training.data.manifest.model_copy(update={"dataset_id": "dataset-2", "classes": ("not cancer", "cancer")})
@@ -199,7 +203,7 @@ def test_a_checkpoint_is_reached_until_its_evaluation_ends(training: Training) -
     training.start()
     with training.ports.records.transaction() as session:
         run = session.get_one(RunRow, "run-1")
-        old, run.checkpoint = run.checkpoint, None
+        old, run.checkpoint, run.checkpoints = run.checkpoint, None, []
     assert old is not None and old["key"] in training.named()
     training.evaluations.evaluate(training.command())
     assert old["key"] not in training.named()
