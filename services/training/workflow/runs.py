@@ -248,9 +248,17 @@ class Runs(Tasks[RunRow]):
 def check_can_go_on(checkpoint: CheckpointManifest, request: StartRunRequest) -> None:
     """InvalidInput if what a run keeps from a checkpoint does not fit it: weights, moments of the optimizer, and in the
     middle of an epoch which patches are done."""
-    found = checkpoint.settings | {"dataset_id": checkpoint.dataset_id}
-    wanted = request.settings.model_dump() | {"dataset_id": request.dataset_id}
-    same = ("dataset_id", "architecture", "semantics", "image_size", "optimizer")
+    settings = request.settings
+    if checkpoint.resume is None:
+        raise InvalidInput(f"run {checkpoint.run_id} was imported as weights alone; a run cannot go on from it")
+    if checkpoint.epoch >= settings.epochs:
+        raise InvalidInput(f"run {checkpoint.run_id} has done {checkpoint.epoch} epochs, all that are asked for")
+    found = checkpoint.settings | {"dataset_id": checkpoint.dataset_id, "transform_input": checkpoint.transform_input}
+    wanted = settings.model_dump() | {
+        "dataset_id": request.dataset_id,
+        "transform_input": transforms_input(settings.architecture, settings.weights),
+    }
+    same = ("dataset_id", "architecture", "semantics", "transform_input", "image_size", "optimizer")
     names = (*same, *(ORDERING if checkpoint.step else ()))
     faults = [f"{name} {wanted[name]!r}, expected {found[name]!r}" for name in names if wanted[name] != found[name]]
     if faults:

@@ -231,6 +231,25 @@ def test_a_run_goes_on_from_a_checkpoint_of_the_original(training: Training, tmp
     )
     with pytest.raises(InvalidInput, match="architecture 'efficientnet_lite0', expected 'inception_v3'"):
         training.runs.start(other)
+    for change, message in (
+        ({"weights": "none"}, "transform_input False, expected True"),
+        ({"semantics": "current"}, r"semantics 'current', expected 'torchvision-0\.1\.9'"),
+        ({"epochs": 2}, "has done 2 epochs, all that are asked for"),
+    ):
+        changed = request.model_copy(update={"settings": settings.model_copy(update=change)})
+        with pytest.raises(InvalidInput, match=message):
+            training.runs.start(changed)
+
+
+def test_weights_alone_are_nothing_to_go_on_from(training: Training, tmp_path: Path) -> None:
+    """InvalidInput when the run is started, not minutes later."""
+    torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
+    imported = training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    request = StartRunRequest(
+        dataset_id=training.dataset_id, settings=RunSettings(weights="none"), resume_from=imported.run_id
+    )
+    with pytest.raises(InvalidInput, match="was imported as weights alone"):
+        training.runs.start(request)
 
 
 def test_a_run_keeps_the_checkpoints_of_every_so_many_epochs(training: Training) -> None:
