@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from services.common.errors import Forbidden, NotFound, PrimitivesError, Unavailable
+from services.common.records import ENDED
 from services.common.settings import Shared
 from services.common.views import Progress
 
@@ -44,6 +45,11 @@ class Run(BaseModel):
     best_checkpoint: dict[str, Any] | None = None
     last_checkpoint: dict[str, Any] | None = None
     kept: list[dict[str, Any]] = Field(default_factory=list, validation_alias="checkpoints")
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ENDED
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

@@ -66,8 +66,12 @@ def settings_rows(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return {None: "–", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, str) else value
+    return str(value)

@@ -44,8 +44,10 @@ function tell(run) {
   badge.textContent = run.state;
   badge.className = `badge state-${run.state}`;
   const { phase, done, total, unit } = run.progress;
-  document.querySelector("#told").textContent = total > 0 ? `${phase}: ${done} of ${total} ${unit}` : phase;
+  const ended = ENDED.includes(run.state);
+  document.querySelector("#told").textContent = ended || total === 0 ? "" : `${phase}: ${done} of ${total} ${unit}`;
   const bar = document.querySelector("#progress");
+  bar.hidden = ended;
   bar.max = Math.max(total, 1);
   bar.value = done;
   const rows = document.querySelector("#epochs");
