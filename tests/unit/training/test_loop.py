@@ -9,7 +9,7 @@ import torch
 
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.errors import InvalidInput
-from services.imaging.checkpoint import load_network, open_checkpoint
+from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
 from services.training import loop
 from services.training.job import train_slice
 from services.training.learner import Learner, start_learner
@@ -21,6 +21,19 @@ from tests.fakes.data import SilentJob, store_dataset
 SETTINGS = RunSettings(
     architecture="test_resnet", weights="none", image_size=64, epochs=3, batch_size=8, learning_rate=0.02, seed=5
 )
+
+
+EVERYTHING = {
+    "optimizer": "adamw",
+    "accumulate_steps": 2,
+    "clip_norm": 1.0,
+    "precision": "bf16",
+    "balance": "sampling",
+    "rotation": 15.0,
+    "contrast": 0.2,
+    "brightness": 0.1,
+    "patience": 1,
+}
 
 
 class Run:
@@ -93,14 +106,19 @@ def comparable(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("cut", [1, 5, 7, 9])
+@pytest.mark.parametrize(
+    ("changes", "cut"),
+    [
+        *(({"optimizer": optimizer}, cut) for optimizer in ("sgd", "adamw") for cut in (1, 5, 7, 9)),
+        *((EVERYTHING, cut) for cut in (2, 3, 4)),
+    ],
+)
 def test_an_interrupted_run_equals_the_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, cut: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], cut: int
 ) -> None:
     """Stopped in mid-epoch or between epochs and resumed, weights and metrics are the same bits, the flips
     included."""
-    settings = SETTINGS.model_copy(update={"optimizer": optimizer, "epochs": 2})
+    settings = SETTINGS.model_copy(update={"epochs": 2} | changes)
     whole, cut_up = Run(tmp_path / "whole", settings), Run(tmp_path / "cut", settings)
     assert whole.slice() is True
     with monkeypatch.context() as patch:
@@ -160,6 +178,43 @@ def test_a_network_learns_what_can_be_seen(tmp_path: Path) -> None:
     assert run.epochs[-1]["val_auc"] > 0.9
     assert run.epochs[-1]["train_loss"] < run.epochs[0]["train_loss"]
     assert len(run.epochs[-1]["val_auc_by_class"]) == 3
+
+
+def opened(run: Run, job: SilentJob) -> list[list[CheckpointManifest]]:
+    """The checkpoint that later stages use, the best and the last one, as each milestone told them."""
+    names = ("checkpoint", "best_checkpoint", "last_checkpoint")
+    return [
+        [open_checkpoint(run.blobs, ObjectRef.model_validate(told[name])) for name in names] for told in job.milestones
+    ]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_knows_its_best_and_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    """The best is that of the best validation AUC, also after it was resumed, and before the first epoch has ended it
+    is the last. The manifest of the last names the best. Later stages use which of the two the settings say."""
+    aucs = iter([0.6, 0.6, 0.9, 0.9, 0.8, 0.8, 0.9, 0.9])  # of train and of val, epoch after epoch
+    monkeypatch.setattr("services.training.metrics.mean_auc", lambda _: next(aucs))
+    run, job = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 4, "keep": keep})), SilentJob()
+    for _ in range(2):
+        assert run.slice(slice_s=0.0, job=job) is False
+    assert run.slice(job=job) is True
+    found = opened(run, job)
+    assert [(last.epoch, last.step) for _, _, last in found] == [(0, 1), (0, 2), (1, 0), (2, 0), (3, 0), (4, 0)]
+    assert [(best.epoch, best.step) for _, best, _ in found] == [(0, 1), (0, 2), (1, 0), (2, 0), (2, 0), (2, 0)]
+    for used, best, last in found:
+        assert used == (best if keep == "best" else last)
+        assert best == (last if last.best is None else open_checkpoint(run.blobs, last.best))
+
+
+def test_a_run_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After as many epochs as its patience; it is complete, and stays so."""
+    monkeypatch.setattr("services.training.metrics.mean_auc", lambda _: 0.7)
+    run = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 9, "patience": 2}))
+    for _ in range(2):
+        assert run.slice() is True
+        assert len(run.epochs) == 3
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

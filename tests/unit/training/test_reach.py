@@ -105,6 +105,16 @@ def test_a_run_reaches_the_checkpoints_that_it_keeps(training: Training) -> None
     assert {one.key for one in training.reached().named} == training.data | keys | kept
 
 
+def test_a_run_reaches_its_best_and_its_last_checkpoint(training: Training) -> None:
+    """Each is kept, whichever of them later stages use."""
+    keys = training.add_run("run-1", "completed") | training.add_run("run-2", "failed")
+    with training.ports.records.transaction() as session:
+        run, other = (session.get(RunRow, run_id) for run_id in ("run-1", "run-2"))
+        assert run is not None and other is not None
+        run.best_checkpoint, run.last_checkpoint = run.checkpoint, other.checkpoint
+    assert {one.key for one in training.reached().named} == training.data | keys
+
+
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_a_run_that_ended_badly_reaches_nothing(training: Training, state: str) -> None:
     """Nobody can take its checkpoint, so it is garbage."""
