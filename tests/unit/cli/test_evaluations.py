@@ -1,0 +1,97 @@
+"""What `primitives evaluate` and `compare` print for people."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import client
+from services.cli.main import app
+from services.common.errors import PrimitivesError
+
+ESTIMATE = {"value": 0.87654, "low": 0.8, "high": 0.95, "replicates": 100, "reason": ""}
+ABSENT = {"value": None, "low": None, "high": None, "replicates": 0, "reason": "the split has no patch of class benign"}
+POINT = {"specificity": 0.9, "sensitivity": 0.5, "threshold": 0.3}
+REPORT = {
+    "evaluation_id": "evaluation-1",
+    "split": "test",
+    "patches": 30,
+    "patients": 4,
+    "settings": {"specificities": [0.9]},
+    "macro_auc": ABSENT,
+    "micro_auc": ESTIMATE | {"low": None, "reason": "no interval: one patient"},
+    "accuracy": 0.75,
+    "brier": 0.2,
+    "calibration": {"error": 0.05},
+    "classes": [
+        {"name": "cancer", "patches": 30, "auc": ESTIMATE, "average_precision": 0.8, "brier": 0.1, "roc": {},
+         "precision_recall": {}, "sensitivities": [POINT]},
+        {"name": "benign", "patches": 0, "auc": ABSENT, "average_precision": None, "brier": None, "roc": {},
+         "precision_recall": {}, "sensitivities": []},
+    ],
+}  # fmt: skip
+
+
+class Service:
+    """Answers as the training service does; an evaluation ends at the second look, in a state of the test's."""
+
+    def __init__(self, state: str = "completed") -> None:
+        self.state, self.looks = state, 0
+        self.posted: list[tuple[str, dict[str, Any]]] = []
+
+    def get(self, _base: str, path: str) -> Any:
+        if path.endswith("/report"):
+            return REPORT
+        self.looks += 1
+        progress = {"done": 8.0, "total": 30.0}
+        state = self.state if self.looks > 1 else "running"
+        return {"evaluation_id": "evaluation-1", "state": state, "error": "it broke", "progress": progress}
+
+    def post(self, _base: str, path: str, body: dict[str, Any]) -> Any:
+        self.posted.append((path, body))
+        test = {"p": 0.0123}
+        row = {"name": "cancer", "a": 0.9, "b": 0.8, "difference": ESTIMATE, "delong": test, "clustered": test}
+        absent = row | {"name": "macro", "a": None, "b": None, "difference": ABSENT, "delong": {"p": None}}
+        return {
+            "evaluation_id": "evaluation-1", "evaluation_a": "evaluation-1", "evaluation_b": "evaluation-2",
+            "patches": 30, "patients": 4, "classes": [row], "macro": absent, "micro": row,
+        }  # fmt: skip
+
+
+def run(monkeypatch: pytest.MonkeyPatch, service: Service, *words: str) -> Any:
+    """The command over that service, in a wide terminal."""
+    monkeypatch.setattr(client, "get", service.get)
+    monkeypatch.setattr(client, "post", service.post)
+    return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+
+
+def test_evaluate_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures with intervals, and the reason where there is none."""
+    service = Service()
+    done = run(monkeypatch, service, "evaluate", "run-1", "--split", "test", "--checkpoint", "best")
+    assert done.exit_code == 0, done.output
+    [(path, body)] = service.posted
+    assert (path, body["run_id"], body["split"], body["checkpoint"]) == ("/v1/evaluations", "run-1", "test", "best")
+    for text in (
+        "0.877 (0.800 to 0.950)",
+        "sensitivity at 0.9",
+        "no patch of class benign",
+        "micro 0.877 (no interval",
+    ):
+        assert text in done.output
+
+
+def test_an_evaluation_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own words, as an error of the command."""
+    done = run(monkeypatch, Service("failed"), "evaluate", "run-1")
+    assert isinstance(done.exception, PrimitivesError)
+    assert str(done.exception) == "evaluation evaluation-1 failed: it broke"
+
+
+def test_compare_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both AUCs, their difference and the p values; a dash where there is none."""
+    done = run(monkeypatch, Service(), "compare", "evaluation-1", "evaluation-2")
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.output.splitlines() if "0.0123" in line]
+    assert "cancer" in lines[0] and "0.877 (0.800 to 0.950)" in lines[0]
+    assert "macro" in lines[1] and "no patch of class benign" in lines[1]
