@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import pytest
 from primitives.activation_extraction.v1 import events_pb2 as extraction_events
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2
-from sqlalchemy import event
+from sqlalchemy import Table, event
 
 from deploy.local.servers import Server
 from services.activation_extraction.consumer import create_consumers
@@ -20,11 +20,17 @@ from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.cli.migrations import migrations_of
-from services.common.blobs import FolderBlobs
+from services.common.blobs import Blobs, FolderBlobs
 from services.common.bus import Envelope, MemoryBus, encode
 from services.common.grpc import to_message
 from services.common.records import Leases, Outbox, Records, migrate, open_records
 from services.common.service import Ports
+from services.training.schemas import StartPlanRequest
+from services.training.settings import TrainingSettings
+from services.training.tables import Base as TrainingBase
+from services.training.workflow.datasets import Datasets
+from services.training.workflow.plans import Plans
+from services.training.workflow.runs import Runs
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner
 from tests.servers import fresh_schema
@@ -35,10 +41,28 @@ EVENTS = "activation_extraction.events"
 
 @pytest.fixture
 def records(postgres: Server) -> Iterator[Records]:
+    """The tables of the extraction service."""
+    yield from migrated(postgres, "activation_extraction")
+
+
+@pytest.fixture
+def training_records(postgres: Server) -> Iterator[Records]:
+    """The tables of the training service."""
+    yield from migrated(postgres, "training")
+
+
+def migrated(postgres: Server, service: str) -> Iterator[Records]:
+    """Fresh records of a service."""
     records = open_records(fresh_schema(postgres))
-    migrate(records, migrations_of("activation_extraction"))
+    migrate(records, migrations_of(service))
     yield records
     records.close()
+
+
+def ports_over(records: Records, tables: Mapping[str, Table], bus: MemoryBus, folder: Path) -> Ports:
+    """The ports of a replica; `tables` are those that its service declares."""
+    outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"])
+    return Ports(bus, FolderBlobs(folder / "blobs"), records, outbox, leases)
 
 
 def meet_before(records: Records, statement: str) -> None:
@@ -67,7 +91,7 @@ class Counted(Extractions):
     done: ClassVar[threading.Semaphore]
 
 
-def completed(blobs: FolderBlobs, folder: Path) -> events_pb2.RunCompleted:
+def completed(blobs: Blobs, folder: Path) -> events_pb2.RunCompleted:
     """The event that the run of plan-1 is complete."""
     data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
     checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
@@ -116,14 +140,13 @@ def test_replicas_do_not_send_each_others_messages(records: Records) -> None:
 def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, tmp_path: Path, table: str) -> None:
     """Whoever records it second looks again and finds it: the plan goes on, and nothing is parked."""
     meet_before(records, f"INSERT INTO {table}")
-    bus, blobs = MemoryBus(), FolderBlobs(tmp_path / "blobs")
-    outbox = Outbox(records, Base.metadata.tables["outbox"], bus)
-    ports = Ports(bus, blobs, records, outbox, Leases(records, Base.metadata.tables["leases"]))
+    bus = MemoryBus()
+    ports = ports_over(records, Base.metadata.tables, bus, tmp_path)
     Counted.done = threading.Semaphore(0)
     extractions = Counted(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
     for replica in [create_consumers(bus, extractions, max_attempts=5)[1] for _ in range(2)]:
         replica.start()
-    told = completed(blobs, tmp_path)
+    told = completed(ports.blobs, tmp_path)
     bus.publish(encode(told))
     bus.publish(encode(told))
     assert all(extractions.done.acquire(timeout=LIMIT_S) for _ in range(2))
@@ -131,5 +154,17 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
     [stage] = Queries(ports).plan("plan-1").stages
     assert (stage.state, stage.error) == ("queued", "")
     assert bus.parked(EVENTS) == []
-    assert outbox.flush() == 1, "one shard, asked for once"
+    assert ports.outbox.flush() == 1, "one shard, asked for once"
     bus.close()
+
+
+def test_a_plan_that_is_started_twice_at_once_is_answered_twice(training_records: Records, tmp_path: Path) -> None:
+    """Two calls with the same plan_id that come to two replicas begin one plan, and both are told of it."""
+    meet_before(training_records, "INSERT INTO builds")
+    ports = ports_over(training_records, TrainingBase.metadata.tables, MemoryBus(), tmp_path)
+    runner: Any = FakeRunner()
+    plans = Plans(ports, Datasets(ports, runner), Runs(ports, runner, TrainingSettings()))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(plans.start, [StartPlanRequest(plan_id="plan-1")] * 2)
+    assert first == second
+    assert [stage.state for stage in first.stages] == ["queued"]

@@ -1,5 +1,6 @@
 """Plans: one call that leads from data to an open study. This service does the first stages and tells the next."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from primitives.training.v1 import events_pb2
@@ -7,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
-from services.common.errors import Conflict, InvalidInput, NotFound
+from services.common.errors import Conflict, InvalidInput, NotFound, Overtaken
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
 from services.common.tasks import Verb
@@ -32,10 +33,10 @@ class Plans:
     runs: Runs
 
     def start(self, request: StartPlanRequest) -> PlanStages:
-        """Begin a plan; one that was begun before, by its id, is answered as it stands."""
+        """Begin a plan; one that was begun before or by another call just now, by its id, is answered as it stands."""
         plan_id = request.plan_id or new_id("plan")
         self._check(request)
-        with self.ports.records.transaction() as session:
+        with suppress(Overtaken), self.ports.records.transaction() as session:
             if session.get(PlanRow, plan_id) is None:
                 session.add(PlanRow(plan_id=plan_id, request=request.model_dump()))
                 self._begin(session, plan_id, request)
