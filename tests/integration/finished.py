@@ -12,7 +12,7 @@ from services.activation_extraction import main as activation_extraction
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
-from services.cli.client import get
+from services.cli.client import get, post
 from services.common.bus import MemoryBus
 from services.common.logs import configure_logs
 from services.common.service import Service
@@ -93,12 +93,15 @@ def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
         stages = home.wait_for_plan("plan-1")
         names = {name: stage["id"] for name, stage in stages.items()}
         layers = get(home.services.annotation, f"/v1/studies/{names['study']}")["layers"]
+        evaluation_id = _evaluate(home, names["training"])
     finally:
         home.stop()
     return {
         "plan_id": ["plan-1"],
         "dataset_id": [dataset_id],
         "run_id": [names["training"]],
+        "evaluation_id": [evaluation_id],
+        "figure": ["roc"],
         "extraction_id": [names["extraction"]],
         "rendering_id": [names["rendering"]],
         "study_id": [names["study"]],
@@ -107,3 +110,11 @@ def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
         "unit": ["0", "1"],
         "rank": ["1"],
     }
+
+
+def _evaluate(home: Embedded, run_id: str) -> str:
+    training = home.services.training
+    wish = {"run_id": run_id, "settings": {"replicates": 10}}
+    evaluation_id = post(training, "/v1/evaluations", wish)["evaluation_id"]
+    home.wait_for(lambda: bool(get(training, f"/v1/evaluations/{evaluation_id}")["state"] == "completed"))
+    return str(evaluation_id)
