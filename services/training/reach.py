@@ -11,10 +11,7 @@ from services.imaging.dataset import DatasetManifest
 from services.imaging.manifests import read_table
 from services.training.evaluation import EvaluationManifest
 from services.training.job import BUCKET
-from services.training.tables import DatasetRow, EvaluationRow, PlanRow, RunRow
-
-WITHOUT_CHECKPOINT = ("failed", "cancelled")
-"""States in which a run's checkpoints are of no use any more."""
+from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, EvaluationRow, PlanRow, RunRow
 
 
 def reach(records: Records, found: Reach) -> None:

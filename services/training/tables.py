@@ -40,6 +40,10 @@ class BuildRow(WorkColumns, Base):
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.dataset_id"))
 
 
+WITHOUT_CHECKPOINT = ("failed", "cancelled")
+"""States in which a run's checkpoints are of no use any more: the collector removes them."""
+
+
 class RunRow(WorkColumns, Base):
     """A training run; `checkpoint` is what later stages use, `last_checkpoint` what it goes on from, `checkpoints`
     those of every `checkpoint_epochs`, `epochs` the metrics so far."""

@@ -2,8 +2,8 @@
 
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, NotFound
-from services.training.reach import WITHOUT_CHECKPOINT
 from services.training.schemas import RunView
+from services.training.tables import WITHOUT_CHECKPOINT
 
 
 def choose_checkpoint(run: RunView, choice: str) -> ObjectRef:

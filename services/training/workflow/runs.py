@@ -29,7 +29,7 @@ from services.training.job import BUCKET
 from services.training.original import OriginalCheckpoint, OriginalNetwork, read_checkpoint, resume_state
 from services.training.schemas import DatasetView, RunList, RunSettings, RunView, StartRunRequest
 from services.training.settings import TrainingSettings
-from services.training.tables import DatasetRow, RunRow
+from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, RunRow
 from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
 
 SAVE_S = 120.0
@@ -237,7 +237,9 @@ class Runs(Tasks[RunRow]):
         """The checkpoint that a run goes on from, if it names one."""
         if not request.resume_from:
             return None
-        origin = run_row(session, request.resume_from)
+        origin = self.locked(session, request.resume_from)  # so that it does not end badly meanwhile
+        if origin.state in WITHOUT_CHECKPOINT:
+            raise Conflict(f"run {origin.run_id} is {origin.state}; its checkpoints are not kept")
         if origin.last_checkpoint is None:
             raise Conflict(f"run {origin.run_id} has no checkpoint to go on from")
         checkpoint = open_checkpoint(self.ports.blobs, ObjectRef.model_validate(origin.last_checkpoint))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from services.cli.main import app
 from services.common.blobs import ObjectRef
-from services.common.errors import InvalidInput
+from services.common.errors import Conflict, InvalidInput
 from services.imaging.architectures import build_network
 from services.imaging.checkpoint import open_checkpoint
 from services.training import original
@@ -249,6 +249,17 @@ def test_weights_alone_are_nothing_to_go_on_from(training: Training, tmp_path: P
         dataset_id=training.dataset_id, settings=RunSettings(weights="none"), resume_from=imported.run_id
     )
     with pytest.raises(InvalidInput, match="was imported as weights alone"):
+        training.runs.start(request)
+
+
+def test_a_run_that_ended_badly_is_nothing_to_go_on_from(training: Training) -> None:
+    """Its checkpoints are the collector's."""
+    origin = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=RunSettings(weights="none")))
+    training.runs.act("cancel", origin.run_id)
+    request = StartRunRequest(
+        dataset_id=training.dataset_id, settings=RunSettings(weights="none"), resume_from=origin.run_id
+    )
+    with pytest.raises(Conflict, match="is cancelled; its checkpoints are not kept"):
         training.runs.start(request)
 
 
