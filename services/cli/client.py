@@ -1,7 +1,9 @@
 """A small client of the services' HTTP APIs. It shows PRIMITIVES_TOKEN, and trusts what SSL_CERT_FILE holds."""
 
+import json
 import os
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +14,8 @@ from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesE
 from services.common.settings import Shared
 
 TIMEOUT_S = 30.0
+STREAM_SILENCE_S = 60.0
+"""Longest silence of a stream; services send a line at least every fifteen seconds."""
 ERROR_OF: dict[int, type[PrimitivesError]] = {401: NotSignedIn, 403: Forbidden, 404: NotFound, 503: Unavailable}
 
 
@@ -37,6 +41,22 @@ def get(base: str, path: str) -> Any:
 def post(base: str, path: str, body: dict[str, Any]) -> Any:
     """The JSON of a POST; errors as for `get`."""
     return _call("POST", base, path, body)
+
+
+def events(base: str, path: str) -> Iterator[Any]:
+    """The JSON of each server-sent event of a GET, until the service ends the stream; errors as for `get`."""
+    try:
+        with httpx.stream(
+            "GET", f"{base}{path}", headers=_authorization(), verify=_trust(), timeout=STREAM_SILENCE_S
+        ) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _error_of(answer)
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+    except httpx.TransportError as error:
+        raise Unavailable(f"{base} does not answer: {error}") from error
 
 
 def is_ready(base: str) -> bool:
@@ -67,8 +87,12 @@ def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any
         raise Unavailable(f"{base} does not answer: {error}") from error
     if answer.is_success:
         return answer.json()
-    told = f"{method} {base}{path}: {answer.status_code} {answer.text}"
-    raise ERROR_OF.get(answer.status_code, PrimitivesError)(told)
+    raise _error_of(answer)
+
+
+def _error_of(answer: httpx.Response) -> PrimitivesError:
+    told = f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
+    return ERROR_OF.get(answer.status_code, PrimitivesError)(told)
 
 
 def _trust() -> ssl.SSLContext:

@@ -14,16 +14,30 @@ if TYPE_CHECKING:
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
-run_app = typer.Typer(no_args_is_help=True, help="Training runs: start, list, the original's presets.")
+run_app = typer.Typer(no_args_is_help=True, help="Training runs: start, watch, list, the original's presets.")
 
 
 @run_app.command("start")
 def start(
     config: Annotated[str, typer.Option(help="A YAML file in the original's schema, or the name of a preset.")],
     dataset: Annotated[str, typer.Option(help="The registered data set to train on.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show how far it is until it has ended.")] = False,
 ) -> None:
     """Start a run as the original's, and print it. A checkpoint file that `resume` names is imported first."""
-    _print_json(start_run(config, dataset))
+    run = start_run(config, dataset)
+    if watch:
+        from services.cli.watch import watch_run
+
+        run = watch_run(_training(), run["run_id"])
+    _print_json(run)
+
+
+@run_app.command("watch")
+def watch_one(run: Annotated[str, typer.Argument(help="Id of a run.")]) -> None:
+    """Show how far a run is, with its rate and the time left, until it has ended; then print it."""
+    from services.cli.watch import watch_run
+
+    _print_json(watch_run(_training(), run))
 
 
 @run_app.command("list")

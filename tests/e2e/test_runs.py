@@ -103,7 +103,8 @@ def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page
 def test_tensorboard_shows_a_run(home: Embedded, dataset_id: str, tmp_path: Path) -> None:
     """`primitives tensorboard RUN` serves the run's own event file: the scalars of every epoch."""
     run_id = start(home, dataset_id, epochs=2)
-    home.wait_for(lambda: get(home.services.training, f"/v1/runs/{run_id}")["state"] == "completed")
+    watched = home.command("run", "watch", run_id)
+    assert json.loads(watched.stdout)["state"] == "completed", watched.stderr
     [port] = free_ports(1)
     command = [sys.executable, "-m", "services.cli", "tensorboard", run_id, "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
