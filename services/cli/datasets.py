@@ -13,11 +13,11 @@ from services.common.bus import MemoryBus
 from services.common.jobs import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import DatasetManifest
+from services.training.checkpoints import choose_checkpoint
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
-from services.training.workflow.checkpoints import choose_checkpoint
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.runs import Runs
 

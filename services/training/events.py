@@ -7,9 +7,9 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
-from services.common.errors import NotFound
 from services.common.grpc import to_message
-from services.training.schemas import StartPlanRequest
+from services.training.checkpoints import choose_checkpoint
+from services.training.schemas import RunView, StartPlanRequest
 from services.training.tables import DatasetRow, PlanRow, RunRow
 
 
@@ -17,23 +17,13 @@ def run_completed(session: Session, run: RunRow, dataset: DatasetRow, plan_id: s
     """The event that a run has its final checkpoint; with the plan that goes on from it, if there is one."""
     plan = session.get(PlanRow, plan_id)
     wish = StartPlanRequest.model_validate(plan.request).network.checkpoint if plan is not None else ""
-    checkpoint = pick_checkpoint(run, wish)
-    event = events_pb2.RunCompleted(run_id=run.run_id, dataset=_ref(dataset.manifest), checkpoint=_ref(checkpoint))
+    checkpoint = choose_checkpoint(RunView.model_validate(run), wish)
+    event = events_pb2.RunCompleted(
+        run_id=run.run_id, dataset=_ref(dataset.manifest), checkpoint=to_message(checkpoint, object_pb2.ObjectRef)
+    )
     if plan is not None:
         event.plan.CopyFrom(_plan(plan))
     return event
-
-
-def pick_checkpoint(run: RunRow, wish: str) -> dict[str, Any] | None:
-    """The checkpoint of a run that PlanNetwork.checkpoint means. NotFound if the run keeps no such one."""
-    if not wish:
-        return run.checkpoint
-    named = {"best": run.best_checkpoint, "last": run.last_checkpoint}
-    kept = {str(one["epoch"]): one["checkpoint"] for one in run.checkpoints}
-    found: dict[str, Any] | None = named.get(wish) or kept.get(wish.lstrip("0"))
-    if found is None:
-        raise NotFound(f"run {run.run_id} keeps no checkpoint {wish!r}; it keeps {', '.join(['best', 'last', *kept])}")
-    return found
 
 
 def _plan(row: PlanRow) -> plan_pb2.Plan:

@@ -17,6 +17,7 @@ from services.common.service import Ports
 from services.common.tasks import Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
+from services.training.checkpoints import choose_checkpoint
 from services.training.comparison import compare
 from services.training.evaluation import EvaluationManifest, open_evaluation, require_same_classes
 from services.training.evaluation_schemas import (
@@ -32,7 +33,6 @@ from services.training.predictions import read_predictions
 from services.training.schemas import RunView
 from services.training.settings import TrainingSettings
 from services.training.tables import ComparisonRow, EvaluationRow
-from services.training.workflow.checkpoints import choose_checkpoint
 from services.training.workflow.datasets import JOBS_QUEUE, dataset_row
 from services.training.workflow.runs import run_row
 

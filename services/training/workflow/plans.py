@@ -7,7 +7,6 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound, Overtaken
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
@@ -16,7 +15,8 @@ from services.common.views import PlanStages, Stage
 from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing, resolve_layers
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
-from services.training.events import pick_checkpoint, run_completed
+from services.training.checkpoints import choose_checkpoint
+from services.training.events import run_completed
 from services.training.sample import SPLIT_OF_PATIENT
 from services.training.schemas import PlanNetwork, RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
@@ -132,12 +132,10 @@ class Plans:
 
     def _network_of(self, network: PlanNetwork) -> tuple[str, Semantics, int, int, str]:
         """Architecture, its semantics, number of classes, side of the input and data set of a completed run."""
-        with self.ports.records.reading() as session:
-            run = run_row(session, network.run_id)
-            if run.state != "completed" or run.checkpoint is None:
-                raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")
-            picked = pick_checkpoint(run, network.checkpoint)
-        checkpoint = open_checkpoint(self.ports.blobs, ObjectRef.model_validate(picked))
+        run = self.runs.get(network.run_id)
+        if run.state != "completed":
+            raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")
+        checkpoint = open_checkpoint(self.ports.blobs, choose_checkpoint(run, network.checkpoint))
         classes, size = len(checkpoint.classes), checkpoint.preprocessing.size
         return checkpoint.architecture, checkpoint.semantics, classes, size, run.dataset_id
 

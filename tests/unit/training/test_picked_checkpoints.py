@@ -3,10 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from services.common.errors import NotFound
-from services.training.events import pick_checkpoint
-from services.training.schemas import PlanNetwork
-from services.training.tables import RunRow
+from services.common.errors import Conflict, NotFound
+from services.training.checkpoints import choose_checkpoint
+from services.training.schemas import PlanNetwork, RunView
 
 
 def ref(name: str) -> dict[str, object]:
@@ -15,26 +14,35 @@ def ref(name: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def run() -> RunRow:
-    row = RunRow(run_id="run-1", checkpoint=ref("best"), best_checkpoint=ref("best"), last_checkpoint=ref("last"))
-    row.checkpoints = [{"epoch": 5, "checkpoint": ref("fifth")}, {"epoch": 10, "checkpoint": ref("tenth")}]
-    return row
+def run() -> RunView:
+    kept = [{"epoch": epoch, "checkpoint": ref(key)} for epoch, key in ((5, "fifth"), (10, "tenth"))]
+    return RunView.model_validate(
+        {
+            "run_id": "run-1", "plan_id": "", "dataset_id": "dataset-1", "settings": {}, "state": "completed",
+            "error": "", "progress": {}, "epochs": [], "checkpoint": ref("best"), "best_checkpoint": ref("best"),
+            "last_checkpoint": ref("last"), "checkpoints": kept, "created": "", "started": "", "finished": "",
+        }
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("wish", "key"),
-    [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth"), ("005", "fifth")],
+    ("wish", "key"), [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth")]
 )
-def test_a_checkpoint_is_picked_by_name(run: RunRow, wish: str, key: str) -> None:
+def test_a_checkpoint_is_picked_by_name(run: RunView, wish: str, key: str) -> None:
     """Best, last, a kept epoch by its number; none named is the one that the settings keep."""
-    picked = pick_checkpoint(run, wish)
-    assert picked is not None and picked["key"] == key
+    assert choose_checkpoint(run, wish).key == key
 
 
-def test_a_checkpoint_that_was_not_kept_is_named(run: RunRow) -> None:
+def test_a_checkpoint_that_was_not_kept_is_named(run: RunView) -> None:
     """The error says which there are."""
-    with pytest.raises(NotFound, match=r"no checkpoint '7'; it keeps best, last, 5, 10"):
-        pick_checkpoint(run, "7")
+    with pytest.raises(NotFound, match=r"no checkpoint '7'; it has best, last, 5, 10"):
+        choose_checkpoint(run, "7")
+
+
+def test_a_run_that_ended_badly_has_none(run: RunView) -> None:
+    """Its checkpoints are the collector's."""
+    with pytest.raises(Conflict, match="is cancelled"):
+        choose_checkpoint(run.model_copy(update={"state": "cancelled"}), "last")
 
 
 @pytest.mark.parametrize("network", [{"checkpoint": "best"}, {"run_id": "run-1", "checkpoint": "newest"}])
