@@ -20,8 +20,8 @@ from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.manifests import put_content
 from services.training.batches import Batches
 from services.training.distributed import Team
-from services.training.evaluation import evaluate_checkpoint
-from services.training.evaluation_schemas import EvaluationSettings
+from services.training.evaluation.evaluate import evaluate_checkpoint
+from services.training.evaluation.schemas import EvaluationSettings
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import fit

@@ -15,7 +15,7 @@ from services.common.service import HttpServer, Ports, Service, serve
 from services.common.streams import Streams
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
-from services.training.evaluation_api import add_evaluation_routes
+from services.training.evaluation.api import add_evaluation_routes
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings

@@ -9,7 +9,7 @@ from services.common.records import Records
 from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import DatasetManifest
 from services.imaging.manifests import read_table
-from services.training.evaluation import EvaluationManifest
+from services.training.evaluation.evaluate import EvaluationManifest
 from services.training.job import BUCKET
 from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, EvaluationRow, PlanRow, RunRow
 

@@ -11,7 +11,7 @@ from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
-from services.training.evaluation_rpc import EvaluationMethods
+from services.training.evaluation.rpc import EvaluationMethods
 from services.training.schemas import RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.evaluations import Comparisons, Evaluations

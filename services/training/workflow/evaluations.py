@@ -18,9 +18,10 @@ from services.common.tasks import Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
 from services.training.checkpoints import choose_checkpoint
-from services.training.comparison import compare
-from services.training.evaluation import EvaluationManifest, open_evaluation, require_same_classes
-from services.training.evaluation_schemas import (
+from services.training.evaluation.comparison import compare
+from services.training.evaluation.evaluate import EvaluationManifest, open_evaluation, require_same_classes
+from services.training.evaluation.predictions import read_predictions
+from services.training.evaluation.schemas import (
     CompareRequest,
     ComparisonList,
     ComparisonView,
@@ -29,7 +30,6 @@ from services.training.evaluation_schemas import (
     Report,
     StartEvaluationRequest,
 )
-from services.training.predictions import read_predictions
 from services.training.schemas import RunView
 from services.training.settings import TrainingSettings
 from services.training.tables import ComparisonRow, EvaluationRow

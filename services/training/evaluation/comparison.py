@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from services.common.errors import Conflict
-from services.training.delong import paired_test
-from services.training.evaluation_schemas import BootstrapSettings, ComparedAuc, Difference, Estimate
-from services.training.measures import drawn_auc, drawn_micro_auc, micro_auc, one_sided
-from services.training.predictions import Predictions
-from services.training.resampling import draw_patients, estimate
+from services.training.evaluation.delong import paired_test
+from services.training.evaluation.measures import drawn_auc, drawn_micro_auc, micro_auc, one_sided
+from services.training.evaluation.predictions import Predictions
+from services.training.evaluation.resampling import draw_patients, estimate
+from services.training.evaluation.schemas import BootstrapSettings, ComparedAuc, Difference, Estimate
 
 ONE_AUC = Difference(reason="the test is of one AUC; the interval of the difference is of drawn patients")
 

@@ -9,7 +9,7 @@ from services.common.grpc import to_message, to_request
 from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
-from services.training.evaluation_schemas import CompareRequest, EvaluationView, StartEvaluationRequest
+from services.training.evaluation.schemas import CompareRequest, EvaluationView, StartEvaluationRequest
 from services.training.workflow.evaluations import Comparisons, Evaluations
 
 

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from services.training.charts import Line, line_chart
-from services.training.evaluation_schemas import EvaluationSettings, Report
-from services.training.figures import draw_figures
-from services.training.measures import CURVE_POINTS, calibration, measure, thin
-from services.training.predictions import Predictions
+from services.training.evaluation.charts import Line, line_chart
+from services.training.evaluation.figures import draw_figures
+from services.training.evaluation.measures import CURVE_POINTS, calibration, measure, thin
+from services.training.evaluation.predictions import Predictions
+from services.training.evaluation.schemas import EvaluationSettings, Report
 
 CLASSES = ("normal", "benign", "cancer")
 SVG = "{http://www.w3.org/2000/svg}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from services.training.evaluation_schemas import Difference
+from services.training.evaluation.schemas import Difference
 
 
 def paired_test(

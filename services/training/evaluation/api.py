@@ -5,7 +5,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from services.common.records import ENDED
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
-from services.training.evaluation_schemas import (
+from services.training.evaluation.schemas import (
     CompareRequest,
     ComparisonList,
     ComparisonView,

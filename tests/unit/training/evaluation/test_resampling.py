@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from services.training import resampling
-from services.training.resampling import draw_patients, drawn_aucs, estimate
+from services.training.evaluation import resampling
+from services.training.evaluation.resampling import draw_patients, drawn_aucs, estimate
 
 REPLICATES = 50
 

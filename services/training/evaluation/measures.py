@@ -16,7 +16,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from services.training.evaluation_schemas import (
+from services.training.evaluation.predictions import Predictions
+from services.training.evaluation.resampling import draw_patients, drawn_aucs, estimate
+from services.training.evaluation.schemas import (
     Calibration,
     ClassReport,
     ConfusionRow,
@@ -26,8 +28,6 @@ from services.training.evaluation_schemas import (
     OperatingPoint,
     Report,
 )
-from services.training.predictions import Predictions
-from services.training.resampling import draw_patients, drawn_aucs, estimate
 
 CURVE_POINTS = 400
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from services.training.delong import aucs_with_covariance, paired_test
+from services.training.evaluation.delong import aucs_with_covariance, paired_test
 
 TIMES = 4000
 

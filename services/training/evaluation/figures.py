@@ -1,7 +1,7 @@
 """The figures of a report."""
 
-from services.training.charts import Line, count_table, line_chart
-from services.training.evaluation_schemas import ClassReport, Estimate, Report
+from services.training.evaluation.charts import Line, count_table, line_chart
+from services.training.evaluation.schemas import ClassReport, Estimate, Report
 
 DIAGONAL = ((0.0, 0.0), (1.0, 1.0))
 

@@ -14,9 +14,9 @@ from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.reach import Reach
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.training import job
-from services.training.evaluation_rpc import EvaluationMethods
-from services.training.evaluation_schemas import CompareRequest, StartEvaluationRequest
-from services.training.predictions import predict, read_predictions
+from services.training.evaluation.predictions import predict, read_predictions
+from services.training.evaluation.rpc import EvaluationMethods
+from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
 from services.training.reach import reach
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, RunRow

@@ -12,10 +12,10 @@ from services.common.errors import InvalidInput
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import NetworkRef, put_content
-from services.training.evaluation_schemas import EvaluationSettings, Report
-from services.training.figures import draw_figures
-from services.training.measures import measure
-from services.training.predictions import Predictions, predict
+from services.training.evaluation.figures import draw_figures
+from services.training.evaluation.measures import measure
+from services.training.evaluation.predictions import Predictions, predict
+from services.training.evaluation.schemas import EvaluationSettings, Report
 
 
 class EvaluationManifest(BaseModel):

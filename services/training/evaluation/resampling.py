@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.training.evaluation_schemas import Estimate
+from services.training.evaluation.schemas import Estimate
 
 LEVEL = 0.95
 LEAST_USABLE = 0.5

@@ -1,0 +1,1 @@
+"""How good a checkpoint is on a split, how sure that is, and whether two checkpoints differ."""
