@@ -1,6 +1,7 @@
 """What the training service's child process does: build the sample, train one slice."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.training.evaluation.schemas import EvaluationSettings
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import fit
+from services.training.memory import kept_memory
 from services.training.sample import (
     SAMPLE_CLASSES,
     SAMPLE_NOTICE,
@@ -154,7 +156,8 @@ def train_part(
             )
 
     deadline = time.monotonic() + slice_s
-    return fit(learner, split["train"], split.get("val"), deadline, job.report, save, job.paused)
+    with kept_memory() if where.type == "cpu" else nullcontext():
+        return fit(learner, split["train"], split.get("val"), deadline, job.report, save, job.paused)
 
 
 def epoch_to_keep(learner: Learner) -> int | None:
