@@ -1,6 +1,7 @@
 """`primitives bench …`: one sub-command a bench."""
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,17 @@ def plan(
     from services.cli.bench.plan import FULL, QUICK, bench_plan
 
     _print(bench_plan(QUICK if quick else FULL, runs, dataset), as_json)
+
+
+@bench_app.command()
+def training(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Images a second of the training loop over the bare steps and over a plain loop; patches a second of loading."""
+    # As in the processes of jobs: read when torch is first imported, here and in the processes that this one starts.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from services.cli.bench.training import FULL, QUICK, bench_training, chosen_device
+
+    device = chosen_device()
+    _print(bench_training((QUICK if quick else FULL)[device.type], device), as_json)
 
 
 def _print(figures: dict[str, Any], as_json: bool) -> None:
