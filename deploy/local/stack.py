@@ -24,10 +24,11 @@ from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s
 from services.cli.bench.commands import bench_app
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
+from services.cli.migrations import SERVICES
+from services.cli.signals import leave_in_order
 from services.common.settings import Shared
 from services.common.tokens import add_token
 
-SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 DEFINITIONS = Path(__file__).parents[1] / "rabbitmq" / "definitions.json"
 PORTS = {"training": 8001, "activation_extraction": 8002, "patch_rendering": 8003, "annotation": 8000}
 READY_LIMIT_S = 120.0
@@ -191,8 +192,7 @@ def main() -> None:
         parser.error(f"{arguments.action} does not take {' '.join(words)}")
     home = Shared().folder("stack" if arguments.action != "bench" else "bench")
     if arguments.action in ("demo", "bench"):
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that all that was started is stopped
+        leave_in_order()
     if arguments.action == "demo":
         began = time.monotonic()
         with running_stack(home) as services:

@@ -10,12 +10,12 @@ from starlette.responses import Response, StreamingResponse
 from services.common.errors import Forbidden, NotFound, PrimitivesError, Unavailable
 from services.common.records import ENDED
 from services.common.settings import Shared
+from services.common.streams import HEADERS
 from services.common.views import Progress
 
 TIMEOUT_S = 10.0
 STREAM_SILENCE_S = 60.0
 """Longest silence of a stream; the training service sends a line at least every fifteen seconds."""
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Checkpoint(BaseModel):
@@ -109,7 +109,7 @@ class TrainingService:
         if answer.status_code != httpx.codes.OK:  # 204: there is nothing more to tell
             await client.aclose()
             return Response(status_code=answer.status_code)
-        return StreamingResponse(_passed_on(client, answer), media_type="text/event-stream", headers=STREAM_HEADERS)
+        return StreamingResponse(_passed_on(client, answer), media_type="text/event-stream", headers=HEADERS)
 
     def _get(self, path: str) -> Any:
         try:

@@ -18,6 +18,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
 from services.cli.client import Services, get, is_ready, plan_stages, post
 from services.cli.progress import STAGES, StageBars
+from services.cli.signals import leave_in_order
 from services.common.errors import PrimitivesError, Unavailable
 from services.common.identity import derived_id, new_id
 from services.common.settings import Shared
@@ -40,8 +41,7 @@ def run_demo(once: bool, fresh: bool) -> None:
     """Start the embedded form and drive the plan on it."""
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that the services are stopped too
+    leave_in_order()
     with running_services() as services:
         drive_demo(services, once, fresh, began)
 

@@ -18,7 +18,7 @@ from services.cli.recovery import recover
 from services.cli.runs import run_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
-from services.common.errors import InvalidInput, PrimitivesError
+from services.common.errors import InvalidInput, PrimitivesError, in_words
 from services.common.logs import configure_logs
 from services.common.settings import Shared
 
@@ -141,8 +141,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        typer.echo(f"primitives: the settings are wrong ({error.title}): {faults}", err=True)
+        typer.echo(f"primitives: the settings are wrong ({error.title}): {in_words(error.errors())}", err=True)
         sys.exit(1)
 
 

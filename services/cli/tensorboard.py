@@ -1,6 +1,5 @@
 """`primitives tensorboard`: TensorBoard over the event files of runs, also while these go on."""
 
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import typer
 
 from services.cli.client import get
 from services.cli.demo import named_services
+from services.cli.signals import leave_in_order
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import NotFound
@@ -29,7 +29,7 @@ def tensorboard(
     once: Annotated[bool, typer.Option("--once", help="Only write the event files into --logdir.")] = False,
 ) -> None:
     """Fetch the event files of runs and open TensorBoard on them; they are fetched anew while the runs go on."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that TensorBoard is ended too
+    leave_in_order()
     base, blobs = named_services().training, open_blobs(Shared().blobs())
     with tempfile.TemporaryDirectory(prefix="tensorboard-") as temporary:
         folder = logdir or Path(temporary)

@@ -1,5 +1,8 @@
 """The one tree of errors. Each edge (HTTP, gRPC, bus) owns one table from these to its own codes."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 
 class PrimitivesError(Exception):
     """Anything that went wrong and is told to a caller by name."""
@@ -55,3 +58,9 @@ class JobCrashed(PrimitivesError):
 
 class JobStopped(PrimitivesError):
     """A job left before it was done, because it was asked to: what it works on was paused or has ended."""
+
+
+def in_words(faults: Iterable[Mapping[str, Any]]) -> str:
+    """The faults that pydantic found, each with its place: "settings.epochs: Input should be …". Without the input
+    itself, which may be large, secret, or not expressible in JSON."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)

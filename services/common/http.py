@@ -49,9 +49,7 @@ def status_of(error: errors.PrimitivesError) -> int:
 def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPException) -> JSONResponse:
     """The answer to an error: its code, its name and its words."""
     if isinstance(error, RequestValidationError):
-        # Without the input itself, which may be large, secret, or not expressible in JSON.
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        return _answer(422, "InvalidInput", faults)
+        return _answer(422, "InvalidInput", errors.in_words(error.errors()))
     if isinstance(error, HTTPException):
         return _answer(error.status_code, HTTPStatus(error.status_code).phrase.replace(" ", ""), str(error.detail))
     return _answer(status_of(error), type(error).__name__, str(error))

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn, in_words
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
@@ -92,8 +92,7 @@ def read_tokens(path: Path) -> list[Caller]:
     except OSError as error:
         raise InvalidInput(f"the tokens' file {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise InvalidInput(f"the tokens' file {path} is wrong: {faults}") from error
+        raise InvalidInput(f"the tokens' file {path} is wrong: {in_words(error.errors())}") from error
 
 
 def add_token(path: Path, name: str, scopes: tuple[str, ...], reader: str = "", expires: datetime | None = None) -> str:
@@ -129,8 +128,7 @@ def _with_new(
     try:
         added = Caller(name=name, sha256=_digest(token), scopes=scopes, reader=reader, expires=expires)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise InvalidInput(f"the token of {name!r} is wrong: {faults}") from error
+        raise InvalidInput(f"the token of {name!r} is wrong: {in_words(error.errors())}") from error
     return token, [*known, added]
 
 

@@ -16,6 +16,7 @@ from deploy.local.servers import Server
 from services.activation_extraction.tables import ExtractionRow
 from services.annotation.tables import StudyRow
 from services.cli.client import Services, plan_stages, post
+from services.cli.migrations import SERVICES as NAMES
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.bus.rabbit import RabbitBus
@@ -31,7 +32,6 @@ from tests.fakes.ddsm import make_ddsm
 from tests.integration.embedded import embedded, free_ports
 from tests.servers import fresh_database, fresh_vhost
 
-NAMES = ("training", "activation_extraction", "patch_rendering", "annotation")
 PREFIXES = ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION")
 QUEUES = [f"{name}.{kind}" for name in NAMES for kind in ("jobs", "events")]
 POINTS = {

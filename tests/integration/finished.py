@@ -13,6 +13,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
 from services.cli.client import get, post
+from services.cli.migrations import SERVICES
 from services.common.bus import MemoryBus
 from services.common.logs import configure_logs
 from services.common.service import Service
@@ -25,7 +26,6 @@ from services.training.settings import TrainingSettings
 from tests.integration.embedded import Embedded
 from tests.integration.test_plan import EXTRACTION, import_data, start_plan
 
-SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 NETWORK = {"train": {"architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 1, "batch_size": 8}}
 
 

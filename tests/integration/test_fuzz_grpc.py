@@ -16,7 +16,8 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2
 from primitives.training.v1 import training_pb2
 
 from deploy.local.servers import Server
-from tests.integration.finished import SERVICES, Finished, finished_plan
+from services.cli.migrations import SERVICES
+from tests.integration.finished import Finished, finished_plan
 from tests.servers import fresh_database
 
 PROTOS = dict(

@@ -13,7 +13,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from deploy.local.servers import Server
-from tests.integration.finished import SERVICES, Finished, finished_plan
+from services.cli.migrations import SERVICES
+from tests.integration.finished import Finished, finished_plan
 from tests.servers import fresh_database
 
 EXAMPLES = 40
