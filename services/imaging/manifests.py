@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+"""Fractions at which the distribution of a unit's maxima is told."""
+
+TAILS = (0.05, 0.01, 0.005, 0.001)
+"""Shares of all places of all maps that are to lie above a threshold; 0.005 is that of network dissection."""
+
 STATISTICS_SCHEMA = pa.schema(
     [
         ("unit", pa.int32()),
@@ -19,11 +25,22 @@ STATISTICS_SCHEMA = pa.schema(
         ("minimum", pa.float32()),
         ("maximum", pa.float32()),
         ("active", pa.float64()),
+        ("quantiles", pa.list_(pa.float64())),
+        ("thresholds", pa.list_(pa.float64())),
         ("auc_by_class", pa.list_(pa.float64())),
+        ("mean_by_class", pa.list_(pa.float64())),
+        ("quantiles_by_class", pa.list_(pa.list_(pa.float64()))),
+        ("similar", pa.list_(pa.int32())),
+        ("similarity", pa.list_(pa.float64())),
+        ("duplicate_of", pa.int32()),
     ]
 )
-"""A row a unit, over the spatial maxima of a split: `active` is the share of patches above zero, `auc_by_class` how
-well the unit alone tells each class from the rest (null where the split lacks one side)."""
+"""A row a unit, over the spatial maxima of a split: `active` is the share of patches above zero (one less is the unit's
+sparsity), `quantiles` are those at QUANTILES, `auc_by_class` how well the unit alone tells each class from the rest
+(null where the split lacks one side), `mean_by_class` and `quantiles_by_class` the same over the patches of one class
+(null where there are none). `thresholds` are the activations that the shares TAILS of all places of all maps exceed.
+`similar` are other units by falling correlation of maxima, `similarity` these correlations, `duplicate_of` the lowest
+unit of which this is a near-duplicate, or null."""
 
 RANKING_SCHEMA = pa.schema(
     [
@@ -36,6 +53,22 @@ RANKING_SCHEMA = pa.schema(
 )
 """Units by influence on a class, rank from 1; `count` says on how many patches a unit is among the top 8 (null where
 the ranking is by selectivity), `score` is the mean influence or the AUC."""
+
+DISSECTION_SCHEMA = pa.schema(
+    [
+        ("unit", pa.int32()),
+        ("phenomenon", pa.string()),
+        ("threshold", pa.float64()),
+        ("iou", pa.float64()),
+        ("iou_low", pa.float64()),
+        ("iou_high", pa.float64()),
+        ("precision", pa.float64()),
+        ("recall", pa.float64()),
+        ("best", pa.bool_()),
+    ]
+)
+"""A row a unit and phenomenon: how well the unit's map above `threshold` agrees with the outlines of the phenomenon,
+with a 95% interval of the IoU over patients; `best` marks the phenomenon of the unit's largest IoU."""
 
 PICTURE_SCHEMA = pa.schema(
     [
@@ -82,35 +115,81 @@ class NetworkRef(BaseModel):
     checkpoint: ObjectRef
 
 
+class ReceptiveField(BaseModel):
+    """What of its input a place of a map sees: at row r and column c the square of `size` pixels of the network's input
+    whose upper left corner is `start` + r x `stride`, `start` + c x `stride`; it may reach over the border."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: int
+    stride: float
+    start: float
+
+
 class ExtractedLayer(BaseModel):
-    """The results of one layer. `top` holds values (units, k), ids (units, k), positions (units, k, 2) and maps
-    (units, k, height, width); `maxima` the (patches, units) matrix in fp16, rows in the order of patch ids."""
+    """The results of one layer, as safetensors and Parquet.
+
+    `top` holds values (units, k), ids (units, k), positions (units, k, 2) and maps (units, k, height, width), largest
+    first; `sample` the same of patches that were drawn by chance, the same ones for all units: ids (s,), values
+    (units, s) and maps (units, s, height, width). `maxima` has one object a shard with ids (n,) and maxima (n, units)
+    in fp16; `correlation` the (units, units) of their columns. `field` is None where it is the whole image or unknown.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     module: str
     units: int
+    height: int
+    width: int
+    field: ReceptiveField | None = None
     top: ObjectRef
-    maxima: ObjectRef
+    sample: ObjectRef
+    maxima: tuple[ObjectRef, ...]
+    correlation: ObjectRef
     statistics: ObjectRef
     ranking: ObjectRef
     ranking_method: str
 
 
 class ExtractionManifest(BaseModel):
-    """An extraction; its presence makes it visible."""
+    """An extraction; its presence makes it visible. `image_size` is the side of the network's input in pixels."""
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 1
+    format: int = 2
     extraction_id: str
     network: NetworkRef
+    image_size: int
     dataset: ObjectRef
     split: str
     patches: int
     top_k: int
     layers: tuple[ExtractedLayer, ...]
+
+
+class AnalysedLayer(BaseModel):
+    """What an analysis found of one layer, as a table of the schema of its kind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    table: ObjectRef
+
+
+class AnalysisManifest(BaseModel):
+    """An analysis of a completed extraction; its presence makes it visible. The tables of kind `dissection` are of
+    DISSECTION_SCHEMA, those of the kinds that rank of RANKING_SCHEMA."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    analysis_id: str
+    extraction_id: str
+    extraction: ObjectRef
+    kind: str
+    settings: dict[str, Any]
+    layers: tuple[AnalysedLayer, ...]
 
 
 class RenderedGroup(BaseModel):
