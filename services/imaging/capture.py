@@ -1,7 +1,7 @@
 """Reading what layers put out while a network runs, without touching the network."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,22 +13,35 @@ from services.common.errors import InvalidInput
 
 
 @contextmanager
-def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Within the block each forward fills the yielded dict: layer name to its (batch, units, height, width) output.
+def visiting(network: nn.Module, layers: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Within the block each forward calls `visit` with the name and the (batch, units, height, width) output of each
+    layer, as soon as there is one: what is not copied then may be overwritten, by a ReLU in place say.
 
     `layers` maps names to module paths. Every hook is gone when the block ends. InvalidInput when a layer's output is
     no map: neither B x C x H x W nor B x T x C tokens (see `as_map`).
     """
-    outputs: dict[str, Tensor] = {}
     last = channels_last_maps(network)
     handles = [
-        network.get_submodule(path).register_forward_hook(_keeper(outputs, name, last)) for name, path in layers.items()
+        network.get_submodule(path).register_forward_hook(_visitor(visit, name, last)) for name, path in layers.items()
     ]
     try:
-        yield outputs
+        yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
+    """Within the block each forward fills the yielded dict with a copy of the output of each layer (see `visiting`)."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, maps: Tensor) -> None:
+        # A copy: a ReLU that follows may work in place, and the original reads conv layers before it.
+        outputs[name] = maps.clone(memory_format=torch.preserve_format)
+
+    with visiting(network, layers, keep):
+        yield outputs
 
 
 def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> None:
@@ -57,12 +70,11 @@ def channels_last_maps(network: nn.Module) -> bool:
     return isinstance(network, SwinTransformer) or getattr(network, "output_fmt", None) == "NHWC"
 
 
-def _keeper(outputs: dict[str, Tensor], name: str, channels_last: bool) -> Any:
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        # A copy: a ReLU that follows may work in place, and the original reads conv layers before it.
-        outputs[name] = as_map(output, name, channels_last).clone(memory_format=torch.preserve_format)
+def _visitor(visit: Callable[[str, Tensor], None], name: str, channels_last: bool) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        visit(name, as_map(output, name, channels_last))
 
-    return keep
+    return hook
 
 
 def as_map(output: Any, name: str, channels_last: bool = False) -> Tensor:
