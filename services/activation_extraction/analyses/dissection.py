@@ -1,0 +1,199 @@
+"""Network dissection (Bau et al. 2017): does a unit's map, above its threshold, agree with the outline of something?
+
+Each patch goes through the network once more. A unit's map is resized to a grid as PIL does it, bilinearly, and cut at
+the activation that a set share of all places of all its maps exceeds. Counted are the cells above that, those within
+the outlines of each phenomenon, and those of both, as whole numbers a patient: they add up to the same in any order.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor
+
+from services.activation_extraction.analyses.agreement import Counts, agreement_rows
+from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.outlines import Outlines
+from services.activation_extraction.extract import read_batches
+from services.common.errors import InvalidInput
+from services.imaging.capture import visiting
+from services.imaging.manifests import DISSECTION_SCHEMA, TAILS
+from services.imaging.patches import Box
+from services.imaging.resizing import bilinear_matrix
+
+SIDE = 112
+"""Cells along a side of the grid that maps and outlines are compared on, as NetDissect has it."""
+UNITS_AT_ONCE = 256
+"""Maps that are resized at once: 25 MB on the grid."""
+
+
+class DissectionSettings(BaseModel):
+    """How units are dissected."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["dissection"] = "dissection"
+    over: Literal["outlined", "all"] = Field(
+        default="outlined",
+        description="The patches that are looked at: those of mammograms with outlines, or all of the split, where a "
+        "mammogram without outlines shows none of the phenomena.",
+    )
+    tail: float = Field(
+        default=0.005,
+        description="The share of all places of a unit's maps that its threshold leaves above it: one of "
+        "0.05, 0.01, 0.005 and 0.001.",
+    )
+    replicates: int = Field(default=1000, ge=100, le=10_000, description="Times that patients are drawn anew.")
+
+    @field_validator("tail")
+    @classmethod
+    def _known(cls, tail: float) -> float:
+        if tail not in TAILS:
+            raise ValueError(f"{tail} is none of {', '.join(map(str, TAILS))}")
+        return tail
+
+
+class Dissection:
+    """The kind; a piece is a shard of the split."""
+
+    name = "dissection"
+    settings = DissectionSettings
+
+    def pieces(self, context: Context[DissectionSettings]) -> int:
+        """A piece a shard. InvalidInput where no mammogram of the split has outlines."""
+        _Patches(context)
+        return len(context.data.shards(context.manifest.split))
+
+    @torch.inference_mode()
+    def run_piece(self, context: Context[DissectionSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
+        """The sums over the patches of a shard: by `<layer>/<name>` and under `inside` and `patients`, see `Counts`."""
+        patches = _Patches(context)
+        shard = context.data.shards(context.manifest.split)[piece]
+        chosen = patches.within(shard.first, shard.last)
+        patients = np.unique(patches.patient[chosen])
+        inside = torch.zeros(len(patients), len(patches.outlines.phenomena), dtype=torch.int64)
+        tallies = {
+            name: _LayerTally(context, name, len(patients), len(patches.outlines.phenomena)) for name in context.layers
+        }
+        rows: list[tuple[int, Tensor]] = []
+
+        def visit(name: str, maps: Tensor) -> None:
+            for (patient, masks), one in zip(rows, maps, strict=False):
+                tallies[name].add(patient, masks, one)
+
+        wanted = set(chosen.tolist())
+        stream = (pair for pair in context.data.stream(shard) if pair[0] in wanted) if wanted else iter(())
+        preprocessing, done = context.checkpoint.preprocessing, 0
+        with visiting(context.network, context.layers, visit):
+            for batch in read_batches(stream, preprocessing, context.batch_size):
+                rows = [_placed(patches, patients, patch_id, context.device) for patch_id in batch.ids.tolist()]
+                for patient, masks in rows:
+                    inside[patient] += masks.sum(1).to(torch.int64).cpu()
+                context.network(preprocessing.normalise(batch.pixels.to(context.device)))
+                done += len(rows)
+                on_progress(done, len(chosen))
+        state = {"patients": torch.from_numpy(patients), "inside": inside}
+        for name, tally in tallies.items():
+            state |= {f"{name}/above": tally.above.cpu(), f"{name}/both": tally.both.cpu()}
+        return state
+
+    def merge(self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+        """A row a unit and phenomenon, see DISSECTION_SCHEMA. InvalidInput where no patch reaches into an outline."""
+        patches = _Patches(context)
+        patients, phenomena = patches.patients, patches.outlines.phenomena
+        inside = _summed(states, "inside", patients)
+        if not inside.any():
+            raise InvalidInput(f"no patch of split {context.manifest.split} reaches into an outline")
+        tables = {}
+        for name in context.layers:
+            above, both = _summed(states, f"{name}/above", patients), _summed(states, f"{name}/both", patients)
+            thresholds = _thresholds(context, name)
+            counts = Counts(above, inside, both)
+            rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates)
+            tables[name] = pa.Table.from_pylist(rows, schema=DISSECTION_SCHEMA)
+        return tables
+
+
+class _Patches:
+    """The patches of the split that are looked at, with their patients numbered in the order of their names."""
+
+    def __init__(self, context: Context[DissectionSettings]) -> None:
+        data, split = context.data, context.manifest.split
+        data.shards(split)
+        self.outlines = Outlines(data.lesions)
+        of_split = np.asarray(data.index["split"].to_pylist()) == split
+        self._mammogram = np.asarray(data.index["mammogram"].to_pylist())
+        outlined = of_split & np.isin(self._mammogram, sorted(self.outlines.mammograms))
+        if not outlined.any():
+            raise InvalidInput(
+                f"no mammogram of split {split} of data set {data.manifest.name} has outlines; dissection needs some"
+            )
+        self._chosen = outlined if context.settings.over == "outlined" else of_split
+        patients = np.asarray(data.index["patient"].to_pylist())
+        names = np.unique(patients[self._chosen])
+        self.patients = len(names)
+        self.patient = np.searchsorted(names, patients)
+        """The number of each patch's patient, by patch id; of patches that are not looked at it says nothing."""
+        self._box = np.stack([data.index[side].to_numpy() for side in ("row", "column", "height", "width")], axis=1)
+
+    def within(self, first: int, last: int) -> NDArray[np.int64]:
+        """The ids from `first` to `last`, both within, that are looked at."""
+        return np.flatnonzero(self._chosen[first : last + 1]) + first
+
+    def masks(self, patch_id: int) -> NDArray[np.bool_]:
+        """(phenomena, SIDE, SIDE) of one patch."""
+        box = Box(*self._box[patch_id].tolist())
+        return self.outlines.masks(str(self._mammogram[patch_id]), box, SIDE)
+
+
+class _LayerTally:
+    """What is counted of one layer; patients are numbered within the piece."""
+
+    def __init__(self, context: Context[DissectionSettings], name: str, patients: int, phenomena: int) -> None:
+        layer = context.layer(name)
+        self._thresholds = torch.from_numpy(_thresholds(context, name)).to(context.device)
+        self.above = torch.zeros(patients, layer.units, dtype=torch.int64, device=context.device)
+        self.both = torch.zeros(patients, phenomena, layer.units, dtype=torch.int64, device=context.device)
+
+    def add(self, patient: int, masks: Tensor, maps: Tensor) -> None:
+        """Count one patch: (phenomena, cells) masks in float32, (units, height, width) maps."""
+        # A resized map is nowhere above its maximum: most units of a patch need no resizing.
+        active = torch.nonzero(maps.amax((1, 2)) > self._thresholds)[:, 0]
+        for units in active.split(UNITS_AT_ONCE):
+            above = _on_grid(maps[units]).flatten(1) > self._thresholds[units, None]
+            self.above[patient, units] += above.sum(1)
+            # Sums of ones up to the cells of the grid: exact in float32.
+            self.both[patient][:, units] += (masks @ above.to(torch.float32).T).to(torch.int64)
+
+
+def _on_grid(maps: Tensor) -> Tensor:
+    """(units, height, width) maps on the grid, resized as PIL does it: summed in float64, kept in float32."""
+    down, across = (
+        torch.from_numpy(bilinear_matrix(source, SIDE)).to(maps.device) for source in (maps.shape[1], maps.shape[2])
+    )
+    rows = (maps.double() @ across.T).float()
+    return (down @ rows.double()).float()
+
+
+def _placed(patches: _Patches, patients: NDArray[np.int64], patch_id: int, device: torch.device) -> tuple[int, Tensor]:
+    """The number of a patch's patient within a piece, and its (phenomena, cells) masks in float32."""
+    masks = torch.from_numpy(patches.masks(patch_id)).flatten(1)
+    return int(np.searchsorted(patients, patches.patient[patch_id])), masks.to(device, torch.float32)
+
+
+def _thresholds(context: Context[DissectionSettings], name: str) -> NDArray[np.float64]:
+    """What the set share of all places of each unit's maps exceeds, (units,)."""
+    told = context.statistics(name)["thresholds"].to_pylist()
+    return np.asarray(told, dtype=np.float64)[:, TAILS.index(context.settings.tail)]
+
+
+def _summed(states: Sequence[dict[str, Tensor]], name: str, patients: int) -> NDArray[np.int64]:
+    """What pieces counted of their patients, as one row a patient of the split."""
+    total = torch.zeros(patients, *states[0][name].shape[1:], dtype=torch.int64)
+    for state in states:
+        total.index_add_(0, state["patients"], state[name])
+    return total.numpy()
