@@ -134,6 +134,12 @@ def head_path(network: nn.Module) -> str:
     return candidates[-1]
 
 
+def input_channels(network: nn.Module) -> int:
+    """Channels of the images that a network of `build_network` takes."""
+    channels: int = getattr(network, "image_channels", 3)
+    return channels
+
+
 def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
     """The layers that are offered: the original's names where it has them, else the top blocks; name to module path."""
     if architecture in ORIGINAL_LAYERS:
