@@ -1,16 +1,38 @@
 """One decode and one forward a patch, for all layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.activation_extraction.topk import TopK, require_finite
-from services.imaging.capture import capture, require_captured
+from services.activation_extraction.histogram import places_of
+from services.activation_extraction.tally import LayerTally
+from services.common.errors import InvalidInput
+from services.imaging.capture import require_captured, visiting
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
+
+SAMPLED = 32
+"""Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is kept of a split: top patches a unit, places a map that are counted, and the ids of the sample."""
+
+    top_k: int
+    places: int
+    sampled: frozenset[int]
+
+    @classmethod
+    def of(cls, top_k: int, ids: Collection[int]) -> "Wish":
+        """For a split of these patches; however it is cut into shards, all ask for the same."""
+        ordered = np.sort(np.fromiter(ids, np.int64))
+        drawn = np.random.default_rng(0).choice(ordered, min(SAMPLED, len(ordered)), replace=False)
+        return cls(top_k, places_of(len(ordered)), frozenset(drawn.tolist()))
 
 
 @torch.inference_mode()
@@ -18,32 +40,32 @@ def extract(
     network: nn.Module,
     layers: dict[str, str],
     batches: Iterator[Batch],
-    top_k: int,
+    wish: Wish,
     device: torch.device,
     preprocessing: Preprocessing,
     on_patches: Callable[[int], None] = lambda _done: None,
     source: str = "the data set",
-) -> dict[str, Tensor]:
-    """One forward a patch for all layers. Returns, by `<layer>/<name>`, the top-k state and the (patches, units) maxima
-    in float32, and under `ids` the patch ids of their rows. InvalidInput for NaN or infinity names patch and layer."""
-    tops = {name: TopK(top_k) for name in layers}
-    maxima: dict[str, list[Tensor]] = {name: [] for name in layers}
-    ids: list[Tensor] = []
-    with capture(network, layers) as acts:
+) -> dict[str, LayerTally]:
+    """One forward a patch for all layers; returns what was kept of each. InvalidInput for NaN or infinity names patch
+    and layer."""
+    tallies = {name: LayerTally(name, wish.top_k, wish.places, wish.sampled, source) for name in layers}
+    met: set[str] = set()
+    done = 0
+
+    def visit(name: str, maps: Tensor) -> None:
+        if name in met:
+            raise InvalidInput(f"layer {name} is a module that one forward calls more than once")
+        met.add(name)
+        tallies[name].add(maps[: len(batch.ids)], batch.ids)
+
+    with visiting(network, layers, visit):
         for batch in batches:
+            met.clear()
             network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
-            require_captured(acts, layers)
-            for name, top in tops.items():
-                largest = top.add(acts[name][: len(batch.ids)], batch.ids)
-                require_finite(largest, batch.ids, name, source)
-                maxima[name].append(largest.float().cpu())
-            ids.append(batch.ids)
-            on_patches(sum(map(len, ids)))
-    state = {"ids": torch.cat(ids)}
-    for name, top in tops.items():
-        state |= {f"{name}/{part}": value for part, value in top.state_dict().items()}
-        state[f"{name}/maxima"] = torch.cat(maxima[name])
-    return state
+            require_captured(met, layers)
+            done += len(batch.ids)
+            on_patches(done)
+    return tallies
 
 
 def read_batches(

@@ -1,33 +1,30 @@
 """What the extraction service's child process does: extract a shard, merge all shards."""
 
+from contextlib import AbstractContextManager, ExitStack
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import nn
 
-from services.activation_extraction.extract import extract, read_batches
-from services.activation_extraction.layer_results import BUCKET, store_layer
-from services.activation_extraction.topk import merge_states
-from services.common.blobs import ObjectRef, open_blobs
-from services.common.blobs.port import read_verified
+from services.activation_extraction.extract import Wish, extract, read_batches
+from services.activation_extraction.layer_results import BUCKET, Store, put_tensors, store_layer
+from services.activation_extraction.matrices import Matrices
+from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.imaging.architectures import choose_device, resolve_layers
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
-from services.imaging.dataset import Dataset
-from services.imaging.manifests import (
-    ExtractionManifest,
-    NetworkRef,
-    put_content,
-)
+from services.imaging.dataset import Dataset, fetch_object
+from services.imaging.manifests import ExtractionManifest, NetworkRef, put_content
+from services.imaging.tensors import Tensors, open_tensors
 
 
 def extract_shard(
     job: Job,
     *,
     blobs_url: str,
+    scratch: str,
     extraction_id: str,
     dataset: dict[str, Any],
     checkpoint: dict[str, Any],
@@ -38,35 +35,42 @@ def extract_shard(
     batch_size: int,
     device: str,
 ) -> dict[str, Any]:
-    """Store the state of one shard and return a reference to it."""
-    blobs = open_blobs(blobs_url)
+    """Store what one shard gives: `state`, which is merged, and `maxima`, a matrix a layer, which stays as it is."""
+    blobs, folder = open_blobs(blobs_url), Path(scratch)
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     where = choose_device(device)
     manifest, network = _open_network(blobs_url, ObjectRef.model_validate(checkpoint), str(where))
-    patches = data.stream(data.shards(split)[shard])
+    shards = data.shards(split)
 
     def on_patches(done: int) -> None:
         job.report(done=done)
         job.leave_if_told()
 
-    state = extract(
+    tallies = extract(
         network,
         resolve_layers(manifest.architecture, network, layers),
-        read_batches(patches, manifest.preprocessing, batch_size),
-        top_k,
+        read_batches(data.stream(shards[shard]), manifest.preprocessing, batch_size),
+        Wish.of(top_k, [patch_id for one in shards for patch_id in range(one.first, one.last + 1)]),
         where,
         manifest.preprocessing,
         on_patches,
         source=data.manifest.name,
     )
-    ref = put_content(blobs, BUCKET, f"extractions/{extraction_id}/shards/{shard:05d}.safetensors", save_tensors(state))
-    return ref.model_dump()
+    state = {f"{name}/{part}": value for name, tally in tallies.items() for part, value in tally.state_dict().items()}
+    key = f"extractions/{extraction_id}/shards/{shard:05d}"
+    stored = put_tensors(blobs, f"{key}.safetensors", state, folder)
+    maxima = {
+        name: put_tensors(blobs, f"{key}/{name}/maxima.safetensors", tally.matrix(), folder).model_dump()
+        for name, tally in tallies.items()
+    }
+    return {"state": stored.model_dump(), "maxima": maxima}
 
 
 def merge_extraction(
     job: Job,
     *,
     blobs_url: str,
+    scratch: str,
     extraction_id: str,
     dataset: dict[str, Any],
     checkpoint: dict[str, Any],
@@ -75,33 +79,32 @@ def merge_extraction(
     layers: list[str],
     top_k: int,
 ) -> dict[str, Any]:
-    """Merge the states of all shards, rank the units, write the manifest and return a reference to it."""
-    blobs = open_blobs(blobs_url)
+    """Merge what all shards gave, rank the units, write the manifest and return a reference to it."""
+    blobs, folder = open_blobs(blobs_url), Path(scratch)
     dataset_ref, checkpoint_ref = ObjectRef.model_validate(dataset), ObjectRef.model_validate(checkpoint)
     data = Dataset.open(blobs, dataset_ref)
     trained, network = _open_network(blobs_url, checkpoint_ref, "cpu")
-    states = [load_tensors(read_verified(blobs, ObjectRef.model_validate(shard))) for shard in shards]
-    ids, order = torch.cat([state["ids"] for state in states]).sort()
     results = []
-    for done, (name, module) in enumerate(resolve_layers(trained.architecture, network, layers).items(), 1):
-        maxima = torch.cat([state[f"{name}/maxima"] for state in states])[order].numpy()
-        parts = [{key: state[f"{name}/{key}"] for key in ("values", "ids", "positions", "maps")} for state in states]
-        results.append(
-            store_layer(
-                blobs,
-                f"extractions/{extraction_id}/{name}",
-                name,
-                module,
-                merge_states(parts, top_k),
-                maxima,
-                data.labels[ids.numpy()],
-                network,
-                trained.preprocessing.size,
-                len(trained.classes),
+    with ExitStack() as stack:
+        states = [stack.enter_context(_open_state(blobs, shard, folder)) for shard in shards]
+        for done, (name, module) in enumerate(resolve_layers(trained.architecture, network, layers).items(), 1):
+            matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
+            results.append(
+                store_layer(
+                    Store(blobs, f"extractions/{extraction_id}/{name}", folder),
+                    name,
+                    module,
+                    states,
+                    matrices,
+                    data.labels[matrices.ids],
+                    network,
+                    trained.preprocessing.size,
+                    len(trained.classes),
+                    top_k,
+                )
             )
-        )
-        job.report(done=done)
-        job.leave_if_told()
+            job.report(done=done)
+            job.leave_if_told()
     manifest = ExtractionManifest(
         extraction_id=extraction_id,
         network=NetworkRef(
@@ -111,14 +114,20 @@ def merge_extraction(
             checkpoint_id=trained.checkpoint_id,
             checkpoint=checkpoint_ref,
         ),
+        image_size=trained.preprocessing.size,
         dataset=dataset_ref,
         split=split,
-        patches=len(ids),
-        top_k=min(top_k, len(ids)),
+        patches=len(matrices.ids),
+        top_k=min(top_k, len(matrices.ids)),
         layers=tuple(results),
     )
     body = manifest.model_dump_json(indent=1).encode()
     return put_content(blobs, BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
+
+
+def _open_state(blobs: Blobs, shard: dict[str, Any], folder: Path) -> AbstractContextManager[Tensors]:
+    """The state of a shard, from a local copy."""
+    return open_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder))
 
 
 @lru_cache(maxsize=1)

@@ -1,55 +1,120 @@
-"""What is kept of a layer once its states are merged: top patches, maxima, statistics, and a ranking of its units."""
+"""What is kept of a layer once its shards are in: top patches, sample, maxima, statistics, and a ranking of units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save as save_tensors
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from services.activation_extraction.correlation import correlate, similarities
+from services.activation_extraction.histogram import thresholds
+from services.activation_extraction.matrices import Matrices
+from services.activation_extraction.merge import merge_histogram, merge_sample, merge_top
 from services.activation_extraction.ranking import rank_by_influence, rank_by_selectivity
 from services.activation_extraction.statistics import unit_statistics
-from services.activation_extraction.topk import LARGEST_FP16
-from services.common.blobs import Blobs
+from services.common.blobs import Blobs, ObjectRef
 from services.imaging.architectures import head_path
 from services.imaging.capture import capture
-from services.imaging.manifests import RANKING_SCHEMA, STATISTICS_SCHEMA, ExtractedLayer, put_content, write_table
+from services.imaging.manifests import (
+    RANKING_SCHEMA,
+    STATISTICS_SCHEMA,
+    TAILS,
+    ExtractedLayer,
+    put_content,
+    put_content_file,
+    write_table,
+)
+from services.imaging.tensors import Tensors
 
 BUCKET = "activation-extraction"
 
 
+@dataclass(frozen=True)
+class Store:
+    """Where results go: below `folder` of the bucket, by way of files in `scratch`."""
+
+    blobs: Blobs
+    folder: str
+    scratch: Path
+
+    def tensors(self, name: str, tensors: dict[str, Tensor]) -> ObjectRef:
+        """Store tensors without a second copy in memory."""
+        return put_tensors(self.blobs, f"{self.folder}/{name}.safetensors", tensors, self.scratch)
+
+    def table(self, name: str, rows: list[dict[str, Any]], schema: Any) -> ObjectRef:
+        """Store rows."""
+        return put_content(self.blobs, BUCKET, f"{self.folder}/{name}.parquet", write_table(rows, schema))
+
+
+def put_tensors(blobs: Blobs, key: str, tensors: dict[str, Tensor], scratch: Path) -> ObjectRef:
+    """Store tensors by way of a file, which is removed."""
+    return put_content_file(blobs, BUCKET, key, scratch, lambda path: save_file(tensors, path))
+
+
 def store_layer(
-    blobs: Blobs,
-    folder: str,
+    store: Store,
     name: str,
     module: str,
-    top: dict[str, Tensor],
-    maxima: NDArray[np.float32],
+    states: Sequence[Tensors],
+    matrices: Matrices,
     labels: NDArray[np.int64],
     network: nn.Module,
     size: int,
     classes: int,
+    top_k: int,
 ) -> ExtractedLayer:
-    """Store the results of a layer below `folder`: its merged top-k state, and what its (patches, units) maxima say
-    with the (patches,) labels of their rows. `size` is the side of the network's input."""
+    """Store the results of a layer: its merged states, and what its maxima say with the (patches,) labels of its rows.
+    `size` is the side of the network's input. Memory does not grow with the number of patches, beyond their ids."""
+    top = merge_top(states, name, top_k)
+    units, _, height, width = top["maps"].shape
+    kept = {"top": store.tensors("top", top)}
+    del top
+    kept["sample"] = store.tensors("sample", merge_sample(states, name))
+    correlation = correlate(matrices)
+    kept["correlation"] = store.tensors("correlation", {"correlation": torch.from_numpy(correlation).half()})
+    rows = _statistics(states, name, matrices, labels, classes, correlation)
     weights = head_weights(network, module, size)
     if weights is None:
-        method, ranking = "selectivity", rank_by_selectivity(maxima, labels, classes)
+        method, ranking = "selectivity", rank_by_selectivity([row["auc_by_class"] for row in rows])
     else:
-        method, ranking = "influence", rank_by_influence(maxima, weights)
-    statistics = unit_statistics(maxima, labels, classes)
-    halved = torch.from_numpy(maxima).clamp(-LARGEST_FP16, LARGEST_FP16).half()
+        method, ranking = "influence", rank_by_influence(matrices.blocks(), weights)
+    kept["statistics"] = store.table("statistics", rows, STATISTICS_SCHEMA)
+    kept["ranking"] = store.table("ranking", ranking, RANKING_SCHEMA)
     return ExtractedLayer(
         name=name,
         module=module,
-        units=maxima.shape[1],
-        top=put_content(blobs, BUCKET, f"{folder}/top.safetensors", save_tensors(top)),
-        maxima=put_content(blobs, BUCKET, f"{folder}/maxima.safetensors", save_tensors({"maxima": halved})),
-        statistics=put_content(
-            blobs, BUCKET, f"{folder}/statistics.parquet", write_table(statistics, STATISTICS_SCHEMA)
-        ),
-        ranking=put_content(blobs, BUCKET, f"{folder}/ranking.parquet", write_table(ranking, RANKING_SCHEMA)),
+        units=units,
+        height=height,
+        width=width,
+        maxima=tuple(matrices.refs),
         ranking_method=method,
+        **kept,
     )
+
+
+def _statistics(
+    states: Sequence[Tensors],
+    name: str,
+    matrices: Matrices,
+    labels: NDArray[np.int64],
+    classes: int,
+    correlation: NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    """Rows of STATISTICS_SCHEMA of a layer."""
+    rows = [row for first, piece in matrices.pieces() for row in unit_statistics(piece, labels, classes, first)]
+    exceeded = thresholds(merge_histogram(states, name), TAILS).tolist()
+    similar = similarities(correlation)
+    return [
+        row
+        | {"thresholds": threshold}
+        | {"similar": like.units, "similarity": like.correlations, "duplicate_of": like.duplicate_of}
+        for row, threshold, like in zip(rows, exceeded, similar, strict=True)
+    ]
 
 
 @torch.inference_mode()

@@ -1,46 +1,52 @@
 """Units in the order of their influence on each class."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.activation_extraction.statistics import class_aucs
-
 TOP_UNITS = 8
 """Units a patch that count as influential, as in the original."""
 
 
-def rank_by_influence(maxima: NDArray[np.float32], weights: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """Rows of RANKING_SCHEMA from (patches, units) maxima and the (classes, units) weights of the last linear layer.
+def rank_by_influence(blocks: Iterable[NDArray[np.float32]], weights: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Rows of RANKING_SCHEMA from (patches, units) maxima, some rows at a time, and the (classes, units) weights of the
+    last linear layer.
 
     Influence on a patch = largest activation x weight to the class; a unit is counted on every patch where it is among
     the 8 most influential; most counted first, then the larger mean influence, then the lower unit.
     Source: DeepMiner, arXiv 1805.12323.
     """
-    rows: list[dict[str, Any]] = []
-    for label, weight in enumerate(weights):
-        influence = maxima * weight
-        leading = np.argsort(-influence, axis=1, kind="stable")[:, :TOP_UNITS]
-        counts = np.bincount(leading.ravel(), minlength=maxima.shape[1])
-        means = influence.mean(0, dtype=np.float64)
-        order = np.lexsort((np.arange(len(counts)), -means, -counts))
-        rows += _rows(label, order, means, counts)
-    return rows
+    counts = np.zeros(weights.shape, dtype=np.int64)
+    totals = np.zeros(weights.shape)
+    patches = 0
+    for maxima in blocks:
+        patches += len(maxima)
+        for label, weight in enumerate(weights):
+            influence = maxima * weight
+            counts[label] += count_leading(influence)
+            totals[label] += influence.sum(0, dtype=np.float64)
+    return [row for label in range(len(weights)) for row in rank_rows(label, totals[label] / patches, counts[label])]
 
 
-def rank_by_selectivity(maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> list[dict[str, Any]]:
-    """Rows of RANKING_SCHEMA for a layer that no linear layer follows: by the AUC of the unit as a detector."""
-    rows: list[dict[str, Any]] = []
-    for label, aucs in enumerate(class_aucs(maxima, labels, classes)):
-        if aucs is not None:
-            rows += _rows(label, np.lexsort((np.arange(len(aucs)), -aucs)), aucs, None)
-    return rows
+def count_leading(influence: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """(units,): on how many rows of (patches, units) influences a unit is among the 8 largest, ties to lower units."""
+    leading = np.argsort(-influence, axis=1, kind="stable")[:, :TOP_UNITS]
+    return np.bincount(leading.ravel(), minlength=influence.shape[1])
 
 
-def _rows(
-    label: int, order: NDArray[np.int64], scores: NDArray[np.float64], counts: NDArray[np.int64] | None
-) -> list[dict[str, Any]]:
+def rank_by_selectivity(aucs: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]:
+    """Rows of RANKING_SCHEMA for a layer that no linear layer follows: by the AUCs of each unit as a detector of each
+    class; a class that has none is left out."""
+    of_class = enumerate(zip(*aucs, strict=True))
+    return [row for label, scores in of_class if None not in scores for row in rank_rows(label, np.array(scores))]
+
+
+def rank_rows(label: int, scores: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+    """Rows of RANKING_SCHEMA of one class: most counted first, then the larger score, then the lower unit."""
+    units = np.arange(len(scores))
+    order = np.lexsort((units, -scores) if counts is None else (units, -scores, -counts))
     return [
         {
             "label": label,

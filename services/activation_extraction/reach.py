@@ -22,7 +22,8 @@ def reach(records: Records, found: Reach) -> None:
     going_on = {row.extraction_id for row in extractions if not row.ended}
     for shard in shards:
         if shard.extraction_id in going_on:
-            found.add(shard.state, f"extraction {shard.extraction_id}")
+            for ref in (shard.state["state"], *shard.state["maxima"].values()):
+                found.add(ref, f"extraction {shard.extraction_id}")
     for extraction in extractions:
         if extraction.state == "completed" or not extraction.ended:
             _reach_extraction(found, extraction, known=extraction.run_id in networks)
@@ -38,7 +39,7 @@ def _reach_extraction(found: Reach, extraction: ExtractionRow, known: bool) -> N
     if content is None:
         return
     for layer in ExtractionManifest.model_validate_json(content).layers:
-        for part in (layer.top, layer.maxima, layer.statistics, layer.ranking):
+        for part in (layer.top, layer.sample, *layer.maxima, layer.correlation, layer.statistics, layer.ranking):
             found.add(part, by)
 
 

@@ -6,21 +6,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from services.imaging.manifests import QUANTILES
 
-def unit_statistics(maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> list[dict[str, Any]]:
-    """One row a unit (STATISTICS_SCHEMA) of a (patches, units) matrix and the (patches,) labels of its rows."""
+
+def unit_statistics(
+    maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int, first: int = 0
+) -> list[dict[str, Any]]:
+    """One row a unit, from `first` on, of a (patches, units) matrix and the (patches,) labels of its rows: the columns
+    of STATISTICS_SCHEMA that the maxima alone decide."""
     wide = maxima.astype(np.float64)
-    aucs = class_aucs(maxima, labels, classes)
-    columns = {
+    of_class = [wide[labels == label] for label in range(classes)]
+    columns: dict[str, Any] = {
         "mean": wide.mean(0),
         "deviation": wide.std(0),
         "minimum": maxima.min(0),
         "maximum": maxima.max(0),
         "active": (maxima > 0).mean(0),
+        "quantiles": np.quantile(wide, QUANTILES, axis=0).T,
+    }
+    by_class: dict[str, list[NDArray[np.float64] | None]] = {
+        "auc_by_class": class_aucs(maxima, labels, classes),
+        "mean_by_class": [part.mean(0) if len(part) else None for part in of_class],
+        "quantiles_by_class": [np.quantile(part, QUANTILES, axis=0).T if len(part) else None for part in of_class],
     }
     return [
-        {"unit": unit, "auc_by_class": [auc[unit] if auc is not None else None for auc in aucs]}
-        | {name: float(column[unit]) for name, column in columns.items()}
+        {"unit": first + unit}
+        | {name: column[unit].tolist() for name, column in columns.items()}
+        | {name: [part[unit].tolist() if part is not None else None for part in by_class[name]] for name in by_class}
         for unit in range(maxima.shape[1])
     ]
 

@@ -48,11 +48,36 @@ class ExtractionRow(WorkColumns, Base):
 
 
 class ShardRow(Base):
-    """The stored state of one shard of an extraction: its presence says that the shard is done."""
+    """What one shard of an extraction gave, as references (see job.extract_shard); that it is here says that the shard
+    is done."""
 
     __tablename__ = "shards"
 
     extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), primary_key=True)
     shard: Mapped[int] = mapped_column(Integer, primary_key=True)
     patches: Mapped[int] = mapped_column(Integer)
+    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class AnalysisRow(WorkColumns, Base):
+    """An analysis of a completed extraction, whose manifest is `extraction`; `settings` are those of its kind."""
+
+    __tablename__ = "analyses"
+
+    analysis_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    extraction: Mapped[dict[str, Any]] = mapped_column(JSON)
+    pieces: Mapped[int] = mapped_column(Integer)
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class PieceRow(Base):
+    """The stored state of one piece of an analysis: that it is here says that the piece is done."""
+
+    __tablename__ = "analysis_pieces"
+
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.analysis_id"), primary_key=True)
+    piece: Mapped[int] = mapped_column(Integer, primary_key=True)
     state: Mapped[dict[str, Any]] = mapped_column(JSON)

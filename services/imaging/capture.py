@@ -1,7 +1,7 @@
 """Reading what layers put out while a network runs, without touching the network."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,7 +58,7 @@ def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> No
     require_captured(acts, layers)
 
 
-def require_captured(acts: Mapping[str, Tensor], layers: Mapping[str, str]) -> None:
+def require_captured(acts: Container[str], layers: Mapping[str, str]) -> None:
     """InvalidInput names a layer that a forward did not come through."""
     for name in layers:
         if name not in acts:

@@ -2,6 +2,10 @@
 
 import hashlib
 import io
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -230,6 +234,9 @@ class RenderingManifest(BaseModel):
     dataset: ObjectRef
     split: str
     size: int
+    kind: str = "overlay"
+    picture_format: str = "jpeg"
+    quality: int = 85
     pictures: int
     layers: tuple[RenderedLayer, ...]
 
@@ -244,6 +251,21 @@ def put_content(blobs: Blobs, bucket: str, key: str, content: bytes) -> ObjectRe
     bytes differ never overwrites what a record already refers to."""
     stem, _, suffix = key.rpartition(".")
     return blobs.put(bucket, f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}", content)
+
+
+def put_content_file(blobs: Blobs, bucket: str, key: str, scratch: Path, write: Callable[[Path], object]) -> ObjectRef:
+    """As `put_content`, of what `write` writes to a path in `scratch`, without holding it in memory."""
+    stem, _, suffix = key.rpartition(".")
+    descriptor, name = tempfile.mkstemp(f".{suffix}", "put-", scratch)
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        write(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return blobs.put_file(bucket, f"{stem}-{digest[:16]}.{suffix}", path)
+    finally:
+        path.unlink()
 
 
 def write_table(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:

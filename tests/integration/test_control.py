@@ -123,7 +123,7 @@ def results(kind: Kind, view: dict[str, Any]) -> list[Any]:
     content = read_verified(blobs, ObjectRef.model_validate(view["manifest"]))
     if kind.noun == "extraction":
         layers = ExtractionManifest.model_validate_json(content).layers
-        return [(one.top.sha256, one.maxima.sha256, one.statistics.sha256, one.ranking.sha256) for one in layers]
+        return [(one.top.sha256, one.maxima[0].sha256, one.statistics.sha256, one.ranking.sha256) for one in layers]
     rendered = RenderingManifest.model_validate_json(content).layers
     return [(group.pack.sha256, group.pictures.sha256) for layer in rendered for group in layer.groups]
 

@@ -206,6 +206,7 @@ class Extractions(Tasks[ExtractionRow]):
     def _arguments(self, extraction: ExtractionRow) -> dict[str, Any]:
         return {
             "blobs_url": self.ports.blobs.url,
+            "scratch": str(self.settings.shared.scratch()),
             "extraction_id": extraction.extraction_id,
             "dataset": extraction.dataset,
             "checkpoint": extraction.checkpoint,

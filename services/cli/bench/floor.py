@@ -94,7 +94,7 @@ def compute_plan(
     with _timed(seconds, "training"):
         trained = _train(plan, url, scratch, dataset, cache_mb, device)
     with _timed(seconds, "extraction"):
-        extraction = _extract(plan, url, dataset, trained["checkpoint"], device)
+        extraction = _extract(plan, url, scratch, dataset, trained["checkpoint"], device)
     with _timed(seconds, "rendering"):
         rendering, pictures = _render(plan, url, scratch, extraction, group_units)
     with _timed(seconds, "study"):
@@ -139,13 +139,14 @@ def _train(
 
 
 def _extract(
-    plan: StartPlanRequest, url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
+    plan: StartPlanRequest, url: str, scratch: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
 ) -> dict[str, Any]:
     """Every shard, then the merge; a reference to the manifest."""
     wish = plan.extraction
     shards = Dataset.open(open_blobs(url), ObjectRef.model_validate(dataset)).shards(wish.split)
     common: dict[str, Any] = {
         "blobs_url": url,
+        "scratch": scratch,
         "extraction_id": NAME,
         "dataset": dataset,
         "checkpoint": checkpoint,

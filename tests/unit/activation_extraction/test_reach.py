@@ -13,8 +13,11 @@ from tests.fakes.ports import World
 
 OWN = "activation-extraction"
 OTHERS = {"training/dataset", "training/checkpoint"}
-SHARDS = {f"{OWN}/shard-0", f"{OWN}/shard-1"}
-RESULTS = {f"{OWN}/{name}" for name in ("manifest", "top", "maxima", "statistics", "ranking")}
+SHARDS = {f"{OWN}/{name}" for name in ("shard-0", "shard-1", "maxima-0", "maxima-1")}
+RESULTS = {
+    f"{OWN}/{name}"
+    for name in ("manifest", "top", "sample", "maxima-0", "maxima-1", "correlation", "statistics", "ranking")
+}
 
 
 class Extraction(World):
@@ -34,14 +37,22 @@ class Extraction(World):
     def add(self, state: str, run_id: str = "run-1") -> None:
         """Record the extraction in a state, with whatever may lie in the store by then."""
         layer = ExtractedLayer(
-            name="layer4", module="layer4", units=1, ranking_method="influence",
-            **{name: self.put(name) for name in ("top", "maxima", "statistics", "ranking")},
+            name="layer4", module="layer4", units=1, height=1, width=1, ranking_method="influence",
+            maxima=(self.put("maxima-0"), self.put("maxima-1")),
+            **{name: self.put(name) for name in ("top", "sample", "correlation", "statistics", "ranking")},
         )  # fmt: skip
         network = NetworkRef(
             architecture="a", classes=("a",), run_id=run_id, checkpoint_id="c", checkpoint=self.checkpoint
         )
         manifest = ExtractionManifest(
-            extraction_id="e", network=network, dataset=self.dataset, split="val", patches=1, top_k=1, layers=(layer,)
+            extraction_id="e",
+            network=network,
+            image_size=1,
+            dataset=self.dataset,
+            split="val",
+            patches=1,
+            top_k=1,
+            layers=(layer,),
         )
         ref = self.blobs.put(OWN, "manifest", manifest.model_dump_json().encode())
         row = ExtractionRow(
@@ -53,7 +64,8 @@ class Extraction(World):
             session.add(row)
             session.flush()
             for shard in range(2):
-                kept = self.put(f"shard-{shard}").model_dump()
+                state, maxima = self.put(f"shard-{shard}").model_dump(), self.put(f"maxima-{shard}").model_dump()
+                kept = {"state": state, "maxima": {"layer4": maxima}}
                 session.add(ShardRow(extraction_id="extraction-1", shard=shard, patches=1, state=kept))
 
     def reached(self) -> Reach:

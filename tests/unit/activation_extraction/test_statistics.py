@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from services.activation_extraction.ranking import rank_by_influence, rank_by_selectivity
 from services.activation_extraction.statistics import class_aucs, unit_statistics
+from services.imaging.manifests import QUANTILES
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def test_statistics_are_those_of_the_maxima(maxima: np.ndarray, labels: np.ndarr
         assert row["deviation"] == pytest.approx((sum((v - sum(values) / 40) ** 2 for v in values) / 40) ** 0.5)
         assert (row["minimum"], row["maximum"]) == (min(values), max(values))
         assert row["active"] == sum(v > 0 for v in values) / 40
+        np.testing.assert_allclose(row["quantiles"], [np.quantile(values, q) for q in QUANTILES])
+        for label in range(3):
+            of_class = [v for v, known in zip(values, labels, strict=True) if known == label]
+            assert row["mean_by_class"][label] == pytest.approx(sum(of_class) / len(of_class))
+            np.testing.assert_allclose(row["quantiles_by_class"][label], [np.quantile(of_class, q) for q in QUANTILES])
+
+
+def test_a_class_without_patches_has_no_distribution(maxima: np.ndarray) -> None:
+    """What is not there is null, not zero."""
+    row = unit_statistics(maxima, np.zeros(40, dtype=np.int64), 2, first=7)[1]
+    assert row["unit"] == 8
+    assert (row["mean_by_class"][1], row["quantiles_by_class"][1], row["auc_by_class"]) == (None, None, [None, None])
 
 
 def test_influence_counts_the_top_eight_of_each_patch() -> None:
@@ -47,7 +60,7 @@ def test_influence_counts_the_top_eight_of_each_patch() -> None:
     rng = np.random.default_rng(5)
     maxima = rng.integers(0, 4, (30, 12)).astype(np.float32)
     weights = rng.integers(-2, 3, (2, 12)).astype(np.float32)
-    rows = rank_by_influence(maxima, weights)
+    rows = rank_by_influence([maxima[:7], maxima[7:]], weights)
     for label in range(2):
         counts = dict.fromkeys(range(12), 0)
         for patch in maxima:
@@ -64,6 +77,13 @@ def test_influence_counts_the_top_eight_of_each_patch() -> None:
 
 def test_selectivity_orders_by_auc(maxima: np.ndarray, labels: np.ndarray) -> None:
     """Without a linear head the units of a class come by AUC, and no count is told."""
-    rows = [row for row in rank_by_selectivity(maxima, labels, 3) if row["label"] == 1]
+    aucs = [row["auc_by_class"] for row in unit_statistics(maxima, labels, 3)]
+    rows = [row for row in rank_by_selectivity(aucs) if row["label"] == 1]
+    assert sorted(row["score"] for row in rows) == sorted(auc[1] for auc in aucs)
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     assert all(row["count"] is None for row in rows)
+
+
+def test_a_class_that_nothing_is_told_of_is_not_ranked() -> None:
+    """Selectivity ranks the classes that have an AUC."""
+    assert {row["label"] for row in rank_by_selectivity([[None, 0.5], [None, 0.75]])} == {1}

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from services.activation_extraction.topk import TopK, merge_states, require_finite
-from services.common.errors import InvalidInput
+from services.activation_extraction import topk
+from services.activation_extraction.merge import merge_top
+from services.activation_extraction.topk import TopK
+from tests.fakes.tensors import as_stored
 
 # Few distinct values, so that ties are everywhere; all exact in fp16.
 VALUES = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
@@ -37,8 +39,18 @@ def state_of(maps: np.ndarray, ids: np.ndarray, k: int, cuts: list[int]) -> dict
     top = TopK(k)
     for first, last in zip([0, *cuts], [*cuts, len(ids)], strict=True):
         if first < last:
-            top.add(torch.from_numpy(maps[first:last]), torch.from_numpy(ids[first:last]))
+            add(top, torch.from_numpy(maps[first:last]), torch.from_numpy(ids[first:last]))
     return top.state_dict()
+
+
+def add(top: TopK, maps: torch.Tensor, ids: torch.Tensor) -> None:
+    """Add maps with their maxima."""
+    top.add(maps, maps.amax((2, 3)).float(), ids)
+
+
+def merge(states: list[dict[str, torch.Tensor]], k: int) -> dict[str, torch.Tensor]:
+    """Merge states as they lie in the store."""
+    return merge_top([as_stored(state, "layer/") for state in states], "layer", k)
 
 
 def assert_same(state: dict[str, torch.Tensor], expected: dict[str, np.ndarray]) -> None:
@@ -78,36 +90,45 @@ def test_merging_in_any_order_gives_the_same_bytes(
     ]
     whole = state_of(maps, np.array(ids), k, [])
     random.shuffle(parts)  # type: ignore[attr-defined]
-    at_once = merge_states(parts, k)
+    at_once = merge(parts, k)
     pairwise = parts[0]
     for part in parts[1:]:
-        pairwise = merge_states([part, pairwise], k)
+        pairwise = merge([part, pairwise], k)
     for name, value in whole.items():
         assert torch.equal(at_once[name], value), name
         assert torch.equal(pairwise[name], value), name
-
-
-def test_the_maxima_of_a_batch_are_returned() -> None:
-    """`add` returns the (batch, units) spatial maxima."""
-    maps = torch.randn(5, 3, 4, 4)
-    assert torch.equal(TopK(2).add(maps, torch.arange(5)), maps.amax((2, 3)))
 
 
 def test_channels_last_maps_are_read_right() -> None:
     """The memory layout of the maps makes no difference."""
     maps, ids = torch.randn(6, 4, 3, 5), torch.arange(6)
     plain, strided = TopK(4), TopK(4)
-    plain.add(maps, ids)
-    strided.add(maps.to(memory_format=torch.channels_last), ids)
+    add(plain, maps, ids)
+    add(strided, maps.to(memory_format=torch.channels_last), ids)
     for name, value in plain.state_dict().items():
         assert torch.equal(strided.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_is_named(bad: float) -> None:
-    """NaN or infinity raises InvalidInput that names layer, unit and patch."""
-    maxima = torch.zeros(3, 4)
-    maxima[1, 2] = bad
-    with pytest.raises(InvalidInput, match=r"layer conv5, unit 2: the activation on patch 41 of sample"):
-        require_finite(maxima, torch.tensor([40, 41, 42]), "conv5", "sample")
-    require_finite(torch.zeros(3, 4), torch.tensor([40, 41, 42]), "conv5", "sample")
+def test_what_waits_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little may wait, down to one map at a time, the state is the same."""
+    generator = torch.Generator().manual_seed(3)
+    maps, ids = torch.randn(60, 5, 4, 4, generator=generator), torch.randperm(60, generator=generator)
+    patient = TopK(7)
+    add(patient, maps, ids)
+    monkeypatch.setattr(topk, "PENDING_BYTES", 1)
+    hasty = TopK(7)
+    for batch, some in zip(maps.split(9), ids.split(9), strict=True):
+        add(hasty, batch, some)
+        assert sum(len(entries.unit) for entries in hasty._waiting) == 0
+    for name, value in patient.state_dict().items():
+        assert torch.equal(hasty.state_dict()[name], value), name
+
+
+def test_maps_beyond_the_range_of_fp16_end_there() -> None:
+    """A value that float16 cannot hold stays exact as a value and is cut in its map; the order is that of float32."""
+    maps = torch.tensor([70000.0, 90000.0, -1e6]).view(3, 1, 1, 1)
+    top = TopK(3)
+    add(top, maps, torch.arange(3))
+    state = top.state_dict()
+    assert state["values"].tolist() == [[90000.0, 70000.0, -1e6]]
+    assert state["maps"].flatten().tolist() == [65504.0, 65504.0, -65504.0]

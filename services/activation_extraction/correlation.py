@@ -1,0 +1,52 @@
+"""How the maxima of a layer's units go together over the patches of a split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.activation_extraction.matrices import Matrices
+
+NEAR_DUPLICATE = 0.95
+"""Correlation from which on two units are called near-duplicates."""
+SIMILAR = 10
+"""Similar units that are told of each."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """What is told of a unit beside others: `units` by falling correlation, and the lowest unit that it repeats."""
+
+    units: list[int]
+    correlations: list[float]
+    duplicate_of: int | None
+
+
+def correlate(matrices: Matrices) -> NDArray[np.float64]:
+    """The (units, units) Pearson correlations of the columns; a unit that is the same everywhere has 0 with all."""
+    total = np.zeros(matrices.units)
+    for block in matrices.blocks():
+        total += block.sum(0, dtype=np.float64)
+    means = total / len(matrices.ids)
+    products = np.zeros((matrices.units, matrices.units))
+    for block in matrices.blocks():
+        centred = block - means
+        products += centred.T @ centred
+    deviations = np.sqrt(products.diagonal())
+    # What is left of a unit that never changes is rounding of its mean.
+    varies = deviations > 1e-9 * np.abs(means) * np.sqrt(len(matrices.ids))
+    scale = np.where(varies, deviations, np.inf)
+    return (products / scale[:, None] / scale).clip(-1, 1)
+
+
+def similarities(correlation: NDArray[np.float64]) -> list[Similarity]:
+    """Of every unit the SIMILAR units that go most with it, of equal ones the lower, and whether it is a near-duplicate
+    of one before it. A unit without variation is like no other."""
+    found = []
+    for unit, row in enumerate(correlation):
+        others = np.lexsort((np.arange(len(row)), -row))
+        others = others[(others != unit) & (row[others] > 0)][:SIMILAR]
+        before = np.flatnonzero(row[:unit] >= NEAR_DUPLICATE)
+        duplicate = int(before[0]) if len(before) else None
+        found.append(Similarity(others.tolist(), row[others].tolist(), duplicate))
+    return found

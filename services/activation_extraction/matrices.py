@@ -1,0 +1,55 @@
+"""The matrix of a layer's maxima, patches x units, which lies in one part a shard, read a bounded piece at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.blobs import Blobs, ObjectRef
+from services.imaging.dataset import fetch_object
+from services.imaging.tensors import open_tensors
+
+BLOCK_ROWS = 1024
+PIECE_VALUES = 4 << 20
+"""Of a piece of some columns."""
+
+
+class Matrices:
+    """The parts of one layer, as local copies: rows come by patch id, however they are spread over the parts."""
+
+    def __init__(self, blobs: Blobs, refs: Sequence[ObjectRef], folder: Path) -> None:
+        by_first = {}
+        for ref in refs:
+            path = fetch_object(blobs, ref, folder)
+            with open_tensors(path) as part:
+                ids = part.all("ids")
+                by_first[int(ids[0])] = (ref, path, ids)
+                self.units = part.shape("maxima")[1]
+        ordered = [by_first[first] for first in sorted(by_first)]
+        self.refs = [ref for ref, _, _ in ordered]
+        self._paths = [path for _, path, _ in ordered]
+        self.ids: NDArray[np.int64] = np.concatenate([ids for _, _, ids in ordered])
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All rows, (BLOCK_ROWS, units) at a time; blocks begin at the same rows however many parts there are."""
+        rest = np.empty((0, self.units), dtype=np.float16)
+        for part in self._parts():
+            rest = np.concatenate((rest, part))
+            while len(rest) >= BLOCK_ROWS:
+                yield rest[:BLOCK_ROWS].astype(np.float32)
+                rest = rest[BLOCK_ROWS:]
+        if len(rest):
+            yield rest.astype(np.float32)
+
+    def pieces(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All columns, some at a time: the first unit, and all rows of it and those that follow."""
+        step = max(1, PIECE_VALUES // len(self.ids))
+        for first in range(0, self.units, step):
+            columns = [part[:, first : first + step] for part in self._parts()]
+            yield first, np.concatenate(columns).astype(np.float32)
+
+    def _parts(self) -> Iterator[NDArray[np.float16]]:
+        for path in self._paths:
+            with open_tensors(path) as part:
+                yield part.all("maxima")

@@ -1,0 +1,54 @@
+"""From the states of shards to that of a layer: the same bytes in whatever order the shards come."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.activation_extraction.topk import rank_order
+from services.imaging.tensors import Tensors
+
+
+def merge_top(states: Sequence[Tensors], layer: str, k: int) -> dict[str, Tensor]:
+    """The top-k state that one pass over all patches would have given. Of the maps only those that stay are read."""
+    columns = {name: _beside(states, f"{layer}/{name}") for name in ("values", "ids", "positions")}
+    order = rank_order(columns["values"], columns["ids"])[:, :k]
+    unit = torch.arange(len(order))[:, None]
+    merged = {name: value[unit, order].contiguous() for name, value in columns.items()}
+    return merged | {"maps": _winning_maps(states, f"{layer}/maps", order)}
+
+
+def merge_histogram(states: Sequence[Tensors], layer: str) -> NDArray[np.int64]:
+    """The sum of the counts, (units, bins)."""
+    total: NDArray[np.int64] = np.sum([state.all(f"{layer}/histogram") for state in states], axis=0)
+    return total
+
+
+def merge_sample(states: Sequence[Tensors], layer: str) -> dict[str, Tensor]:
+    """ids (s,), values (units, s) and maps (units, s, height, width) of the sample, by patch id."""
+    ids = torch.from_numpy(np.concatenate([state.all(f"{layer}/sample_ids") for state in states]))
+    order = ids.argsort()
+    parts = {name: _beside(states, f"{layer}/sample_{name}") for name in ("values", "maps")}
+    return {"ids": ids[order]} | {name: value[:, order].contiguous() for name, value in parts.items()}
+
+
+def _beside(states: Sequence[Tensors], name: str) -> Tensor:
+    """A tensor of all states, joined along the second axis."""
+    return torch.from_numpy(np.concatenate([state.all(name) for state in states], 1))
+
+
+def _winning_maps(states: Sequence[Tensors], name: str, order: Tensor) -> Tensor:
+    """The maps that `order` (units, k) names by their column among those of all states."""
+    height, width = states[0].shape(name)[2:]
+    maps = np.empty((*order.shape, height, width), dtype=np.float16)
+    first = 0
+    for state in states:
+        last = first + state.shape(name)[1]
+        units, ranks = ((order >= first) & (order < last)).nonzero(as_tuple=True)
+        places = zip(units.tolist(), (order[units, ranks] - first).tolist(), strict=True)
+        for unit, rank, map_ in zip(units.tolist(), ranks.tolist(), state.at(name, places), strict=True):
+            maps[unit, rank] = map_
+        first = last
+    return torch.from_numpy(maps)

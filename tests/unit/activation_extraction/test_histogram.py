@@ -1,0 +1,105 @@
+"""Counts of activations and the thresholds they give, against sorting everything."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from services.activation_extraction.histogram import (
+    BINS,
+    ActivationHistogram,
+    bin_edges,
+    bin_of,
+    chosen_places,
+    places_of,
+    thresholds,
+)
+
+FINITE = st.floats(-60000, 60000, width=32)
+
+
+def counted(maps: np.ndarray, ids: np.ndarray, places: int, cuts: list[int]) -> torch.Tensor:
+    """The counts after adding the maps in batches that end at `cuts`."""
+    histogram = ActivationHistogram(places)
+    for first, last in zip([0, *cuts], [*cuts, len(ids)], strict=True):
+        if first < last:
+            histogram.add(torch.from_numpy(maps[first:last]), torch.from_numpy(ids[first:last]))
+    return histogram.state()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
+        elements=FINITE,
+    ),
+    st.data(),
+)
+def test_thresholds_lie_in_the_bin_of_the_exact_quantile(maps: np.ndarray, data: st.DataObject) -> None:
+    """With all places counted, the share of all activations above a threshold is within that of one bin of the wanted,
+    in any batches; negative activations and ties included."""
+    ids = np.arange(len(maps))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(maps)), max_size=3)))
+    counts = counted(maps, ids, 100, cuts)
+    assert torch.equal(counts, counted(maps, ids, 100, []))
+    tails = (0.5, 0.1, 0.005)
+    edges = bin_edges()
+    for unit, found in enumerate(thresholds(counts.numpy(), tails)):
+        values = np.sort(maps[:, unit].astype(np.float16).astype(np.float64).ravel())[::-1]
+        for tail, threshold in zip(tails, found, strict=True):
+            exact = values[min(int(np.ceil(tail * len(values))), len(values)) - 1]
+            low = np.searchsorted(edges, exact, "right") - 1
+            assert edges[max(low - 1, 0)] <= threshold <= edges[min(low + 1, BINS)], (exact, threshold)
+
+
+@given(hnp.arrays(np.float16, st.integers(2, 40), elements=st.floats(-65504, 65504, width=16)))
+def test_bins_rise_with_values(values: np.ndarray) -> None:
+    """A larger value has no lower bin, and every value lies between the edges of its bin."""
+    ordered = np.sort(values)
+    bins = bin_of(torch.from_numpy(ordered)).numpy()
+    assert (np.diff(bins) >= 0).all()
+    edges = bin_edges()
+    wide = ordered.astype(np.float64)
+    assert ((edges[bins] <= wide) & (wide <= edges[bins + 1])).all()
+
+
+def test_edges_are_narrow() -> None:
+    """A bin is at most 1.6 % of its activation wide, from 0.001 up."""
+    edges = bin_edges()
+    assert (np.diff(edges) >= 0).all()
+    high = edges[1:][edges[:-1] >= 0.001]
+    low = edges[:-1][edges[:-1] >= 0.001]
+    assert ((high - low) / high).max() < 0.016
+
+
+@pytest.mark.parametrize(("size", "places"), [(169, 32), (9, 32), (3025, 4), (1, 4)])
+def test_places_are_spread_and_fixed_by_the_patch(size: int, places: int) -> None:
+    """Of each map the wanted number of different places, the same for a patch whatever stands beside it; over many
+    patches every place is met about equally often."""
+    ids = torch.arange(3000)
+    chosen = chosen_places(ids, size, places)
+    assert chosen.shape == (3000, min(places, size))
+    assert all(len(set(row)) == len(row) for row in chosen[:50].tolist())
+    assert torch.equal(chosen_places(ids[7:8], size, places)[0], chosen[7])
+    met = torch.bincount(chosen.flatten(), minlength=size).float()
+    assert met.max() < 2 * max(met.mean(), 12)
+
+
+def test_a_split_is_looked_at_often_enough() -> None:
+    """Small splits are counted whole, large ones by at least 4 places a map."""
+    assert places_of(100) * 100 >= 1 << 16
+    assert places_of(1_000_000) == 4
+
+
+def test_thresholds_of_part_of_the_places_are_near_those_of_all() -> None:
+    """With 32 of 169 places of 2,048 maps the share above the threshold for 0.5 % is 0.4 % to 0.6 %."""
+    maps = torch.randn(2048, 3, 13, 13, generator=torch.Generator().manual_seed(1))
+    histogram = ActivationHistogram(32)
+    for first in range(0, 2048, 256):
+        histogram.add(maps[first : first + 256], torch.arange(first, first + 256))
+    found = torch.from_numpy(thresholds(histogram.state().numpy(), (0.005,)))
+    shares = (maps > found.view(1, 3, 1, 1)).float().mean((0, 2, 3))
+    assert ((shares - 0.005).abs() < 0.001).all()
