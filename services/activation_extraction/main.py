@@ -4,14 +4,17 @@ from pathlib import Path
 
 from primitives.activation_extraction.v1 import activation_extraction_pb2, activation_extraction_pb2_grpc
 
+from services.activation_extraction.analyses.api import add_analysis_routes
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.layer_results import BUCKET
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
+from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
+from services.activation_extraction.workflow.units import Units
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
 from services.common.edge import open_edge
@@ -32,9 +35,16 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
+    analyses, analysis_queries = Analyses(ports, runner, settings), AnalysisQueries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
-    streams = Streams()
-    add_routes(app, extractions, queries, streams)
+    units, streams = Units(queries), Streams()
+    add_analysis_routes(app, analyses, analysis_queries, streams)
+    add_routes(app, extractions, queries, units, streams)
+
+    def recover() -> None:
+        extractions.recover()
+        analyses.recover()
+
     return Service(
         name="activation_extraction",
         ports=ports,
@@ -42,14 +52,14 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             activation_extraction_pb2.DESCRIPTOR.services_by_name["ActivationExtractionService"].full_name,
             lambda server: activation_extraction_pb2_grpc.add_ActivationExtractionServiceServicer_to_server(
-                ExtractionServicer(extractions, queries, streams), server
+                ExtractionServicer(extractions, queries, units, analyses, analysis_queries, streams), server
             ),
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, extractions, shared.max_attempts),
+        consumers=create_consumers(bus, extractions, analyses, shared.max_attempts),
         runners={"services.activation_extraction.job": runner},
-        recover=extractions.recover,
+        recover=recover,
         streams=streams,
     )
 

@@ -3,10 +3,10 @@
 from sqlalchemy import select
 
 from services.activation_extraction.layer_results import BUCKET
-from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
+from services.activation_extraction.tables import AnalysisRow, ExtractionRow, NetworkRow, PieceRow, ShardRow
 from services.common.reach import Owner, Reach
 from services.common.records import Records
-from services.imaging.manifests import ExtractionManifest
+from services.imaging.manifests import AnalysisManifest, ExtractionManifest
 
 
 def reach(records: Records, found: Reach) -> None:
@@ -16,6 +16,8 @@ def reach(records: Records, found: Reach) -> None:
         networks = {row.run_id: row for row in session.scalars(select(NetworkRow))}
         extractions = session.scalars(select(ExtractionRow)).all()
         shards = session.scalars(select(ShardRow)).all()
+        analyses = session.scalars(select(AnalysisRow)).all()
+        pieces = session.scalars(select(PieceRow)).all()
     for run_id, network in networks.items():
         found.add(network.dataset, f"network {run_id}")
         found.add(network.checkpoint, f"network {run_id}")
@@ -27,6 +29,13 @@ def reach(records: Records, found: Reach) -> None:
     for extraction in extractions:
         if extraction.state == "completed" or not extraction.ended:
             _reach_extraction(found, extraction, known=extraction.run_id in networks)
+    for analysis in analyses:
+        if analysis.state == "completed" or not analysis.ended:
+            _reach_analysis(found, analysis)
+    at_work = {row.analysis_id for row in analyses if not row.ended}
+    for piece in pieces:
+        if piece.analysis_id in at_work:
+            found.add(piece.state, f"analysis {piece.analysis_id}")
 
 
 def _reach_extraction(found: Reach, extraction: ExtractionRow, known: bool) -> None:
@@ -41,6 +50,15 @@ def _reach_extraction(found: Reach, extraction: ExtractionRow, known: bool) -> N
     for layer in ExtractionManifest.model_validate_json(content).layers:
         for part in (layer.top, layer.sample, *layer.maxima, layer.correlation, layer.statistics, layer.ranking):
             found.add(part, by)
+
+
+def _reach_analysis(found: Reach, analysis: AnalysisRow) -> None:
+    by = f"analysis {analysis.analysis_id}"
+    found.add(analysis.extraction, by)
+    content = found.read(analysis.manifest, by) if analysis.manifest is not None else None
+    if content is not None:
+        for layer in AnalysisManifest.model_validate_json(content).layers:
+            found.add(layer.table, by)
 
 
 OWNER = Owner("activation_extraction", BUCKET, reach)

@@ -6,9 +6,12 @@ import grpc
 from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 
-from services.activation_extraction.schemas import ExtractionView, StartExtractionRequest
+from services.activation_extraction.analyses.rpc import AnalysisMethods
+from services.activation_extraction.schemas import ExtractionView, StartExtractionRequest, UnitsQuery
+from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
+from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
 from services.common.records import ENDED
 from services.common.streams import Streams
@@ -16,11 +19,20 @@ from services.common.tasks import Verb
 from services.common.views import PlanStages
 
 
-class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
+class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
     """See proto/primitives/activation_extraction/v1/activation_extraction.proto."""
 
-    def __init__(self, extractions: Extractions, queries: Queries, streams: Streams) -> None:
-        self._extractions, self._queries, self._streams = extractions, queries, streams
+    def __init__(
+        self,
+        extractions: Extractions,
+        queries: Queries,
+        units: Units,
+        analyses: Analyses,
+        analysis_queries: AnalysisQueries,
+        streams: Streams,
+    ) -> None:
+        AnalysisMethods.__init__(self, analyses, analysis_queries, streams)
+        self._extractions, self._queries, self._units, self._streams = extractions, queries, units, streams
 
     def StartExtraction(
         self, request: pb.StartExtractionRequest, _: grpc.ServicerContext
@@ -58,8 +70,12 @@ class ExtractionServicer(activation_extraction_pb2_grpc.ActivationExtractionServ
         for extraction in self._streams.views(context, lambda: self._queries.get(request.extraction_id), ended):
             yield pb.WatchExtractionResponse(extraction=to_message(extraction, pb.Extraction))
 
+    def ListUnits(self, request: pb.ListUnitsRequest, _: grpc.ServicerContext) -> pb.ListUnitsResponse:
+        query = to_request(request, UnitsQuery)
+        return to_message(self._units.part(request.extraction_id, request.layer, query), pb.ListUnitsResponse)
+
     def GetUnit(self, request: pb.GetUnitRequest, _: grpc.ServicerContext) -> pb.GetUnitResponse:
-        unit = self._queries.unit(request.extraction_id, request.layer, request.unit)
+        unit = self._units.get(request.extraction_id, request.layer, request.unit)
         return pb.GetUnitResponse(unit=to_message(unit, pb.Unit))
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:

@@ -1,7 +1,7 @@
 """Views that several services answer with."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -64,8 +64,8 @@ class PlanStages(BaseModel):
         return all(stage.state in ENDED for stage in self.stages)
 
 
-class PlanExtraction(BaseModel):
-    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto."""
+class ExtractionOptions(BaseModel):
+    """How to extract."""
 
     split: str = Field(default="val", max_length=8)
     layers: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=64)
@@ -73,10 +73,27 @@ class PlanExtraction(BaseModel):
     batch_size: int = Field(default=32, ge=1, le=1024)
 
 
+AnalysisKind = Literal["dissection"]
+"""What a completed extraction can be analysed for; see docs/analyses.md."""
+
+
+class PlanExtraction(ExtractionOptions):
+    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto. The `analyses` are begun when the
+    extraction is completed; the plan goes on without waiting for them."""
+
+    analyses: list[AnalysisKind] = Field(default_factory=list, max_length=16)
+
+
+PictureKind = Literal["overlay", "heat_map", "contour", "crop", "mammogram"]
+PictureFormat = Literal["jpeg", "webp"]
+
+
 class PlanRendering(BaseModel):
     """How a plan renders."""
 
     size: int = Field(default=227, ge=32, le=1024)
+    kind: PictureKind = "overlay"
+    format: PictureFormat = "jpeg"
 
 
 class PlanStudy(BaseModel):

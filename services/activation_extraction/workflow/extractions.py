@@ -21,7 +21,7 @@ from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.records import ProgressWriter
 from services.common.tasks import Tasks
-from services.common.views import PlanExtraction
+from services.common.views import ExtractionOptions, PlanExtraction
 from services.imaging.architectures import build_skeleton, resolve_layers
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
@@ -165,7 +165,7 @@ class Extractions(Tasks[ExtractionRow]):
         run_id: str,
         dataset: ObjectRef,
         checkpoint: ObjectRef,
-        wish: PlanExtraction,
+        wish: ExtractionOptions,
         plan: plan_pb2.Plan | None,
     ) -> None:
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""

@@ -1,21 +1,19 @@
-"""What the extraction service answers about its extractions and their units."""
+"""What the extraction service answers about its extractions."""
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-from safetensors.numpy import load as load_arrays
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.activation_extraction.schemas import ExtractionList, ExtractionView, LayerView, TopPatch, UnitView
-from services.activation_extraction.tables import ExtractionRow, ShardRow
+from services.activation_extraction.schemas import ExtractionList, ExtractionView, LayerView
+from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.service import Ports
 from services.common.views import PlanStages, Progress, Stage
 from services.imaging.dataset import Dataset
-from services.imaging.manifests import ExtractedLayer, ExtractionManifest, read_table, unit_name
+from services.imaging.manifests import AnalysisManifest, ExtractionManifest
 
 
 @dataclass
@@ -30,7 +28,7 @@ class Queries:
             extraction = extraction_row(session, extraction_id)
             view = _view(extraction, shards_done(session, extraction_id))
         if view.manifest is not None:
-            view.results = [LayerView.model_validate(layer.model_dump()) for layer in self._manifest(view).layers]
+            self._tell_results(view, self._manifest(view))
         return view
 
     def all(self) -> ExtractionList:
@@ -47,38 +45,32 @@ class Queries:
                 raise NotFound(f"there is no extraction of a plan {plan_id!r}")
             return PlanStages(plan_id=plan_id, stages=[Stage.of("extraction", row.extraction_id, row) for row in rows])
 
-    def unit(self, extraction_id: str, layer: str, unit: int) -> UnitView:
-        """Statistics and top patches of one unit (channel from 0). NotFound names what there is."""
-        manifest = self._manifest(self.get(extraction_id))
-        result = _layer(manifest, layer)
-        if not 0 <= unit < result.units:
-            raise NotFound(f"layer {layer} has units 0 to {result.units - 1}; asked for {unit}")
-        row = read_table(self.ports.blobs, result.statistics).slice(unit, 1).to_pylist()[0]
-        top = self._top(manifest, result, unit)
-        return UnitView(layer=layer, name=unit_name(unit), silent=top[0].value <= 0, top=top, **row)
+    def manifest(self, extraction_id: str) -> ExtractionManifest:
+        """The manifest of a completed extraction. Conflict for one that is not."""
+        with self.ports.records.reading() as session:
+            return self._manifest(_view(extraction_row(session, extraction_id), done=0))
 
-    def _top(self, manifest: ExtractionManifest, layer: ExtractedLayer, unit: int) -> list[TopPatch]:
-        state = load_arrays(read_verified(self.ports.blobs, layer.top))
-        index: pa.Table = Dataset.open(self.ports.blobs, manifest.dataset).index
-        patches = index.take(state["ids"][unit]).to_pylist()
-        return [
-            TopPatch(
-                rank=rank,
-                value=float(value),
-                patch_id=patch["patch_id"],
-                patch=patch["name"],
-                label=patch["label"],
-                mammogram=patch["mammogram"],
-                row=int(row),
-                column=int(column),
-            )
-            for rank, (value, (row, column), patch) in enumerate(
-                zip(state["values"][unit], state["positions"][unit], patches, strict=True), 1
-            )
-        ]
+    def analysed(self, extraction_id: str, layer: str) -> dict[str, ObjectRef]:
+        """The tables of a layer by kind of analysis, each of the newest completed one."""
+        wanted = (AnalysisRow.extraction_id == extraction_id) & (AnalysisRow.state == "completed")
+        with self.ports.records.reading() as session:
+            rows = session.scalars(select(AnalysisRow).where(wanted).order_by(AnalysisRow.finished))
+            newest = {row.kind: ObjectRef.model_validate(row.manifest) for row in rows}
+        tables: dict[str, ObjectRef] = {}
+        for kind, ref in newest.items():
+            manifest = AnalysisManifest.model_validate_json(read_verified(self.ports.blobs, ref))
+            for found in manifest.layers:
+                if found.name == layer:
+                    tables[kind] = found.table
+        return tables
+
+    def _tell_results(self, view: ExtractionView, manifest: ExtractionManifest) -> None:
+        dataset = Dataset.open(self.ports.blobs, manifest.dataset).manifest
+        view.results = [LayerView.model_validate(layer.model_dump()) for layer in manifest.layers]
+        view.architecture, view.classes = manifest.network.architecture, list(manifest.network.classes)
+        view.dataset, view.notice = dataset.name, dataset.notice
 
     def _manifest(self, view: ExtractionView) -> ExtractionManifest:
-        """The manifest of a completed extraction. Conflict for one that is not."""
         if view.manifest is None:
             raise Conflict(f"extraction {view.extraction_id} is {view.state}; its units are known once it is completed")
         return ExtractionManifest.model_validate_json(read_verified(self.ports.blobs, view.manifest))
@@ -116,14 +108,4 @@ def _view(row: ExtractionRow, done: int) -> ExtractionView:
         created=row.created,
         started=row.started,
         finished=row.finished,
-    )
-
-
-def _layer(manifest: ExtractionManifest, name: str) -> ExtractedLayer:
-    for layer in manifest.layers:
-        if layer.name == name:
-            return layer
-    raise NotFound(
-        f"extraction {manifest.extraction_id} has no layer {name!r}; it has "
-        f"{', '.join(layer.name for layer in manifest.layers)}"
     )
