@@ -1,17 +1,27 @@
 """The HTTP side of the activation extraction service."""
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from typing import Annotated
 
-from services.activation_extraction.schemas import ExtractionList, ExtractionView, StartExtractionRequest, UnitView
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+
+from services.activation_extraction.schemas import (
+    ExtractionList,
+    ExtractionView,
+    StartExtractionRequest,
+    UnitList,
+    UnitsQuery,
+    UnitView,
+)
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
+from services.activation_extraction.workflow.units import Units
 from services.common.records import ENDED
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
 
 
-def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, streams: Streams) -> None:
+def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: Units, streams: Streams) -> None:
     """Add the routes of version 1."""
     router = APIRouter(prefix="/v1")
 
@@ -41,10 +51,15 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, streams
         """Server-sent events: the extraction, again whenever it has changed, until it has ended."""
         return streams.events(request, lambda: queries.get(extraction_id), lambda view: view.state in ENDED)
 
+    @router.get("/extractions/{extraction_id}/layers/{layer}/units", tags=["units"])
+    def list_units(extraction_id: str, layer: str, query: Annotated[UnitsQuery, Query()]) -> UnitList:
+        """Units of a layer, sorted and filtered."""
+        return units.part(extraction_id, layer, query)
+
     @router.get("/extractions/{extraction_id}/layers/{layer}/units/{unit}", tags=["units"])
     def get_unit(extraction_id: str, layer: str, unit: int) -> UnitView:
-        """Top patches and statistics of one unit (channel from 0)."""
-        return queries.unit(extraction_id, layer, unit)
+        """All that is known of one unit (channel from 0): statistics, similar units, top patches, the sample."""
+        return units.get(extraction_id, layer, unit)
 
     @router.get("/plans/{plan_id}", tags=["plans"])
     def get_plan(plan_id: str) -> PlanStages:

@@ -13,7 +13,7 @@ from services.common.errors import Conflict, NotFound
 from services.common.service import Ports
 from services.common.views import PlanStages, Progress, Stage
 from services.imaging.dataset import Dataset
-from services.imaging.manifests import AnalysisManifest, ExtractionManifest
+from services.imaging.manifests import ExtractionManifest
 
 
 @dataclass
@@ -50,19 +50,12 @@ class Queries:
         with self.ports.records.reading() as session:
             return self._manifest(_view(extraction_row(session, extraction_id), done=0))
 
-    def analysed(self, extraction_id: str, layer: str) -> dict[str, ObjectRef]:
-        """The tables of a layer by kind of analysis, each of the newest completed one."""
+    def analyses(self, extraction_id: str) -> list[tuple[str, ObjectRef]]:
+        """Kind and manifest of the completed analyses of an extraction, newest first."""
         wanted = (AnalysisRow.extraction_id == extraction_id) & (AnalysisRow.state == "completed")
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(AnalysisRow).where(wanted).order_by(AnalysisRow.finished))
-            newest = {row.kind: ObjectRef.model_validate(row.manifest) for row in rows}
-        tables: dict[str, ObjectRef] = {}
-        for kind, ref in newest.items():
-            manifest = AnalysisManifest.model_validate_json(read_verified(self.ports.blobs, ref))
-            for found in manifest.layers:
-                if found.name == layer:
-                    tables[kind] = found.table
-        return tables
+            rows = session.scalars(select(AnalysisRow).where(wanted).order_by(AnalysisRow.created.desc())).all()
+            return [(row.kind, ObjectRef.model_validate(row.manifest)) for row in rows]
 
     def _tell_results(self, view: ExtractionView, manifest: ExtractionManifest) -> None:
         dataset = Dataset.open(self.ports.blobs, manifest.dataset).manifest

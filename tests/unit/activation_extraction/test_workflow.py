@@ -16,6 +16,7 @@ from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow import extractions
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
+from services.activation_extraction.workflow.units import Units
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.streams import Streams
@@ -31,6 +32,7 @@ class Extraction(World):
         self.runner = FakeRunner()
         self.extractions = Extractions(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
         self.queries = Queries(self.ports)
+        self.units = Units(self.queries)
         data, dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 3, "val": 9}, shard_patches=3)
         checkpoint, _ = store_checkpoint(self.blobs, data.manifest, "test_resnet", 64)
         self.event = training_events.RunCompleted(
@@ -257,7 +259,7 @@ def test_units_are_known_when_it_is_completed(extraction: Extraction) -> None:
     """Asking for a unit of an unfinished extraction is a conflict that says so."""
     commands = extraction.begin()
     with pytest.raises(Conflict, match="is queued; its units are known once it is completed"):
-        extraction.queries.unit(commands[0].extraction_id, "layer4", 0)
+        extraction.units.get(commands[0].extraction_id, "layer4", 0)
     with pytest.raises(NotFound, match="no extraction 'extraction-x'"):
         extraction.queries.get("extraction-x")
 
@@ -267,7 +269,10 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
     """Each verb answers with the state that it leads to, for an extraction and for its plan."""
-    servicer = ExtractionServicer(extraction.extractions, extraction.queries, Streams())
+    unused: Any = None
+    servicer = ExtractionServicer(
+        extraction.extractions, extraction.queries, extraction.units, unused, unused, Streams()
+    )
     extraction.begin()
     extraction_id = extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
     for verb, state in VERBS:

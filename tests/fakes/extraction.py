@@ -1,0 +1,156 @@
+"""A small completed extraction in the schemas of the extraction service, with known numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from services.common.blobs import Blobs, ObjectRef
+from services.imaging.dataset import Dataset
+from services.imaging.manifests import (
+    DISSECTION_SCHEMA,
+    QUANTILES,
+    RANKING_SCHEMA,
+    STATISTICS_SCHEMA,
+    TAILS,
+    AnalysedLayer,
+    AnalysisManifest,
+    ExtractedLayer,
+    ExtractionManifest,
+    NetworkRef,
+    write_table,
+)
+from tests.fakes.data import store_dataset
+
+CLASSES = ("normal", "benign", "cancer")
+UNITS = 6
+SILENT = 5
+TOP = 4
+SAMPLE = 5
+MAXIMA = (1.0, 3.0, 2.0, 2.0, 0.5, 0.0)
+AUCS = ((0.5, None, 0.6), (0.4, None, 0.9), (0.3, None, 0.7), (0.2, None, 0.7), (0.1, None, None), (0.5, None, 0.5))
+RANKED = {0: (4, 3, 2, 1, 0, 5), 2: (1, 2, 3, 0, 4)}
+"""Units by rank for two of the classes; unit 5 has no rank for cancer."""
+
+
+def store_extraction(blobs: Blobs, folder: Path) -> tuple[ExtractionManifest, ObjectRef]:
+    """Store an extraction of one layer, layer4, of six units over nine patches; class `benign` has no AUC."""
+    data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
+    checkpoint = blobs.put("training", "checkpoint.json", b"{}")
+    manifest = ExtractionManifest(
+        extraction_id="extraction-1",
+        network=NetworkRef(
+            architecture="test_resnet",
+            classes=CLASSES,
+            run_id="run-1",
+            checkpoint_id="checkpoint-1",
+            checkpoint=checkpoint,
+        ),
+        image_size=64,
+        dataset=dataset,
+        split="val",
+        patches=9,
+        top_k=TOP,
+        layers=(_store_layer(blobs, data),),
+    )
+    body = manifest.model_dump_json().encode()
+    return manifest, blobs.put("activation-extraction", "extractions/extraction-1/manifest.json", body)
+
+
+def store_analysis(blobs: Blobs, analysis_id: str, kind: str, layers: tuple[str, ...]) -> ObjectRef:
+    """Store an analysis of some layers: a dissection that knows of units 1 and 2, or a ranking for cancer."""
+    if kind == "dissection":
+        rows = [phenomenon(1, "mass", 0.2), phenomenon(1, "vessel", 0.4, best=True)]
+        table = write_table([*rows, phenomenon(2, "mass", 0.6, best=True)], DISSECTION_SCHEMA)
+    else:
+        table = write_table(ranking_rows({2: (5, 1)}), RANKING_SCHEMA)
+    ref = blobs.put("activation-extraction", f"analyses/{analysis_id}/table.parquet", table)
+    manifest = AnalysisManifest(
+        analysis_id=analysis_id,
+        extraction_id="extraction-1",
+        extraction=ref,
+        kind=kind,
+        settings={},
+        layers=tuple(AnalysedLayer(name=name, table=ref) for name in layers),
+    )
+    body = manifest.model_dump_json().encode()
+    return blobs.put("activation-extraction", f"analyses/{analysis_id}/manifest.json", body)
+
+
+def phenomenon(unit: int, name: str, iou: float, best: bool = False) -> dict[str, Any]:
+    """A row of DISSECTION_SCHEMA."""
+    interval = {"iou": iou, "iou_low": iou - 0.1, "iou_high": iou + 0.1}
+    return {
+        "unit": unit,
+        "phenomenon": name,
+        "threshold": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+        "best": best,
+    } | interval
+
+
+def statistics_row(unit: int) -> dict[str, Any]:
+    """A row of STATISTICS_SCHEMA; unit 3 is a near-duplicate of unit 2."""
+    most = MAXIMA[unit]
+    quantiles = [most * fraction for fraction in QUANTILES]
+    return {
+        "unit": unit,
+        "mean": most / 2,
+        "deviation": most / 4,
+        "minimum": 0.0,
+        "maximum": most,
+        "active": most / 4,
+        "quantiles": quantiles,
+        "thresholds": [most * (1 - share) for share in TAILS],
+        "auc_by_class": AUCS[unit],
+        "mean_by_class": [most / 2, None, most / 2],
+        "quantiles_by_class": [quantiles, None, quantiles],
+        "similar": [3, 0] if unit == 2 else [0],
+        "similarity": [0.99, 0.3] if unit == 2 else [0.1],
+        "duplicate_of": 2 if unit == 3 else None,
+    }
+
+
+def ranking_rows(order: dict[int, tuple[int, ...]] = RANKED) -> list[dict[str, Any]]:
+    """Rows of RANKING_SCHEMA of units in some order for some classes."""
+    return [
+        {"label": label, "rank": rank, "unit": unit, "score": 1 / rank, "count": 10 - rank}
+        for label, units in order.items()
+        for rank, unit in enumerate(units, 1)
+    ]
+
+
+def _store_layer(blobs: Blobs, data: Dataset) -> ExtractedLayer:
+    ids = np.asarray([row["patch_id"] for row in data.index.to_pylist() if row["split"] == "val"])
+    values = np.linspace(1, 0.5, TOP, dtype=np.float32)
+    top = {
+        "values": np.asarray(MAXIMA, np.float32)[:, None] * values,
+        "ids": np.stack([np.roll(ids, unit)[:TOP] for unit in range(UNITS)]),
+        "positions": np.zeros((UNITS, TOP, 2), np.int32),
+        "maps": np.ones((UNITS, TOP, 2, 2), np.float16),
+    }
+    sample = {
+        "ids": ids[:SAMPLE],
+        "values": np.tile(np.asarray([0.1, 0.5, 0.3, 0.5, 0.2], np.float32), (UNITS, 1)),
+        "maps": np.ones((UNITS, SAMPLE, 2, 2), np.float16),
+    }
+
+    def put(name: str, content: bytes) -> ObjectRef:
+        return blobs.put("activation-extraction", f"extractions/extraction-1/layer4/{name}", content)
+
+    return ExtractedLayer(
+        name="layer4",
+        module="layer4",
+        units=UNITS,
+        height=2,
+        width=2,
+        top=put("top.safetensors", save(top)),
+        sample=put("sample.safetensors", save(sample)),
+        maxima=(),
+        correlation=put("correlation.safetensors", b""),
+        statistics=put("statistics.parquet", write_table([statistics_row(n) for n in range(UNITS)], STATISTICS_SCHEMA)),
+        ranking=put("ranking.parquet", write_table(ranking_rows(), RANKING_SCHEMA)),
+        ranking_method="influence",
+    )

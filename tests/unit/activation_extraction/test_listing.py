@@ -1,0 +1,120 @@
+"""How the units of a layer are filtered and put in order."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.activation_extraction.listing import LayerUnits, find, near_duplicates, summarise
+from services.activation_extraction.schemas import UnitsQuery, UnitSummary
+from services.common.errors import InvalidInput
+from services.imaging.manifests import DISSECTION_SCHEMA, RANKING_SCHEMA, STATISTICS_SCHEMA
+from tests.fakes.extraction import CLASSES, UNITS, phenomenon, ranking_rows, statistics_row
+
+
+def layer(dissected: bool = True) -> LayerUnits:
+    """The six units of the fake extraction; units 1 and 2 were dissected, and there is a ranking by ablation."""
+    statistics = pa.Table.from_pylist([statistics_row(unit) for unit in range(UNITS)], STATISTICS_SCHEMA)
+    rankings = {
+        "own": pa.Table.from_pylist(ranking_rows(), RANKING_SCHEMA),
+        "ablation": pa.Table.from_pylist(ranking_rows({2: (5, 0)}), RANKING_SCHEMA),
+    }
+    rows = [phenomenon(1, "vessel", 0.4, best=True), phenomenon(1, "mass", 0.2), phenomenon(2, "mass", 0.6, best=True)]
+    dissection = pa.Table.from_pylist(rows, DISSECTION_SCHEMA) if dissected else None
+    return summarise("layer4", CLASSES, statistics, rankings, dissection)  # type: ignore[arg-type]
+
+
+def order(dissected: bool = True, **wish: Any) -> list[int]:
+    """The units that a query finds."""
+    return [unit.unit for unit in find(layer(dissected), UnitsQuery(**wish))]
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5]),
+        ({"descending": True}, [5, 4, 3, 2, 1, 0]),
+        ({"sort": "maximum"}, [1, 2, 3, 0, 4, 5]),
+        ({"sort": "maximum", "descending": False}, [5, 4, 0, 2, 3, 1]),
+        ({"sort": "auc"}, [1, 2, 3, 0, 5, 4]),
+        ({"sort": "auc", "descending": False}, [5, 0, 2, 3, 1, 4]),
+        ({"sort": "auc", "label": 0}, [0, 5, 1, 2, 3, 4]),
+        ({"sort": "auc", "label": 1}, [0, 1, 2, 3, 4, 5]),
+        ({"sort": "own"}, [1, 2, 3, 0, 4, 5]),
+        ({"sort": "own", "label": 0}, [4, 3, 2, 1, 0, 5]),
+        ({"sort": "own", "descending": True}, [4, 0, 3, 2, 1, 5]),
+        ({"sort": "ablation"}, [5, 0, 1, 2, 3, 4]),
+        ({"sort": "iou"}, [2, 1, 0, 3, 4, 5]),
+        ({"sort": "iou", "descending": False}, [1, 2, 0, 3, 4, 5]),
+    ],
+)
+def test_units_are_sorted(wish: dict[str, Any], expected: list[int]) -> None:
+    """Ties go to the lower unit in either direction; a unit that lacks the value stands at the end in both."""
+    assert order(**wish) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ({"silent": True}, [5]),
+        ({"silent": False}, [0, 1, 2, 3, 4]),
+        ({"search": "UNIT_0002"}, [1]),
+        ({"search": " Mass "}, [2]),
+        ({"search": "nothing"}, []),
+        ({"among": [4, 1, 99]}, [1, 4]),
+        ({"among": [5, 1, 2], "silent": False, "sort": "iou"}, [2, 1]),
+    ],
+)
+def test_units_are_filtered(wish: dict[str, Any], expected: list[int]) -> None:
+    """By silence, by part of the name or of the best phenomenon, by number, and by all at once."""
+    assert order(**wish) == expected
+
+
+def test_an_order_that_there_is_not_names_what_there_is() -> None:
+    """A class, a ranking, or a dissection that the layer lacks."""
+    with pytest.raises(InvalidInput, match="no class 3; the network has 0 to 2"):
+        order(sort="auc", label=3)
+    with pytest.raises(InvalidInput, match="no ranking 'gradient'; it has own, ablation"):
+        order(sort="gradient")
+    with pytest.raises(InvalidInput, match="layer4 has no dissection"):
+        order(dissected=False, sort="iou")
+
+
+def test_near_duplicates_are_all_of_one_group() -> None:
+    """The one that others are like, and the others, know of each other."""
+    assert near_duplicates(layer(), 2) == [3]
+    assert near_duplicates(layer(), 3) == [2]
+    assert near_duplicates(layer(), 0) == []
+
+
+def summary(unit: int, maximum: float, auc: float | None) -> UnitSummary:
+    return UnitSummary(
+        unit=unit,
+        name=f"unit_{unit + 1:04d}",
+        silent=maximum <= 0,
+        mean=0,
+        deviation=0,
+        maximum=maximum,
+        active=0,
+        auc_by_class=[auc],
+    )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 1.0, 2.0]), st.sampled_from([None, float("nan"), 0.0, 0.5]))),
+    st.sampled_from(["unit", "maximum", "auc"]),
+    st.sampled_from([None, False, True]),
+)
+def test_an_order_holds_every_unit_once(
+    pairs: list[tuple[float, float | None]], sort: Any, turned: bool | None
+) -> None:
+    """Whatever is missing or equal, and turning an order turns the known values and no more."""
+    units = tuple(summary(unit, *pair) for unit, pair in enumerate(pairs))
+    found = find(LayerUnits("layer", ("any",), units, ("own",), False), UnitsQuery(sort=sort, descending=turned))
+    assert sorted(one.unit for one in found) == list(range(len(pairs)))
+    values = [{"unit": one.unit, "maximum": one.maximum, "auc": one.auc_by_class[0]}[sort] for one in found]
+    known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN
+    assert known == sorted(known, reverse=sort != "unit" if turned is None else turned)
+    assert values[: len(known)] == known
