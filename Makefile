@@ -26,8 +26,8 @@ down: $(VENV)/all.stamp ## Stop what `make up` started.
 test: setup ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
 
-chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos $(ARGS)
+chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail; and the sweep over all networks.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/imaging/test_layers.py $(ARGS)
 
 bench: setup ## Run every bench on real servers and print its figures as JSON, a line each (ARGS=--quick for small ones).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json

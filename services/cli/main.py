@@ -70,12 +70,16 @@ def demo(
 
 
 @app.command()
-def layers(architecture: Annotated[str, typer.Argument(help="A torchvision or timm classifier.")]) -> None:
-    """List the layers that are offered for a network, as name and module path."""
-    from services.imaging.architectures import build_skeleton, layer_names
+def layers(
+    architecture: Annotated[str, typer.Argument(help="A torchvision or timm classifier.")],
+    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
+) -> None:
+    """List the layers that are offered for a network: name, module path, units and size of the map. Those that `auto`
+    takes are marked."""
+    from services.imaging.layers import describe_layers
 
-    for name, path in layer_names(architecture, build_skeleton(architecture, 2)).items():
-        typer.echo(f"{name}\t{path}")
+    for line in describe_layers(architecture, image_size):
+        typer.echo("\t".join(line))
 
 
 @dataset_app.command("import")

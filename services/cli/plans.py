@@ -12,7 +12,10 @@ plan_app = typer.Typer(no_args_is_help=True, help="Plans: from a trained network
 def start(
     run: Annotated[str, typer.Option(help="A completed run.")],
     checkpoint: Annotated[str, typer.Option(help="best, last, or the number of a kept epoch.")] = "",
-    layer: Annotated[list[str] | None, typer.Option(help="A layer; repeatable. See `primitives layers`.")] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", "--layers", help="A layer, or auto; repeatable. See `primitives layers`."),
+    ] = None,
     split: Annotated[str, typer.Option(help="The split whose patches are looked at.")] = "val",
     top_k: Annotated[int, typer.Option(help="Patches kept for each unit.")] = 64,
     title: Annotated[str, typer.Option(help="The study's title.")] = "",

@@ -68,7 +68,11 @@ class ExtractionOptions(BaseModel):
     """How to extract."""
 
     split: str = Field(default="val", max_length=8)
-    layers: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=64)
+    layers: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Names, module paths, or auto: the last layer of each size of map. Empty takes the two deepest.",
+    )
     top_k: int = Field(default=64, ge=1, le=1024)
     batch_size: int = Field(default=32, ge=1, le=1024)
 

@@ -33,7 +33,12 @@ _FIXED_WINDOW = {"inception_v3": 8} | {f"resnet{depth}": 7 for depth in (18, 34,
 _TRANSFORM_INPUT = ("inception_v3", "googlenet")
 _AUXILIARY = {"inception_v3": ("AuxLogits.",), "googlenet": ("aux1.", "aux2.")}
 _HEADS = ("fc", "classifier", "head", "heads", "last_linear", "head_dist")
-_NATIVE_SIZE = {"inception_v3": 299}
+_NATIVE_SIZE = {"inception_v3": 299, "maxvit_t": 224} | {
+    f"vit_{kind}": 224 for kind in ("b_16", "b_32", "h_14", "l_16", "l_32")
+}
+_TRUNKS = ("features", "stages", "layers", "levels", "network", "transformers")
+"""Containers that are no layers; their parts are."""
+
 _LITE0 = "efficientnet_lite0"
 
 
@@ -141,23 +146,29 @@ def input_channels(network: nn.Module) -> int:
 
 
 def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
-    """The layers that are offered: the original's names where it has them, else the top blocks; name to module path."""
+    """The layers that are offered: the original's names where it has them, else stages and blocks; name to module path.
+    Whether each puts out a map only a forward tells (see `layers`)."""
     if architecture in ORIGINAL_LAYERS:
         return ORIGINAL_LAYERS[architecture]
     blocks = getattr(network, "blocks", None)
-    if isinstance(blocks, nn.Sequential):
+    if isinstance(blocks, nn.Sequential | nn.ModuleList):
         names = {f"block{n}": f"blocks.{n}" for n in range(len(blocks))}
         return names | ({"conv_head": "bn2"} if isinstance(getattr(network, "bn2", None), nn.Module) else {})
-    head = head_path(network).split(".")[0]
-    children = {
-        name: name for name, child in network.named_children() if name != head and any(True for _ in child.parameters())
-    }
-    features = getattr(network, "features", None)
-    if isinstance(features, nn.Sequential):
-        return {
-            f"features.{n}": f"features.{n}" for n, m in features.named_children() if any(True for _ in m.parameters())
-        }
-    return children
+    try:
+        head = head_path(network).split(".")[0]
+    except InvalidInput:
+        head = ""
+    offered: list[str] = []
+    for name, child in network.named_children():
+        if name == head or ("head" in name and name != "conv_head"):
+            continue
+        parts = [f"{name}.{number}" for number, _ in child.named_children()] if name in _TRUNKS else [name]
+        offered += [path for path in parts if _has_parameters(network.get_submodule(path))]
+    return {path: path for path in offered}
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
 
 
 def resolve_layers(architecture: str, network: nn.Module, layers: Iterable[str]) -> dict[str, str]:

@@ -22,10 +22,11 @@ from services.common.identity import derived_id, new_id
 from services.common.records import ProgressWriter
 from services.common.tasks import Tasks
 from services.common.views import ExtractionOptions, PlanExtraction
-from services.imaging.architectures import build_skeleton, resolve_layers
+from services.imaging.architectures import build_skeleton
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
+from services.imaging.layers import find_layers
 
 JOBS_QUEUE = "activation_extraction.jobs"
 JOBS = "services.activation_extraction.job"
@@ -171,7 +172,7 @@ class Extractions(Tasks[ExtractionRow]):
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
         trained = open_checkpoint(self.ports.blobs, checkpoint)
         network = build_skeleton(trained.architecture, len(trained.classes), trained.semantics)
-        layers = resolve_layers(trained.architecture, network, wish.layers)
+        layers = find_layers(trained.architecture, network, wish.layers, trained.preprocessing.size)
         check_layers(network, layers, trained.preprocessing.size)
         data = Dataset.open(self.ports.blobs, dataset)
         shards = data.shards(wish.split)

@@ -12,9 +12,10 @@ from services.common.identity import derived_id, new_id
 from services.common.service import Ports
 from services.common.tasks import Verb
 from services.common.views import PlanStages, Stage
-from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing, resolve_layers
+from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
+from services.imaging.layers import find_layers
 from services.training.checkpoints import choose_checkpoint
 from services.training.events import run_completed
 from services.training.sample import SPLIT_OF_PATIENT
@@ -113,8 +114,8 @@ class Plans:
             settings = request.network.train or RunSettings()
             architecture, semantics, classes, size = settings.architecture, settings.semantics, 0, settings.image_size
         network = build_skeleton(architecture, classes or 2, semantics)
-        layers = resolve_layers(architecture, network, request.extraction.layers)
-        check_layers(network, layers, size or native_preprocessing(architecture).size)
+        size = size or native_preprocessing(architecture).size
+        check_layers(network, find_layers(architecture, network, request.extraction.layers, size), size)
         splits = sorted(set(SPLIT_OF_PATIENT.values()))
         if dataset_id:
             dataset = self.datasets.get(dataset_id)

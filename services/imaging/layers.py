@@ -1,0 +1,141 @@
+"""Which layers of a network can be looked at: found by watching one forward."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from services.common.errors import InvalidInput
+from services.imaging.architectures import (
+    ORIGINAL_LAYERS,
+    build_skeleton,
+    layer_names,
+    native_preprocessing,
+    resolve_layers,
+)
+from services.imaging.capture import MapReader, try_forward
+
+AUTO = "auto"
+AUTO_LAYERS = 5
+SHALLOW = 2
+"""Parts of the module path of a stage or block (`layer4`, `stages.3`)."""
+
+
+@dataclass(frozen=True)
+class MapShape:
+    """Units and size of the map of a layer."""
+
+    units: int
+    height: int
+    width: int
+
+
+def find_layers(architecture: str, network: nn.Module, asked: Iterable[str], size: int) -> dict[str, str]:
+    """Names of layers to module paths, for a network that sees `size` x `size` pixels; every one of them puts out a
+    map. `auto` among the asked is those of `choose_layers`; none asked for takes the two deepest that are offered.
+
+    InvalidInput names a layer that does not exist, or that puts out no map.
+    """
+    wished = list(asked)
+    if wished and AUTO not in wished:
+        return resolve_layers(architecture, network, wished)
+    maps = watch(network, size)
+    if wished:
+        chosen = choose_layers(architecture, network, maps, size)
+        named = [layer for layer in wished if layer != AUTO]
+        return chosen | (resolve_layers(architecture, network, named) if named else {})
+    offered = [name for name, path in layer_names(architecture, network).items() if path in maps]
+    return (
+        resolve_layers(architecture, network, offered[-2:])
+        if offered
+        else choose_layers(architecture, network, maps, size)
+    )
+
+
+def describe_layers(architecture: str, image_size: int = 0) -> list[tuple[str, ...]]:
+    """A line a layer that is offered or that `auto` takes, in the order of the forward: name, module path, units, size
+    of the map, and `auto` where it takes it. `image_size` of 0 takes the network's own. InvalidInput as `watch`."""
+    network, size = build_skeleton(architecture, 2), native_preprocessing(architecture, image_size).size
+    maps = watch(network, size)
+    chosen = choose_layers(architecture, network, maps, size)
+    names = {path: name for name, path in (chosen | layer_names(architecture, network)).items()}
+    return [
+        (
+            names[path],
+            path,
+            str(shape.units),
+            f"{shape.height}x{shape.width}",
+            *([AUTO] if path in chosen.values() else []),
+        )
+        for path, shape in maps.items()
+        if path in names
+    ]
+
+
+def choose_layers(architecture: str, network: nn.Module, maps: Mapping[str, MapShape], size: int) -> dict[str, str]:
+    """Of each size of map the last layer that has it, and of these the five deepest, in the order of the forward.
+
+    `maps` is what `watch` saw of images of `size` x `size` pixels. Of the layers of a size an offered one goes before a
+    stage or block; modules within those count where their maps are smaller than all of these. Layers without weights
+    of their own (pooling) and maps of one place do not count. InvalidInput where that leaves none.
+    """
+    offered = {path: name for name, path in layer_names(architecture, network).items()}
+    wide = [path for path, shape in maps.items() if shape.height > 1]
+    weighted = [path for path in wide if _has_weights(network, path)]
+    shallow = [path for path in weighted if path.count(".") < SHALLOW and not _holds_another_size(path, weighted, maps)]
+    smallest = min((maps[path].height for path in shallow), default=size)
+    within = [path for path in weighted if path.count(".") >= SHALLOW and maps[path].height < smallest]
+    named = wide if architecture in ORIGINAL_LAYERS else shallow
+    chosen: dict[MapSize, str] = {}
+    for paths in (within, shallow, [path for path in named if path in offered]):
+        chosen |= {_size(maps[path]): path for path in paths}
+    if not chosen:
+        raise InvalidInput(f"network {architecture} has no layer whose output is a map")
+    order = list(maps)
+    deepest = sorted(chosen.values(), key=order.index)[-AUTO_LAYERS:]
+    return {offered.get(path, path): path for path in deepest}
+
+
+MapSize = tuple[int, int]
+
+
+def watch(network: nn.Module, size: int) -> dict[str, MapShape]:
+    """The map of every module that puts one out once a forward, by module path, in the order of the forward. It may be
+    a skeleton. InvalidInput if the network takes no images of `size` x `size` pixels."""
+    reader, calls, maps = MapReader(network), Counter[str](), dict[str, MapShape]()
+
+    def note(path: str, output: object) -> None:
+        calls[path] += 1
+        try:
+            found: Tensor = reader.read(output, path, path)
+        except InvalidInput:  # most modules put out no map
+            return
+        maps[path] = MapShape(*found.shape[1:])
+
+    handles = [network.register_forward_pre_hook(reader.see)]
+    handles += [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: note(path, output))
+        for path, module in network.named_modules()
+        if path
+    ]
+    try:
+        try_forward(network, size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: shape for path, shape in maps.items() if calls[path] == 1}
+
+
+def _has_weights(network: nn.Module, path: str) -> bool:
+    return any(weight.dim() > 1 for weight in network.get_submodule(path).parameters())
+
+
+def _holds_another_size(path: str, paths: Iterable[str], maps: Mapping[str, MapShape]) -> bool:
+    """Whether a container's own map is that of its end only: of a larger one, and so no stage."""
+    inner = [other for other in paths if other.startswith(f"{path}.") and other.count(".") < SHALLOW]
+    return len({_size(maps[other]) for other in (path, *inner)}) > 1
+
+
+def _size(shape: MapShape) -> MapSize:
+    return (shape.height, shape.width)
