@@ -70,36 +70,22 @@ class Dissection:
 
     @torch.inference_mode()
     def run_piece(self, context: Context[DissectionSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
-        """The sums over the patches of a shard: by `<layer>/<name>` and under `inside` and `patients`, see `Counts`."""
+        """The sums over the patches of a shard: `above` and `both` a layer, `inside`, and which `patients` their rows
+        are; see `Counts`."""
         patches = _Patches(context)
         shard = context.data.shards(context.manifest.split)[piece]
         chosen = patches.within(shard.first, shard.last)
-        patients = np.unique(patches.patient[chosen])
-        inside = torch.zeros(len(patients), len(patches.outlines.phenomena), dtype=torch.int64)
-        tallies = {
-            name: _LayerTally(context, name, len(patients), len(patches.outlines.phenomena)) for name in context.layers
-        }
-        rows: list[tuple[int, Tensor]] = []
-
-        def visit(name: str, maps: Tensor) -> None:
-            for (patient, masks), one in zip(rows, maps, strict=False):
-                tallies[name].add(patient, masks, one)
-
+        tally = _Tally(context, patches, np.unique(patches.patient[chosen]))
         wanted = set(chosen.tolist())
         stream = (pair for pair in context.data.stream(shard) if pair[0] in wanted) if wanted else iter(())
         preprocessing, done = context.checkpoint.preprocessing, 0
-        with visiting(context.network, context.layers, visit):
+        with visiting(context.network, context.layers, tally.visit):
             for batch in read_batches(stream, preprocessing, context.batch_size):
-                rows = [_placed(patches, patients, patch_id, context.device) for patch_id in batch.ids.tolist()]
-                for patient, masks in rows:
-                    inside[patient] += masks.sum(1).to(torch.int64).cpu()
+                tally.begin(batch.ids.tolist())
                 context.network(preprocessing.normalise(batch.pixels.to(context.device)))
-                done += len(rows)
+                done += len(batch.ids)
                 on_progress(done, len(chosen))
-        state = {"patients": torch.from_numpy(patients), "inside": inside}
-        for name, tally in tallies.items():
-            state |= {f"{name}/above": tally.above.cpu(), f"{name}/both": tally.both.cpu()}
-        return state
+        return tally.state()
 
     def merge(self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
         """A row a unit and phenomenon, see DISSECTION_SCHEMA. InvalidInput where no patch reaches into an outline."""
@@ -150,24 +136,50 @@ class _Patches:
         return self.outlines.masks(str(self._mammogram[patch_id]), box, SIDE)
 
 
-class _LayerTally:
-    """What is counted of one layer; patients are numbered within the piece."""
+class _Tally:
+    """What is counted of a piece, a row for each of its patients."""
 
-    def __init__(self, context: Context[DissectionSettings], name: str, patients: int, phenomena: int) -> None:
-        layer = context.layer(name)
-        self._thresholds = torch.from_numpy(_thresholds(context, name)).to(context.device)
-        self.above = torch.zeros(patients, layer.units, dtype=torch.int64, device=context.device)
-        self.both = torch.zeros(patients, phenomena, layer.units, dtype=torch.int64, device=context.device)
+    def __init__(self, context: Context[DissectionSettings], patches: _Patches, patients: NDArray[np.int64]) -> None:
+        rows, phenomena = len(patients), len(patches.outlines.phenomena)
+        self._patches, self._patients, self._device = patches, patients, context.device
+        self._inside = self._zeros(rows, phenomena)
+        self._above = {layer.name: self._zeros(rows, layer.units) for layer in context.manifest.layers}
+        self._both = {layer.name: self._zeros(rows, phenomena, layer.units) for layer in context.manifest.layers}
+        self._thresholds = {
+            name: torch.from_numpy(_thresholds(context, name)).to(context.device) for name in context.layers
+        }
+        self._batch: list[tuple[int, Tensor]] = []
 
-    def add(self, patient: int, masks: Tensor, maps: Tensor) -> None:
-        """Count one patch: (phenomena, cells) masks in float32, (units, height, width) maps."""
-        # A resized map is nowhere above its maximum: most units of a patch need no resizing.
-        active = torch.nonzero(maps.amax((1, 2)) > self._thresholds)[:, 0]
-        for units in active.split(UNITS_AT_ONCE):
-            above = _on_grid(maps[units]).flatten(1) > self._thresholds[units, None]
-            self.above[patient, units] += above.sum(1)
-            # Sums of ones up to the cells of the grid: exact in float32.
-            self.both[patient][:, units] += (masks @ above.to(torch.float32).T).to(torch.int64)
+    def begin(self, ids: list[int]) -> None:
+        """A batch follows: rasterise the outlines over its patches and count their cells."""
+        self._batch = []
+        for patch_id in ids:
+            row = int(np.searchsorted(self._patients, self._patches.patient[patch_id]))
+            masks = torch.from_numpy(self._patches.masks(patch_id)).flatten(1).to(self._device)
+            self._inside[row] += masks.sum(1)
+            self._batch.append((row, masks.float()))
+
+    def visit(self, name: str, maps: Tensor) -> None:
+        """Count the (batch, units, height, width) maps of a layer; what fills the batch up is left out."""
+        thresholds = self._thresholds[name]
+        for (row, masks), one in zip(self._batch, maps, strict=False):
+            # A resized map is nowhere above its maximum: most units of a patch need no resizing.
+            active = torch.nonzero(one.amax((1, 2)) > thresholds)[:, 0]
+            for units in active.split(UNITS_AT_ONCE):
+                above = _on_grid(one[units]).flatten(1) > thresholds[units, None]
+                self._above[name][row, units] += above.sum(1)
+                # Sums of ones up to the cells of the grid: exact in float32.
+                self._both[name][row][:, units] += (masks @ above.float().T).long()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was counted, on the CPU."""
+        state = {"patients": torch.from_numpy(self._patients), "inside": self._inside.cpu()}
+        for name, above in self._above.items():
+            state |= {f"{name}/above": above.cpu(), f"{name}/both": self._both[name].cpu()}
+        return state
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=self._device)
 
 
 def _on_grid(maps: Tensor) -> Tensor:
@@ -177,12 +189,6 @@ def _on_grid(maps: Tensor) -> Tensor:
     )
     rows = (maps.double() @ across.T).float()
     return (down @ rows.double()).float()
-
-
-def _placed(patches: _Patches, patients: NDArray[np.int64], patch_id: int, device: torch.device) -> tuple[int, Tensor]:
-    """The number of a patch's patient within a piece, and its (phenomena, cells) masks in float32."""
-    masks = torch.from_numpy(patches.masks(patch_id)).flatten(1)
-    return int(np.searchsorted(patients, patches.patient[patch_id])), masks.to(device, torch.float32)
 
 
 def _thresholds(context: Context[DissectionSettings], name: str) -> NDArray[np.float64]:

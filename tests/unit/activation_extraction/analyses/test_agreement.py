@@ -1,0 +1,68 @@
+"""From counts to figures, against plain arithmetic."""
+
+import numpy as np
+import pytest
+
+from services.activation_extraction.analyses import agreement
+from services.activation_extraction.analyses.agreement import Counts, agreement_rows
+
+PHENOMENA = ("a", "b", "unseen")
+
+
+def random_counts(rng: np.random.Generator, patients: int, units: int) -> Counts:
+    """Counts that fit together; no patch shows the last phenomenon."""
+    both = rng.integers(0, 50, (patients, len(PHENOMENA), units))
+    both[:, -1] = 0
+    inside = both.max(2) + rng.integers(0, 50, (patients, len(PHENOMENA)))
+    inside[:, -1] = 0
+    return Counts(both.max(1) + rng.integers(0, 50, (patients, units)), inside, both)
+
+
+def test_figures_are_ratios_of_sums() -> None:
+    """IoU, precision and recall over all patients; a phenomenon that no patch shows has no rows; one is best."""
+    counts = random_counts(np.random.default_rng(0), patients=5, units=7)
+    rows = agreement_rows(counts, PHENOMENA, np.arange(7.0), replicates=100)
+    assert [(row["unit"], row["phenomenon"]) for row in rows] == [(u, p) for u in range(7) for p in "ab"]
+    for row in rows:
+        unit, number = row["unit"], PHENOMENA.index(row["phenomenon"])
+        both = int(counts.both[:, number, unit].sum())
+        above, inside = int(counts.above[:, unit].sum()), int(counts.inside[:, number].sum())
+        assert row["iou"] == both / (above + inside - both)
+        assert (row["precision"], row["recall"]) == (both / above, both / inside)
+        assert row["threshold"] == unit
+        assert row["best"] == (row["iou"] == max(r["iou"] for r in rows if r["unit"] == unit))
+
+
+def test_a_unit_that_meets_nothing_has_no_best() -> None:
+    """Above nowhere: no precision, nothing is best; above elsewhere: IoU 0, nothing is best."""
+    counts = Counts(np.asarray([[0, 9]]), np.asarray([[4]]), np.zeros((1, 1, 2), dtype=np.int64))
+    silent, elsewhere = agreement_rows(counts, ["a"], np.zeros(2), replicates=100)
+    assert (silent["iou"], silent["precision"], silent["recall"], silent["best"]) == (0, None, 0, False)
+    assert (elsewhere["iou"], elsewhere["precision"], elsewhere["best"]) == (0, 0, False)
+
+
+@pytest.mark.parametrize(("patients", "told"), [(1, False), (2, False), (3, True)])
+def test_few_patients_give_no_interval(patients: int, told: bool) -> None:
+    """What cannot be said of fewer than three is null."""
+    rows = agreement_rows(random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100)
+    assert {row["iou_low"] is not None for row in rows} == {told} == {row["iou_high"] is not None for row in rows}
+
+
+def test_intervals_are_quantiles_over_drawn_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each draw by itself with plain sums gives the same, whatever is worked on at once."""
+    counts, replicates = random_counts(np.random.default_rng(2), patients=6, units=5), 200
+    rows = agreement_rows(counts, PHENOMENA, np.zeros(5), replicates)
+    monkeypatch.setattr(agreement, "CELLS", replicates)
+    assert agreement_rows(counts, PHENOMENA, np.zeros(5), replicates) == rows
+    draws = np.random.default_rng(agreement.SEED).multinomial(6, np.full(6, 1 / 6), replicates)
+    for row in rows:
+        unit, number = row["unit"], PHENOMENA.index(row["phenomenon"])
+        drawn = []
+        for draw in draws:
+            both = sum(int(n) * int(c) for n, c in zip(draw, counts.both[:, number, unit], strict=True))
+            above = sum(int(n) * int(c) for n, c in zip(draw, counts.above[:, unit], strict=True))
+            inside = sum(int(n) * int(c) for n, c in zip(draw, counts.inside[:, number], strict=True))
+            drawn.append(both / (above + inside - both))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        assert (row["iou_low"], row["iou_high"]) == pytest.approx((low, high), rel=1e-14)
+        assert row["iou_low"] <= row["iou"] <= row["iou_high"]
