@@ -18,7 +18,7 @@ from services.activation_extraction.merge import merge_histogram, merge_sample, 
 from services.activation_extraction.ranking import rank_by_influence, rank_by_selectivity
 from services.activation_extraction.statistics import unit_statistics
 from services.common.blobs import Blobs, ObjectRef
-from services.imaging.architectures import head_path
+from services.imaging.architectures import find_head, input_channels
 from services.imaging.capture import capture
 from services.imaging.manifests import (
     RANKING_SCHEMA,
@@ -29,6 +29,7 @@ from services.imaging.manifests import (
     put_content_file,
     write_table,
 )
+from services.imaging.receptive_field import receptive_field
 from services.imaging.tensors import Tensors
 
 BUCKET = "activation-extraction"
@@ -91,6 +92,7 @@ def store_layer(
         units=units,
         height=height,
         width=width,
+        field=receptive_field(network, module, size, next(network.parameters()).device),
         maxima=tuple(matrices.refs),
         ranking_method=method,
         **kept,
@@ -124,20 +126,22 @@ def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float
     Whether it is, is asked of the network: on a random image the averaged maps through the last layer give its output.
     A network that averages a fixed window of its maps (torchvision 0.1.9's) is asked of that window.
     """
-    head = network.get_submodule(head_path(network))
+    path = find_head(network)
+    head = network.get_submodule(path) if path is not None else None
     if not isinstance(head, nn.Linear):
         return None
-    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    seeded = torch.Generator().manual_seed(0)
+    image = torch.randn(1, input_channels(network), size, size, generator=seeded).to(head.weight)
     with capture(network, {module: module}) as acts:
         logits = network(image)
-    pooled = _averaged(network, acts[module])
+    pooled = averaged(network, acts[module])
     if pooled.shape[1] != head.in_features or not torch.allclose(head(pooled), logits, rtol=1e-3, atol=1e-4):
         return None
     weights: NDArray[np.float32] = head.weight.detach().float().cpu().numpy()
     return weights
 
 
-def _averaged(network: nn.Module, maps: Tensor) -> Tensor:
+def averaged(network: nn.Module, maps: Tensor) -> Tensor:
     """(batch, units, height, width) maps averaged over their places, or over those that the network's window takes."""
     window = getattr(network, "avgpool", None)
     if isinstance(window, nn.AvgPool2d) and isinstance(window.kernel_size, int):

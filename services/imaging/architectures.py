@@ -126,6 +126,14 @@ def replace_head(network: nn.Module, classes: int) -> None:
 
 def head_path(network: nn.Module) -> str:
     """The module path of the last linear layer (or 1x1 convolution, in SqueezeNet) of a classifier."""
+    path = find_head(network)
+    if path is None:
+        raise InvalidInput(f"{type(network).__name__} has no last linear layer under any of {', '.join(_HEADS)}")
+    return path
+
+
+def find_head(network: nn.Module) -> str | None:
+    """As `head_path`; None where there is none."""
     told = getattr(network, "pretrained_cfg", {}).get("classifier")
     if isinstance(told, str) and isinstance(dict(network.named_modules()).get(told), nn.Linear | nn.Conv2d):
         return told
@@ -134,9 +142,7 @@ def head_path(network: nn.Module) -> str:
         for path, module in network.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d) and path.split(".")[0] in _HEADS
     ]
-    if not candidates:
-        raise InvalidInput(f"{type(network).__name__} has no last linear layer under any of {', '.join(_HEADS)}")
-    return candidates[-1]
+    return candidates[-1] if candidates else None
 
 
 def input_channels(network: nn.Module) -> int:
@@ -154,10 +160,7 @@ def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
     if isinstance(blocks, nn.Sequential | nn.ModuleList):
         names = {f"block{n}": f"blocks.{n}" for n in range(len(blocks))}
         return names | ({"conv_head": "bn2"} if isinstance(getattr(network, "bn2", None), nn.Module) else {})
-    try:
-        head = head_path(network).split(".")[0]
-    except InvalidInput:
-        head = ""
+    head = (find_head(network) or "").split(".")[0]
     offered: list[str] = []
     for name, child in network.named_children():
         if name == head or ("head" in name and name != "conv_head"):

@@ -17,7 +17,7 @@ from services.imaging.architectures import build_network, head_path, resolve_lay
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
-from services.imaging.manifests import ExtractionManifest, read_table
+from services.imaging.manifests import ExtractionManifest, ReceptiveField, read_table
 from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
 
 K = 8
@@ -187,6 +187,7 @@ def test_the_manifest_says_what_there_is(tmp_path: Path) -> None:
         ("layer2", 128, "selectivity"),
         ("layer4", 512, "influence"),
     ]
+    assert [layer.field for layer in manifest.layers] == [ReceptiveField(size=99, stride=8, start=-49), None]
     ranking = read_table(stored.blobs, manifest.layers[1].ranking).to_pylist()
     assert len(ranking) == 3 * 512
     top = load(read_verified(stored.blobs, manifest.layers[1].top))
