@@ -153,6 +153,13 @@ class Dataset:
         shard = self.manifest.shards[row[0]["shard"]].object
         return self._blobs.get_range(shard.bucket, shard.key, row[0]["offset"], row[0]["size"])
 
+    def preview(self, mammogram: str) -> bytes:
+        """The encoded preview of a mammogram that the data set has, verified."""
+        facts = self.mammograms[mammogram]
+        key, sha256 = str(facts["preview_key"]), str(facts["preview_sha256"])
+        ref = ObjectRef(bucket=self.manifest.mammograms.bucket, key=key, sha256=sha256, size=0)
+        return read_verified(self._blobs, ref)
+
     def _table(self, ref: ObjectRef) -> pa.Table:
         return read_table(self._blobs, ref)
 

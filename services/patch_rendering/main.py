@@ -19,6 +19,7 @@ from services.patch_rendering.job import BUCKET
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import Base
+from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 
@@ -32,9 +33,10 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
     runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
+    pictures = UnitPictures(ports, settings.quality)
     app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()
-    add_routes(app, renderings, queries, streams)
+    add_routes(app, renderings, queries, pictures, streams)
     return Service(
         name="patch_rendering",
         ports=ports,
@@ -42,7 +44,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
         grpc=GrpcServer(
             patch_rendering_pb2.DESCRIPTOR.services_by_name["PatchRenderingService"].full_name,
             lambda server: patch_rendering_pb2_grpc.add_PatchRenderingServiceServicer_to_server(
-                RenderingServicer(renderings, queries, streams), server
+                RenderingServicer(renderings, queries, pictures, streams), server
             ),
             edge,
             settings.grpc_port,

@@ -11,7 +11,9 @@ from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
 from services.common.views import PlanStages
-from services.patch_rendering.schemas import RenderingView, StartRenderingRequest
+from services.imaging.media import media_type
+from services.patch_rendering.schemas import RenderingView, StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
+from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 
@@ -19,8 +21,8 @@ from services.patch_rendering.workflow.renderings import Renderings
 class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     """See proto/primitives/patch_rendering/v1/patch_rendering.proto."""
 
-    def __init__(self, renderings: Renderings, queries: Queries, streams: Streams) -> None:
-        self._renderings, self._queries, self._streams = renderings, queries, streams
+    def __init__(self, renderings: Renderings, queries: Queries, pictures: UnitPictures, streams: Streams) -> None:
+        self._renderings, self._queries, self._pictures, self._streams = renderings, queries, pictures, streams
 
     def StartRendering(self, request: pb.StartRenderingRequest, _: grpc.ServicerContext) -> pb.StartRenderingResponse:
         rendering_id = self._renderings.start(to_request(request, StartRenderingRequest))
@@ -56,7 +58,19 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
 
     def GetPicture(self, request: pb.GetPictureRequest, _: grpc.ServicerContext) -> pb.GetPictureResponse:
         picture = self._queries.picture(request.rendering_id, request.layer, request.unit, request.rank)
-        return pb.GetPictureResponse(jpeg=picture)
+        return pb.GetPictureResponse(jpeg=picture, media_type=media_type(picture))
+
+    def GetUnitPicture(self, request: pb.GetUnitPictureRequest, _: grpc.ServicerContext) -> pb.GetUnitPictureResponse:
+        wanted = self._pictures.look_up(to_request(request, UnitPictureRequest))
+        return pb.GetUnitPictureResponse(
+            content=self._pictures.draw(wanted), media_type=wanted.media_type, etag=wanted.etag
+        )
+
+    def GetUnitSheet(self, request: pb.GetUnitSheetRequest, _: grpc.ServicerContext) -> pb.GetUnitSheetResponse:
+        wanted = self._pictures.look_up(to_request(request, UnitSheetRequest))
+        return pb.GetUnitSheetResponse(
+            content=self._pictures.draw(wanted), media_type=wanted.media_type, etag=wanted.etag
+        )
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return to_message(self._queries.plan(request.plan_id), pb.GetPlanResponse)

@@ -1,9 +1,11 @@
 """What the patch rendering service takes and answers, over HTTP and gRPC alike."""
 
-from pydantic import BaseModel, Field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.views import Moment, PlanRendering, Progress
+from services.common.views import Moment, PictureFormat, PictureKind, PlanRendering, Progress
 
 
 class StartRenderingRequest(PlanRendering):
@@ -19,6 +21,9 @@ class RenderingView(BaseModel):
     plan_id: str
     extraction_id: str
     size: int
+    kind: str
+    format: str
+    quality: int
     groups: int
     groups_done: int
     pictures: int
@@ -35,3 +40,41 @@ class RenderingList(BaseModel):
     """All renderings, newest first."""
 
     renderings: list[RenderingView]
+
+
+class PictureQuery(BaseModel):
+    """How a unit's picture is drawn. `source` is `from` in a query: `top` are the patches of the largest values,
+    `sample` patches drawn by chance, the same for all units of the layer; rank 1 has the largest value of either."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    source: Literal["top", "sample"] = Field(default="top", alias="from")
+    kind: PictureKind = "overlay"
+    size: int = Field(default=227, ge=32, le=1024)
+
+
+class SheetQuery(PictureQuery):
+    """How a sheet of a unit's pictures is drawn: in rows of 8, from rank `first` on, at half their size."""
+
+    size: int = Field(default=227, ge=32, le=512)
+    first: int = 1
+    count: int = Field(default=64, ge=1, le=64)
+
+
+class UnitPictureRequest(PictureQuery):
+    """One picture of a unit (channel from 0) of a completed extraction."""
+
+    extraction_id: str
+    layer: str
+    unit: int = 0
+    rank: int = 0
+    format: PictureFormat = "jpeg"
+
+
+class UnitSheetRequest(SheetQuery):
+    """Pictures of a unit (channel from 0) of a completed extraction on one sheet."""
+
+    extraction_id: str
+    layer: str
+    unit: int = 0
+    format: PictureFormat = "jpeg"

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from services.annotation.names import channel_of
 from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
+from services.imaging.media import media_type
 
 CACHING = "private, max-age=31536000, immutable"
 """A study never changes its pictures; no cache but the reader's own browser keeps them."""
@@ -20,18 +21,18 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/pictures/{study_id}/{layer}/{unit}/{rank:int}.jpg")
     def picture(study_id: str, layer: str, unit: str, rank: int, _: signed_in) -> Response:
-        return _jpeg(frame.units.picture((study_id, layer, channel_of(unit)), rank))
+        return _image(frame.units.picture((study_id, layer, channel_of(unit)), rank))
 
     @router.get("/sheets/{study_id}/{layer}/{unit}.jpg")
     def sheet(study_id: str, layer: str, unit: str, _: signed_in) -> Response:
-        return _jpeg(frame.units.sheet((study_id, layer, channel_of(unit))))
+        return _image(frame.units.sheet((study_id, layer, channel_of(unit))))
 
     @router.get("/mammograms/{study_id}/{number:int}.jpg")
     def mammogram(study_id: str, number: int, _: signed_in) -> Response:
-        return _jpeg(frame.units.mammogram(study_id, min(number, 2**31 - 1)))
+        return _image(frame.units.mammogram(study_id, min(number, 2**31 - 1)))
 
     return router
 
 
-def _jpeg(content: bytes) -> Response:
-    return Response(content, media_type="image/jpeg", headers={"cache-control": CACHING})
+def _image(content: bytes) -> Response:
+    return Response(content, media_type=media_type(content), headers={"cache-control": CACHING})

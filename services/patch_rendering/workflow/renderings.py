@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
-from services.common.blobs.port import read_verified
 from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
@@ -22,6 +21,7 @@ from services.imaging.manifests import ExtractionManifest, RenderedGroup, Render
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.sights import read_extraction
 from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
 from services.patch_rendering.workflow.queries import done_so_far
 
@@ -45,8 +45,8 @@ class Renderings(Tasks[RenderingRow]):
                 session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest.model_dump()))
         if event.HasField("plan"):
             rendering_id = derived_id("rendering", event.plan.plan_id)
-            size = to_request(event.plan.rendering, PlanRendering).size
-            self._queue(rendering_id, event.extraction_id, manifest, size, event.plan)
+            wish = to_request(event.plan.rendering, PlanRendering)
+            self._queue(rendering_id, event.extraction_id, manifest, wish, event.plan)
 
     def start(self, request: StartRenderingRequest) -> str:
         """Queue a rendering and return its id. NotFound for an extraction that this service was not told of."""
@@ -56,7 +56,7 @@ class Renderings(Tasks[RenderingRow]):
                 raise NotFound(f"there is no completed extraction {request.extraction_id!r}")
         rendering_id = new_id("rendering")
         manifest = ObjectRef.model_validate(extraction.manifest)
-        self._queue(rendering_id, request.extraction_id, manifest, request.size, None)
+        self._queue(rendering_id, request.extraction_id, manifest, request, None)
         return rendering_id
 
     def render_units(self, command: events_pb2.RenderUnits) -> None:
@@ -132,10 +132,10 @@ class Renderings(Tasks[RenderingRow]):
         self.ports.outbox.publish(session, event)
 
     def _queue(
-        self, rendering_id: str, extraction_id: str, ref: ObjectRef, size: int, plan: plan_pb2.Plan | None
+        self, rendering_id: str, extraction_id: str, ref: ObjectRef, wish: PlanRendering, plan: plan_pb2.Plan | None
     ) -> None:
         """Record a rendering and one command a group of units, unless it is known."""
-        extraction = ExtractionManifest.model_validate_json(read_verified(self.ports.blobs, ref))
+        extraction = read_extraction(self.ports.blobs, ref)
         step = self.settings.group_units
         commands = self._commands(rendering_id, extraction, step)
         with self.ports.records.transaction() as session:
@@ -147,7 +147,10 @@ class Renderings(Tasks[RenderingRow]):
                     plan_id=plan.plan_id if plan else "",
                     plan=json_format.MessageToDict(plan, preserving_proto_field_name=True) if plan else None,
                     extraction_id=extraction_id,
-                    size=size,
+                    size=wish.size,
+                    kind=wish.kind,
+                    format=wish.format,
+                    quality=self.settings.quality,
                     groups=len(commands),
                     group_units=step,
                     pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
@@ -177,6 +180,10 @@ class Renderings(Tasks[RenderingRow]):
             "first": command.first,
             "last": command.last,
             "size": rendering.size,
+            "kind": rendering.kind,
+            "format": rendering.format,
+            "quality": rendering.quality,
+            "workers": self.settings.workers,
         }
 
     def _keep_group(self, session: Session, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
@@ -230,6 +237,9 @@ class Renderings(Tasks[RenderingRow]):
             dataset=extraction.dataset,
             split=extraction.split,
             size=rendering.size,
+            kind=rendering.kind,
+            picture_format=rendering.format,
+            quality=rendering.quality,
             pictures=pictures,
             layers=layers,
         )
@@ -240,8 +250,7 @@ class Renderings(Tasks[RenderingRow]):
         return ObjectRef.model_validate(session.get_one(ExtractionRow, rendering.extraction_id).manifest)
 
     def _extraction(self, session: Session, rendering: RenderingRow) -> ExtractionManifest:
-        content = read_verified(self.ports.blobs, self._extraction_ref(session, rendering))
-        return ExtractionManifest.model_validate_json(content)
+        return read_extraction(self.ports.blobs, self._extraction_ref(session, rendering))
 
 
 def _group_key(command: events_pb2.RenderUnits) -> tuple[str, str, int]:

@@ -1,7 +1,5 @@
 """The overlay against the original's way, and against a slow reference in float64."""
 
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.patch_rendering.overlay import bilinear_matrix, overlay, resize_maps
-from services.patch_rendering.sheet import contact_sheet, encode_jpeg
 
 SIZE = 227
 
@@ -99,21 +96,3 @@ def test_a_unit_that_is_never_active_has_no_picture(best: float) -> None:
     """Dividing by a maximum that is not positive would make nonsense: it is refused."""
     with pytest.raises(ValueError, match="no picture"):
         overlay(np.zeros((1, 8, 8), np.uint8), np.zeros((1, 2, 2), np.float16), best)
-
-
-def test_a_sheet_holds_the_pictures_in_rows_of_eight() -> None:
-    """Ten pictures make two rows of eight cells at half their side, in the order of their ranks, the rest black."""
-    pictures = np.stack([np.full((40, 40), 20 * (n + 1), np.uint8) for n in range(10)])
-    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(pictures))))
-    assert sheet.shape == (40, 160)
-    for n in range(16):
-        row, column = divmod(n, 8)
-        centre = sheet[row * 20 + 10, column * 20 + 10]
-        assert abs(int(centre) - (20 * (n + 1) if n < 10 else 0)) <= 3, n
-
-
-def test_a_picture_survives_its_encoding() -> None:
-    """A JPEG of a smooth picture differs little from it."""
-    picture = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
-    decoded = np.asarray(Image.open(io.BytesIO(encode_jpeg(picture))))
-    assert np.abs(decoded.astype(int) - picture).max() <= 6

@@ -13,9 +13,9 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.imaging.decode import decode_grey
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, read_table
-from services.patch_rendering import job
+from services.patch_rendering import source
+from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.job import render_units
-from services.patch_rendering.sheet import encode_jpeg
 from tests.fakes.data import SilentJob
 from tests.unit.activation_extraction.test_extract import NETWORKS, K, Stored, reference
 
@@ -75,7 +75,7 @@ def test_pictures_equal_a_forward_in_float64(tmp_path: Path, architecture: str, 
                 mask = np.array(map_.resize((SIZE, SIZE), Image.Resampling.BILINEAR)) > 0.2
                 expected = np.where(mask, np.asarray(patch), np.uint8(np.float32(0.2) * np.asarray(patch, np.float32)))
                 decoded = np.asarray(Image.open(io.BytesIO(rendered[unit, rank])))
-                wanted = np.asarray(Image.open(io.BytesIO(encode_jpeg(expected))))
+                wanted = np.asarray(Image.open(io.BytesIO(Encoding().encode([expected])[0])))
                 # Compared after the same encoding: a block with one flipped pixel differs as a whole.
                 differ = np.abs(decoded.astype(int) - wanted) > 24
                 assert differ.mean() <= 0.005, (layer.name, unit, rank, differ.mean())
@@ -129,8 +129,7 @@ def test_each_source_patch_is_decoded_once(tmp_path: Path, monkeypatch: pytest.M
         decoded.append(name)
         return decode_grey(image, name)
 
-    monkeypatch.setattr(job, "decode_grey", counting)
-    monkeypatch.setattr(job, "WORKERS", 1)
+    monkeypatch.setattr(source, "decode_grey", counting)
     render(stored, manifest, tmp_path / "scratch", "layer4", 0, 63)
     used = torch.unique(load(read_verified(stored.blobs, manifest.layers[0].top))["ids"][:64])
     assert sorted(decoded) == sorted(f"patch {int(i)} of test" for i in used)

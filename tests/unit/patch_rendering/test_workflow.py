@@ -19,6 +19,7 @@ from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import Base
+from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
 from tests.fakes.ports import FakeRunner, World
@@ -35,10 +36,11 @@ class Rendering(World):
         settings = RenderingSettings(group_units=2)
         self.renderings = Renderings(self.ports, self.runner, settings)  # type: ignore[arg-type]
         self.queries = Queries(self.ports)
+        self.pictures = UnitPictures(self.ports, settings.quality)
         layers = tuple(
             ExtractedLayer(
-                name=name, module=name, units=units, top=REF, maxima=REF, statistics=REF, ranking=REF,
-                ranking_method="selectivity",
+                name=name, module=name, units=units, height=2, width=2, top=REF, sample=REF, maxima=(REF,),
+                correlation=REF, statistics=REF, ranking=REF, ranking_method="selectivity",
             )
             for name, units in (("conv1", 5), ("conv2", 3))
         )  # fmt: skip
@@ -46,7 +48,14 @@ class Rendering(World):
             architecture="alexnet", classes=("a", "b"), run_id="run-1", checkpoint_id="c", checkpoint=REF
         )
         manifest = ExtractionManifest(
-            extraction_id="extraction-1", network=network, dataset=REF, split="val", patches=9, top_k=4, layers=layers
+            extraction_id="extraction-1",
+            network=network,
+            image_size=64,
+            dataset=REF,
+            split="val",
+            patches=9,
+            top_k=4,
+            layers=layers,
         )
         ref = self.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
         self.event = extraction_events.ExtractionCompleted(
@@ -222,7 +231,7 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 def test_grpc_pauses_resumes_and_cancels(rendering: Rendering) -> None:
     """Each verb answers with the state that it leads to, for a rendering and for its plan."""
-    servicer = RenderingServicer(rendering.renderings, rendering.queries, Streams())
+    servicer = RenderingServicer(rendering.renderings, rendering.queries, rendering.pictures, Streams())
     rendering.begin()
     rendering_id = rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
     for verb, state in VERBS:

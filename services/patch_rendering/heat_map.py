@@ -1,0 +1,39 @@
+"""The heat map: how active a unit is at each place, in colours over the grey patch."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVELS = 64
+"""Steps from nothing to the best activation."""
+
+OPAQUE = 0.7
+"""Share of the colour at the best activation; it falls to none where nothing is active."""
+
+ANCHORS = np.array([(20, 11, 52), (132, 32, 107), (229, 92, 48), (246, 215, 70), (252, 255, 164)], np.float64)
+"""The colours, from no activation to the best: dark blue, purple, orange, yellow, almost white. Each is lighter than
+the one before, so that they can be told apart by those who see no colours."""
+
+
+def _blend() -> NDArray[np.uint8]:
+    """The (levels x 256, 3) colours of every level over every grey value."""
+    share = np.linspace(0, 1, LEVELS)
+    steps = np.linspace(0, 1, len(ANCHORS))
+    colours = np.stack([np.interp(share, steps, channel) for channel in ANCHORS.T], 1)
+    opacity = (OPAQUE * share)[:, None, None]
+    mixed = opacity * colours[:, None] + (1 - opacity) * np.arange(256.0)[None, :, None]
+    table: NDArray[np.uint8] = mixed.round().astype(np.uint8).reshape(-1, 3)
+    return table
+
+
+BLENDED = _blend()
+
+
+def heat_map(pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(n, size, size, 3) pictures of grey (n, size, size) patches under maps of their size, as shares of the best."""
+    pictures = np.empty((*pixels.shape, 3), np.uint8)
+    for grey, share, picture in zip(pixels, shares, pictures, strict=True):
+        level = (share.clip(0, 1) * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.intp)
+        level *= 256
+        level += grey
+        BLENDED.take(level, axis=0, out=picture, mode="clip")
+    return pictures
