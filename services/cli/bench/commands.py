@@ -45,5 +45,15 @@ def training(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_training((QUICK if quick else FULL)[device.type], device), as_json)
 
 
+@bench_app.command()
+def extraction(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Seconds of extraction and of its pictures over decoding and forwarding alone, and over the original's two passes;
+    memory as patches grow."""
+    from services.cli.bench.extraction import FULL, QUICK, bench_extraction
+    from services.common.settings import Shared
+
+    _print(bench_extraction(QUICK if quick else FULL, Shared()), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.imaging.dataset import Dataset, LocalPatches
-from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.dataset_writer import SHARD_PATCHES, DatasetWriter
 from services.imaging.patches import Box, Patch
 from services.training.sample import View, open_view, sample_files
 
@@ -30,12 +30,12 @@ class StoredPatches:
     files: list[tuple[Path, int]]
 
 
-def store_tissue(folder: Path, side: int, count: int) -> Path:
+def store_tissue(folder: Path, side: int, count: int, shard_patches: int = SHARD_PATCHES) -> Path:
     """Have `count` patches of `side` pixels below a folder, of classes that mean nothing; returns the folder."""
     (folder / "scratch").mkdir(parents=True)
     (folder / "files").mkdir()
     blobs = _blobs(folder)
-    with DatasetWriter(blobs, "training", f"bench-{side}", CLASSES) as writer:
+    with DatasetWriter(blobs, "training", f"bench-{side}", CLASSES, shard_patches=shard_patches) as writer:
         for patch in cut_tissue(side, count):
             writer.add_patch(patch)
             (folder / "files" / patch.name).write_bytes(patch.image)
