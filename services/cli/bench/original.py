@@ -57,7 +57,9 @@ def save_pictures(files: Sequence[Path], maps: NDArray[np.float32], size: int, f
     best = maps[0].max()
     for rank, (path, map_) in enumerate(zip(files, maps, strict=True), 1):
         patch = np.asarray(Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32)
-        resized = np.asarray(Image.fromarray(map_ / best).resize((size, size), Image.Resampling.BILINEAR))
+        with np.errstate(invalid="ignore", divide="ignore"):  # of a silent unit the original makes pictures too
+            scaled = map_ / best
+        resized = np.asarray(Image.fromarray(scaled).resize((size, size), Image.Resampling.BILINEAR))
         keep = (resized > THRESHOLD)[:, :, None]
         picture = np.where(keep, patch, patch * DIMMED).astype(np.uint8)
         Image.fromarray(picture).save(folder / f"{rank:04d}_{path.stem}.jpg")
