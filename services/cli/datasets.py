@@ -22,10 +22,12 @@ from services.training.workflow.datasets import Datasets
 from services.training.workflow.runs import Runs
 
 
-def import_dataset(directory: Path, classes: int, mammograms: Path | None) -> dict[str, Any]:
+def import_dataset(
+    directory: Path, classes: int, mammograms: Path | None, outlines: Path | None = None
+) -> dict[str, Any]:
     """See `primitives dataset import`."""
     with _training() as (datasets, _), _bar("patches") as update:
-        view = datasets.import_directory(directory, classes, mammograms, update)
+        view = datasets.import_directory(directory, classes, mammograms, update, outlines)
     return view.model_dump()
 
 

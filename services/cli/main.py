@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from services import __version__
+from services.cli.analyses import analyse, analyses
 from services.cli.bench.commands import bench_app
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.migrations import migrate
@@ -40,6 +41,8 @@ app.command()(tensorboard)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(export)
+app.command()(analyse)
+app.command()(analyses)
 
 
 @app.command()
@@ -87,11 +90,14 @@ def dataset_import(
     directory: Annotated[Path, typer.Argument(help="Folder with train.txt, val.txt, test.txt and the patches.")],
     classes: Annotated[int, typer.Option(help="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")],
     mammograms: Annotated[Path | None, typer.Option(help="Folder with the full mammograms as <stem>.jpg.")] = None,
+    outlines: Annotated[
+        Path | None, typer.Option(help="JSON lines of known lesions and tissue; see docs/formats.md.")
+    ] = None,
 ) -> None:
     """Store a data set in the layout of ddsm-visual-primitives and register it."""
     from services.cli.datasets import import_dataset
 
-    _print_json(import_dataset(directory, classes, mammograms))
+    _print_json(import_dataset(directory, classes, mammograms, outlines))
 
 
 @dataset_app.command("sample")

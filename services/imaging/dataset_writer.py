@@ -101,6 +101,10 @@ class DatasetWriter:
                 "preview_sha256": small.sha256,
             }
         )
+        self.add_outlines(lesions)
+
+    def add_outlines(self, lesions: Sequence[Lesion]) -> None:
+        """Keep known outlines of mammograms, which need not be kept themselves."""
         self._lesions.extend(
             {
                 "mammogram": lesion.mammogram,

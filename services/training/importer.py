@@ -12,6 +12,7 @@ from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.decode import decode_grey
 from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
+from services.training.outlines import read_outlines
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 
@@ -36,15 +37,19 @@ def import_directory(
     classes: int,
     mammograms: Path | None,
     on_patch: Callable[[int, int], None] = lambda _done, _total: None,
+    outlines: Path | None = None,
 ) -> tuple[DatasetManifest, ObjectRef]:
     """Store the data set of a directory. InvalidInput names file and line of the first fault, and nothing is kept.
 
-    `mammograms` is a folder with the full images as `<stem>.jpg`, where they are at hand. An exam in two splits is a
+    `mammograms` is a folder with the full images as `<stem>.jpg`, where they are at hand; `outlines` a file of what is
+    known to be in them (see `read_outlines`). An exam in two splits is a
     leak of the lists (the published ones have five): it is imported as listed, and the data set's notice says so.
     """
     lists = read_lists(directory, classes)
     patches = {split: [_patch_of(entry, split) for entry in entries] for split, entries in lists.items()}
     total = sum(map(len, patches.values()))
+    names = {patch.mammogram for listed in patches.values() for patch in listed}
+    lesions = read_outlines(outlines, names) if outlines is not None else []
     with DatasetWriter(
         blobs,
         bucket,
@@ -53,6 +58,7 @@ def import_directory(
         notice=leak_notice(patches),
         shared_patients=True,
     ) as writer:
+        writer.add_outlines(lesions)
         for name, patient in _mammograms_of(patches) if mammograms else ():
             writer.add_mammogram(_read_mammogram(mammograms or directory, name, patient))
         for done, (entry, patch) in enumerate(_pairs(lists, patches), 1):

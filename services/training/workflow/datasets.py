@@ -63,10 +63,15 @@ class Datasets(Tasks[BuildRow]):
             self.end_badly(session, self.locked(session, command.build_id), "failed", reason)
 
     def import_directory(
-        self, directory: Path, classes: int, mammograms: Path | None, on_patch: Callable[[int, int], None]
+        self,
+        directory: Path,
+        classes: int,
+        mammograms: Path | None,
+        on_patch: Callable[[int, int], None],
+        outlines: Path | None = None,
     ) -> DatasetView:
         """Read a directory of the original's layout and register it; see `importer.import_directory`."""
-        manifest, ref = import_directory(self.ports.blobs, BUCKET, directory, classes, mammograms, on_patch)
+        manifest, ref = import_directory(self.ports.blobs, BUCKET, directory, classes, mammograms, on_patch, outlines)
         return self.register(manifest, ref)
 
     def register(self, manifest: DatasetManifest, ref: ObjectRef) -> DatasetView:

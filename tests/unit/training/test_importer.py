@@ -1,5 +1,7 @@
 """Importing the original's layout, and everything that can be wrong with it."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,56 @@ def test_a_folder_that_is_none_is_named(blobs: FolderBlobs, tmp_path: Path) -> N
         do_import(blobs, tmp_path / "nowhere")
     with pytest.raises(InvalidInput, match="5 classes; expected 2"):
         do_import(blobs, make_ddsm(tmp_path / "ddsm", COUNTS), classes=5)
+
+
+def outline_line(mammogram: str, **changes: object) -> str:
+    """A line of a file of outlines."""
+    line = {"mammogram": mammogram, "phenomenon": "pectoral muscle", "outline": [[0, 0], [0, 9.5], [8, 0]]}
+    return json.dumps(line | changes)
+
+
+def test_outlines_of_tissue_come_along(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """They stand in the data set in the order of their file, whether or not full mammograms are at hand; with others it
+    is another data set."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    before = do_import(blobs, folder)
+    mammogram = before.index["mammogram"][0].as_py()
+    file = tmp_path / "outlines.jsonl"
+    lines = [outline_line(mammogram), "", outline_line(mammogram, phenomenon="mass")]
+    file.write_text("\n".join(lines))
+    manifest, _ = import_directory(blobs, "training", folder, 3, None, outlines=file)
+    outline = [[0, 0], [0, 9.5], [8, 0]]
+    assert Dataset(blobs, manifest).lesions == [
+        {"mammogram": mammogram, "phenomenon": "pectoral muscle", "outline": outline},
+        {"mammogram": mammogram, "phenomenon": "mass", "outline": outline},
+    ]
+    assert manifest.dataset_id != before.manifest.dataset_id
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("no json", "outlines.jsonl:2: "),
+        (outline_line("unknown"), "outlines.jsonl:2: no patch was cut from mammogram 'unknown'"),
+        (outline_line("m", phenomenon=""), "outlines.jsonl:2: phenomenon"),
+        (outline_line("m", outline=[[0, 0], [1, 1]]), "outlines.jsonl:2: outline"),
+        (outline_line("m", outline=[[0, 0], [1, 1], [1, float("nan")]]), "outlines.jsonl:2: "),
+        (outline_line("m", outline=[[0, 0], [1, 1], [1, 1, 1]]), "outlines.jsonl:2: outline.2"),
+        (outline_line("m", colour="red"), "outlines.jsonl:2: colour"),
+    ],
+)
+def test_a_faulty_line_of_outlines_is_named(blobs: FolderBlobs, tmp_path: Path, line: str, message: str) -> None:
+    """File and line stand in the error, and nothing is stored."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    file = tmp_path / "outlines.jsonl"
+    file.write_text(f"\n{line}\n")
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        import_directory(blobs, "training", folder, 3, None, outlines=file)
+    assert list(blobs.list("training")) == []
+
+
+def test_a_file_of_outlines_that_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """By its path."""
+    folder = make_ddsm(tmp_path / "ddsm", COUNTS)
+    with pytest.raises(InvalidInput, match=r"none\.jsonl is no file of outlines"):
+        import_directory(blobs, "training", folder, 3, None, outlines=tmp_path / "none.jsonl")
