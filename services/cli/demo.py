@@ -16,6 +16,7 @@ import typer
 from services import __version__
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
+from services.cli.analyses import tell_analyses
 from services.cli.client import Services, get, is_ready, plan_stages, post
 from services.cli.progress import STAGES, StageBars
 from services.cli.signals import leave_in_order
@@ -32,7 +33,7 @@ ENDED_BADLY = ("failed", "cancelled")
 
 DEMO_PLAN: dict[str, Any] = {
     "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 3}},
-    "extraction": {"split": "val", "layers": ["block4", "block6"], "top_k": 64},
+    "extraction": {"split": "val", "layers": ["block4", "block6"], "top_k": 64, "analyses": ["dissection"]},
     "study": {"title": "Demo: simulated lesions in real tissue", "units_per_class": 10},
 }
 
@@ -98,6 +99,7 @@ def summarise(
         "layers": len(extraction["results"]),
         "units": sum(layer["units"] for layer in extraction["results"]),
         "pictures": rendering["pictures"],
+        "analyses": tell_analyses(services.activation_extraction, extraction["extraction_id"]),
         "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
         "study": stages["study"]["id"],
     }

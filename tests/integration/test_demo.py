@@ -20,14 +20,15 @@ def test_the_demo_ends_with_a_summary(
         monkeypatch.setenv(f"PRIMITIVES_{prefix}_HTTP_PORT", str(http))
         monkeypatch.setenv(f"PRIMITIVES_{prefix}_GRPC_PORT", str(grpc))
     train = {"architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 1}
-    extraction = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8}
+    extraction = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8, "analyses": ["dissection"]}
     monkeypatch.setattr(demo, "DEMO_PLAN", {"network": {"train": train}, "extraction": extraction})
     demo.run_demo(once=True, fresh=False)
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(first) == {"auc", "patches", "layers", "units", "pictures", "seconds", "study"}
+    assert set(first) == {"auc", "patches", "layers", "units", "pictures", "analyses", "seconds", "study"}
     assert first["patches"] >= 1200
     assert (first["layers"], 0 < first["pictures"] <= first["units"] * 8) == (2, True)
     assert 0 <= first["auc"] <= 1
+    assert set(first["analyses"]) == {"dissection"}
     assert set(demo.STAGES) < set(first["seconds"])
     assert first["seconds"]["total"] >= sum(first["seconds"][stage] for stage in demo.STAGES)
     for port in ports:
