@@ -10,8 +10,11 @@ LINE = (255, 209, 0)
 def contour(pixels: NDArray[np.uint8], keep: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(n, size, size, 3) pictures: grey (n, size, size) patches, and a line of two pixels where `keep` begins: on both
     sides of each change along a row or a column. The border of the patch is no change."""
-    pictures = np.repeat(pixels[..., None], 3, axis=3)
-    pictures[edges(keep)] = LINE
+    pictures = np.empty((*pixels.shape, 3), np.uint8)
+    for grey, line, picture in zip(pixels, edges(keep), pictures, strict=True):
+        for channel in range(3):
+            picture[..., channel] = grey
+        picture.reshape(-1, 3)[np.flatnonzero(line)] = LINE
     return pictures
 
 

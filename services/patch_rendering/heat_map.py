@@ -1,5 +1,7 @@
 """The heat map: how active a unit is at each place, in colours over the grey patch."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,12 +30,16 @@ def _blend() -> NDArray[np.uint8]:
 BLENDED = _blend()
 
 
-def heat_map(pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(n, size, size, 3) pictures of grey (n, size, size) patches under maps of their size, as shares of the best."""
+def heat_map(pixels: NDArray[np.uint8], shares: Iterable[NDArray[np.float64]]) -> NDArray[np.uint8]:
+    """(n, size, size, 3) pictures of grey (n, size, size) patches under maps of their size, as shares of the best. The
+    maps are written over."""
     pictures = np.empty((*pixels.shape, 3), np.uint8)
     for grey, share, picture in zip(pixels, shares, pictures, strict=True):
-        level = (share.clip(0, 1) * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.intp)
-        level *= 256
-        level += grey
-        BLENDED.take(level, axis=0, out=picture, mode="clip")
+        level = np.clip(share, 0, 1, out=share)
+        level *= LEVELS - 1
+        level += 0.5
+        place = level.astype(np.uint8).astype(np.intp)
+        place *= 256
+        place += grey
+        BLENDED.take(place, axis=0, out=picture, mode="clip")
     return pictures

@@ -9,7 +9,7 @@ from services.patch_rendering.contour import contour
 from services.patch_rendering.crop import crop, seen
 from services.patch_rendering.heat_map import heat_map
 from services.patch_rendering.outlined import outlined
-from services.patch_rendering.overlay import above_threshold, dim_below, resize_maps
+from services.patch_rendering.overlay import above_threshold, dim_below, resized_one_by_one
 from services.patch_rendering.sights import Sights
 from services.patch_rendering.source import SourcePatches
 
@@ -22,7 +22,7 @@ def _overlay(sights: Sights, source: SourcePatches) -> NDArray[np.uint8]:
 
 
 def _heat_map(sights: Sights, source: SourcePatches) -> NDArray[np.uint8]:
-    return heat_map(source.stack(sights.ids), resize_maps(sights.shares, source.size))
+    return heat_map(source.stack(sights.ids), resized_one_by_one(sights.shares, source.size))
 
 
 def _contour(sights: Sights, source: SourcePatches) -> NDArray[np.uint8]:

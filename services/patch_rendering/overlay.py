@@ -34,7 +34,7 @@ def dim_below(pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray
     """(n, size, size) grey patches, dimmed where the (n, height, width) shares of the best activation are not above the
     threshold. One picture at a time: what belongs to it stays in the processor's cache."""
     pictures = np.empty_like(pixels)
-    for grey, picture, resized in zip(pixels, pictures, _resized(shares, pixels.shape[-1]), strict=True):
+    for grey, picture, resized in zip(pixels, pictures, resized_one_by_one(shares, pixels.shape[-1]), strict=True):
         keep = (resized >= LEAST_KEPT).view(np.uint8)
         np.floor_divide(grey, 5, out=picture)
         # Where it is kept the bits that differ are turned back: this is several times faster than np.where.
@@ -47,7 +47,7 @@ def dim_below(pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray
 def above_threshold(shares: NDArray[np.float32], size: int) -> NDArray[np.bool_]:
     """The (n, size, size) places that the overlay keeps."""
     keep = np.empty((len(shares), size, size), np.bool_)
-    for mask, resized in zip(keep, _resized(shares, size), strict=True):
+    for mask, resized in zip(keep, resized_one_by_one(shares, size), strict=True):
         np.greater_equal(resized, LEAST_KEPT, out=mask)
     return keep
 
@@ -55,11 +55,12 @@ def above_threshold(shares: NDArray[np.float32], size: int) -> NDArray[np.bool_]
 def resize_maps(maps: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """(n, height, width) maps at (n, size, size), bilinear: PIL's passes, first along rows and then along columns, each
     summed in float64 and kept in float32."""
-    return np.stack([resized.astype(np.float32) for resized in _resized(maps, size)])
+    return np.stack([resized.astype(np.float32) for resized in resized_one_by_one(maps, size)])
 
 
-def _resized(maps: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float64]]:
-    """One resized map after the other, not rounded yet, in one place that is written anew for each."""
+def resized_one_by_one(maps: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float64]]:
+    """What `resize_maps` gives, one map after the other and not rounded yet: each in the same place as the one before,
+    which the caller may write to."""
     across, down = bilinear_matrix(maps.shape[2], size), bilinear_matrix(maps.shape[1], size)
     rows = (maps.astype(np.float64) @ across.T).astype(np.float32).astype(np.float64)
     place = np.empty((size, size))

@@ -55,5 +55,13 @@ def extraction(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_extraction(QUICK if quick else FULL, Shared()), as_json)
 
 
+@bench_app.command()
+def rendering(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Pictures a second of the rendering job, over the original's way of making them."""
+    from services.cli.bench.rendering import FULL, QUICK, bench_rendering
+
+    _print(bench_rendering(QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))
