@@ -1,10 +1,13 @@
 """A small data set in the original's layout: patches whose class can be seen, with DDSM's names."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from services.imaging.patches import parse_patch_name
 
 SIDE = 64
 
@@ -23,6 +26,17 @@ def make_ddsm(folder: Path, patches_per_split: dict[str, int], classes: int = 3,
             lines.append(f"{path} {label}\n")
         (folder / f"{split}.txt").write_text("".join(lines))
     return folder
+
+
+def make_outlines(folder: Path) -> Path:
+    """Write `outlines.jsonl` into such a folder: a square on every mammogram, called a disc."""
+    listed = "".join(path.read_text() for path in sorted(folder.glob("*.txt")))
+    names = {parse_patch_name(line.split()[0].rpartition("/")[2]).mammogram for line in listed.splitlines()}
+    corners = [[10, 40], [10, 80], [300, 80], [300, 40]]
+    lines = [{"mammogram": name, "phenomenon": "disc", "outline": corners} for name in sorted(names)]
+    file = folder / "outlines.jsonl"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return file
 
 
 def patch_file(case: int, row: int, column: int) -> str:

@@ -88,12 +88,13 @@ def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
 def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
     home.start()
     try:
-        dataset_id = import_data(home, folder / "ddsm")
-        start_plan(home, dataset_id, network=NETWORK)
+        dataset_id = import_data(home, folder / "ddsm", outlined=True)
+        start_plan(home, dataset_id, network=NETWORK, extraction=EXTRACTION | {"analyses": ["dissection"]})
         stages = home.wait_for_plan("plan-1")
         names = {name: stage["id"] for name, stage in stages.items()}
         layers = get(home.services.annotation, f"/v1/studies/{names['study']}")["layers"]
         evaluation_id = _evaluate(home, names["training"])
+        analysis_id = _analysed(home, names["extraction"])
     finally:
         home.stop()
     return {
@@ -103,6 +104,7 @@ def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
         "evaluation_id": [evaluation_id],
         "figure": ["roc"],
         "extraction_id": [names["extraction"]],
+        "analysis_id": [analysis_id],
         "rendering_id": [names["rendering"]],
         "study_id": [names["study"]],
         "layer": [layer["name"] for layer in layers] + list(EXTRACTION["layers"]),  # type: ignore[call-overload]
@@ -118,3 +120,15 @@ def _evaluate(home: Embedded, run_id: str) -> str:
     evaluation_id = post(training, "/v1/evaluations", wish)["evaluation_id"]
     home.wait_for(lambda: bool(get(training, f"/v1/evaluations/{evaluation_id}")["state"] == "completed"))
     return str(evaluation_id)
+
+
+def _analysed(home: Embedded, extraction_id: str) -> str:
+    """The analysis that the plan began, once it is completed."""
+    path = f"/v1/extractions/{extraction_id}/analyses"
+
+    def view() -> dict[str, str]:
+        found: dict[str, str] = get(home.services.activation_extraction, path)["analyses"][0]
+        return found
+
+    home.wait_for(lambda: view()["state"] == "completed")
+    return view()["analysis_id"]

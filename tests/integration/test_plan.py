@@ -12,7 +12,7 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_p
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.cli.client import get, post
-from tests.fakes.ddsm import make_ddsm
+from tests.fakes.ddsm import make_ddsm, make_outlines
 from tests.integration.embedded import STAGES, Embedded, embedded
 
 COUNTS = {"train": 48, "val": 24, "test": 6}
@@ -25,9 +25,12 @@ NETWORK = {
 EXTRACTION = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8}
 
 
-def import_data(home: Embedded, folder: Path) -> str:
-    """Import a small data set with the command; its id."""
-    done = home.command("dataset", "import", str(make_ddsm(folder, COUNTS)), "--classes", "3")
+def import_data(home: Embedded, folder: Path, outlined: bool = False) -> str:
+    """Import a small data set with the command, with outlines of something on every mammogram if asked; its id."""
+    words = ["dataset", "import", str(make_ddsm(folder, COUNTS)), "--classes", "3"]
+    if outlined:
+        words += ["--outlines", str(make_outlines(folder))]
+    done = home.command(*words)
     assert done.returncode == 0, done.stderr
     return str(json.loads(done.stdout)["dataset_id"])
 

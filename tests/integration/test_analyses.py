@@ -1,0 +1,73 @@
+"""Analyses over the embedded form: begun by a plan, killed and started again between, and by the command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2
+
+from services.cli.client import get
+from tests.integration.embedded import Embedded, embedded
+from tests.integration.finished import NETWORK
+from tests.integration.test_plan import EXTRACTION, import_data, start_plan
+
+
+def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
+    """The analysis that a plan asks for outlives a kill as soon as it is recorded; it is no stage of the plan; the
+    command's analysis finds the same; HTTP and gRPC tell the same rows."""
+    with embedded(tmp_path / "home") as home:
+        wish = EXTRACTION | {"analyses": ["dissection"]}
+        start_plan(home, import_data(home, tmp_path / "ddsm", outlined=True), network=NETWORK, extraction=wish)
+        home.wait_for(lambda: bool(analyses_of(home)))
+        home.kill()
+        home.start()
+        stages = home.wait_for_plan("plan-1")
+        assert list(stages) == ["training", "extraction", "rendering", "study"]
+        home.wait_for(lambda: analyses_of(home)[0]["state"] == "completed")
+        [first] = analyses_of(home)
+        assert (first["plan_id"], first["kind"], first["layers"]) == ("plan-1", "dissection", [])
+        done = home.command("analyse", first["extraction_id"], "--kind", "dissection", "--set", "over=all")
+        assert done.returncode == 0, done.stderr
+        second = json.loads(done.stdout)
+        assert (second["state"], second["layers"], second["settings"]["over"]) == (
+            "completed",
+            ["layer3", "layer4"],
+            "all",
+        )
+        listed = json.loads(home.command("analyses", first["extraction_id"]).stdout)
+        assert [one["analysis_id"] for one in listed] == [second["analysis_id"], first["analysis_id"]]
+        rows = table(home, first["analysis_id"])
+        assert table(home, second["analysis_id"]) == rows, "all mammograms have outlines"
+        assert {row["phenomenon"] for row in rows} == {"disc"}
+        assert any(row["iou"] > 0 for row in rows)
+        check_grpc(home, first["analysis_id"], rows)
+        refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")
+        assert refused.returncode == 1 and "tail" in refused.stderr
+
+
+def analyses_of(home: Embedded) -> list[dict[str, Any]]:
+    """The analyses of the one extraction, if it has begun."""
+    base = home.services.activation_extraction
+    extractions = get(base, "/v1/extractions")["extractions"]
+    found: list[dict[str, Any]] = []
+    for extraction in extractions:
+        found += get(base, f"/v1/extractions/{extraction['extraction_id']}/analyses")["analyses"]
+    return found
+
+
+def table(home: Embedded, analysis_id: str) -> list[dict[str, Any]]:
+    """The rows of layer4."""
+    path = f"/v1/analyses/{analysis_id}/layers/layer4?limit=1000"
+    rows: list[dict[str, Any]] = get(home.services.activation_extraction, path)["rows"]
+    return rows
+
+
+def check_grpc(home: Embedded, analysis_id: str, rows: list[dict[str, Any]]) -> None:
+    """The same rows over gRPC."""
+    with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
+        stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
+        wish = analysis_pb2.GetAnalysisTableRequest(analysis_id=analysis_id, layer="layer4", limit=1000)
+        answer = stub.GetAnalysisTable(wish, timeout=10)
+        assert [json_format.MessageToDict(row) for row in answer.rows] == rows
