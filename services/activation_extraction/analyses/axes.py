@@ -1,0 +1,42 @@
+"""Where the units are in what a layer puts out, before it is read as a map."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from services.imaging.architectures import input_channels
+from services.imaging.capture import MapReader, require_captured
+
+
+def trial_images(network: nn.Module, count: int, size: int) -> Tensor:
+    """Random images of `size` x `size` pixels as a network takes them, the same ones each time."""
+    parameter = next(network.parameters())
+    seeded = torch.Generator().manual_seed(0)
+    return torch.randn(count, input_channels(network), size, size, generator=seeded).to(parameter)
+
+
+@torch.no_grad()
+def unit_axes(network: nn.Module, layers: Mapping[str, str], images: Tensor) -> dict[str, int]:
+    """By layer the axis of its units, as one forward shows. InvalidInput for a layer that puts out no map, or none."""
+    reader, axes = MapReader(network), dict[str, int]()
+
+    def note(name: str, path: str, output: Tensor) -> None:
+        maps = reader.read(output, name, path)
+        as_is = output.dim() == 4 and output.stride() == maps.stride()
+        axes[name] = 1 if as_is else output.dim() - 1
+
+    handles = [network.register_forward_pre_hook(reader.see)]
+    handles += [
+        network.get_submodule(path).register_forward_hook(
+            lambda _module, _inputs, output, name=name, path=path: note(name, path, output)
+        )
+        for name, path in layers.items()
+    ]
+    try:
+        network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    require_captured(axes, layers)
+    return axes

@@ -1,0 +1,153 @@
+"""Units by their influence on a class over whole mammograms, as DeepMiner has it (arXiv 1805.12323).
+
+A mammogram, its shorter side a few times that of a patch, goes through the fully convolutional form of the network.
+Where a layer's averaged maps are what the last linear layer reads, the influence of a unit on a class is its largest
+activation times its weight to the class. Elsewhere it is gradient x activation, summed over the unit's map, of the
+class's logit at the place where that is largest.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from services.activation_extraction.analyses.axes import trial_images, unit_axes
+from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.gradient import attribute_to, tracing
+from services.activation_extraction.analyses.patches import asked_layers
+from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
+from services.activation_extraction.analyses.whole import WholeImages, as_whole, frugal
+from services.activation_extraction.layer_results import head_weights
+from services.common.blobs import ObjectRef
+from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
+from services.imaging.capture import require_captured, visiting
+from services.imaging.decode import decode_grey
+
+MAMMOGRAMS_A_PIECE = 8
+
+
+class InfluenceSettings(BaseModel):
+    """How units are ranked by influence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["influence"] = "influence"
+    layers: tuple[str, ...] = Field(default=(), description="The extracted layers that are looked at; none names all.")
+    scale: float = Field(
+        default=4.0,
+        ge=1,
+        le=16,
+        description="The shorter side of a mammogram over that of the network's input: one over the part of a "
+        "mammogram's shorter side that a patch has.",
+    )
+
+
+class Influence:
+    """The kind; a piece is some mammograms of the split."""
+
+    name = "influence"
+    settings = InfluenceSettings
+
+    def pieces(self, context: Context[InfluenceSettings]) -> int:
+        """A piece each few mammograms. InvalidInput where the data set keeps none."""
+        asked_layers(context)
+        return -(-len(mammograms_of(context)) // MAMMOGRAMS_A_PIECE)
+
+    def run_piece(self, context: Context[InfluenceSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
+        """The influences of the units on some mammograms, added up; see `InfluenceTally`."""
+        size = context.checkpoint.preprocessing.size
+        whole, layers = as_whole(context.network, size), asked_layers(context)
+        axes = unit_axes(context.network, layers, trial_images(context.network, 2, size))
+        weights = {
+            name: torch.from_numpy(weight).to(context.device)
+            for name, module in layers.items()
+            if (weight := head_weights(context.network, module, size)) is not None
+        }
+        names = mammograms_of(context)[piece * MAMMOGRAMS_A_PIECE : (piece + 1) * MAMMOGRAMS_A_PIECE]
+        tally = InfluenceTally()
+        for name in names:
+            found = influences(whole, layers, axes, weights, read_mammogram(context, name))
+            tally.add({layer: influence[None] for layer, influence in found.items()}, [f"mammogram {name}"])
+            on_progress(tally.images, len(names))
+        return tally.state_dict()
+
+    def merge(self, context: Context[InfluenceSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+        """See `ranking_tables`; the mean is over the mammograms."""
+        return ranking_tables(asked_layers(context), states)
+
+
+def mammograms_of(context: Context[InfluenceSettings]) -> list[str]:
+    """The mammograms that the split's patches were cut from, by name. InvalidInput names one that is not kept."""
+    data, split = context.data, context.manifest.split
+    data.shards(split)
+    of_split = np.asarray(data.index["split"].to_pylist()) == split
+    names: list[str] = sorted(set(np.asarray(data.index["mammogram"].to_pylist())[of_split].tolist()))
+    missing = [name for name in names if name not in data.mammograms]
+    if missing:
+        raise InvalidInput(
+            f"data set {data.manifest.name} keeps no mammogram {missing[0]}; influence is over whole mammograms, and "
+            f"{len(missing)} of the {len(names)} of split {split} are missing: rank units by gradient"
+        )
+    return names
+
+
+def read_mammogram(context: Context[InfluenceSettings], name: str) -> Tensor:
+    """A mammogram as the (1, 3, rows, columns) input of the network, on the device."""
+    grey = decode_grey(_mammogram_bytes(context, name), f"mammogram {name}")
+    preprocessing = context.checkpoint.preprocessing
+    factor = context.settings.scale * preprocessing.size / min(grey.size)
+    scaled = grey.resize((round(grey.width * factor), round(grey.height * factor)), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(scaled))[None]
+    return preprocessing.normalise(pixels.to(context.device))
+
+
+def _mammogram_bytes(context: Context[InfluenceSettings], name: str) -> bytes:
+    bucket, row = context.data.manifest.mammograms.bucket, context.data.mammograms[name]
+    ref = ObjectRef(bucket=bucket, key=str(row["key"]), sha256=str(row["sha256"]), size=0)
+    return read_verified(context.blobs, ref)
+
+
+def influences(
+    whole: WholeImages,
+    layers: Mapping[str, str],
+    axes: Mapping[str, int],
+    weights: Mapping[str, Tensor],
+    image: Tensor,
+) -> dict[str, Tensor]:
+    """By layer the (classes, units) influences of its units on one (1, 3, rows, columns) image. `weights` has the
+    (classes, units) weights of the layers that the last linear layer reads; `axes` are those of `unit_axes`."""
+    others = {name: module for name, module in layers.items() if name not in weights}
+    found = _by_gradient(whole, others, axes, image) if others else {}
+    followed = {name: layers[name] for name in weights}
+    return found | (_by_weight(whole, followed, weights, image) if followed else {})
+
+
+@torch.inference_mode()
+def _by_weight(
+    whole: WholeImages, layers: Mapping[str, str], weights: Mapping[str, Tensor], image: Tensor
+) -> dict[str, Tensor]:
+    largest: dict[str, Tensor] = {}
+
+    def keep(name: str, maps: Tensor) -> None:
+        largest[name] = maps.amax((2, 3))[0]
+
+    with visiting(whole.network, layers, keep):
+        whole.logits(image)
+    require_captured(largest, layers)
+    return {name: weights[name] * value for name, value in largest.items()}
+
+
+def _by_gradient(
+    whole: WholeImages, layers: Mapping[str, str], axes: Mapping[str, int], image: Tensor
+) -> dict[str, Tensor]:
+    with frugal(whole.network, [*layers.values(), whole.trunk]), tracing(whole.network, layers, axes) as kept:
+        logits = whole.logits(image)[0].flatten(1)
+        require_captured(kept, layers)
+        found = attribute_to([places[places.argmax()] for places in logits], kept)
+    return {name: influence[0] for name, influence in found.items()}

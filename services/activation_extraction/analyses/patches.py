@@ -1,0 +1,66 @@
+"""The patches that an analysis looks at: all of a split, or some that were drawn by chance."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.activation_extraction.analyses.context import Context
+from services.imaging.prefetch import prefetch
+from services.imaging.preprocessing import Batch, Preprocessing
+
+
+class OfPatches(BaseModel):
+    """Settings of an analysis that looks at patches."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layers: tuple[str, ...] = Field(default=(), description="The extracted layers that are looked at; none names all.")
+    patches: int = Field(default=0, ge=0, description="Patches at most, drawn by chance; 0 takes all of the split.")
+    seed: int = Field(default=7, ge=0, description="The same seed draws the same patches.")
+
+
+def asked_layers(context: Context[Any]) -> dict[str, str]:
+    """The layers that the settings ask for, names to module paths. NotFound names one that was not extracted."""
+    asked: tuple[str, ...] = context.settings.layers
+    return {name: context.layer(name).module for name in asked or context.layers}
+
+
+def draw_patches(context: Context[Any]) -> NDArray[np.int64]:
+    """The ids of the patches that the settings ask for, in order. They depend on the ids of the split and the seed
+    alone, not on its shards."""
+    shards = context.data.shards(context.manifest.split)
+    ids = np.concatenate([np.arange(shard.first, shard.last + 1) for shard in shards])
+    asked: int = context.settings.patches
+    if asked == 0 or asked >= len(ids):
+        return ids
+    return np.sort(np.random.default_rng(context.settings.seed).choice(ids, asked, replace=False))
+
+
+class Piece:
+    """Those of the patches asked for that lie in one shard of the split."""
+
+    def __init__(self, context: Context[Any], number: int) -> None:
+        self._data = context.data
+        self._shard = context.data.shards(context.manifest.split)[number]
+        drawn = draw_patches(context)
+        self._ids = frozenset(drawn[(drawn >= self._shard.first) & (drawn <= self._shard.last)].tolist())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def batches(self, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
+        """The patches by their ids, decoded ahead; the last batch may be smaller."""
+
+        def decode(chunk: list[tuple[int, bytes]]) -> Batch:
+            ids = np.array([patch_id for patch_id, _ in chunk])
+            pixels = np.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
+            return Batch(torch.from_numpy(ids), torch.from_numpy(self._data.labels[ids]), torch.from_numpy(pixels))
+
+        stream = self._data.stream(self._shard) if self._ids else iter(())
+        chosen = (pair for pair in stream if pair[0] in self._ids)
+        return prefetch(decode, iter(lambda: list(islice(chosen, batch_size)), []))

@@ -1,0 +1,218 @@
+"""Ablation against a slow reference: one unit at a time in the whole network, in float64."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from services.activation_extraction.analyses.ablation import (
+    Ablation,
+    AblationSettings,
+    auc_drops,
+    averages,
+    without_units,
+)
+from services.activation_extraction.analyses.context import Context
+from services.activation_extraction.analyses.patches import Piece, draw_patches
+from services.activation_extraction.analyses.silencing import Silencing
+from services.activation_extraction.layer_results import head_weights
+from services.common.blobs import FolderBlobs
+from services.common.errors import InvalidInput, NotFound
+from services.imaging.architectures import build_network
+from services.imaging.manifests import RANKING_SCHEMA
+from tests.fakes.data import store_dataset
+from tests.unit.activation_extraction.analyses.networks import (
+    CLASSES,
+    Classified,
+    LongWay,
+    Pooled,
+    Residual,
+    UnitsLast,
+    context_of,
+    made,
+)
+
+SIDE = 20
+SAMPLE = AblationSettings(layers=("layer4",), patches=7)
+OTHER_SAMPLE = SAMPLE.model_copy(update={"seed": 8})
+
+
+def whole_forwards(network: nn.Module, module: str, images: Tensor, units: list[int], axis: int = 1) -> Tensor:
+    """(n, units, classes): the whole network once an image and unit, the unit's channel set to zero on the way."""
+    rows = []
+    for unit in units:
+
+        def silence(_module: nn.Module, _inputs: object, output: Tensor, unit: int = unit) -> Tensor:
+            output = output.clone()
+            output.select(axis, unit).zero_()
+            return output
+
+        handle = network.get_submodule(module).register_forward_hook(silence)
+        rows.append(torch.cat([network(image[None]) for image in images]))
+        handle.remove()
+    return torch.stack(rows, 1)
+
+
+def drops(plain: np.ndarray, silenced: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
+    """By class the loss of scikit-learn's AUC for each of the (n, units, classes) silenced logits."""
+
+    def auc(logits: np.ndarray, label: int) -> float:
+        return roc_auc_score(labels == label, torch.from_numpy(logits).softmax(1)[:, label])
+
+    return {
+        label: np.array([auc(plain, label) - auc(silenced[:, unit], label) for unit in range(silenced.shape[1])])
+        for label in range(plain.shape[1])
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "place"),
+    [
+        (Pooled, "conv1", "conv1"),
+        (Pooled, "conv2", "conv2"),
+        (Classified, "features.0", "features.0"),
+        (Classified, "features.2", "features.2"),
+        (Residual, "stem", "stem"),
+        (Residual, "blocks.0", "blocks.0"),
+        (Residual, "blocks.0.conv1", "blocks.0"),
+        (Residual, "blocks.1.conv2", "blocks.1"),
+        (LongWay, "body.0", ""),
+    ],
+)
+@torch.inference_mode()
+def test_only_the_rest_of_the_network_runs_again_and_gives_the_same(
+    kind: type[nn.Module], module: str, place: str
+) -> None:
+    """Every unit, silenced in copies that begin as deep as they can, gives what the whole network gives without it;
+    also where images and units do not fill the last part and group."""
+    network = made(kind)
+    images = torch.randn(7, 3, SIDE, SIDE).double()
+    units = list(range(4))
+    found = Silencing.of(network, module, units, SIDE)
+    assert found.place == place
+    expected = torch.cat([network(images)[:, None], whole_forwards(network, module, images, units)], 1)
+    for many in (found, Silencing(network, module, 1, place, units, images=3, copies=4)):
+        torch.testing.assert_close(torch.cat(list(many.parts(images))), expected, rtol=1e-10, atol=1e-12)
+    assert all(not one._forward_hooks and not one._forward_pre_hooks for one in network.modules())
+
+
+@torch.inference_mode()
+def test_a_unit_is_a_channel_wherever_its_axis_is() -> None:
+    """A transformer's unit is a channel of all its tokens, the class token's too; maps may have their units last."""
+    for network, module, axis, side in (
+        (build_network("test_vit", CLASSES).eval().double(), "blocks.0", 2, 160),
+        (made(UnitsLast), "mix", 3, SIDE),
+    ):
+        images = torch.randn(3, 3, side, side).double()
+        found = torch.cat(list(Silencing.of(network, module, [1, 3, 5], side).parts(images)))
+        expected = whole_forwards(network, module, images, [1, 3, 5], axis)
+        torch.testing.assert_close(found[:, 1:], expected, rtol=1e-9, atol=1e-12)
+
+
+@given(seed=st.integers(0, 10_000), patches=st.integers(6, 40), units=st.integers(1, 9), ties=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_drops_are_scikit_learns(seed: int, patches: int, units: int, ties: bool) -> None:
+    """The loss of each class's AUC is that of scikit-learn's, ties included."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(patches, 1 + units, CLASSES))
+    if ties:
+        logits = np.rint(logits)
+    labels = np.concatenate([np.arange(CLASSES), rng.integers(0, CLASSES, patches - CLASSES)])
+    found = auc_drops(logits[:, 0], iter(logits[:, 1:].transpose(1, 0, 2)), labels)
+    for label, expected in drops(logits[:, 0], logits[:, 1:], labels).items():
+        np.testing.assert_allclose(found[label], expected, atol=1e-12)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_a_pooled_linear_head_needs_one_forward_a_patch(seed: int) -> None:
+    """Logits less weight times average are those of the whole network without the unit, in every bit that counts."""
+    network = made(Pooled, seed)
+    weights = head_weights(network, "last", SIDE)
+    assert weights is not None
+    images = torch.randn(12, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).double()
+    labels = np.arange(12) % CLASSES
+    with torch.inference_mode():
+        state = averages(network, {"last": "last"}, images)
+        expected = whole_forwards(network, "last", images, list(range(6))).numpy()
+    plain = state["logits"].numpy()
+    found = np.stack(list(without_units(plain, state["last/averages"].numpy(), weights, range(6))), 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    for label, drop in auc_drops(plain, iter(found.transpose(1, 0, 2)), labels).items():
+        np.testing.assert_allclose(drop, drops(plain, expected, labels)[label], atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FolderBlobs, tuple]:
+    folder = tmp_path_factory.mktemp("ablation")
+    blobs = FolderBlobs(folder / "blobs")
+    return folder, blobs, store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 12}, shard_patches=5)
+
+
+def rank(context: Context) -> dict[str, list[dict]]:
+    """All pieces and their merge."""
+    kind, seen = Ablation(), []
+    states = [
+        kind.run_piece(context, piece, lambda done, total: seen.append((done, total)))
+        for piece in range(kind.pieces(context))
+    ]
+    assert all(0 < done <= total for done, total in seen) and seen[-1][0] == seen[-1][1]
+    tables = kind.merge(context, states)
+    assert all(table.schema == RANKING_SCHEMA for table in tables.values())
+    return {name: table.to_pylist() for name, table in tables.items()}
+
+
+def test_ranking_a_network_that_is_stored(stored: tuple) -> None:
+    """The kind gives for asked units of both sorts of layers what the whole network in float64 gives without them."""
+    units = (0, 3, 200)
+    context = context_of(*stored, AblationSettings(units=units))
+    tables, network, data = rank(context), context.network.double(), stored[2][0]
+    patches = [pair for shard in data.shards("val") for pair in data.stream(shard)]
+    pixels = torch.stack(
+        [torch.from_numpy(context.checkpoint.preprocessing.pixels(image, "x").copy()) for _, image in patches]
+    )
+    images = context.checkpoint.preprocessing.normalise(pixels).double()
+    labels = data.labels[[patch_id for patch_id, _ in patches]]
+    with torch.inference_mode():
+        plain = network(images).numpy()
+        for name, rows in tables.items():
+            silenced = whole_forwards(network, name, images, list(units)).numpy()
+            expected = drops(plain, silenced, labels)
+            assert len(rows) == CLASSES * len(units)
+            for row in rows:
+                assert row["score"] == pytest.approx(expected[row["label"]][units.index(row["unit"])], abs=1e-9)
+                assert row["count"] is None
+            for label in range(CLASSES):
+                mine = [row for row in rows if row["label"] == label]
+                assert [row["rank"] for row in mine] == [1, 2, 3]
+                assert mine == sorted(mine, key=lambda row: (-row["score"], row["unit"]))
+
+
+def test_a_sample_of_patches_is_the_same_whatever_the_shards(stored: tuple, tmp_path: Path) -> None:
+    """Seven patches drawn by a seed are the same in one shard as in three, and the pieces have each of them once."""
+    blobs = FolderBlobs(tmp_path / "blobs")
+    whole = store_dataset(blobs, tmp_path / "ddsm", {"train": 3, "val": 12})
+    drawn = []
+    for place, wish in ((stored, SAMPLE), ((tmp_path, blobs, whole), SAMPLE), (stored, OTHER_SAMPLE)):
+        context = context_of(*place, wish)
+        drawn.append(draw_patches(context).tolist())
+        preprocessing = context.checkpoint.preprocessing
+        pieces = [Piece(context, number) for number in range(Ablation().pieces(context))]
+        read = [batch.ids for piece in pieces for batch in piece.batches(preprocessing, 2)]
+        assert torch.cat(read).tolist() == drawn[-1] and sum(map(len, pieces)) == 7
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_cannot_be_silenced_is_named(stored: tuple) -> None:
+    """A layer or a unit that is not there, and patches of one class alone, are errors before any computing."""
+    with pytest.raises(InvalidInput, match="layer layer3 has no unit 256; it has units 0 to 255"):
+        Ablation().pieces(context_of(*stored, AblationSettings(units=(1, 256))))
+    with pytest.raises(NotFound, match="no layer 'layer9'"):
+        Ablation().pieces(context_of(*stored, AblationSettings(layers=("layer9",))))
+    with pytest.raises(InvalidInput, match="all patches that are looked at are of class"):
+        Ablation().pieces(context_of(*stored, AblationSettings(patches=1)))
