@@ -21,7 +21,7 @@ class LayerTally:
         self._top = TopK(top_k)
         self._histogram = ActivationHistogram(places)
         self._sampled = torch.tensor(sorted(sampled), dtype=torch.int64)
-        self._sample: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._sample: list[tuple[int, Tensor, Tensor]] = []
         self._ids: list[Tensor] = []
         self._maxima: list[Tensor] = []
         self._shape: torch.Size
@@ -35,10 +35,8 @@ class LayerTally:
         maxima = maps.amax((2, 3)).float()
         self._top.add(maps, maxima, ids)
         self._histogram.add(maps, ids)
-        rows = torch.isin(ids, self._sampled).nonzero(as_tuple=True)[0]
-        if len(rows):
-            here = rows.to(maps.device)
-            self._sample.append((ids[rows], maxima[here].cpu(), as_half(maps[here]).cpu().contiguous()))
+        for row in torch.isin(ids, self._sampled).nonzero(as_tuple=True)[0].tolist():
+            self._sample.append((int(ids[row]), maxima[row].cpu(), as_half(maps[row]).cpu()))
         self._ids.append(ids)
         self._maxima.append(maxima.cpu())
 
@@ -47,20 +45,14 @@ class LayerTally:
         """values, ids, positions and maps of the top patches, histogram (units, bins), and sample_ids (s,),
         sample_values (units, s) and sample_maps (units, s, height, width) of those of the sample that came."""
         state = self._top.state_dict() | {"histogram": self._histogram.state()}
-        units, height, width = self._shape
-        if not self._sample:
-            empty = torch.empty(units, 0, height, width, dtype=torch.float16)
-            return (
-                state
-                | {"sample_ids": torch.empty(0, dtype=torch.int64), "sample_maps": empty}
-                | {"sample_values": torch.empty(units, 0)}
-            )
-        ids, values, maps = (torch.cat(parts) for parts in zip(*self._sample, strict=True))
-        return state | {
-            "sample_ids": ids,
-            "sample_values": values.T.contiguous(),
-            "sample_maps": maps.transpose(0, 1).contiguous(),
-        }
+        sample_maps = torch.empty(self._shape[0], len(self._sample), *self._shape[1:], dtype=torch.float16)
+        for column, (_, _, maps) in enumerate(self._sample):
+            sample_maps[:, column] = maps
+        values = torch.empty(self._shape[0], len(self._sample))
+        for column, (_, maxima, _) in enumerate(self._sample):
+            values[:, column] = maxima
+        ids = torch.tensor([patch_id for patch_id, _, _ in self._sample], dtype=torch.int64)
+        return state | {"sample_ids": ids, "sample_values": values, "sample_maps": sample_maps}
 
     def matrix(self) -> dict[str, Tensor]:
         """ids (n,) of all patches that came and the (n, units) maxima of the units on them, in float16."""

@@ -12,7 +12,8 @@ PENDING_BYTES = 64 << 20
 
 def as_half(maps: Tensor) -> Tensor:
     """Values in float16, those beyond its range at its end."""
-    return maps.clamp(-LARGEST_FP16, LARGEST_FP16).half()
+    halved = maps.half()
+    return halved.clamp_(-LARGEST_FP16, LARGEST_FP16)  # infinite since rounded: what came was a number
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class TopK:
         if self._shape is None:
             self._start(maps)
         _, units, height, width = maps.shape
-        step = max(1, PENDING_BYTES // (units * height * width * 2))
+        step = max(1, PENDING_BYTES // (units * height * width * 4))
         ids = ids.to(maps.device)
         for first in range(0, len(maps), step):
             part = slice(first, first + step)
@@ -64,8 +65,8 @@ class TopK:
         self._rank()
         height, width = self._shape
         units, kept = self._values.shape
-        order = torch.arange(units, device=self._maps.device)[:, None]
-        maps = self._maps[order, self._slots].view(units, kept, height, width)
+        self._sort_maps()
+        maps = self._maps[:, :kept].view(units, kept, height, width)
         positions = torch.stack((self._where // width, self._where % width), dim=2).to(torch.int32)
         state = {"values": self._values, "ids": self._ids, "positions": positions, "maps": maps}
         return {name: value.cpu().contiguous() for name, value in state.items()}
@@ -138,6 +139,13 @@ class TopK:
             self._maps[entries.unit[entered], to[entered]] = entries.maps[entered]
             first += len(entries.unit)
         self._waiting.clear()
+
+    def _sort_maps(self) -> None:
+        """Have each unit's maps in rank order, without a second copy of all of them."""
+        kept = self._slots.shape[1]
+        for maps, slots in zip(self._maps, self._slots, strict=True):
+            maps[:kept] = maps[slots]
+        self._slots = torch.arange(kept, device=self._slots.device).expand_as(self._slots)
 
     def _place(self, order: Tensor, is_new: Tensor) -> Tensor:
         """Slots of the ranked entries: an old entry keeps its own, a new one takes one that nobody holds."""
