@@ -1,0 +1,78 @@
+"""Parts of safetensors files against the whole files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import InvalidInput
+from services.imaging.tensors import HEADER_GUESS, Tensors, open_tensors, stored_tensors
+
+DTYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.uint16)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> dict[str, np.ndarray]:
+    """Some tensors of any dtype, of two to four axes; sometimes a header that is longer than the first read."""
+    names = draw(st.lists(st.text("abc.", min_size=1, max_size=8), min_size=1, max_size=4, unique=True))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    tensors = {}
+    for name in names:
+        shape = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+        tensors[name] = rng.integers(0, 200, shape).astype(draw(st.sampled_from(DTYPES)))
+    if draw(st.booleans()):
+        tensors |= {f"{number:0100}": np.zeros((1, 1), np.uint8) for number in range(HEADER_GUESS // 100)}
+    return tensors
+
+
+@settings(max_examples=60, deadline=None)
+@given(files(), st.data())
+def test_parts_are_those_of_the_whole(tensors: dict[str, np.ndarray], data: st.DataObject) -> None:
+    """Rows, single entries and whole tensors equal what was saved, and no byte is read that was not asked for."""
+    content = save(tensors)
+    read: list[int] = []
+
+    def ranged(offset: int, length: int) -> bytes:
+        read.append(length)
+        return content[offset : offset + length]
+
+    file = Tensors(ranged, "a file")
+    name = data.draw(st.sampled_from(sorted(tensors)))
+    expected = tensors[name]
+    last = data.draw(st.integers(0, len(expected) - 1))
+    first = data.draw(st.integers(0, last))
+    read.clear()
+    found = file.rows(name, first, last)
+    np.testing.assert_array_equal(found, expected[first : last + 1])
+    assert (found.dtype, read) == (expected.dtype, [found.nbytes])
+    np.testing.assert_array_equal(file.all(name), expected)
+    [entry] = file.at(name, [(last, expected.shape[1] - 1)])
+    np.testing.assert_array_equal(entry, expected[last, -1])
+
+
+def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:
+    """By ranged gets and from a local file the same comes out; rows and tensors that are not there are named."""
+    content = save({"a": np.arange(12, dtype=np.int64).reshape(4, 3)})
+    (tmp_path / "file").write_bytes(content)
+    stored = stored_tensors((blobs := FolderBlobs(tmp_path / "blobs")), blobs.put("bucket", "key", content))
+    with open_tensors(tmp_path / "file") as local:
+        for tensors in (local, stored):
+            assert tensors.rows("a", 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
+            with pytest.raises(InvalidInput, match="has rows 0 to 3; asked for 2 to 4"):
+                tensors.rows("a", 2, 4)
+            with pytest.raises(InvalidInput, match="has no tensor 'b'; it has a"):
+                tensors.all("b")
+
+
+def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
+    """Other bytes, and a file that was cut, are told as such."""
+    blobs = FolderBlobs(tmp_path)
+    with pytest.raises(InvalidInput, match="object bucket/other is no safetensors file"):
+        stored_tensors(blobs, blobs.put("bucket", "other", b"\x04\0\0\0\0\0\0\0none"))
+    content = save({"a": np.zeros((4, 100))})
+    with pytest.raises(InvalidInput, match="ends within tensor a"):
+        stored_tensors(blobs, blobs.put("bucket", "cut", content[:-8])).all("a")

@@ -1,0 +1,167 @@
+"""The kinds of picture against plain, slow ways of drawing them."""
+
+import io
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import NotFound
+from services.common.views import PictureKind
+from services.imaging.dataset import Dataset
+from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.manifests import ReceptiveField
+from services.imaging.patches import Box, Mammogram, Patch
+from services.patch_rendering.contour import LINE, contour
+from services.patch_rendering.crop import crop, seen
+from services.patch_rendering.heat_map import ANCHORS, LEVELS, OPAQUE, heat_map
+from services.patch_rendering.kinds import KINDS
+from services.patch_rendering.outlined import outlined
+from services.patch_rendering.overlay import DIMMED, LEAST_KEPT, THRESHOLD
+from services.patch_rendering.sights import Sights
+from services.patch_rendering.source import SourcePatches
+
+SIZE = 48
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourcePatches:
+    """Two patches of 60 pixels at (20, 10) and (100, 40) of a mammogram of 200 x 120, and one of no mammogram."""
+    full = np.random.default_rng(0).integers(20, 240, (200, 120), dtype=np.uint8)
+    with DatasetWriter(FolderBlobs(tmp_path), "training", "test", ("a",)) as writer:
+        for number, (row, column, name) in enumerate(((20, 10, "m"), (100, 40, "m"), (0, 0, "none"))):
+            cut = jpeg(full[row : row + 60, column : column + 60])
+            writer.add_patch(Patch(f"p{number}", "val", 0, "p", name, Box(row, column, 60, 60), cut))
+        writer.add_mammogram(Mammogram("m", "p", "LEFT", "CC", 200, 120, jpeg(full)))
+        manifest, _ = writer.finish()
+    dataset = Dataset(FolderBlobs(tmp_path), manifest)
+    return SourcePatches(dataset, dataset.read, SIZE)
+
+
+def sights(best: float, maps: np.ndarray, field: ReceptiveField | None = None) -> Sights:
+    return Sights(
+        0, best, np.arange(len(maps)), np.ones(len(maps), np.float32), np.ones((len(maps), 2), np.int32),
+        maps.astype(np.float16), field, 64,
+    )  # fmt: skip
+
+
+def test_every_kind_that_can_be_asked_for_is_drawn(source: SourcePatches) -> None:
+    """KINDS has what the schemas take; each gives n pictures of their size, grey or in colour."""
+    assert tuple(KINDS) == get_args(PictureKind)
+    seen_ = sights(1.0, np.random.default_rng(0).random((2, 4, 4)))
+    shapes = {name: draw(seen_, source).shape for name, draw in KINDS.items()}
+    grey, colour = (2, SIZE, SIZE), (2, SIZE, SIZE, 3)
+    assert shapes == {"overlay": grey, "heat_map": colour, "contour": colour, "crop": grey, "mammogram": colour}
+
+
+@pytest.mark.parametrize("best", [-1.0, 0.0, 1e-9, 1e-40])
+def test_a_unit_that_is_active_nowhere_has_nothing_marked(source: SourcePatches, best: float) -> None:
+    """Also one whose maps are below what fp16 holds: dimmed all over, no heat, no line, and no division by nothing."""
+    silent = sights(best, np.full((2, 4, 4), best))
+    patches = source.stack(silent.ids)
+    assert not silent.shown
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(KINDS["overlay"](silent, source), DIMMED[patches])
+        for kind in ("heat_map", "contour"):
+            np.testing.assert_array_equal(KINDS[kind](silent, source), np.stack([patches] * 3, -1))
+
+
+def test_values_beyond_fp16_are_measured_by_what_is_kept_of_them() -> None:
+    """A best activation of a million, whose map is cut at 65504, still marks its place."""
+    assert sights(1e6, np.full((1, 2, 2), 65504.0)).shares.min() == 1
+
+
+def test_the_least_value_that_is_kept_is_exact() -> None:
+    """In float32 it is above the threshold, and the next smaller number in float64 is not."""
+    assert np.float32(LEAST_KEPT) > THRESHOLD
+    assert np.float32(np.nextafter(LEAST_KEPT, 0)) == THRESHOLD
+
+
+def test_a_heat_map_is_a_blend(source: SourcePatches) -> None:
+    """Pixel by pixel: the colour of the level, as opaque as the level is high, over the grey value."""
+    rng = np.random.default_rng(1)
+    grey, share = rng.integers(0, 256, (2, 9, 9), dtype=np.uint8), rng.uniform(-0.5, 1.5, (2, 9, 9))
+    found = heat_map(grey, share.copy())
+    for place in np.ndindex(grey.shape):
+        level = int(min(max(share[place], 0), 1) * (LEVELS - 1) + 0.5) / (LEVELS - 1)
+        for channel in range(3):
+            colour = np.interp(level, np.linspace(0, 1, len(ANCHORS)), ANCHORS[:, channel])
+            assert found[(*place, channel)] == round(OPAQUE * level * colour + (1 - OPAQUE * level) * grey[place])
+    lightness = ANCHORS @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) > 0).all(), "a higher level must look lighter"
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_a_contour_runs_where_the_mask_changes(side: int, seed: int) -> None:
+    """A pixel is of the line if one of its four neighbours is on the other side of the mask, else it is the patch."""
+    rng = np.random.default_rng(seed)
+    grey, keep = rng.integers(0, 200, (1, side, side), dtype=np.uint8), rng.random((1, side, side)) > 0.5
+    found = contour(grey, keep)
+    for row in range(side):
+        for column in range(side):
+            beside = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+            inside = [place for place in beside if min(place) >= 0 and max(place) < side]
+            line = any(keep[0][place] != keep[0, row, column] for place in inside)
+            expected = LINE if line else (grey[0, row, column],) * 3
+            assert tuple(found[0, row, column]) == tuple(expected)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 90), st.floats(0.5, 32), st.floats(-40, 20), st.integers(0, 7), st.integers(0, 7))
+def test_a_crop_is_what_the_place_sees(size: int, stride: float, start: float, row: int, column: int) -> None:
+    """Within the image, a part of it that is no larger than the field; all of the field where it lies inside."""
+    field = ReceptiveField(size=size, stride=stride, start=start)
+    left, top, right, bottom = seen(field, (row, column), 64)
+    assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+    edge = (start + column * stride, start + column * stride + size)
+    if edge[0] < 64 and edge[1] > 0 and start + row * stride < 64 and start + row * stride + size > 0:
+        assert (left, right) == (max(edge[0], 0) / 64, min(edge[1], 64) / 64)
+    picture = crop(Image.fromarray(np.full((30, 30), 200, np.uint8)), (left, top, right, bottom), SIZE)
+    wide, high = (picture[0] == 200).sum(), (picture[:, 0] == 200).sum()
+    assert max(wide, high) == SIZE
+    assert abs(wide / high - (right - left) / (bottom - top)) <= max(wide, high) / min(wide, high) / min(wide, high)
+
+
+def test_a_crop_without_a_field_is_the_whole_patch(source: SourcePatches) -> None:
+    """An unknown field, and one larger than the patch on all sides, show all of it."""
+    for field in (None, ReceptiveField(size=500, stride=8, start=-250)):
+        whole = sights(1.0, np.ones((2, 4, 4)), field)
+        np.testing.assert_array_equal(KINDS["crop"](whole, source), source.stack(whole.ids))
+
+
+def test_a_crop_is_cut_from_the_patch(source: SourcePatches) -> None:
+    """A field of half the input is that half of the patch, enlarged from its own pixels."""
+    half = sights(1.0, np.ones((1, 4, 4)), ReceptiveField(size=32, stride=16, start=0))
+    expected = source.whole(0).crop((15, 15, 45, 45)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    found = KINDS["crop"](half, source)[0]
+    assert np.abs(found.astype(int) - np.asarray(expected))[2:-2, 2:-2].max() <= 1
+
+
+def test_a_patch_is_outlined_in_its_mammogram(source: SourcePatches) -> None:
+    """The line runs around the patch's box at the preview's scale; within it, and outside, the mammogram is unchanged;
+    a patch whose mammogram is not there is told."""
+    preview, box = source.mammogram(1)
+    assert (preview.size, box) == ((29, 48), Box(24, 10, 14, 14))
+    picture = outlined(preview, box, SIZE)
+    before = (SIZE - 29) // 2
+    line = (picture == LINE).all(2)
+    rows, columns = np.nonzero(line)
+    assert (rows.min(), rows.max()) == (22, 39)
+    assert (columns.min(), columns.max()) == (before + 8, before + 25)
+    assert not line[24:38, before + 10 : before + 24].any()
+    plain = np.zeros((SIZE, SIZE), np.uint8)
+    plain[:, before : before + 29] = np.asarray(preview)
+    np.testing.assert_array_equal(picture[~line], np.stack([plain[~line]] * 3, 1))
+    with pytest.raises(NotFound, match="has no mammogram 'none', which patch p2 was cut from"):
+        source.mammogram(2)
