@@ -78,9 +78,9 @@ def read_batches(
     """
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
-        pixels = np.zeros((batch_size, preprocessing.size, preprocessing.size), dtype=np.uint8)
-        for row, (patch_id, image) in enumerate(chunk):
-            pixels[row] = preprocessing.pixels(image, f"patch {patch_id}")
+        pixels = preprocessing.stack(
+            [preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk], batch_size
+        )
         ids = torch.tensor([patch_id for patch_id, _ in chunk])
         return Batch(ids, torch.empty(0, dtype=torch.int64), torch.from_numpy(pixels))
 

@@ -49,10 +49,10 @@ def list_datasets() -> list[dict[str, Any]]:
         return [view.model_dump() for view in datasets.all().datasets]
 
 
-def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int) -> dict[str, Any]:
+def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int, channels: int) -> dict[str, Any]:
     """See `primitives checkpoint import`."""
     with _training() as (_, runs):
-        return runs.import_checkpoint(file, architecture, dataset_id, image_size).model_dump()
+        return runs.import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
 
 
 def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:

@@ -125,6 +125,7 @@ def checkpoint_import(
         str, typer.Option(help="For a checkpoint of the original: its YAML file, or the name of a preset.")
     ] = "",
     image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
+    channels: Annotated[int, typer.Option(help="Channels of its input: 3 equal ones, or 1.")] = 3,
 ) -> None:
     """Register weights trained elsewhere as a completed run, which a plan can start from: of an --architecture, or with
     the --config of the original's."""
@@ -136,7 +137,7 @@ def checkpoint_import(
     if config:
         _print_json(import_original(file, read_network(config), dataset))
     else:
-        _print_json(import_checkpoint(file, architecture, dataset, image_size))
+        _print_json(import_checkpoint(file, architecture, dataset, image_size, channels))
 
 
 def main() -> None:

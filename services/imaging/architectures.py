@@ -1,7 +1,7 @@
 """Networks by name: any torchvision or timm classifier with its last layer replaced, and the names of its layers."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -48,13 +48,23 @@ def build_network(
     weights: str = "none",
     semantics: Semantics = "current",
     transform_input: bool | None = None,
+    channels: int = 3,
 ) -> nn.Module:
-    """A classifier of that name whose last layer has `classes` outputs.
+    """A classifier of that name whose last layer has `classes` outputs, for images of `channels` channels, 1 or 3. Of
+    ImageNet's weights one channel takes the sum over three.
 
     `weights` is `none` or `imagenet`. `transform_input` has Inception and GoogLeNet turn ImageNet's normalisation into
     their own; None does what `weights` want. InvalidInput for a name that neither torchvision nor timm knows, and for
-    one that torchvision 0.1.9 did not know if `semantics` asks for it.
+    one that torchvision 0.1.9 did not know if `semantics` asks for it, and for one that takes no single channel.
     """
+    network = _build(architecture, classes, weights, semantics, transform_input, channels)
+    setattr(network, "image_channels", channels)  # noqa: B010 - nn.Module's own attribute types admit no int
+    return network
+
+
+def _build(
+    architecture: str, classes: int, weights: str, semantics: Semantics, transform_input: bool | None, channels: int
+) -> nn.Module:
     if weights not in ("none", "imagenet"):
         raise InvalidInput(f"weights {weights!r}; expected none or imagenet")
     pretrained = weights == "imagenet"
@@ -63,13 +73,19 @@ def build_network(
         network = _torchvision(architecture, ("DEFAULT" if pool is None else "IMAGENET1K_V1") if pretrained else None)
         if architecture in _TRANSFORM_INPUT:
             wish = transforms_input(architecture, weights) if transform_input is None else transform_input
+            if wish and channels != 3:
+                raise InvalidInput(
+                    f"network {architecture} with ImageNet's weights takes three channels, not {channels}"
+                )
             setattr(network, "transform_input", wish)  # noqa: B010 - nn.Module's own attribute types admit no bool
+        if channels != 3:
+            _replace_stem(network, channels, pretrained)
         if pool is not None:
             network.avgpool = pool
         replace_head(network, classes)
         return network
     if timm.is_model(architecture):
-        return _timm(architecture, classes, pretrained)
+        return _timm(architecture, classes, pretrained, channels)
     raise InvalidInput(
         f"network {architecture!r} is not known; expected a torchvision classifier (alexnet, vgg16, inception_v3, "
         "resnet152, …) or one of timm's (efficientnet_lite0, …)"
@@ -88,18 +104,27 @@ def without_auxiliary(architecture: str, weights: dict[str, Tensor]) -> dict[str
     return {name: value for name, value in weights.items() if not name.startswith(heads)} if heads else weights
 
 
-def build_skeleton(architecture: str, classes: int, semantics: Semantics = "current") -> nn.Module:
+def build_skeleton(architecture: str, classes: int, semantics: Semantics = "current", channels: int = 3) -> nn.Module:
     """The network's shape without memory for its weights, on torch's meta device, for looking at its layers; with
     weights for the few networks whose making reads what it has written. InvalidInput as `build_network`."""
     try:
         with torch.device("meta"):
-            return build_network(architecture, classes, semantics=semantics)
+            return build_network(architecture, classes, semantics=semantics, channels=channels)
     except NotImplementedError:
-        return build_network(architecture, classes, semantics=semantics)
+        return build_network(architecture, classes, semantics=semantics, channels=channels)
 
 
-def native_preprocessing(architecture: str, image_size: int = 0) -> Preprocessing:
-    """The preprocessing a network was made for; `image_size` of 0 keeps its own side (227 for the original's)."""
+def native_preprocessing(architecture: str, image_size: int = 0, channels: int = 3) -> Preprocessing:
+    """The preprocessing a network was made for; `image_size` of 0 keeps its own side (227 for the original's). One
+    channel takes the means of mean and std over three."""
+    native = _native_preprocessing(architecture, image_size)
+    if channels == 3:
+        return native
+    mean, std = (sum(values) / len(values) for values in (native.mean, native.std))
+    return Preprocessing(size=native.size, channels=1, mean=(mean,), std=(std,))
+
+
+def _native_preprocessing(architecture: str, image_size: int) -> Preprocessing:
     if architecture in torchvision.models.list_models(module=torchvision.models):
         return Preprocessing(size=image_size or _NATIVE_SIZE.get(architecture, 227))
     if not timm.is_model(architecture):
@@ -226,14 +251,41 @@ def _torchvision(architecture: str, weights: str | None) -> nn.Module:
     return network
 
 
-def _timm(architecture: str, classes: int, pretrained: bool) -> nn.Module:
+def _replace_stem(network: nn.Module, channels: int, pretrained: bool) -> None:
+    """Have the first convolution take another number of channels."""
+    path, old = next((path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(1, keepdim=True) if pretrained else old.weight[:, :channels])
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias)
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, new)
+
+
+def _timm(architecture: str, classes: int, pretrained: bool, channels: int) -> nn.Module:
     if pretrained and architecture == _LITE0:
-        network = timm.create_model(architecture, num_classes=classes)
+        network = timm.create_model(architecture, num_classes=classes, in_chans=channels)
         body = {name: value for name, value in load_imagenet_lite0().items() if not name.startswith("classifier.")}
+        if channels != 3:
+            body["conv_stem.weight"] = body["conv_stem.weight"].sum(1, keepdim=True)
         missing, unexpected = network.load_state_dict(body, strict=False)
         if unexpected or {name.split(".")[0] for name in missing} != {"classifier"}:
             raise InvalidInput(f"the packaged ImageNet weights do not fit timm's {_LITE0}: {missing}, {unexpected}")
         return network
-    network = timm.create_model(architecture, pretrained=pretrained, num_classes=classes)
+    options: dict[str, Any] = {} if channels == 3 else {"in_chans": channels}
+    try:
+        network = timm.create_model(architecture, pretrained=pretrained, num_classes=classes, **options)
+    except (TypeError, AssertionError) as error:
+        if not options:
+            raise
+        raise InvalidInput(f"network {architecture} takes three channels, not {channels}: {error}") from error
     assert isinstance(network, nn.Module)
     return network

@@ -1,6 +1,7 @@
 """Reading what layers put out while a network runs, without touching the network."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,11 +50,15 @@ def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str,
 
 
 def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> None:
-    """InvalidInput names a layer that puts out no map when a network sees an image of `size` x `size` pixels, or says
-    that the network takes none of that size."""
-    with capture(network, layers) as acts:
+    """InvalidInput names a layer that does not put out just one map when a network sees an image of `size` x `size`
+    pixels, or says that the network takes none of that size."""
+    calls = Counter[str]()
+    with visiting(network, layers, lambda name, _maps: calls.update([name])):
         try_forward(network, size)
-    require_captured(acts, layers)
+    require_captured(calls, layers)
+    for name, count in calls.items():
+        if count > 1:
+            raise InvalidInput(f"layer {name} is a module that one forward calls more than once")
 
 
 @torch.inference_mode()

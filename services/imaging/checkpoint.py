@@ -66,14 +66,15 @@ def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
         len(checkpoint.classes),
         semantics=checkpoint.semantics,
         transform_input=checkpoint.transform_input,
+        channels=checkpoint.preprocessing.channels,
     )
     fill(network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}")
     return network.eval().to(memory_format=torch.channels_last)
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], source: str, check_only: bool = False) -> None:
-    """Load weights strictly, or only check that they fit. InvalidInput names missing, unexpected and misshapen keys;
-    nothing is loaded then."""
+    """Load weights strictly, or only check that they fit. InvalidInput names missing, unexpected and misshapen keys,
+    and those that hold NaN or infinity; nothing is loaded then."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     faults = [
@@ -91,6 +92,9 @@ def fill(network: nn.Module, weights: dict[str, Tensor], source: str, check_only
     told = "; ".join(fault for fault in faults if fault)
     if told:
         raise InvalidInput(f"{source} does not fit a {type(network).__name__}: it {told}")
+    broken = [name for name, value in weights.items() if not _is_finite(value)]
+    if broken:
+        raise InvalidInput(f"{source} {_fault('has NaN or infinity in', broken)}")
     if not check_only:
         network.load_state_dict(weights)
 
@@ -132,6 +136,10 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
 def pack(tensors: dict[str, Tensor]) -> bytes:
     """Tensors as safetensors bytes; each is copied to the CPU, so that shared storage does not matter."""
     return save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+
+
+def _is_finite(weight: Tensor) -> bool:
+    return weight.is_meta or not weight.is_floating_point() or bool(weight.isfinite().all())
 
 
 def _fault(what: str, names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 from PIL import Image
 
 from services.common.errors import InvalidInput
@@ -10,22 +11,39 @@ from services.common.errors import InvalidInput
 Image.MAX_IMAGE_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
+DEEP = "I;16"
+_PNG_DEPTH = 24
+"""Where a PNG says how many bits a channel has."""
 
 
 def decode_grey(image: bytes, name: str) -> Image.Image:
-    """The whole image in 8-bit grey. InvalidInput names an image that is truncated or no image at all."""
+    """The whole image in 8-bit grey, one of 16 bits by its whole range: 65535 is white. InvalidInput as
+    `decode_exact`."""
+    picture = decode_exact(image, name)
+    if picture.mode != DEEP:
+        return picture
+    return Image.fromarray(((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def decode_exact(image: bytes, name: str) -> Image.Image:
+    """The whole image in grey, of 8 bits (mode L), or of 16 (mode I;16) where it is a grey PNG that has so many.
+    InvalidInput names an image that is truncated, too large, of 16 bits and coloured, or no image at all."""
     try:
         picture = Image.open(io.BytesIO(image), formats=FORMATS)
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{name} is no complete image: {error}") from error
-    if picture.mode not in MODES:
-        raise InvalidInput(f"{name} has mode {picture.mode}; expected an 8-bit image")
+    if picture.mode == DEEP:
+        return picture
+    deep = picture.format == "PNG" and image[_PNG_DEPTH] == 16
+    if deep or picture.mode not in MODES:
+        raise InvalidInput(f"{name} has mode {picture.mode}{' of 16 bits' if deep else ''}; expected 8 bits, or grey")
     return picture.convert("L")
 
 
 def resize_grey(grey: Image.Image, size: int) -> Image.Image:
-    """A grey image at `size` x `size`, bilinear as PIL does it, which is how the original resizes patches."""
+    """A grey image of 8 or 16 bits at `size` x `size`, bilinear as PIL does it, which is how the original resizes
+    patches."""
     if grey.size == (size, size):
         return grey
     return grey.resize((size, size), Image.Resampling.BILINEAR)

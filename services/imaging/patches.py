@@ -12,7 +12,7 @@ SPLITS = ("train", "val", "test")
 
 _BOX_SUFFIX = re.compile(
     r"-x(?P<row>\d+)_y(?P<column>\d+)_w(?P<height>\d+)_h(?P<width>\d+)"
-    r"_imgfrac(?P<image_fraction>[\d.]+)_stridefrac(?P<stride_fraction>[\d.]+?)\.jpe?g$"
+    r"_imgfrac(?P<image_fraction>[\d.]+)_stridefrac(?P<stride_fraction>[\d.]+?)(?P<suffix>\.jpe?g|\.png)$"
 )
 _DDSM_EXAM = re.compile(r"-(?P<exam>[A-D]_\d{4})_\d\.(?:LEFT|RIGHT)_(?:CC|MLO)")
 
@@ -35,17 +35,18 @@ class PatchName:
     box: Box
     image_fraction: str
     stride_fraction: str
+    suffix: str = ".jpg"
 
     def __str__(self) -> str:
         box = self.box
         return (
             f"{self.mammogram}-x{box.row}_y{box.column}_w{box.height}_h{box.width}"
-            f"_imgfrac{self.image_fraction}_stridefrac{self.stride_fraction}.jpg"
+            f"_imgfrac{self.image_fraction}_stridefrac{self.stride_fraction}{self.suffix}"
         )
 
 
 def parse_patch_name(name: str) -> PatchName:
-    """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`.
+    """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`, or `.png`.
 
     The trap: the number after `x` is the **row** and the one after `y` the **column** (as in the original's
     server/backend.py, the view that the experts used).
@@ -59,7 +60,7 @@ def parse_patch_name(name: str) -> PatchName:
     box = Box(int(found["row"]), int(found["column"]), int(found["height"]), int(found["width"]))
     if box.height != box.width or box.height == 0:
         raise InvalidInput(f"patch name {name!r} has a box of {box.height} x {box.width} pixels; expected a square")
-    return PatchName(name[: found.start()], box, found["image_fraction"], found["stride_fraction"])
+    return PatchName(name[: found.start()], box, found["image_fraction"], found["stride_fraction"], found["suffix"])
 
 
 def exam_of(mammogram: str) -> str:

@@ -26,9 +26,11 @@ def draw_changes(settings: RunSettings, generator: np.random.Generator, count: i
 
 def change(pixels: Tensor, changes: Tensor) -> Tensor:
     """A (batch, size, size) tensor of grey values, turned about its centre and with other contrast about its mean, as
-    float32 grey values. What a rotation brings in from outside is the patch itself, mirrored at its edge: a black
-    corner would be something to learn. The changes come on the CPU, the pixels wherever they are."""
+    float32 grey values up to WHITE. What a rotation brings in from outside is the patch itself, mirrored at its edge: a
+    black corner would be something to learn. The changes come on the CPU, the pixels wherever they are."""
     grey = pixels.to(torch.float32)
+    if pixels.dtype == torch.uint16:
+        grey /= 257.0
     if changes[:, 0].any():
         grey = _turn(grey, changes[:, 0].to(grey.device))
     mean = grey.mean((1, 2), keepdim=True)

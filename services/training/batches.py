@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from services.common.errors import InvalidInput
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.prefetch import prefetch
-from services.imaging.preprocessing import Batch, Preprocessing
+from services.imaging.preprocessing import Batch, Grey, Preprocessing
 from services.training.distributed import Team
 from services.training.sampling import EpochOrder, order_by_id, order_epoch
 from services.training.schemas import RunSettings
@@ -55,8 +54,8 @@ class Batches:
         self._batch_size = batch_size
         self._accumulate = accumulate
         self._team = team or Team()
-        self._room = cache_bytes // preprocessing.size**2
-        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._room = cache_bytes
+        self._cache: dict[int, Grey] = {}
 
     def __len__(self) -> int:
         """Steps of the optimizer in an epoch."""
@@ -98,9 +97,12 @@ class Batches:
     def _part(self, order: EpochOrder, bounds: Bounds, total: float) -> Part:
         mine = self._team.share(*bounds)
         ids = order.ids[mine]
-        pixels = np.empty((len(ids), self._preprocessing.size, self._preprocessing.size), dtype=np.uint8)
-        for place, (patch_id, (v, h)) in enumerate(zip(ids, order.mirrored[mine], strict=True)):
-            pixels[place] = self._pixels(int(patch_id))[:: 1 - 2 * v, :: 1 - 2 * h]
+        pixels = self._preprocessing.stack(
+            [
+                self._pixels(int(patch_id))[:: 1 - 2 * v, :: 1 - 2 * h]
+                for patch_id, (v, h) in zip(ids, order.mirrored[mine], strict=True)
+            ]
+        )
         return Part(
             ids=torch.from_numpy(ids),
             labels=torch.from_numpy(self._labels[ids]),
@@ -109,10 +111,11 @@ class Batches:
             changes=None if order.changes is None else torch.from_numpy(order.changes[mine]),
         )
 
-    def _pixels(self, patch_id: int) -> NDArray[np.uint8]:
+    def _pixels(self, patch_id: int) -> Grey:
         found = self._cache.get(patch_id)
         if found is None:
             found = self._preprocessing.pixels(self._patches.read(patch_id), f"patch {patch_id} of {self._name}")
-            if len(self._cache) < self._room:
+            if found.nbytes <= self._room:
+                self._room -= found.nbytes
                 self._cache[patch_id] = found
         return found

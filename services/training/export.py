@@ -29,8 +29,8 @@ def export_safetensors(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) 
 
 
 def export_onnx(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> float:
-    """Write an ONNX network with `describe` as its metadata: normalised (batch, 3, size, size) `images` in, (batch,
-    classes) `logits` out, for batches of any size.
+    """Write an ONNX network with `describe` as its metadata: normalised (batch, channels, size, size) `images` in,
+    (batch, classes) `logits` out, for batches of any size.
 
     Returns the largest difference of a logit between onnxruntime and PyTorch. InvalidInput if that is above TOLERANCE:
     nothing is written then.

@@ -70,13 +70,14 @@ def start_learner(
         "none" if resumed else settings.weights,
         settings.semantics,
         transforms_input(settings.architecture, settings.weights),
+        settings.channels,
     )
     network = synchronise_norms(network, team, device)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     forward = together(network, team, device)
     if settings.compile:
         forward = torch.compile(forward)  # type: ignore[assignment]
-    preprocessing = native_preprocessing(settings.architecture, settings.image_size)
+    preprocessing = native_preprocessing(settings.architecture, settings.image_size, settings.channels)
     return Learner(network, build_optimizer(network, settings), settings, preprocessing, device, team, forward)
 
 

@@ -183,7 +183,7 @@ def resume_state(
     for name, parameter in network.named_parameters():
         if name in checkpoint.momentum:
             optimizer.state[parameter]["momentum_buffer"] = checkpoint.momentum[name]
-    preprocessing = native_preprocessing(settings.architecture, settings.image_size)
+    preprocessing = native_preprocessing(settings.architecture, settings.image_size, settings.channels)
     learner = Learner(network, optimizer, settings, preprocessing, torch.device("cpu"), Team(), network)
     return resume_tensors(learner)
 

@@ -23,6 +23,10 @@ class RunSettings(BaseModel):
     )
     weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
     image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
+    channels: Literal[1, 3] = Field(
+        default=3,
+        description="Channels of the network's input: 3 equal ones, or 1, to which ImageNet's weights are summed.",
+    )
     epochs: int = Field(default=4, ge=1, le=10_000, description="At most so many; see patience.")
     batch_size: int = Field(
         default=32, ge=2, le=4096, description="Patches of a forward pass, over all processes together."

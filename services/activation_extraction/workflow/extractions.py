@@ -171,9 +171,10 @@ class Extractions(Tasks[ExtractionRow]):
     ) -> None:
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
         trained = open_checkpoint(self.ports.blobs, checkpoint)
-        network = build_skeleton(trained.architecture, len(trained.classes), trained.semantics)
-        layers = find_layers(trained.architecture, network, wish.layers, trained.preprocessing.size)
-        check_layers(network, layers, trained.preprocessing.size)
+        seen = trained.preprocessing
+        network = build_skeleton(trained.architecture, len(trained.classes), trained.semantics, seen.channels)
+        layers = find_layers(trained.architecture, network, wish.layers, seen.size)
+        check_layers(network, layers, seen.size)
         data = Dataset.open(self.ports.blobs, dataset)
         shards = data.shards(wish.split)
         with self.ports.records.transaction() as session:

@@ -98,7 +98,7 @@ def _read(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: i
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
         ids = np.array([patch_id for patch_id, _ in chunk])
-        pixels = np.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
+        pixels = preprocessing.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
         return Batch(torch.from_numpy(ids), torch.from_numpy(data.labels[ids]), torch.from_numpy(pixels))
 
     patches = (patch for shard in data.shards(split) for patch in data.stream(shard))

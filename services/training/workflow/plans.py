@@ -108,12 +108,13 @@ class Plans:
         """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
         dataset_id = request.dataset.dataset_id
         if request.network.run_id:
-            architecture, semantics, classes, size, trained_on = self._network_of(request.network)
+            architecture, semantics, classes, size, channels, trained_on = self._network_of(request.network)
             dataset_id = dataset_id or trained_on
         else:
             settings = request.network.train or RunSettings()
             architecture, semantics, classes, size = settings.architecture, settings.semantics, 0, settings.image_size
-        network = build_skeleton(architecture, classes or 2, semantics)
+            channels = settings.channels
+        network = build_skeleton(architecture, classes or 2, semantics, channels)
         size = size or native_preprocessing(architecture).size
         check_layers(network, find_layers(architecture, network, request.extraction.layers, size), size)
         splits = sorted(set(SPLIT_OF_PATIENT.values()))
@@ -131,14 +132,15 @@ class Plans:
                 f"{', '.join(splits)}"
             )
 
-    def _network_of(self, network: PlanNetwork) -> tuple[str, Semantics, int, int, str]:
-        """Architecture, its semantics, number of classes, side of the input and data set of a completed run."""
+    def _network_of(self, network: PlanNetwork) -> tuple[str, Semantics, int, int, int, str]:
+        """Architecture, its semantics, number of classes, side and channels of the input and data set of a completed
+        run."""
         run = self.runs.get(network.run_id)
         if run.state != "completed":
             raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")
         checkpoint = open_checkpoint(self.ports.blobs, choose_checkpoint(run, network.checkpoint))
-        classes, size = len(checkpoint.classes), checkpoint.preprocessing.size
-        return checkpoint.architecture, checkpoint.semantics, classes, size, run.dataset_id
+        classes, seen = len(checkpoint.classes), checkpoint.preprocessing
+        return checkpoint.architecture, checkpoint.semantics, classes, seen.size, seen.channels, run.dataset_id
 
     def _begin(self, session: Session, plan_id: str, request: StartPlanRequest) -> None:
         if request.dataset.dataset_id or request.network.run_id:

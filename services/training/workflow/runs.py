@@ -102,12 +102,18 @@ class Runs(Tasks[RunRow]):
         with self.ports.records.transaction() as session:
             self.end_badly(session, self.locked(session, command.run_id), "failed", reason)
 
-    def import_checkpoint(self, path: Path, architecture: str, dataset_id: str, image_size: int) -> RunView:
+    def import_checkpoint(
+        self, path: Path, architecture: str, dataset_id: str, image_size: int, channels: int = 3
+    ) -> RunView:
         """Take weights trained elsewhere as a completed run on a registered data set, whose classes they predict.
 
         InvalidInput when they do not fit the architecture, with the names of the keys that do not.
         """
-        settings = RunSettings(architecture=architecture, weights="none", image_size=image_size)
+        if channels not in (1, 3):
+            raise InvalidInput(f"{channels} channels; expected 1 or 3")
+        settings = RunSettings(
+            architecture=architecture, weights="none", image_size=image_size, channels=1 if channels == 1 else 3
+        )
         return self._import(self._dataset(dataset_id), settings, read_weights(path), path)
 
     def import_original(self, path: Path, network: OriginalNetwork, dataset_id: str) -> RunView:
@@ -135,8 +141,8 @@ class Runs(Tasks[RunRow]):
     ) -> RunView:
         """Store weights, and the optimizer's state of one of the original's checkpoints, as a completed run."""
         weights = without_auxiliary(settings.architecture, weights)
-        network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics)
-        fill(network, {name: value.to("meta") for name, value in weights.items()}, str(path), check_only=True)
+        network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics, settings.channels)
+        fill(network, weights, str(path), check_only=True)
         run_id = new_id("run")
         folder = f"checkpoints/{run_id}"
         resume: ObjectRef | None = None
@@ -151,7 +157,7 @@ class Runs(Tasks[RunRow]):
             semantics=settings.semantics,
             transform_input=transforms_input(settings.architecture, settings.weights),
             classes=tuple(dataset.classes),
-            preprocessing=native_preprocessing(settings.architecture, settings.image_size),
+            preprocessing=native_preprocessing(settings.architecture, settings.image_size, settings.channels),
             dataset_id=dataset.dataset_id,
             epoch=original.epoch if original is not None else 0,
             step=0,
@@ -255,12 +261,16 @@ def check_can_go_on(checkpoint: CheckpointManifest, request: StartRunRequest) ->
         raise InvalidInput(f"run {checkpoint.run_id} was imported as weights alone; a run cannot go on from it")
     if checkpoint.epoch >= settings.epochs:
         raise InvalidInput(f"run {checkpoint.run_id} has done {checkpoint.epoch} epochs, all that are asked for")
-    found = checkpoint.settings | {"dataset_id": checkpoint.dataset_id, "transform_input": checkpoint.transform_input}
+    found = checkpoint.settings | {
+        "dataset_id": checkpoint.dataset_id,
+        "transform_input": checkpoint.transform_input,
+        "channels": checkpoint.preprocessing.channels,
+    }
     wanted = settings.model_dump() | {
         "dataset_id": request.dataset_id,
         "transform_input": transforms_input(settings.architecture, settings.weights),
     }
-    same = ("dataset_id", "architecture", "semantics", "transform_input", "image_size", "optimizer")
+    same = ("dataset_id", "architecture", "semantics", "transform_input", "image_size", "channels", "optimizer")
     names = (*same, *(ORDERING if checkpoint.step else ()))
     faults = [f"{name} {wanted[name]!r}, expected {found[name]!r}" for name in names if wanted[name] != found[name]]
     if faults:
@@ -270,7 +280,7 @@ def check_can_go_on(checkpoint: CheckpointManifest, request: StartRunRequest) ->
 def check_network(settings: RunSettings) -> None:
     """InvalidInput for a network that does not exist, or takes no images of the size that is wished for."""
     size = native_preprocessing(settings.architecture, settings.image_size).size
-    check_layers(build_skeleton(settings.architecture, 2, settings.semantics), {}, size)
+    check_layers(build_skeleton(settings.architecture, 2, settings.semantics, settings.channels), {}, size)
 
 
 def run_row(session: Session, run_id: str) -> RunRow:

@@ -11,6 +11,7 @@ from services.imaging.architectures import (
     build_skeleton,
     choose_device,
     head_path,
+    input_channels,
     layer_names,
     native_preprocessing,
     resolve_layers,
@@ -134,6 +135,32 @@ def test_inception_normalises_its_input_as_its_weights_want(architecture: str) -
     with torch.device("meta"):
         assert build_network(architecture, 2).transform_input is False
         assert build_network(architecture, 2, transform_input=True).transform_input is True
+
+
+@pytest.mark.parametrize("architecture", ["alexnet", "resnet18", "vit_b_32", "efficientnet_lite0", "test_vit"])
+def test_a_network_can_have_one_channel(architecture: str) -> None:
+    """It takes grey images, and preprocessing gives it those."""
+    network, seen = build_skeleton(architecture, 3, channels=1).eval(), native_preprocessing(architecture, channels=1)
+    images = seen.normalise(torch.zeros(2, seen.size, seen.size, dtype=torch.uint8)).to("meta")
+    assert network(images).shape == (2, 3)
+    assert input_channels(network) == 1
+
+
+def test_imagenet_weights_of_one_channel_are_the_sum_over_three() -> None:
+    """Grey images without normalisation give the same maps through either first convolution."""
+    colour, grey = (
+        build_network("efficientnet_lite0", 2, "imagenet"),
+        build_network("efficientnet_lite0", 2, "imagenet", channels=1),
+    )
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(colour.conv_stem(image.expand(-1, 3, -1, -1)), grey.conv_stem(image), atol=1e-5)
+
+
+def test_a_network_that_cannot_have_one_channel_says_so() -> None:
+    """Inception splits three channels where it has ImageNet's weights."""
+    with torch.device("meta"), pytest.raises(InvalidInput, match="inception_v3 with ImageNet's weights takes three"):
+        build_network("inception_v3", 2, transform_input=True, channels=1)
 
 
 def test_an_image_size_that_a_network_does_not_take_is_refused() -> None:

@@ -38,6 +38,17 @@ def test_weights_of_another_architecture_name_the_keys() -> None:
     assert torch.equal(network.fc.weight, before)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_name_their_tensors(value: float) -> None:
+    """InvalidInput names each, and nothing is loaded: no extraction begins on such a checkpoint."""
+    network = build_network("test_resnet", 2)
+    weights = {name: weight.clone() for name, weight in network.state_dict().items()}
+    weights["fc.bias"][1] = value
+    with pytest.raises(InvalidInput, match=r"checkpoint 7 has NaN or infinity in fc\.bias$"):
+        fill(network, weights, "checkpoint 7")
+    assert network.fc.bias.isfinite().all()
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_are_read_from_common_files(tmp_path: Path, prefix: str) -> None:
     """A .safetensors file, a state dict and a dict that wraps one are read, with DataParallel's prefix taken off."""

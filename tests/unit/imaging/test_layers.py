@@ -90,9 +90,12 @@ def test_layers_are_described_with_their_maps() -> None:
     assert describe_layers("resnet18", 64)[-1] == ("layer4", "layer4", "512", "2x2", "auto")
 
 
-def test_a_module_that_is_called_twice_is_not_offered() -> None:
-    """Its maps would be those of two places in the network."""
-    assert "layer1.0.relu" not in watch(build_skeleton("resnet18", 2), 64)
+def test_a_module_that_is_called_twice_is_no_layer() -> None:
+    """Its maps would be those of two places in the network; asked for it is named."""
+    network = build_skeleton("resnet18", 2)
+    assert "layer1.0.relu" not in watch(network, 64)
+    with pytest.raises(InvalidInput, match=r"layer relu is a module that one forward calls more than once"):
+        check_layers(network, {"relu": "layer1.0.relu"}, 64)
 
 
 class Blocks(nn.Module):
