@@ -77,7 +77,7 @@ class ExtractionOptions(BaseModel):
     batch_size: int = Field(default=32, ge=1, le=1024)
 
 
-AnalysisKind = Literal["dissection"]
+AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]
 """What a completed extraction can be analysed for; see docs/analyses.md."""
 
 

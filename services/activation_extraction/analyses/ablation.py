@@ -7,7 +7,7 @@ each unit to be silenced, and only what follows the layer runs on all copies; se
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -35,9 +35,13 @@ class AblationSettings(OfPatches):
     """How units are ranked by ablation."""
 
     kind: Literal["ablation"] = "ablation"
-    patches: int = Field(default=1000, ge=0, description="Patches at most, drawn by chance; 0 takes all of the split.")
-    units: tuple[int, ...] = Field(
-        default=(), description="The units that are silenced, from 0, the same ones of each layer; none names all."
+    patches: int = Field(
+        default=1000, ge=0, lt=2**31, description="Patches at most, drawn by chance; 0 takes all of the split."
+    )
+    units: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        default=(),
+        max_length=4096,
+        description="The units that are silenced, from 0, the same ones of each layer; none names all.",
     )
 
 
@@ -130,7 +134,7 @@ class Layers:
 def units_of(context: Context[AblationSettings], name: str) -> list[int]:
     """The units of a layer that the settings ask for. InvalidInput names one that the layer lacks."""
     count = context.layer(name).units
-    beyond = [unit for unit in context.settings.units if not 0 <= unit < count]
+    beyond = [unit for unit in context.settings.units if unit >= count]
     if beyond:
         raise InvalidInput(f"layer {name} has no unit {beyond[0]}; it has units 0 to {count - 1}")
     return sorted(set(context.settings.units)) or list(range(count))

@@ -19,7 +19,7 @@ from torch import Tensor
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
 from services.activation_extraction.analyses.context import Context, OnProgress
 from services.activation_extraction.analyses.gradient import attribute_to, tracing
-from services.activation_extraction.analyses.patches import asked_layers
+from services.activation_extraction.analyses.patches import ASKED_LAYERS, LayerNames, asked_layers
 from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
 from services.activation_extraction.analyses.whole import WholeImages, as_whole, frugal
 from services.activation_extraction.layer_results import head_weights
@@ -38,7 +38,7 @@ class InfluenceSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["influence"] = "influence"
-    layers: tuple[str, ...] = Field(default=(), description="The extracted layers that are looked at; none names all.")
+    layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
     scale: float = Field(
         default=4.0,
         ge=1,

@@ -1,14 +1,24 @@
 """The kinds of analysis. A new one is a file of its own, a row here, and a message of its settings in the proto."""
 
+from typing import Annotated
+
+from pydantic import Field
+
+from services.activation_extraction.analyses.ablation import Ablation, AblationSettings
 from services.activation_extraction.analyses.context import Kind
 from services.activation_extraction.analyses.dissection import Dissection, DissectionSettings
+from services.activation_extraction.analyses.gradient import Gradient, GradientSettings
+from services.activation_extraction.analyses.influence import Influence, InfluenceSettings
 from services.common.errors import InvalidInput
 
-AnalysisSettings = DissectionSettings
-"""The settings of an analysis of any kind, told apart by `kind`: a union with `kind` as its discriminator once there
-are two."""
+AnalysisSettings = Annotated[
+    DissectionSettings | InfluenceSettings | GradientSettings | AblationSettings, Field(discriminator="kind")
+]
+"""The settings of an analysis of any kind, told apart by `kind`."""
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Dissection(),)}
+_ALL: tuple[Kind, ...] = (Dissection(), Influence(), Gradient(), Ablation())
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 """The kinds by name."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,15 +13,20 @@ from services.activation_extraction.analyses.context import Context
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
 
+LayerNames = tuple[Annotated[str, Field(max_length=200)], ...]
+ASKED_LAYERS = "The extracted layers that are looked at; none names all."
+
 
 class OfPatches(BaseModel):
     """Settings of an analysis that looks at patches."""
 
     model_config = ConfigDict(frozen=True)
 
-    layers: tuple[str, ...] = Field(default=(), description="The extracted layers that are looked at; none names all.")
-    patches: int = Field(default=0, ge=0, description="Patches at most, drawn by chance; 0 takes all of the split.")
-    seed: int = Field(default=7, ge=0, description="The same seed draws the same patches.")
+    layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
+    patches: int = Field(
+        default=0, ge=0, lt=2**31, description="Patches at most, drawn by chance; 0 takes all of the split."
+    )
+    seed: int = Field(default=7, ge=0, lt=2**31, description="The same seed draws the same patches.")
 
 
 def asked_layers(context: Context[Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from primitives.activation_extraction.v1 import analysis_pb2 as pb
@@ -24,6 +24,7 @@ from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.reach import Reach
 from services.common.streams import Streams
+from services.common.views import AnalysisKind
 from services.imaging.manifests import ExtractionManifest
 from tests.fakes.data import SilentJob
 from tests.fakes.outlined import extract_outlined, store_outlined
@@ -300,8 +301,40 @@ def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
     assert (answer.rows[0]["unit"], answer.rows[0]["phenomenon"]) == (0, "mass")
 
 
-def test_a_row_holds_what_a_kind_is_called(analysis: Analysis) -> None:
-    """Names of kinds fit their column, and settings their kind."""
+@pytest.mark.parametrize(
+    ("wish", "units"),
+    [
+        (pb.StartAnalysisRequest(influence=pb.InfluenceSettings(scale=2, layers=["layer4"])), None),
+        (pb.StartAnalysisRequest(gradient=pb.GradientSettings(patches=8, seed=1, batch_size=3)), None),
+        (pb.StartAnalysisRequest(ablation=pb.AblationSettings(patches=0, units=[3, 5])), {3, 5}),
+    ],
+)
+def test_rankings_are_analyses(analysis: Analysis, wish: pb.StartAnalysisRequest, units: set[int] | None) -> None:
+    """Each kind of ranking, with the settings that are given, goes the whole way: every unit has a rank for each class,
+    in the columns of RANKING_SCHEMA; only ablation counts nothing."""
+    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
+    wish.extraction_id = "extraction-1"
+    started = methods.StartAnalysis(wish, None).analysis  # type: ignore[arg-type]
+    for command in analysis.sent():
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    analysis.analyses.merge(merge)
+    view = analysis.queries.get(started.analysis_id)
+    assert view.layers == (list(wish.influence.layers) or ["layer3", "layer4"])
+    for layer in view.layers:
+        rows = analysis.queries.table(started.analysis_id, layer, TableQuery(limit=1000)).rows
+        expected = units or set(range(analysis.manifest.layers[-1 if layer == "layer4" else 0].units))
+        for label in range(2):
+            mine = [row for row in rows if row["label"] == label]
+            assert [row["rank"] for row in mine] == list(range(1, len(expected) + 1))
+            assert {row["unit"] for row in mine} == expected
+        assert all((row["count"] is None) == (view.kind == "ablation") for row in rows)
+
+
+def test_a_kind_is_called_the_same_everywhere() -> None:
+    """Plans and requests know every kind by its name, its settings know it, and it fits its column."""
+    assert list(get_args(AnalysisKind)) == list(KINDS)
+    assert [field.name for field in pb.StartAnalysisRequest.DESCRIPTOR.oneofs_by_name["settings"].fields] == list(KINDS)
     length = AnalysisRow.__table__.columns["kind"].type.length  # type: ignore[attr-defined]
     for name, kind in KINDS.items():
         assert kind.name == name and len(name) <= length
