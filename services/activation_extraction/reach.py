@@ -1,12 +1,16 @@
 """What the records of the extraction service reach: results, states of shards not yet merged, and what these are of."""
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 from sqlalchemy import select
 
 from services.activation_extraction.layer_results import BUCKET
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, NetworkRow, PieceRow, ShardRow
 from services.common.reach import Owner, Reach
 from services.common.records import Records
-from services.imaging.manifests import AnalysisManifest, ExtractionManifest
+from services.imaging.manifests import AnalysisManifest
 
 
 def reach(records: Records, found: Reach) -> None:
@@ -47,9 +51,18 @@ def _reach_extraction(found: Reach, extraction: ExtractionRow, known: bool) -> N
     content = found.read(extraction.manifest, by) if extraction.manifest is not None else None
     if content is None:
         return
-    for layer in ExtractionManifest.model_validate_json(content).layers:
-        for part in (layer.top, layer.sample, *layer.maxima, layer.correlation, layer.statistics, layer.ranking):
-            found.add(part, by)
+    for layer in json.loads(content)["layers"]:
+        for ref in _references(layer):
+            found.add(ref, by)
+
+
+def _references(content: Any) -> Iterator[dict[str, Any]]:
+    """The references in a manifest, of any format: what an earlier version stored is kept too."""
+    if isinstance(content, dict) and content.keys() >= {"bucket", "key", "sha256", "size"}:
+        yield content
+    elif isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _references(part)
 
 
 def _reach_analysis(found: Reach, analysis: AnalysisRow) -> None:

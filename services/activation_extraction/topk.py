@@ -74,9 +74,8 @@ class TopK:
     def _start(self, maps: Tensor) -> None:
         _, units, height, width = maps.shape
         self._shape = (height, width)
-        whole = {"dtype": torch.int64, "device": maps.device}
         self._values = torch.empty(units, 0, device=maps.device)
-        self._ids, self._where, self._slots = (torch.empty(units, 0, **whole) for _ in range(3))
+        self._ids = self._where = self._slots = torch.empty(units, 0, dtype=torch.int64, device=maps.device)
         self._maps = torch.zeros(units, self.k, height * width, dtype=torch.float16, device=maps.device)
 
     def _take(self, maps: Tensor, maxima: Tensor, ids: Tensor) -> None:
@@ -98,7 +97,8 @@ class TopK:
         if self._values.shape[1] < self.k:
             return torch.ones_like(maxima, dtype=torch.bool)
         last, last_id = self._values[:, -1], self._ids[:, -1]
-        return (maxima > last) | ((maxima == last) & (ids[:, None] < last_id))
+        before: Tensor = (maxima > last) | ((maxima == last) & (ids[:, None] < last_id))
+        return before
 
     def _rank(self) -> None:
         """Order kept and waiting entries, keep k, and copy the maps of those that enter to free slots."""

@@ -10,16 +10,19 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 """Fractions at which the distribution of a unit's maxima is told."""
 
 TAILS = (0.05, 0.01, 0.005, 0.001)
 """Shares of all places of all maps that are to lie above a threshold; 0.005 is that of network dissection."""
+
+EXTRACTION_FORMAT = 2
 
 STATISTICS_SCHEMA = pa.schema(
     [
@@ -157,11 +160,12 @@ class ExtractedLayer(BaseModel):
 
 
 class ExtractionManifest(BaseModel):
-    """An extraction; its presence makes it visible. `image_size` is the side of the network's input in pixels."""
+    """An extraction; its presence makes it visible. `image_size` is the side of the network's input in pixels. Reading
+    one of an earlier format is InvalidInput: there is less in it than is asked for."""
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 2
+    format: int = EXTRACTION_FORMAT
     extraction_id: str
     network: NetworkRef
     image_size: int
@@ -170,6 +174,16 @@ class ExtractionManifest(BaseModel):
     patches: int
     top_k: int
     layers: tuple[ExtractedLayer, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_format(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("format", EXTRACTION_FORMAT) != EXTRACTION_FORMAT:
+            raise InvalidInput(
+                f"extraction {content.get('extraction_id')} is stored in format {content['format']}; "
+                f"this version reads format {EXTRACTION_FORMAT}: extract again"
+            )
+        return content
 
 
 class AnalysedLayer(BaseModel):

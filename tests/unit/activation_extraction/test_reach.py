@@ -1,5 +1,6 @@
 """Which objects the records of the extraction service reach."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from services.activation_extraction.reach import reach
 from services.activation_extraction.tables import Base, ExtractionRow, NetworkRow, ShardRow
 from services.common.blobs import ObjectRef
+from services.common.errors import InvalidInput
 from services.common.reach import Reach
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef
 from tests.fakes.ports import World
@@ -118,3 +120,16 @@ def test_a_manifest_that_was_altered_makes_blind(extraction: Extraction) -> None
     found = extraction.reached()
     assert found.blind
     assert [(fault.kind, fault.what) for fault in found.faults] == [("altered", f"{OWN}/manifest")]
+
+
+def test_what_an_earlier_version_stored_is_reached(extraction: Extraction) -> None:
+    """A manifest of format 1 is not read by anything else, and its objects are kept all the same."""
+    extraction.add("completed")
+    old = extraction.put("old-top").model_dump()
+    content = json.dumps({"format": 1, "extraction_id": "e", "layers": [{"name": "conv5", "top": old}]}).encode()
+    ref = extraction.blobs.put(OWN, "manifest", content)
+    with extraction.ports.records.transaction() as session:
+        session.get_one(ExtractionRow, "extraction-1").manifest = ref.model_dump()
+    assert {one.path for one in extraction.reached().named} >= {f"{OWN}/old-top"}
+    with pytest.raises(InvalidInput, match="extraction e is stored in format 1; this version reads format 2"):
+        ExtractionManifest.model_validate_json(content)
