@@ -107,13 +107,17 @@ def _key(layer: LayerUnits, query: UnitsQuery) -> Key:
 
 
 def _passes(unit: UnitSummary, query: UnitsQuery) -> bool:
-    words = query.search.strip().casefold()
-    told = f"{unit.name} {unit.best.phenomenon if unit.best is not None else ''}".casefold()
+    told = _words(f"{unit.name} {unit.best.phenomenon if unit.best is not None else ''}")
     return (
         (query.silent is None or unit.silent == query.silent)
         and (not query.among or unit.unit in query.among)
-        and words in told
+        and _words(query.search.strip()) in told
     )
+
+
+def _words(name: str) -> str:
+    """As people write it: `circumscribed_mass` is found by `Circumscribed mass`."""
+    return name.casefold().replace("_", " ")
 
 
 def _rank_of(ranks: Sequence[UnitRank], ranking: str, label: int) -> int | None:

@@ -39,6 +39,17 @@ class Auth:
             raise NotSignedIn("Please sign in to see this page.")
         return reader
 
+    def researcher(self, request: Request) -> Reader:
+        """The reader of a page that shows classes and statistics of units. Forbidden for one whose access token is good
+        for reading studies alone."""
+        reader = self.page_reader(request)
+        if not reader.sees_units:
+            raise Forbidden(
+                "These pages show what studies withhold from their readers. Sign in with an access token that has the "
+                "scope activation_extraction:read to see them."
+            )
+        return reader
+
     def api_reader(self, request: Request) -> Reader:
         """The reader of an API call: named by the header, or of the session, whose token unsafe calls must carry."""
         reader = self.optional_reader(request)
@@ -70,7 +81,8 @@ class Auth:
         reader = self.readers.of_call(caller, name)
         if reader is None:
             raise InvalidInput("A reader has a name.")
-        return reader, self.sessions.open(reader, token_of(request))
+        sees_units = caller is None or caller.allows("activation_extraction", "read")
+        return reader, self.sessions.open(reader, token_of(request), sees_units)
 
     def give_cookie(self, response: Response, token: str) -> None:
         """Have the browser keep a session's token where no script reads it."""

@@ -10,6 +10,7 @@ from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 from services.annotation.api import add_routes
 from services.annotation.auth import Auth
 from services.annotation.consumer import create_consumers
+from services.annotation.extraction import ExtractionService, RenderingService
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
@@ -46,10 +47,14 @@ def create_web(
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
-    training = TrainingService(settings.training_url, settings.shared)
+    siblings = (
+        TrainingService(settings.training_url, settings.shared),
+        ExtractionService(settings.extraction_url, settings.shared),
+        RenderingService(settings.rendering_url, settings.shared),
+    )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, open_to=is_page)
     add_routes(app, auth, studies, units, responses)
-    add_pages(app, Frame(auth, studies, units, responses, training))
+    add_pages(app, Frame(auth, studies, units, responses, *siblings))
     app.add_middleware(Guard, public_origin=settings.public_origin)
     return app
 

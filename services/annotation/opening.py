@@ -32,6 +32,7 @@ class LayerContent:
 class StudyContent:
     """All that a study keeps of its rendering and its data set."""
 
+    extraction_id: str
     architecture: str
     dataset: str
     notice: str
@@ -80,6 +81,7 @@ def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class
     source = _Source(blobs, mammograms, last_class=len(dataset.manifest.classes) - 1)
     layers = [source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)]
     return StudyContent(
+        extraction_id=rendering.extraction_id,
         architecture=rendering.network.architecture,
         dataset=dataset.manifest.name,
         notice=dataset.manifest.notice,

@@ -177,6 +177,18 @@ def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str |
     return [(*row,) for row in session.execute(wanted.outerjoin(ResponseRow, join).order_by(*order))]
 
 
+def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
+    """Unit, study and number of answers, for the units of a layer that were answered in any study of an extraction."""
+    counts = (
+        select(ResponseRow.unit, ResponseRow.study_id, func.count())
+        .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
+        .where(StudyRow.extraction_id == extraction_id, ResponseRow.layer == layer)
+        .group_by(ResponseRow.unit, ResponseRow.study_id)
+        .order_by(ResponseRow.unit, ResponseRow.study_id)
+    )
+    return [(*row,) for row in session.execute(counts)]
+
+
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
     wanted = select(UnitRow.unit, UnitRow.silent, ResponseRow.reader_id.is_not(None)).outerjoin(
         ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id)

@@ -27,15 +27,23 @@ class Sessions:
     settings: AnnotationSettings
     clock: Callable[[], datetime] = now
 
-    def open(self, reader: Reader, old_token: str = "") -> str:
-        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in."""
+    def open(self, reader: Reader, old_token: str = "", sees_units: bool = False) -> str:
+        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in. `sees_units`
+        lets it use the unit browser."""
         token = secrets.token_urlsafe(32)
         moment = self.clock()
         with self.records.transaction() as session:
             self._forget(session, old_token)
             session.execute(delete(SessionRow).where(self._outdated(moment)))
-            row = SessionRow(token_sha256=_digest(token), reader_id=reader.reader_id, created=moment, seen=moment)
-            session.add(row)
+            session.add(
+                SessionRow(
+                    token_sha256=_digest(token),
+                    reader_id=reader.reader_id,
+                    created=moment,
+                    seen=moment,
+                    sees_units=sees_units,
+                )
+            )
         return token
 
     def reader(self, token: str) -> Reader | None:
@@ -48,10 +56,10 @@ class Sessions:
             if row is None or self._is_outdated(row, moment):
                 return None
             reader = session.get_one(ReaderRow, row.reader_id)
-            seen = row.seen
+            seen, sees_units = row.seen, row.sees_units
         if moment - seen > SEEN_EVERY:
             self._see(token, moment)
-        return Reader(reader.reader_id, reader.name)
+        return Reader(reader.reader_id, reader.name, sees_units)
 
     def close(self, token: str) -> None:
         """End a session."""

@@ -28,6 +28,18 @@ class AnnotationSettings(ServiceSettings):
         description="Where the training service answers, for the pages of runs. They show it the token of "
         "PRIMITIVES_TOKEN, which needs the scope training:read.",
     )
+    extraction_url: str = Field(
+        default="http://127.0.0.1:8002",
+        pattern=r"^https?://[^/\s]+$",
+        description="Where the extraction service answers, for the pages of units; the scope is "
+        "activation_extraction:read.",
+    )
+    rendering_url: str = Field(
+        default="http://127.0.0.1:8003",
+        pattern=r"^https?://[^/\s]+$",
+        description="Where the rendering service answers, for the pictures of these pages; the scope is "
+        "patch_rendering:read.",
+    )
     public_origin: str = Field(
         default="",
         pattern=r"^(https?://[^/\s]+)?$",

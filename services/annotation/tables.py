@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Text,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
@@ -42,6 +54,7 @@ class StudyRow(TaskColumns, Base):
     dataset: Mapped[str] = mapped_column(String(200), default="")
     notice: Mapped[str] = mapped_column(Text, default="")
     classes: Mapped[list[str]] = mapped_column(JSON, default=list)
+    extraction_id: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
 
 
 class LayerRow(Base):
@@ -129,7 +142,8 @@ class ReaderRow(Base):
 
 
 class SessionRow(Base):
-    """A browser that a reader is signed in with. The token itself is in the browser's cookie alone."""
+    """A browser that a reader is signed in with; `sees_units` where the reader may use the unit browser. The token
+    itself is in the browser's cookie alone."""
 
     __tablename__ = "sessions"
 
@@ -137,6 +151,7 @@ class SessionRow(Base):
     reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), index=True)
     created: Mapped[datetime] = mapped_column(UtcTime)
     seen: Mapped[datetime] = mapped_column(UtcTime)
+    sees_units: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class AnswerColumns:

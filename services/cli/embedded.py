@@ -1,5 +1,7 @@
 """The embedded form: the four services in one process, over one bus in memory."""
 
+from collections.abc import Mapping
+
 from services.activation_extraction import main as activation_extraction
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation import main as annotation
@@ -15,21 +17,22 @@ from services.training.settings import TrainingSettings
 def create_services(bus: Bus) -> list[Service]:
     """All four, wired and not yet started. Every queue is declared before any service can publish."""
     trainer = training.create(TrainingSettings(), bus)
-    return [
-        trainer,
-        activation_extraction.create(ExtractionSettings(), bus),
-        patch_rendering.create(RenderingSettings(), bus),
-        annotation.create(_beside(trainer), bus),
-    ]
+    extractor = activation_extraction.create(ExtractionSettings(), bus)
+    renderer = patch_rendering.create(RenderingSettings(), bus)
+    beside = {"training_url": trainer, "extraction_url": extractor, "rendering_url": renderer}
+    return [trainer, extractor, renderer, annotation.create(_beside(beside), bus)]
 
 
-def _beside(trainer: Service) -> AnnotationSettings:
-    """The settings of the annotation service, which finds the training service in its own process unless told where."""
+def _beside(services: Mapping[str, Service]) -> AnnotationSettings:
+    """The settings of the annotation service, which finds the others in its own process unless told where."""
     settings = AnnotationSettings()
-    if "training_url" in settings.model_fields_set:
-        return settings
     scheme = "http" if settings.shared.tls_certificate is None else "https"
-    return settings.model_copy(update={"training_url": f"{scheme}://{settings.shared.host}:{trainer.http.port}"})
+    found = {
+        name: f"{scheme}://{settings.shared.host}:{service.http.port}"
+        for name, service in services.items()
+        if name not in settings.model_fields_set
+    }
+    return settings.model_copy(update=found)
 
 
 def run_embedded() -> None:

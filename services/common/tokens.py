@@ -36,9 +36,13 @@ class Caller(BaseModel):
     reader: str = Field(default="", max_length=200)
     expires: AwareDatetime | None = None
 
+    def allows(self, service: str, verb: Verb) -> bool:
+        """Whether one of the scopes allows the verb at the service."""
+        return bool({f"{service}:{verb}", f"*:{verb}"} & set(self.scopes))
+
     def check(self, service: str, verb: Verb) -> None:
         """Forbidden unless one of the scopes allows the verb at the service."""
-        if not {f"{service}:{verb}", f"*:{verb}"} & set(self.scopes):
+        if not self.allows(service, verb):
             raise Forbidden(f"the token of {self.name} has not the scope {service}:{verb}")
 
 

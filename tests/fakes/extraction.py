@@ -1,12 +1,20 @@
 """A small completed extraction in the schemas of the extraction service, with known numbers."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from fastapi import FastAPI
 from safetensors.numpy import save
 
+from services.activation_extraction.api import add_routes
+from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
+from services.activation_extraction.workflow.queries import Queries
+from services.activation_extraction.workflow.units import Units
 from services.common.blobs import Blobs, ObjectRef
+from services.common.http import create_app
+from services.common.streams import Streams
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
     DISSECTION_SCHEMA,
@@ -22,6 +30,7 @@ from services.imaging.manifests import (
     write_table,
 )
 from tests.fakes.data import store_dataset
+from tests.fakes.ports import World
 
 CLASSES = ("normal", "benign", "cancer")
 UNITS = 6
@@ -34,8 +43,59 @@ RANKED = {0: (4, 3, 2, 1, 0, 5), 2: (1, 2, 3, 0, 4)}
 """Units by rank for two of the classes; unit 5 has no rank for cancer."""
 
 
-def store_extraction(blobs: Blobs, folder: Path) -> tuple[ExtractionManifest, ObjectRef]:
-    """Store an extraction of one layer, layer4, of six units over nine patches; class `benign` has no AUC."""
+class Extracted(World):
+    """The service's queries over one completed extraction."""
+
+    def __init__(self, folder: Path, layer: str = "layer4") -> None:
+        super().__init__(folder, Base.metadata)
+        self.manifest, ref = store_extraction(self.blobs, folder, layer)
+        with self.ports.records.transaction() as session:
+            session.add(
+                ExtractionRow(
+                    extraction_id="extraction-1",
+                    run_id="run-1",
+                    dataset=self.manifest.dataset.model_dump(),
+                    checkpoint=self.manifest.network.checkpoint.model_dump(),
+                    split="val",
+                    layers=[layer],
+                    top_k=TOP,
+                    batch_size=4,
+                    shards=1,
+                    patches=9,
+                    state="completed",
+                    manifest=ref.model_dump(),
+                )
+            )
+        self.queries = Queries(self.ports)
+        self.units = Units(self.queries)
+
+    def analyse(self, kind: str, number: int, layers: tuple[str, ...] = ("layer4",)) -> None:
+        """Complete an analysis of some layers, the `number`-th of the day."""
+        ref = store_analysis(self.blobs, f"analysis-{number}", kind, layers)
+        with self.ports.records.transaction() as session:
+            session.add(
+                AnalysisRow(
+                    analysis_id=f"analysis-{number}",
+                    extraction_id="extraction-1",
+                    kind=kind,
+                    settings={},
+                    extraction={},
+                    pieces=1,
+                    state="completed",
+                    manifest=ref.model_dump(),
+                    created=datetime(2026, 1, 1, number, tzinfo=UTC),
+                )
+            )
+
+    def app(self) -> FastAPI:
+        """The HTTP API of what is read."""
+        app, unused = create_app("activation_extraction", lambda: True), cast("Any", None)
+        add_routes(app, unused, self.queries, self.units, Streams())
+        return app
+
+
+def store_extraction(blobs: Blobs, folder: Path, layer: str) -> tuple[ExtractionManifest, ObjectRef]:
+    """Store an extraction of one layer of six units over nine patches; class `benign` has no AUC."""
     data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
     checkpoint = blobs.put("training", "checkpoint.json", b"{}")
     manifest = ExtractionManifest(
@@ -52,7 +112,7 @@ def store_extraction(blobs: Blobs, folder: Path) -> tuple[ExtractionManifest, Ob
         split="val",
         patches=9,
         top_k=TOP,
-        layers=(_store_layer(blobs, data),),
+        layers=(_store_layer(blobs, data, layer),),
     )
     body = manifest.model_dump_json().encode()
     return manifest, blobs.put("activation-extraction", "extractions/extraction-1/manifest.json", body)
@@ -122,7 +182,7 @@ def ranking_rows(order: dict[int, tuple[int, ...]] = RANKED) -> list[dict[str, A
     ]
 
 
-def _store_layer(blobs: Blobs, data: Dataset) -> ExtractedLayer:
+def _store_layer(blobs: Blobs, data: Dataset, layer: str) -> ExtractedLayer:
     ids = np.asarray([row["patch_id"] for row in data.index.to_pylist() if row["split"] == "val"])
     values = np.linspace(1, 0.5, TOP, dtype=np.float32)
     top = {
@@ -138,11 +198,11 @@ def _store_layer(blobs: Blobs, data: Dataset) -> ExtractedLayer:
     }
 
     def put(name: str, content: bytes) -> ObjectRef:
-        return blobs.put("activation-extraction", f"extractions/extraction-1/layer4/{name}", content)
+        return blobs.put("activation-extraction", f"extractions/extraction-1/{layer}/{name}", content)
 
     return ExtractedLayer(
-        name="layer4",
-        module="layer4",
+        name=layer,
+        module=layer,
         units=UNITS,
         height=2,
         width=2,

@@ -3,15 +3,15 @@
 from fastapi import FastAPI
 from starlette.responses import FileResponse, Response
 
-from services.annotation.pages import home, overview, pictures, problems, reference, runs, signing, survey
+from services.annotation.pages import home, overview, pictures, problems, reference, runs, signing, survey, units
 from services.annotation.pages.frame import STATIC, Frame
 
 
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the pages that tell of errors."""
     reference.remove_foreign_docs(app)
-    for routes in (signing.routes, home.routes, overview.routes, survey.routes, pictures.routes, runs.routes):
-        app.include_router(routes(frame))
+    for module in (signing, home, overview, survey, pictures, runs, units):
+        app.include_router(module.routes(frame))
     app.include_router(reference.routes(app, frame))
     frame.serve_static(app)
     problems.add_problem_pages(app, frame)

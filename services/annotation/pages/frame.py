@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 
 from services.annotation.answer import CHOICES, LONGEST_DESCRIPTION, QUESTIONS, WORDS
 from services.annotation.auth import Auth, token_of
+from services.annotation.browsing import Browse
+from services.annotation.extraction import ExtractionService, RenderingService
 from services.annotation.pages import links
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
@@ -45,6 +47,8 @@ class Frame:
     units: Units
     responses: Responses
     training: TrainingService
+    extraction: ExtractionService
+    rendering: RenderingService
     static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
 
     def page(
@@ -80,12 +84,20 @@ class Frame:
             "static": self.static,
             "asks_token": self.auth.tokens is not None,
             "links": links,
+            "browse": Browse(),
             "unit_name": unit_name,
             "questions": QUESTIONS,
             "choices": CHOICES,
             "longest": LONGEST_DESCRIPTION,
         }
-        environment.filters |= {"words": _words, "place": Place.model_validate, "moment": _moment, "value": _value}
+        environment.filters |= {
+            "words": _words,
+            "place": Place.model_validate,
+            "moment": _moment,
+            "value": _value,
+            "numbered": _numbered,
+            "spaced": _spaced,
+        }
         return environment
 
 
@@ -96,6 +108,14 @@ def _words(choice: str) -> str:
 def _moment(iso: str) -> str:
     """2026-11-24T09:53:01+00:00 as people read it."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else ""
+
+
+def _numbered(items: list[str]) -> list[tuple[int, str]]:
+    return list(enumerate(items))
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _value(number: float) -> str:

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote, urlencode
 
+from services.annotation.browsing import Browse
 from services.annotation.schemas import Place
 from services.imaging.manifests import unit_name
 
@@ -37,10 +38,54 @@ def mammogram(study_id: str, number: int) -> str:
     return f"/mammograms/{quote(study_id, '')}/{number}.jpg"
 
 
+def overview_at(study_id: str, layer: str, unit: int) -> str:
+    """The overview of all units of a layer, at a unit."""
+    return overview(study_id, layer, Place(list="all"), unit // UNITS_A_PAGE + 1, unit)
+
+
+def extraction(extraction_id: str) -> str:
+    """The layers of an extraction."""
+    return f"/extractions/{quote(extraction_id, '')}"
+
+
+def units(extraction_id: str, layer: str, view: Browse, page: int = 1, unit: int | None = None) -> str:
+    """A page of the unit browser, at a unit if one is given."""
+    query = view.address() | ({"page": str(page)} if page > 1 else {})
+    anchor = f"#{unit_name(unit)}" if unit is not None else ""
+    return f"{extraction(extraction_id)}/layers/{quote(layer, '')}{_with(query)}{anchor}"
+
+
+def unit(extraction_id: str, layer: str, unit: int, view: Browse) -> str:
+    """The page of a unit, which remembers the list that one came from."""
+    path = f"{extraction(extraction_id)}/layers/{quote(layer, '')}/units/{unit_name(unit)}"
+    return f"{path}{_with(view.address())}"
+
+
+def unit_picture(where: tuple[str, str, int], source: str, rank: int, kind: str, size: int) -> str:
+    """A picture of a unit (extraction, layer, channel) on a patch of a source: `top` or `sample`."""
+    query = _with({"kind": kind, "size": str(size)})
+    return f"/unit-pictures/{_of_unit(where)}/{source}/{rank}.webp{query}"
+
+
+def unit_sheet(where: tuple[str, str, int], kind: str, count: int, size: int) -> str:
+    """The first top pictures of a unit in rows of 8, each half of `size` wide."""
+    query = _with({"kind": kind, "count": str(count), "size": str(size)})
+    return f"/unit-sheets/{_of_unit(where)}.webp{query}"
+
+
 def local_path(wish: str) -> str:
     """Where to go after signing in: a path of ours, or home for anything that would lead elsewhere."""
     leads_away = not wish.startswith("/") or wish[1:2] in ("/", "\\") or not wish.isprintable() or "\\" in wish
     return "/" if leads_away else wish
+
+
+def _of_unit(where: tuple[str, str, int]) -> str:
+    extraction_id, layer, channel = where
+    return f"{quote(extraction_id, '')}/{quote(layer, '')}/{unit_name(channel)}"
+
+
+def _with(query: dict[str, str]) -> str:
+    return f"?{urlencode(query)}" if query else ""
 
 
 def _query(place: Place) -> dict[str, str]:

@@ -15,8 +15,8 @@ from services.common.logs import get_logger
 
 log = get_logger(__name__)
 
-FOR_PROGRAMS = ("/v1", "/pictures/", "/sheets/", "/mammograms/", "/static/", "/healthz", "/readyz", "/metrics",
-                "/openapi.json")  # fmt: skip
+FOR_PROGRAMS = ("/v1", "/pictures/", "/sheets/", "/mammograms/", "/unit-pictures/", "/unit-sheets/", "/static/",
+                "/healthz", "/readyz", "/metrics", "/openapi.json")  # fmt: skip
 TITLES = {
     401: "Please sign in",
     403: "Not possible",

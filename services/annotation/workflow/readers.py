@@ -15,10 +15,12 @@ from services.common.tokens import Caller
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads."""
+    """Who reads; `sees_units` where the session lets the reader use the unit browser, which shows what studies may
+    withhold."""
 
     reader_id: str
     name: str
+    sees_units: bool = False
 
 
 @dataclass

@@ -47,6 +47,15 @@ class Responses:
             row = repository.response_row(session, key, reader.reader_id)
             return ResponseView.model_validate(row) if row is not None else None
 
+    def by_unit(self, extraction_id: str, layer: str) -> dict[int, list[tuple[str, int]]]:
+        """The units of a layer that anybody has answered in studies of an extraction: in which, and how often. What was
+        said is told to nobody else."""
+        answered: dict[int, list[tuple[str, int]]] = {}
+        with self.ports.records.reading() as session:
+            for unit, study_id, count in repository.answers_by_unit(session, extraction_id, layer):
+                answered.setdefault(unit, []).append((study_id, count))
+        return answered
+
     def own(self, reader: Reader, offset: int = 0, limit: int = 50) -> ResponseList:
         """A part of the reader's own answers, by study, layer and unit."""
         with self.ports.records.reading() as session:

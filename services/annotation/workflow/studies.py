@@ -96,6 +96,14 @@ class Studies:
             rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
             return StudyList(studies=self._views(session, list(rows), reader))
 
+    def withholding(self, extraction_id: str) -> list[str]:
+        """The titles of the studies of an extraction that show classes only once a unit is answered."""
+        with self.ports.records.reading() as session:
+            wanted = select(StudyRow.title).where(
+                StudyRow.extraction_id == extraction_id, StudyRow.labels_shown != "always"
+            )
+            return list(session.scalars(wanted.order_by(StudyRow.created)))
+
     def plan(self, plan_id: str) -> PlanStages:
         """The stage of a plan that this service does. NotFound before it has begun."""
         with self.ports.records.reading() as session:
@@ -148,6 +156,7 @@ def _new_row(study_id: str, rendering_id: str, wish: PlanStudy) -> StudyRow:
 
 def _keep(session: Session, study: StudyRow, content: StudyContent) -> None:
     """Write all rows of a study."""
+    study.extraction_id = content.extraction_id
     study.architecture, study.dataset = content.architecture, content.dataset
     study.notice, study.classes = content.notice, content.classes
     study.title = study.title or f"{content.architecture} on {content.dataset}"[:200]

@@ -61,6 +61,7 @@ def test_units_are_sorted(wish: dict[str, Any], expected: list[int]) -> None:
         ({"silent": True}, [5]),
         ({"silent": False}, [0, 1, 2, 3, 4]),
         ({"search": "UNIT_0002"}, [1]),
+        ({"search": "Unit 0002"}, [1]),
         ({"search": " Mass "}, [2]),
         ({"search": "nothing"}, []),
         ({"among": [4, 1, 99]}, [1, 4]),

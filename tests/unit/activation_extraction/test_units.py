@@ -1,76 +1,18 @@
 """What the extraction service answers about units, read from a stored extraction."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 
-from services.activation_extraction.api import add_routes
 from services.activation_extraction.rpc import ExtractionServicer
-from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
-from services.activation_extraction.workflow.queries import Queries
-from services.activation_extraction.workflow.units import Units
 from services.common.errors import NotFound
 from services.common.streams import Streams
-from tests.fakes.extraction import SAMPLE, SILENT, TOP, UNITS, store_analysis, store_extraction
-from tests.fakes.ports import World
+from tests.fakes.extraction import SAMPLE, SILENT, TOP, UNITS, Extracted
 
 PATH = "/v1/extractions/extraction-1/layers/layer4/units"
-
-
-class Extracted(World):
-    """The service's queries over one completed extraction."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Base.metadata)
-        self.manifest, ref = store_extraction(self.blobs, folder)
-        with self.ports.records.transaction() as session:
-            session.add(
-                ExtractionRow(
-                    extraction_id="extraction-1",
-                    run_id="run-1",
-                    dataset=self.manifest.dataset.model_dump(),
-                    checkpoint=self.manifest.network.checkpoint.model_dump(),
-                    split="val",
-                    layers=["layer4"],
-                    top_k=TOP,
-                    batch_size=4,
-                    shards=1,
-                    patches=9,
-                    state="completed",
-                    manifest=ref.model_dump(),
-                )
-            )
-        self.queries = Queries(self.ports)
-        self.units = Units(self.queries)
-
-    def analyse(self, kind: str, number: int, layers: tuple[str, ...] = ("layer4",)) -> None:
-        """Complete an analysis of some layers, the `number`-th of the day."""
-        ref = store_analysis(self.blobs, f"analysis-{number}", kind, layers)
-        with self.ports.records.transaction() as session:
-            session.add(
-                AnalysisRow(
-                    analysis_id=f"analysis-{number}",
-                    extraction_id="extraction-1",
-                    kind=kind,
-                    settings={},
-                    extraction={},
-                    pieces=1,
-                    state="completed",
-                    manifest=ref.model_dump(),
-                    created=datetime(2026, 1, 1, number, tzinfo=UTC),
-                )
-            )
-
-    def client(self) -> TestClient:
-        """A caller of the HTTP API."""
-        app = FastAPI()
-        add_routes(app, None, self.queries, self.units, Streams())  # type: ignore[arg-type]
-        return TestClient(app)
 
 
 @pytest.fixture
@@ -80,19 +22,19 @@ def extracted(tmp_path: Path) -> Extracted:
 
 def test_a_window_of_the_list_tells_of_all_that_is_found(extracted: Extracted) -> None:
     """Rows of the window, numbers of the whole order, and what the units can be sorted by."""
-    answer = extracted.client().get(f"{PATH}?sort=maximum&silent=false&offset=1&limit=2").json()
+    answer = TestClient(extracted.app()).get(f"{PATH}?sort=maximum&silent=false&offset=1&limit=2").json()
     assert (answer["total"], answer["order"]) == (UNITS - 1, [1, 2, 3, 0, 4])
     assert [unit["name"] for unit in answer["units"]] == ["unit_0003", "unit_0004"]
     assert answer["units"][1]["duplicate_of"] == 2
     assert answer["units"][0]["auc_by_class"] == [0.3, None, 0.7]
     assert (answer["rankings"], answer["ranking_method"], answer["dissected"]) == (["own"], "influence", False)
-    assert extracted.client().get(f"{PATH}?sort=size").status_code == 422
+    assert TestClient(extracted.app()).get(f"{PATH}?sort=size").status_code == 422
 
 
 def test_a_unit_is_told_with_its_distribution_and_its_patches(extracted: Extracted) -> None:
     """Quantiles by class, thresholds, similar units; top patches with their facts; the sample by falling value, ties
     to the lower patch."""
-    unit = extracted.client().get(f"{PATH}/2").json()
+    unit = TestClient(extracted.app()).get(f"{PATH}/2").json()
     assert [one["rank"] for one in unit["top"]] == [1, 2, 3, 4]
     index = {row["patch_id"]: row for row in extracted.units._index(extracted.manifest).to_pylist()}
     for patch in (*unit["top"], *unit["sample"]):
@@ -109,7 +51,7 @@ def test_a_unit_is_told_with_its_distribution_and_its_patches(extracted: Extract
     ]  # fmt: skip
     assert unit["similar"][0] == {"unit": 3, "name": "unit_0004", "correlation": 0.99}
     assert (unit["duplicates"], unit["dissection"], unit["silent"]) == ([3], [], False)
-    assert extracted.client().get(f"{PATH}/{SILENT}").json()["silent"]
+    assert TestClient(extracted.app()).get(f"{PATH}/{SILENT}").json()["silent"]
 
 
 def test_reading_a_unit_reads_no_other(extracted: Extracted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +75,7 @@ def test_analyses_are_told_where_there_are_any(extracted: Extracted) -> None:
     extracted.analyse("dissection", 1)
     extracted.analyse("ablation", 2)
     extracted.analyse("dissection", 3, layers=("layer3",))
-    found = extracted.client().get(f"{PATH}?sort=iou&limit=1").json()
+    found = TestClient(extracted.app()).get(f"{PATH}?sort=iou&limit=1").json()
     assert (found["rankings"], found["dissected"]) == (["own", "ablation"], True)
     [unit] = found["units"]
     assert (unit["unit"], unit["best"]["phenomenon"], unit["best"]["iou_high"]) == (2, "mass", pytest.approx(0.7))

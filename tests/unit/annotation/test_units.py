@@ -1,0 +1,197 @@
+"""The unit browser over the extraction service's real API, and a rendering service that keeps what it is asked."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from services.common.edge import Edge
+from services.common.service import HttpServer
+from services.common.tokens import Tokens, add_token
+from tests.fakes.annotation import LAYER, Annotation, Browser
+from tests.fakes.extraction import Extracted
+
+BASE = "/extractions/extraction-1"
+PATH = f"{BASE}/layers/{LAYER}"
+PICTURE = f"/unit-pictures/extraction-1/{LAYER}/unit_0002/sample/3.webp"
+SHEET = f"/unit-sheets/extraction-1/{LAYER}/unit_0002.webp"
+
+
+class Browsed(Annotation):
+    """The annotation service beside an extraction of six units of the layer that its study is of."""
+
+    def __init__(self, folder: Path, tokens: Tokens | None = None) -> None:
+        (folder / "extraction").mkdir()
+        self.extracted = Extracted(folder / "extraction", LAYER)
+        self.asked: list[dict[str, str]] = []
+        self.servers = [HttpServer(app, Edge("test"), 0) for app in (self.extracted.app(), self._rendering())]
+        for server in self.servers:
+            server.start()
+        extraction, rendering = (f"http://127.0.0.1:{server.port}" for server in self.servers)
+        super().__init__(folder, tokens=tokens, extraction_url=extraction, rendering_url=rendering)
+
+    def _rendering(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.get("/v1/{path:path}")
+        def picture(path: str, request: Request) -> Response:
+            self.asked.append({"path": path, **request.query_params})
+            headers = {"etag": '"a"', "cache-control": "private, max-age=9", "x-secret": "1"}
+            known = request.headers.get("if-none-match") == '"a"'
+            return Response(b"" if known else b"webp", 304 if known else 200, headers, "image/webp")
+
+        return app
+
+    def stop(self) -> None:
+        """Stop the services beside it."""
+        for server in self.servers:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def browsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
+    """For tests that only look."""
+    browsed = Browsed(tmp_path_factory.mktemp("browsed"))
+    yield browsed
+    browsed.stop()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Browsed]:
+    """For a test that answers and analyses."""
+    fresh = Browsed(tmp_path)
+    yield fresh
+    fresh.stop()
+
+
+def shown(browser: Browser, query: str = "") -> list[str]:
+    """The units on a page of the browser, in order."""
+    page = browser.get(f"{PATH}?{query}")
+    assert page.status_code == 200, page.text
+    return re.findall(r'<li id="(unit_\d{4})"', page.text)
+
+
+def test_units_come_as_the_address_says(browsed: Browsed) -> None:
+    """Sorted, turned and filtered; by itself by the layer's own ranking for the last class."""
+    ana = browsed.browser("Ana")
+    assert shown(ana) == ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]
+    assert shown(ana, "sort=auc&label=0&silent=no")[:2] == ["unit_0001", "unit_0002"]
+    assert shown(ana, "sort=maximum&order=up&silent=&label=")[0] == "unit_0006"
+    assert shown(ana, "search=unit_0003") == ["unit_0003"]
+    assert shown(ana, "silent=yes") == ["unit_0006"]
+    page = ana.get(f"{PATH}?silent=yes").text
+    assert "no patch of this split activates the unit" in page
+    assert "There is no such unit here" in ana.get(f"{PATH}?search=nothing").text
+
+
+def test_answered_units_are_marked_and_found(fresh: Browsed) -> None:
+    """By whomever; each leads to the study's overview, and nothing is told of what was said. A dissection is shown once
+    there is one."""
+    ana, ben = fresh.browser("Ana"), fresh.browser("Ben")
+    ana.answer(fresh.unit_path(3), description="ANAS WORDS")
+    assert shown(ben, "labelled=yes") == ["unit_0004"]
+    assert shown(ben, "labelled=no&sort=unit") == ["unit_0001", "unit_0002", "unit_0003", "unit_0005", "unit_0006"]
+    assert shown(ben, "labelled=yes&silent=yes") == []
+    page = ben.get(f"{PATH}/units/unit_0004?labelled=no&sort=unit").text
+    assert "not in this list" in page
+    assert f"/studies/{fresh.study_id}/layers/{LAYER}?list=all#unit_0004" in page
+    assert "ANAS WORDS" not in page
+    around = ben.get(f"{PATH}/units/unit_0003?labelled=no&sort=unit").text
+    assert "units/unit_0005?" in around[around.index("next-unit") :][:200]
+    assert "3 of 5" in around
+    fresh.extracted.analyse("dissection", 1, (LAYER,))
+    page = ana.get(f"{PATH}/units/unit_0002").text
+    assert "vessel" in page and "(0.300 to 0.500)" in page
+    assert shown(ana, "sort=iou&search=mass") == ["unit_0003"]
+
+
+def test_a_unit_has_its_page(browsed: Browsed) -> None:
+    """Pictures of the chosen kind, distribution, ranks, similar units, the sample."""
+    ana = browsed.browser("Ana")
+    page = ana.get(f"{PATH}/units/unit_0003?kind=contour").text
+    assert page.count("/top/") == 4 and page.count("/sample/") == 5
+    assert page.count("kind=contour") > 9 and "kind=overlay" not in page
+    assert "benign: median" not in page and "cancer: median 1," in page and "No patches of benign" in page
+    assert "Near-duplicate of" in page and "units/unit_0004" in page
+    assert "#2 <span" in page
+    assert "Dissection" not in page
+    assert "Silent:" in ana.get(f"{PATH}/units/unit_0006").text
+
+
+def test_lists_lead_to_units(browsed: Browsed) -> None:
+    """From all extractions to one, to its layers with their numbers."""
+    ana = browsed.browser("Ana")
+    assert f'href="{BASE}"' in ana.get("/extractions").text
+    page = ana.get(BASE).text
+    assert f'href="{PATH}"' in page
+    assert "unit_0002" in page and "AUC 0.900" in page
+
+
+def test_pictures_are_passed_on(browsed: Browsed) -> None:
+    """With the headers that caching needs and no others, and not again to a browser that has them."""
+    ana = browsed.browser("Ana")
+    answer = ana.get(f"{PICTURE}?kind=crop&size=99")
+    assert (answer.content, answer.headers["content-type"]) == (b"webp", "image/webp")
+    assert (answer.headers["etag"], answer.headers["cache-control"]) == ('"a"', "private, max-age=9")
+    assert "x-secret" not in answer.headers
+    assert ana.get(PICTURE, headers={"if-none-match": '"a"'}).status_code == 304
+    ana.get(f"{SHEET}?count=8")
+    units = f"extractions/extraction-1/layers/{LAYER}/units/1"
+    assert browsed.asked[0] == {"path": f"{units}/pictures/3.webp", "kind": "crop", "size": "99", "from": "sample"}
+    assert browsed.asked[-1] == {"path": f"{units}/sheet.webp", "count": "8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/extractions/none", 404, "there is no extraction"),
+        (f"{BASE}/layers/none", 404, "has no layer"),
+        (f"{PATH}/units/unit_0007", 404, "has units 0 to 5"),
+        (f"{PATH}/units/seven", 404, "units are called"),
+        (f"{PATH}?sort=ablation", 422, "no ranking"),
+        (f"{PATH}?label=9", 422, "no class 9"),
+        (f"{PATH}?sort=size", 422, "does not know"),
+    ],
+)
+def test_what_is_not_there_is_told(browsed: Browsed, path: str, status: int, told: str) -> None:
+    """In the words of the service that knows."""
+    answer = browsed.browser("Ana").get(path)
+    assert (answer.status_code, told in answer.text) == (status, True), answer.text
+
+
+def test_a_service_that_is_away_is_named(tmp_path: Path) -> None:
+    """As a page, not as a defect."""
+    alone = Annotation(tmp_path, extraction_url="http://127.0.0.1:9", rendering_url="http://127.0.0.1:9")
+    ana = alone.browser("Ana")
+    for path, name in (("/extractions", "extraction service"), (PICTURE, "rendering service")):
+        answer = ana.get(path)
+        assert (answer.status_code, f"The {name} at http://127.0.0.1:9" in answer.text) == (503, True)
+
+
+def test_the_browser_asks_for_its_scope(tmp_path: Path) -> None:
+    """A token that is good for reading studies alone opens none of it, nor does its reader see a link to it."""
+    file = tmp_path / "tokens.json"
+    scopes = ("annotation:read", "annotation:write")
+    reader = add_token(file, "ana", scopes, reader="Ana")
+    researcher = add_token(file, "researcher", (*scopes, "activation_extraction:read"))
+    browsed = Browsed(tmp_path, Tokens(file))
+    pages: list[Any] = ["/extractions", BASE, PATH, f"{PATH}/units/unit_0001", PICTURE, SHEET]
+    for token, status, linked in ((reader, 403, False), (researcher, 200, True)):
+        browser = Browser(browsed.app)
+        assert browser.get(pages[0], follow_redirects=False).status_code == 303
+        assert browser.post("/sign-in", data={"name": "Ana", "access_token": token}).status_code == 200
+        assert [browser.get(page).status_code for page in pages] == [status] * len(pages)
+        assert ('href="/extractions"' in browser.get("/").text) == linked
+    browsed.stop()
+
+
+def test_no_page_of_a_study_leads_to_the_browser(browsed: Browsed) -> None:
+    """It shows what the study withholds, and says so."""
+    ana = browsed.browser("Ana")
+    for path in (browsed.unit_path(), browsed.overview_path(), browsed.overview_path("list=ranked")):
+        assert "/extractions" not in ana.get(path).text
+    assert "where they are withheld until a unit is answered" in ana.get(PATH).text
