@@ -61,15 +61,17 @@ def tell_analyses(base: str, extraction_id: str) -> dict[str, Any]:
     for view in reversed(get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]):
         told[view["kind"]] = {"state": view["state"]}
         if (view["kind"], view["state"]) == ("dissection", "completed"):
-            told[view["kind"]]["best"] = _best_units(base, view)
+            told[view["kind"]]["best"] = _best_units(base, view["analysis_id"])
     return told
 
 
-def _best_units(base: str, view: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _best_units(base: str, analysis_id: str) -> dict[str, dict[str, Any]]:
     """The unit that agrees best with each phenomenon, over all layers."""
+    from services.cli.client import get
+
     best: dict[str, dict[str, Any]] = {}
-    for layer in view["layers"]:
-        for row in _rows(base, f"/v1/analyses/{view['analysis_id']}/layers/{layer}"):
+    for layer in get(base, f"/v1/analyses/{analysis_id}")["layers"]:
+        for row in _rows(base, f"/v1/analyses/{analysis_id}/layers/{layer}"):
             if row["iou"] > best.get(row["phenomenon"], {"iou": 0.0})["iou"]:
                 best[row["phenomenon"]] = {"layer": layer, "unit": row["unit"], "iou": round(row["iou"], 4)}
     return best
