@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from services.cli.progress import progress_bar
 from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
 from services.common.jobs import JobRunner
@@ -26,14 +24,14 @@ def import_dataset(
     directory: Path, classes: int, mammograms: Path | None, outlines: Path | None = None
 ) -> dict[str, Any]:
     """See `primitives dataset import`."""
-    with _training() as (datasets, _), _bar("patches") as update:
+    with _training() as (datasets, _), progress_bar("patches") as update:
         view = datasets.import_directory(directory, classes, mammograms, update, outlines)
     return view.model_dump()
 
 
 def build_sample_dataset() -> dict[str, Any]:
     """See `primitives dataset sample`."""
-    with _training() as (datasets, _), _bar("mammograms") as update:
+    with _training() as (datasets, _), progress_bar("mammograms") as update:
         result = datasets.runner.run(
             "services.training.job:build_sample",
             {"blobs_url": datasets.ports.blobs.url},
@@ -84,11 +82,3 @@ def _training() -> Iterator[tuple[Datasets, Runs]]:
         runner.close()
         ports.bus.close()
         ports.records.close()
-
-
-@contextmanager
-def _bar(unit: str) -> Iterator[Any]:
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(unit, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -12,6 +12,7 @@ from services import __version__
 from services.cli.analyses import analyse, analyses
 from services.cli.bench.commands import bench_app
 from services.cli.evaluations import compare, evaluate, export
+from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
 from services.cli.objects import check, copy_objects, gc
 from services.cli.plans import plan_app
@@ -41,6 +42,7 @@ app.command()(tensorboard)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(export)
+app.command()(gallery)
 app.command()(analyse)
 app.command()(analyses)
 

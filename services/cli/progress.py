@@ -1,10 +1,20 @@
-"""Shows the stages of a plan: bars in a terminal, lines elsewhere."""
+"""Shows how far something is: the stages of a plan (bars in a terminal, lines elsewhere), or a count."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LINE_INTERVAL_S = 10.0
 STAGES = ("dataset", "training", "extraction", "rendering", "study")
@@ -71,3 +81,12 @@ def describe(stage: dict[str, Any]) -> str:
         return str(stage["state"])
     told = f"{progress['phase']}, {progress['done']:.0f} of {progress['total']:.0f} {progress['unit']}"
     return f"paused at {told}" if stage["state"] == "paused" else told
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over things of one kind; gives what to call with how many are done, and of how many."""
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(unit, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -45,7 +45,7 @@ class Extracted(World):
     def __init__(self, folder: Path, ref: ObjectRef | None = None) -> None:
         super().__init__(folder, Base.metadata)
         if ref is None:
-            _, ref = store_extraction(self.blobs, folder)
+            _, ref = store_extraction(self.blobs, folder, "layer4")
         self.manifest = ExtractionManifest.model_validate_json(read_verified(self.blobs, ref))
         with self.ports.records.transaction() as session:
             session.add(ExtractionRow(extraction_id="extraction-1", manifest=ref.model_dump()))
@@ -72,26 +72,25 @@ def opened(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
-@pytest.mark.parametrize(("kind", "format"), [("overlay", "jpeg"), ("heat_map", "webp"), ("crop", "jpeg")])
-def test_what_is_drawn_lazily_is_what_a_rendering_holds(tmp_path: Path, kind: str, format: str) -> None:
+def test_what_is_drawn_lazily_is_what_a_rendering_holds(tmp_path: Path) -> None:
     """Byte for byte, pictures and sheets, of units of an extraction as the service makes it."""
     stored = Stored(tmp_path, "resnet18", 64)
     body = stored.run(["layer4"]).model_dump_json().encode()
-    ref = stored.blobs.put("activation-extraction", "manifest.json", body)
-    made = render_units(
-        SilentJob(), blobs_url=stored.blobs.url, scratch=str(stored.scratch), rendering_id="r",  # type: ignore[arg-type]
-        extraction=ref.model_dump(), layer="layer4", first=3, last=5, size=60, kind=kind, format=format, quality=85,
-    )["group"]  # fmt: skip
-    extracted = Extracted(tmp_path, ref)
-    pack = stored.blobs.get(made["pack"]["bucket"], made["pack"]["key"])
-    rows = read_table(stored.blobs, ObjectRef.model_validate(made["pictures"])).to_pylist()
-    assert len(rows) == 3 * K
-    for row in rows:
-        drawn = extracted.draw(unit=row["unit"], rank=row["rank"], kind=kind, format=format, size=60)
-        assert drawn == pack[row["offset"] : row["offset"] + row["size"]]
-    for row in read_table(stored.blobs, ObjectRef.model_validate(made["units"])).to_pylist():
-        sheet = extracted.draw(unit=row["unit"], count=64, kind=kind, format=format, size=60)
-        assert sheet == pack[row["sheet_offset"] : row["sheet_offset"] + row["sheet_size"]]
+    extracted = Extracted(tmp_path, ref := stored.blobs.put("activation-extraction", "manifest.json", body))
+    for kind, format in (("overlay", "jpeg"), ("heat_map", "webp"), ("crop", "jpeg")):
+        made = render_units(
+            SilentJob(), blobs_url=stored.blobs.url, scratch=str(stored.scratch), rendering_id="r",  # type: ignore[arg-type]
+            extraction=ref.model_dump(), layer="layer4", first=3, last=5, size=60, kind=kind, format=format,
+        )["group"]  # fmt: skip
+        pack = stored.blobs.get(made["pack"]["bucket"], made["pack"]["key"])
+        rows = read_table(stored.blobs, ObjectRef.model_validate(made["pictures"])).to_pylist()
+        assert len(rows) == 3 * K
+        for row in rows:
+            drawn = extracted.draw(unit=row["unit"], rank=row["rank"], kind=kind, format=format, size=60)
+            assert drawn == pack[row["offset"] : row["offset"] + row["size"]]
+        for row in read_table(stored.blobs, ObjectRef.model_validate(made["units"])).to_pylist():
+            sheet = extracted.draw(unit=row["unit"], count=64, kind=kind, format=format, size=60)
+            assert sheet == pack[row["sheet_offset"] : row["sheet_offset"] + row["sheet_size"]]
 
 
 def test_http_and_grpc_answer_alike(extracted: Extracted) -> None:

@@ -1,0 +1,161 @@
+"""Writing a gallery: an index, a page a layer, a page a unit, and all pictures as files beside them."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from services.common.blobs import Blobs, ObjectRef
+from services.common.errors import InvalidInput, NotFound
+from services.imaging.dataset import Dataset, LocalPatches, fetch_object
+from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
+from services.imaging.tensors import Tensors, open_tensors
+from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
+from services.patch_rendering.kinds import KINDS
+from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.sights import Sights, read_extraction, read_top
+from services.patch_rendering.source import SourcePatches
+
+STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of an extraction is shown, and how: `layers` empty and `units` None stand for all."""
+
+    layers: tuple[str, ...]
+    units: frozenset[int] | None
+    kind: str
+    format: str
+    top: int
+    size: int
+
+    def has(self, unit: int) -> bool:
+        """Whether a unit is shown."""
+        return self.units is None or unit in self.units
+
+
+def build_gallery(
+    blobs: Blobs, scratch: Path, ref: ObjectRef, folder: Path, wish: Wish, update: Callable[[int, int], None]
+) -> Path:
+    """Write the pages into a folder; returns its index, which is written last. NotFound for a layer that there is not,
+    InvalidInput where no unit is left."""
+    manifest = read_extraction(blobs, ref)
+    layers = _chosen(manifest, wish)
+    pages = Pages(blobs, manifest, folder, wish)
+    total, done = sum(len(units) for _, units in layers), 0
+    read = LocalPatches(pages.dataset, blobs, manifest.split, scratch).read
+    source = SourcePatches(pages.dataset, read, wish.size)
+    shown = []
+    for number, (layer, units) in enumerate(layers, 1):
+        contents = LayerContents(pages, layer, number)
+        with open_tensors(fetch_object(blobs, layer.top, scratch)) as top, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(partial(contents.write_unit, top, source), units):
+                done += 1
+                update(done, total)
+        shown.append(contents.write_page())
+    return pages.write_index(shown)
+
+
+def _chosen(manifest: ExtractionManifest, wish: Wish) -> list[tuple[ExtractedLayer, list[int]]]:
+    by_name = {layer.name: layer for layer in manifest.layers}
+    for name in wish.layers:
+        if name not in by_name:
+            raise NotFound(f"extraction {manifest.extraction_id} has no layer {name!r}; it has {', '.join(by_name)}")
+    layers = [by_name[name] for name in dict.fromkeys(wish.layers)] or list(manifest.layers)
+    chosen = [(layer, [unit for unit in range(layer.units) if wish.has(unit)]) for layer in layers]
+    if not any(units for _, units in chosen):
+        there = ", ".join(f"{layer.name} has units 0 to {layer.units - 1}" for layer in layers)
+        raise InvalidInput(f"none of the units is there: {there}")
+    return chosen
+
+
+class Pages:
+    """The templates, and what all pages say."""
+
+    def __init__(self, blobs: Blobs, manifest: ExtractionManifest, folder: Path, wish: Wish) -> None:
+        self.blobs, self.manifest, self.folder, self.wish = blobs, manifest, folder, wish
+        self.dataset = Dataset.open(blobs, manifest.dataset)
+        self.encoding = Encoding(wish.format, RenderingSettings().quality)
+        self._templates = Environment(
+            loader=PackageLoader("services.cli.gallery"), autoescape=select_autoescape(), undefined=StrictUndefined
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in STATIC.iterdir():
+            shutil.copyfile(file, folder / file.name)
+
+    def write(self, template: str, path: Path, **facts: Any) -> Path:
+        """Write a page."""
+        dataset = self.dataset.manifest
+        common = {"extraction": self.manifest, "classes": dataset.classes, "dataset": dataset, "wish": self.wish}
+        path.write_text(self._templates.get_template(template).render(common | facts), encoding="utf-8")
+        return path
+
+    def write_index(self, layers: list[dict[str, Any]]) -> Path:
+        """Write the page that leads to the layers."""
+        return self.write("index.html", self.folder / "index.html", layers=layers, root="")
+
+
+class LayerContents:
+    """One layer's folder: its units are written in any order by several threads, its page at the end."""
+
+    def __init__(self, pages: Pages, layer: ExtractedLayer, number: int) -> None:
+        self._pages, self._layer = pages, layer
+        self._name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '_', layer.name)}"
+        self._folder = pages.folder / self._name
+        self._folder.mkdir()
+        self._statistics = read_table(pages.blobs, layer.statistics).to_pylist()
+        self._ranks: dict[int, dict[int, int]] = {}
+        for row in read_table(pages.blobs, layer.ranking).to_pylist():
+            self._ranks.setdefault(row["unit"], {})[row["label"]] = row["rank"]
+        self._cards: dict[int, dict[str, Any]] = {}
+
+    def write_unit(self, top: Tensors, source: SourcePatches, unit: int) -> None:
+        """Write a unit's page and its pictures."""
+        pages, wish = self._pages, self._pages.wish
+        sights = read_top(top, self._layer, pages.manifest.image_size, unit).ranks(1, wish.top)
+        pictures = self._write_pictures(sights, source) if sights.shown else []
+        card = {
+            "unit": unit,
+            "name": unit_name(unit),
+            "silent": not pictures,
+            "shown": len(pictures),
+            "across": min(len(pictures), SHEET_COLUMNS),
+            "statistics": self._statistics[unit],
+            "ranks": self._ranks.get(unit, {}),
+        }
+        self._cards[unit] = card
+        pages.write(
+            "unit.html", self._folder / f"{unit_name(unit)}.html", layer=self._layer, card=card, pictures=pictures,
+            quantiles=list(zip(QUANTILES, self._statistics[unit]["quantiles"], strict=True)), root="../",
+            unit_name=unit_name, there=wish.has,
+        )  # fmt: skip
+
+    def write_page(self) -> dict[str, Any]:
+        """Write the layer's page; what the index says of it."""
+        cards = [self._cards[unit] for unit in sorted(self._cards)]
+        self._pages.write("layer.html", self._folder / "index.html", layer=self._layer, cards=cards, root="../")
+        silent = sum(card["silent"] for card in cards)
+        return {"folder": self._name, "layer": self._layer, "units": len(cards), "silent": silent}
+
+    def _write_pictures(self, sights: Sights, source: SourcePatches) -> list[dict[str, Any]]:
+        pages, wish = self._pages, self._pages.wish
+        drawn = KINDS[wish.kind](sights, source)
+        folder = self._folder / unit_name(sights.unit)
+        folder.mkdir()
+        (folder / f"sheet.{wish.format}").write_bytes(pages.encoding.sheet(drawn[:SHEET_COLUMNS]))
+        patches = pages.dataset.index.take(sights.ids).to_pylist()
+        pictures = []
+        for rank, (content, value, patch) in enumerate(
+            zip(pages.encoding.encode(drawn), sights.values, patches, strict=True), 1
+        ):
+            (folder / f"{rank:04d}.{wish.format}").write_bytes(content)
+            pictures.append({"rank": rank, "value": float(value), "patch": patch})
+        return pictures

@@ -1,0 +1,58 @@
+"""The command: asks the services for an extraction and reads the rest from the store that the settings name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.client import get
+from services.cli.demo import named_services
+from services.common.blobs import ObjectRef, open_blobs
+from services.common.errors import Conflict, InvalidInput
+from services.common.settings import Shared
+from services.common.views import PictureFormat, PictureKind
+
+MOST_UNITS = 1_000_000
+
+
+def gallery(
+    extraction: Annotated[str, typer.Argument(help="A completed extraction.")],
+    folder: Annotated[Path, typer.Argument(help="Where the pages go: a folder that is empty or not there yet.")],
+    layer: Annotated[list[str] | None, typer.Option(help="A layer; repeatable. Without it all of them.")] = None,
+    units: Annotated[str, typer.Option(help="Channels from 0, as 0-31,40. Without it all of each layer.")] = "",
+    kind: Annotated[PictureKind, typer.Option(help="What the pictures show.")] = "overlay",
+    format: Annotated[PictureFormat, typer.Option(help="How they are stored.")] = "jpeg",
+    top: Annotated[int, typer.Option(min=1, help="Pictures a unit, at most.")] = 32,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 227,
+) -> None:
+    """Write the units of an extraction as pages that a browser opens from disk: DIR/index.html."""
+    from services.cli.gallery.build import Wish, build_gallery
+    from services.cli.progress import progress_bar
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} is there already and not an empty folder")
+    found = get(named_services().activation_extraction, f"/v1/extractions/{extraction}")
+    if found["manifest"] is None:
+        raise Conflict(f"extraction {extraction} is {found['state']}; its units are known once it is completed")
+    shared = Shared()
+    wish = Wish(tuple(layer or ()), parse_units(units), kind, format, top, size)
+    with progress_bar("units") as update:
+        ref = ObjectRef.model_validate(found["manifest"])
+        index = build_gallery(open_blobs(shared.blobs()), shared.scratch(), ref, folder, wish, update)
+    typer.echo(index)
+
+
+def parse_units(text: str) -> frozenset[int] | None:
+    """The channels that a text like `0-31,40` names, or None for all where it is empty. InvalidInput names a fault."""
+    if not text:
+        return None
+    channels: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidInput(f"--units {text}: {part!r} is no channel and no range of channels such as 0-31")
+        bounds = int(first), int(last or first)
+        if not bounds[0] <= bounds[1] < MOST_UNITS:
+            raise InvalidInput(f"--units {text}: {part!r} is no range from a smaller to a larger channel")
+        channels |= set(range(bounds[0], bounds[1] + 1))
+    return frozenset(channels)

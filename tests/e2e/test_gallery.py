@@ -1,0 +1,85 @@
+"""A gallery, written by the command's own code and opened from disk in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from services.cli.gallery.build import Wish, build_gallery
+from services.common.blobs import FolderBlobs
+from services.imaging.dataset import Dataset
+from tests.e2e.browser import NARROW, WIDE, chromium, layout_faults
+from tests.fakes.extraction import SILENT, store_extraction
+
+NOTICE = "Simulated <script>document.title = 'taken'</script> & lesions"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of a gallery of six units, one of them silent, over data whose notice has markup in it."""
+    folder = tmp_path_factory.mktemp("gallery")
+    blobs = FolderBlobs(folder / "blobs")
+    manifest, _ = store_extraction(blobs, folder, "layer4")
+    dataset = Dataset.open(blobs, manifest.dataset).manifest.model_copy(update={"notice": NOTICE})
+    noted = blobs.put("training", "noted.json", dataset.model_dump_json().encode())
+    body = manifest.model_copy(update={"dataset": noted}).model_dump_json().encode()
+    ref = blobs.put("activation-extraction", "noted.json", body)
+    (folder / "scratch").mkdir()
+    told: list[tuple[int, int]] = []
+    wish = Wish((), None, "overlay", "webp", 3, 64)
+    built = build_gallery(blobs, folder / "scratch", ref, folder / "pages", wish, lambda *one: told.append(one))
+    assert told[-1] == (6, 6)
+    return built
+
+
+@pytest.fixture(scope="module", params=[WIDE, NARROW], ids=["wide", "narrow"])
+def page(index: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with chromium() as browser:
+        opened = browser.new_page(viewport=request.param)
+        faults: list[str] = []
+        opened.on("console", lambda message: faults.append(message.text))
+        opened.on("pageerror", lambda error: faults.append(str(error)))
+        opened.on("requestfailed", lambda failed: faults.append(failed.url))
+        opened.on("request", lambda sent: None if sent.url.startswith(("file:", "data:")) else faults.append(sent.url))
+        opened.goto(index.as_uri())
+        yield opened
+        assert faults == []
+
+
+def units_of(page: Page) -> list[str]:
+    return page.locator("#units b").all_inner_texts()
+
+
+def test_a_gallery_is_walked_from_disk(page: Page) -> None:
+    """From the index to a layer, sorted, to a unit and its pictures, to a similar unit and back; nothing is missing,
+    overlaps or scrolls sideways; the notice is text on every page."""
+    fine(page)
+    page.get_by_role("link", name="layer4").click()
+    fine(page)
+    assert units_of(page) == [f"unit_{number:04d}" for number in range(1, 7)]
+    for order, first in (
+        ("by influence on cancer", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]),
+        ("by AUC for cancer", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0006", "unit_0005"]),
+        ("by largest activation", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]),
+    ):
+        page.get_by_label("Order").select_option(label=order)
+        assert units_of(page) == first, order
+    page.get_by_role("link", name="unit_0003").click()
+    fine(page)
+    assert page.locator(".pictures img").count() == 3
+    assert page.get_by_role("row", name="cancer").all_inner_texts() == ["cancer\t0.700\t1\t2"]
+    page.get_by_role("link", name="unit_0004").click()
+    fine(page)
+    assert "near-duplicate of unit_0003" in page.locator("main").inner_text()
+    page.get_by_role("link", name="layer4").click()
+    page.get_by_role("link", name=f"unit_{SILENT + 1:04d}").click()
+    fine(page)
+    assert "silent" in page.locator("main").inner_text()
+
+
+def fine(page: Page) -> None:
+    """Nothing is wrong with the layout, and the notice is there as it was written."""
+    assert layout_faults(page) == []
+    assert page.get_by_role("note").inner_text() == NOTICE
+    assert page.title() != "taken"
