@@ -58,8 +58,8 @@ RANKING_SCHEMA = pa.schema(
         ("count", pa.int64()),
     ]
 )
-"""Units by influence on a class, rank from 1; `count` says on how many patches a unit is among the top 8 (null where
-the ranking is by selectivity), `score` is the mean influence or the AUC."""
+"""Units by influence on a class, rank from 1; `count` says on how many images a unit is among the top 8 (null where
+the ranking is by selectivity or ablation), `score` is the mean influence, the AUC or the drop of the class's AUC."""
 
 DISSECTION_SCHEMA = pa.schema(
     [

@@ -27,7 +27,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.imaging.capture import require_captured, visiting
-from services.imaging.decode import decode_grey
+from services.imaging.decode import decode_exact
 
 MAMMOGRAMS_A_PIECE = 8
 
@@ -98,8 +98,8 @@ def mammograms_of(context: Context[InfluenceSettings]) -> list[str]:
 
 
 def read_mammogram(context: Context[InfluenceSettings], name: str) -> Tensor:
-    """A mammogram as the (1, 3, rows, columns) input of the network, on the device."""
-    grey = decode_grey(_mammogram_bytes(context, name), f"mammogram {name}")
+    """A mammogram as the (1, channels, rows, columns) input of the network, on the device."""
+    grey = decode_exact(_mammogram_bytes(context, name), f"mammogram {name}")
     preprocessing = context.checkpoint.preprocessing
     factor = context.settings.scale * preprocessing.size / min(grey.size)
     scaled = grey.resize((round(grey.width * factor), round(grey.height * factor)), Image.Resampling.BILINEAR)
@@ -120,8 +120,8 @@ def influences(
     weights: Mapping[str, Tensor],
     image: Tensor,
 ) -> dict[str, Tensor]:
-    """By layer the (classes, units) influences of its units on one (1, 3, rows, columns) image. `weights` has the
-    (classes, units) weights of the layers that the last linear layer reads; `axes` are those of `unit_axes`."""
+    """By layer the (classes, units) influences of its units on one image, (1, channels, rows, columns). `weights` has
+    the (classes, units) weights of the layers that the last linear layer reads; `axes` are those of `unit_axes`."""
     others = {name: module for name, module in layers.items() if name not in weights}
     found = _by_gradient(whole, others, axes, image) if others else {}
     followed = {name: layers[name] for name in weights}

@@ -62,8 +62,8 @@ class Piece:
         """The patches by their ids, decoded ahead; the last batch may be smaller."""
 
         def decode(chunk: list[tuple[int, bytes]]) -> Batch:
-            ids = np.array([patch_id for patch_id, _ in chunk])
-            pixels = np.stack([preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk])
+            ids = np.array([number for number, _ in chunk])
+            pixels = preprocessing.stack([preprocessing.pixels(image, f"patch {number}") for number, image in chunk])
             return Batch(torch.from_numpy(ids), torch.from_numpy(self._data.labels[ids]), torch.from_numpy(pixels))
 
         stream = self._data.stream(self._shard) if self._ids else iter(())

@@ -30,7 +30,7 @@ class WholeImages:
     head: nn.Module
 
     def logits(self, image: Tensor) -> Tensor:
-        """(batch, classes, height, width), a place a window of the network's own input, of (batch, 3, rows, columns)
+        """(batch, classes, height, width), a place a window of the network's own input, of (batch, …, rows, columns)
         images at least as large as that. Hooks on the network's layers see the maps of the whole image."""
         reached: list[Tensor] = []
 
