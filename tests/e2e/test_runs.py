@@ -1,6 +1,7 @@
 """The pages of training runs in a real browser, over real runs."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,6 +78,28 @@ def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id:
     assert started.returncode == 0, started.stderr
     stages = json.loads(started.stdout)["stages"]
     assert {stage["name"]: stage["state"] for stage in stages}["study"] == "completed"
+    look_at_units(page)
+
+
+def look_at_units(page: Page) -> None:
+    """From the extraction to a layer, by a choice to its units in another order, to a unit, and on along the list."""
+    page.get_by_role("link", name="Units").click()
+    page.get_by_role("row").last.get_by_role("link", name=re.compile("extraction-")).click()
+    page.get_by_role("link", name="layer4", exact=True).click()
+    page.get_by_label("Sort by").select_option("maximum")
+    page.wait_for_url("**sort=maximum**")
+    assert layout_faults(page) == []
+    first, second = page.locator(".unit-card h2").all_inner_texts()[:2]
+    page.get_by_role("link", name=first, exact=True).click()
+    page.get_by_role("link", name="Contour").click()
+    page.wait_for_url("**kind=contour**")
+    page.wait_for_load_state("load")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(first)
+    assert page.locator(".seen img").count() > 4
+    page.set_viewport_size(NARROW)
+    assert layout_faults(page) == []
+    page.keyboard.press("n")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(second)
 
 
 def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
