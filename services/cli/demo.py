@@ -33,7 +33,12 @@ ENDED_BADLY = ("failed", "cancelled")
 
 DEMO_PLAN: dict[str, Any] = {
     "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 3}},
-    "extraction": {"split": "val", "layers": ["block4", "block6"], "top_k": 64, "analyses": ["dissection"]},
+    "extraction": {
+        "split": "val",
+        "layers": ["block4", "block6"],
+        "top_k": 64,
+        "analyses": ["dissection", "influence"],
+    },
     "study": {"title": "Demo: simulated lesions in real tissue", "units_per_class": 10},
 }
 
