@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from services.common.cache import BoundedCache
 from services.common.errors import NotFound
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey, resize_grey
 from services.imaging.patches import Box
-from services.patch_rendering.cache import BoundedCache
 
 PIXELS_KEPT = 256 << 20
 """Bytes of patches that stay in memory: units of a layer share many of them."""

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from services.activation_extraction.cache import Cache
 from services.activation_extraction.listing import (
     RANKINGS,
     LayerUnits,
@@ -33,6 +32,7 @@ from services.activation_extraction.schemas import (
 from services.activation_extraction.workflow.queries import Queries
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
+from services.common.cache import BoundedCache
 from services.common.errors import NotFound
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
@@ -68,10 +68,12 @@ class Units:
     """Reading units, over the ports of the queries."""
 
     queries: Queries
-    _layers: Cache[LayerUnits] = field(default_factory=lambda: Cache(MOST_LAYERS))
-    _tables: Cache[pa.Table] = field(default_factory=lambda: Cache(MOST_LAYERS))
-    _manifests: Cache[dict[str, ObjectRef]] = field(default_factory=lambda: Cache(MOST_MANIFESTS))
-    _indexes: Cache[pa.Table] = field(default_factory=lambda: Cache(MOST_INDEXES))
+    _layers: BoundedCache[LayerUnits] = field(default_factory=lambda: BoundedCache(MOST_LAYERS, lambda _: 1))
+    _tables: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MOST_LAYERS, lambda _: 1))
+    _manifests: BoundedCache[dict[str, ObjectRef]] = field(
+        default_factory=lambda: BoundedCache(MOST_MANIFESTS, lambda _: 1)
+    )
+    _indexes: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MOST_INDEXES, lambda _: 1))
 
     def part(self, extraction_id: str, layer: str, query: UnitsQuery) -> UnitList:
         """The units of a layer that a query finds. NotFound, Conflict or InvalidInput say what there is."""

@@ -5,13 +5,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from services.common.blobs import ObjectRef
+from services.common.cache import BoundedCache
 from services.common.errors import NotFound
 from services.common.service import Ports
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest
 from services.imaging.media import MEDIA_TYPES
 from services.imaging.tensors import Tensors, stored_tensors
-from services.patch_rendering.cache import BoundedCache
 from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetRequest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.patch_rendering.cache import BoundedCache
+from services.common.cache import BoundedCache
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 20))
