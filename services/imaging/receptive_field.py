@@ -24,8 +24,9 @@ def receptive_field(network: nn.Module, module_path: str, size: int, device: tor
     """The field of the places of a module's map, when a network in evaluation mode sees `size` x `size` pixels.
 
     None where every place sees the whole image (attention, squeeze-excitation, a deep layer), where the fields do not
-    lie in even steps (windows of attention), and where the module has no map. Where branches or axes see differently
-    far, as in Inception, it is the square that holds what any of them sees.
+    lie in even steps (windows of attention), where the module has no map, and where the network cannot compute with
+    weights that are all ones. Where branches or axes see differently far, as in Inception, it is the square that holds
+    what any of them sees.
     """
     with torch.inference_mode(False), torch.enable_grad():
         images = torch.ones(1, input_channels(network), size, size, device=device, requires_grad=True)
@@ -39,7 +40,7 @@ def receptive_field(network: nn.Module, module_path: str, size: int, device: tor
 
 def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> Tensor | None:
     """The map of a forward in which each operation has a positive derivative wherever it can have any; None if the
-    module puts out no map."""
+    module puts out no map, or the network cannot compute with ones."""
     one = torch.ones((), device=images.device)
     weights = {name: one.expand(weight.shape) for name, weight in network.named_parameters()}
     maps: list[Tensor] = []
@@ -53,17 +54,20 @@ def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> T
             torch.func.functional_call(network, weights, (images,))
     except _Found:
         return maps[0]
-    except InvalidInput:
+    except (InvalidInput, RuntimeError):  # an extraction of hours should not fail for want of a field
         return None
     return None
 
 
 def _seen(maps: Tensor, place: int, images: Tensor) -> Span:
-    """What the place (place, place) of a map sees, as the span that holds its rows and columns; ALL is every place."""
+    """What the place (place, place) of a map sees, as the span that holds its rows and columns; ALL is every place. One
+    that sees nothing, but padding say, tells nothing: it counts as seeing all."""
     chosen = maps if place == ALL else maps[:, :, place, place]
     [gradient] = torch.autograd.grad(chosen.sum(), images, retain_graph=True)
     seen = gradient[0].any(0)
     lines = torch.cat([seen.any(0).nonzero(), seen.any(1).nonzero()])
+    if not len(lines):
+        return (0, images.shape[-1] - 1)
     return (int(lines.min()), int(lines.max()))
 
 
@@ -145,8 +149,8 @@ def _convolved(
 
 
 def _mixed(values: Tensor, weight: Tensor, _bias: Tensor | None = None, **_kwargs: Any) -> Tensor:
-    """A linear layer of ones."""
-    return _reached(values.sum(-1, keepdim=True)).expand(*values.shape[:-1], weight.shape[0])
+    """A linear layer of ones; in memory of its own, since what follows may work in place."""
+    return _reached(values.sum(-1, keepdim=True)).expand(*values.shape[:-1], weight.shape[0]).clone()
 
 
 def _pooled(
