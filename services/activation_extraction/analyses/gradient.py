@@ -90,7 +90,7 @@ class Traced:
     def by_unit(self, gradient: Tensor) -> Tensor:
         """(images, units) sums of gradient x activation over all places, a class token's among them."""
         places = [axis for axis in range(1, gradient.dim()) if axis != self.unit_axis]
-        return (gradient.double() * self.output.detach().double()).sum(places)
+        return (gradient * self.output.detach()).sum(places, dtype=torch.float64)
 
 
 def attribute_to(targets: Sequence[Tensor], kept: Mapping[str, Traced]) -> dict[str, Tensor]:
