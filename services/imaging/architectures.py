@@ -288,4 +288,6 @@ def _timm(architecture: str, classes: int, pretrained: bool, channels: int) -> n
             raise
         raise InvalidInput(f"network {architecture} takes three channels, not {channels}: {error}") from error
     assert isinstance(network, nn.Module)
+    if getattr(network, "num_classes", classes) != classes:
+        raise InvalidInput(f"network {architecture} of timm is an encoder alone; expected a classifier")
     return network

@@ -27,7 +27,8 @@ SAMPLE = ["mobilenet_v3_small", "test_byobnet", "levit_128s", "xcit_nano_12_p16_
 FAMILIES_OF_TIMM = [
     name
     for module in timm.list_modules()
-    for name in sorted({*timm.list_models(module=module)[:1], *timm.list_models(module=module)[-1:]})
+    for names in [timm.list_models(module=module, exclude_filters="*_enc")]
+    for name in sorted({*names[:1], *names[-1:]})
 ]
 
 
@@ -71,6 +72,12 @@ def test_every_classifier_of_torchvision_can_be_looked_at(architecture: str) -> 
 def test_every_family_of_timm_can_be_looked_at(architecture: str) -> None:
     """The first and the last network of each module of timm."""
     assert looked_at(architecture)
+
+
+def test_an_encoder_is_no_classifier() -> None:
+    """InvalidInput names it: it has no last layer to replace."""
+    with pytest.raises(InvalidInput, match="deepseek_vit_412m_enc of timm is an encoder alone"):
+        build_skeleton("deepseek_vit_412m_enc", 2)
 
 
 def test_auto_can_be_asked_for_beside_others() -> None:
