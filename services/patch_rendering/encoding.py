@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO
 
 import numpy as np
@@ -42,15 +43,14 @@ class Encoding:
         return self._save([Image.fromarray(mosaic).reduce(SHEET_REDUCTION)])[0]
 
     def _save(self, images: Iterable[Image.Image]) -> list[bytes]:
-        encoded = []
+        ends = [0]
         with _file_in_memory() as file:
             for image in images:
-                file.seek(0)
                 image.save(file, self.format.upper(), quality=self.quality, **_OPTIONS[self.format])
-                length = file.tell()
-                file.seek(0)
-                encoded.append(file.read(length))
-        return encoded
+                ends.append(file.tell())
+            file.seek(0)
+            content = file.read(ends[-1])
+        return [content[begin:end] for begin, end in pairwise(ends)]
 
 
 def _file_in_memory() -> IO[bytes]:
