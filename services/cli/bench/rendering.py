@@ -38,7 +38,7 @@ UNITS_OF_OTHERS = 32
 @dataclass(frozen=True)
 class Sizes:
     """How much is measured: `rounds` of both ways in turns, ours over all units, the original's over a few of them;
-    `sides` are those of the stored patches."""
+    `sides` are those of the stored patches, of which the first is the one that counts."""
 
     sides: tuple[int, ...]
     patches: int
@@ -47,8 +47,8 @@ class Sizes:
     rounds: int
 
 
-FULL = Sizes(sides=(320, 630), patches=1024, units=256, original_units=16, rounds=5)
-QUICK = Sizes(sides=(320,), patches=256, units=64, original_units=4, rounds=2)
+FULL = Sizes(sides=(630, 320), patches=1024, units=256, original_units=16, rounds=5)
+QUICK = Sizes(sides=(630,), patches=256, units=64, original_units=4, rounds=2)
 
 
 def bench_rendering(sizes: Sizes) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""What `primitives gallery` takes and refuses; its pages are looked at in tests/e2e/test_gallery.py."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli.gallery import command
+from services.cli.gallery.build import Wish, build_gallery
+from services.cli.gallery.command import gallery, parse_units
+from services.common.blobs import FolderBlobs
+from services.common.errors import Conflict, InvalidInput, NotFound
+from tests.fakes.extraction import store_extraction
+
+
+def test_channels_are_read() -> None:
+    """Single ones and ranges, in any order; nothing stands for all."""
+    assert parse_units("") is None
+    assert parse_units("3") == {3}
+    assert parse_units("0-2, 40,1") == {0, 1, 2, 40}
+
+
+@pytest.mark.parametrize("text", ["x", "1,", "-3", "4-", "5-2", "1-2-3", "0-99999999999"])
+def test_a_wrong_channel_is_named(text: str) -> None:
+    """What is no channel is told with the option."""
+    with pytest.raises(InvalidInput, match="--units"):
+        parse_units(text)
+
+
+def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is written over, nor asked for."""
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(InvalidInput, match="is there already and not an empty folder"):
+        gallery("extraction-1", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_extraction_that_goes_on_has_no_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says in which state it is."""
+
+    def running(_base: str, _path: str) -> dict[str, Any]:
+        return {"manifest": None, "state": "running"}
+
+    monkeypatch.setattr(command, "get", running)
+    with pytest.raises(Conflict, match="extraction-1 is running"):
+        gallery("extraction-1", tmp_path / "new")
+
+
+def test_layers_and_units_are_chosen(tmp_path: Path) -> None:
+    """Only what is wished for is written; what there is not is named before anything is."""
+    blobs = FolderBlobs(tmp_path / "blobs")
+    _, ref = store_extraction(blobs, tmp_path, "layer4")
+
+    def build(layers: tuple[str, ...], units: frozenset[int] | None) -> Path:
+        wish = Wish(layers, units, "heat_map", "jpeg", 2, 40)
+        return build_gallery(blobs, tmp_path, ref, tmp_path / "pages", wish, lambda *_: None)
+
+    with pytest.raises(NotFound, match="has no layer 'conv1'; it has layer4"):
+        build(("layer4", "conv1"), None)
+    with pytest.raises(InvalidInput, match="layer4 has units 0 to 5"):
+        build((), frozenset({6}))
+    assert not (tmp_path / "pages").exists()
+    index = build(("layer4",), frozenset({1, 2}))
+    written = {path.relative_to(index.parent).as_posix() for path in index.parent.rglob("*") if path.is_file()}
+    units = {
+        f"01-layer4/unit_{unit:04d}{rest}"
+        for unit in (2, 3)
+        for rest in (".html", "/0001.jpeg", "/0002.jpeg", "/sheet.jpeg")
+    }
+    assert written == units | {"index.html", "gallery.css", "gallery.js", "01-layer4/index.html"}
+    assert "unit_0001.html" not in (index.parent / "01-layer4" / "unit_0003.html").read_text()
