@@ -1,5 +1,6 @@
 """What the extraction service's child process does: extract a shard, merge all shards."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -9,15 +10,18 @@ import torch
 from torch import nn
 
 from services.activation_extraction.extract import Wish, extract, read_batches
-from services.activation_extraction.layer_results import BUCKET, Store, put_tensors, store_layer
+from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.imaging.architectures import choose_device, resolve_layers
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
 from services.imaging.dataset import Dataset, fetch_object
-from services.imaging.manifests import ExtractionManifest, NetworkRef, put_content
+from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
 from services.imaging.tensors import Tensors, open_tensors
+
+MERGED_AT_A_TIME = 2
+"""Layers; each takes the memory of its top state twice."""
 
 
 def extract_shard(
@@ -84,27 +88,26 @@ def merge_extraction(
     dataset_ref, checkpoint_ref = ObjectRef.model_validate(dataset), ObjectRef.model_validate(checkpoint)
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs_url, checkpoint_ref, "cpu")
-    results = []
+    chosen = resolve_layers(trained.architecture, network, layers)
+    asked = {name: Asked.of(network, module, trained.preprocessing.size) for name, module in chosen.items()}
     with ExitStack() as stack:
         states = [stack.enter_context(_open_state(blobs, shard, folder)) for shard in shards]
-        for done, (name, module) in enumerate(resolve_layers(trained.architecture, network, layers).items(), 1):
+
+        def merge(name: str) -> ExtractedLayer:
             matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
-            results.append(
-                store_layer(
-                    Store(blobs, f"extractions/{extraction_id}/{name}", folder),
-                    name,
-                    module,
-                    states,
-                    matrices,
-                    data.labels[matrices.ids],
-                    network,
-                    trained.preprocessing.size,
-                    len(trained.classes),
-                    top_k,
-                )
-            )
-            job.report(done=done)
+            store = Store(blobs, f"extractions/{extraction_id}/{name}", folder)
+            labels, classes = data.labels[matrices.ids], len(trained.classes)
+            return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked[name])
+
+        # Most of it is hashing, sorting and writing, which let go of the interpreter's lock.
+        pool = ThreadPoolExecutor(MERGED_AT_A_TIME, "merge")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        results = []
+        for result in pool.map(merge, chosen):
+            results.append(result)
+            job.report(done=len(results))
             job.leave_if_told()
+    patches = sum(one.last - one.first + 1 for one in data.shards(split))
     manifest = ExtractionManifest(
         extraction_id=extraction_id,
         network=NetworkRef(
@@ -117,8 +120,8 @@ def merge_extraction(
         image_size=trained.preprocessing.size,
         dataset=dataset_ref,
         split=split,
-        patches=len(matrices.ids),
-        top_k=min(top_k, len(matrices.ids)),
+        patches=patches,
+        top_k=min(top_k, patches),
         layers=tuple(results),
     )
     body = manifest.model_dump_json(indent=1).encode()

@@ -25,6 +25,7 @@ from services.imaging.manifests import (
     STATISTICS_SCHEMA,
     TAILS,
     ExtractedLayer,
+    ReceptiveField,
     put_content,
     put_content_file,
     write_table,
@@ -52,6 +53,21 @@ class Store:
         return put_content(self.blobs, BUCKET, f"{self.folder}/{name}.parquet", write_table(rows, schema))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a network says of a layer: the (classes, units) weights of a linear head over it, if there is one, and what
+    of the input a place sees."""
+
+    weights: NDArray[np.float32] | None
+    field: ReceptiveField | None
+
+    @classmethod
+    def of(cls, network: nn.Module, module: str, size: int) -> "Asked":
+        """Ask a network whose input has `size` x `size` pixels."""
+        device = next(network.parameters()).device
+        return cls(head_weights(network, module, size), receptive_field(network, module, size, device))
+
+
 def put_tensors(blobs: Blobs, key: str, tensors: dict[str, Tensor], scratch: Path) -> ObjectRef:
     """Store tensors by way of a file, which is removed."""
     return put_content_file(blobs, BUCKET, key, scratch, lambda path: save_file(tensors, path))
@@ -64,13 +80,12 @@ def store_layer(
     states: Sequence[Tensors],
     matrices: Matrices,
     labels: NDArray[np.int64],
-    network: nn.Module,
-    size: int,
     classes: int,
     top_k: int,
+    asked: Asked,
 ) -> ExtractedLayer:
     """Store the results of a layer: its merged states, and what its maxima say with the (patches,) labels of its rows.
-    `size` is the side of the network's input. Memory does not grow with the number of patches, beyond their ids."""
+    Memory does not grow with the number of patches, beyond their ids."""
     top = merge_top(states, name, top_k)
     units, _, height, width = top["maps"].shape
     kept = {"top": store.tensors("top", top)}
@@ -79,11 +94,10 @@ def store_layer(
     correlation = correlate(matrices)
     kept["correlation"] = store.tensors("correlation", {"correlation": torch.from_numpy(correlation).half()})
     rows = _statistics(states, name, matrices, labels, classes, correlation)
-    weights = head_weights(network, module, size)
-    if weights is None:
+    if asked.weights is None:
         method, ranking = "selectivity", rank_by_selectivity([row["auc_by_class"] for row in rows])
     else:
-        method, ranking = "influence", rank_by_influence(matrices.blocks(), weights)
+        method, ranking = "influence", rank_by_influence(matrices.blocks(), asked.weights)
     kept["statistics"] = store.table("statistics", rows, STATISTICS_SCHEMA)
     kept["ranking"] = store.table("ranking", ranking, RANKING_SCHEMA)
     return ExtractedLayer(
@@ -92,7 +106,7 @@ def store_layer(
         units=units,
         height=height,
         width=width,
-        field=receptive_field(network, module, size, next(network.parameters()).device),
+        field=asked.field,
         maxima=tuple(matrices.refs),
         ranking_method=method,
         **kept,

@@ -22,7 +22,7 @@ def merge_top(states: Sequence[Tensors], layer: str, k: int) -> dict[str, Tensor
 
 def merge_histogram(states: Sequence[Tensors], layer: str) -> NDArray[np.int64]:
     """The sum of the counts, (units, bins)."""
-    total: NDArray[np.int64] = np.sum([state.all(f"{layer}/histogram") for state in states], axis=0)
+    total: NDArray[np.int64] = np.sum([state.all(f"{layer}/histogram") for state in states], axis=0, dtype=np.int64)
     return total
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from services.imaging.manifests import QUANTILES
 
@@ -15,19 +14,20 @@ def unit_statistics(
     """One row a unit, from `first` on, of a (patches, units) matrix and the (patches,) labels of its rows: the columns
     of STATISTICS_SCHEMA that the maxima alone decide."""
     wide = maxima.astype(np.float64)
-    of_class = [wide[labels == label] for label in range(classes)]
+    by_unit = np.ascontiguousarray(maxima.T)
+    of_class = [by_unit[:, labels == label] for label in range(classes)]
     columns: dict[str, Any] = {
         "mean": wide.mean(0),
         "deviation": wide.std(0),
         "minimum": maxima.min(0),
         "maximum": maxima.max(0),
         "active": (maxima > 0).mean(0),
-        "quantiles": np.quantile(wide, QUANTILES, axis=0).T,
+        "quantiles": quantiles(by_unit),
     }
     by_class: dict[str, list[NDArray[np.float64] | None]] = {
         "auc_by_class": class_aucs(maxima, labels, classes),
-        "mean_by_class": [part.mean(0) if len(part) else None for part in of_class],
-        "quantiles_by_class": [np.quantile(part, QUANTILES, axis=0).T if len(part) else None for part in of_class],
+        "mean_by_class": [part.mean(1, dtype=np.float64) if part.size else None for part in of_class],
+        "quantiles_by_class": [quantiles(part) if part.size else None for part in of_class],
     }
     return [
         {"unit": first + unit}
@@ -37,12 +37,22 @@ def unit_statistics(
     ]
 
 
+def quantiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(units, QUANTILES) of (units, patches) values, between two of them by proportion, as numpy's."""
+    ordered = np.sort(values, axis=1).astype(np.float64)
+    places = np.array(QUANTILES) * (values.shape[1] - 1)
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, values.shape[1] - 1)
+    found: NDArray[np.float64] = ordered[:, below] + (places - below) * (ordered[:, above] - ordered[:, below])
+    return found
+
+
 def class_aucs(
     maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int
 ) -> list[NDArray[np.float64] | None]:
     """Per class the (units,) areas under the ROC curve of each unit as a detector of it: the Mann-Whitney statistic,
     ties counting half. None for a class that all or none of the patches have."""
-    ranks = rankdata(maxima, axis=0)
+    ranks = midranks(np.ascontiguousarray(maxima.T))
     found: list[NDArray[np.float64] | None] = []
     for class_ in range(classes):
         inside = labels == class_
@@ -50,5 +60,22 @@ def class_aucs(
         if cases == 0 or others == 0:
             found.append(None)
             continue
-        found.append((ranks[inside].sum(0) - cases * (cases + 1) / 2) / (cases * others))
+        found.append((ranks[:, inside].sum(1) - cases * (cases + 1) / 2) / (cases * others))
     return found
+
+
+def midranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The rank of each of (units, patches) values among its unit's, from 1; equal ones share the mean of theirs."""
+    order = values.argsort(axis=1)  # of equal values the order does not matter
+    ordered = np.take_along_axis(values, order, 1)
+    patches = values.shape[1]
+    begins = np.ones(values.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    places = np.arange(patches)
+    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    ends = np.ones(values.shape, dtype=bool)
+    ends[:, :-1] = begins[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, places, patches)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, 1)
+    return ranks

@@ -31,7 +31,8 @@ class LayerTally:
         layer, unit and patch where there is NaN or infinity."""
         self._shape = maps.shape[1:]
         # A sum is no number if anything in it is none: infinity below zero too, which a maximum would hide.
-        self._require_finite(maps.sum((2, 3)), maps, ids)
+        if not torch.isfinite(maps.sum()):
+            self._require_finite(maps, ids)
         maxima = maps.amax((2, 3)).float()
         self._top.add(maps, maxima, ids)
         self._histogram.add(maps, ids)
@@ -58,13 +59,11 @@ class LayerTally:
         """ids (n,) of all patches that came and the (n, units) maxima of the units on them, in float16."""
         return {"ids": torch.cat(self._ids), "maxima": as_half(torch.cat(self._maxima))}
 
-    def _require_finite(self, sums: Tensor, maps: Tensor, ids: Tensor) -> None:
-        bad = (~torch.isfinite(sums)).nonzero()
-        for row, unit in bad.tolist():
+    def _require_finite(self, maps: Tensor, ids: Tensor) -> None:
+        """Name the first fault there is, or none, if the sum alone was too large."""
+        for row, unit in (~torch.isfinite(maps).all((2, 3))).nonzero().tolist():
             map_ = maps[row, unit]
-            faults = map_[~torch.isfinite(map_)]
-            if len(faults):  # else the sum alone was too large
-                raise InvalidInput(
-                    f"layer {self._layer}, unit {unit}: the activation on patch {int(ids[row])} of {self._source} is "
-                    f"{faults[0].item()}"
-                )
+            raise InvalidInput(
+                f"layer {self._layer}, unit {unit}: the activation on patch {int(ids[row])} of {self._source} is "
+                f"{map_[~torch.isfinite(map_)][0].item()}"
+            )

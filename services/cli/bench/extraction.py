@@ -46,8 +46,8 @@ class Sizes:
 
 ALEXNET = Network(("conv1", "conv2", "conv3", "conv4", "conv5"), 3, 2, {"over_floor": 1.15, "over_two_pass": 15.0})
 RESNET50 = Network(("layer4",), 1, 2, {"over_floor": 1.05})
-FULL = Sizes(2048, 1024, 64, {"alexnet": ALEXNET, "resnet50": RESNET50})
-QUICK = Sizes(128, 64, 16, {"alexnet": Network(ALEXNET.layers, 1, 1, ALEXNET.targets)})
+FULL = Sizes(2048, 2048, 64, {"alexnet": ALEXNET, "resnet50": RESNET50})
+QUICK = Sizes(128, 128, 16, {"alexnet": Network(ALEXNET.layers, 1, 1, ALEXNET.targets)})
 MEMORY_TARGET = 1.05
 
 
