@@ -2,20 +2,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from services.activation_extraction.extract import Wish, extract, read_batches
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
+from services.activation_extraction.network import open_network
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.imaging.architectures import choose_device, resolve_layers
-from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
 from services.imaging.dataset import Dataset, fetch_object
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
 from services.imaging.tensors import Tensors, open_tensors
@@ -131,11 +127,3 @@ def merge_extraction(
 def _open_state(blobs: Blobs, shard: dict[str, Any], folder: Path) -> AbstractContextManager[Tensors]:
     """The state of a shard, from a local copy."""
     return open_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder))
-
-
-@lru_cache(maxsize=1)
-def open_network(blobs_url: str, checkpoint: ObjectRef, device: str) -> tuple[CheckpointManifest, nn.Module]:
-    """The network of a checkpoint, kept from one job to the next: shards of one extraction share it."""
-    blobs = open_blobs(blobs_url)
-    manifest = open_checkpoint(blobs, checkpoint)
-    return manifest, load_network(blobs, manifest).to(torch.device(device))

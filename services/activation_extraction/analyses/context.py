@@ -10,9 +10,10 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from services.activation_extraction.network import open_network
 from services.common.blobs import Blobs
 from services.common.errors import NotFound
-from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint
+from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, read_table
 
@@ -40,12 +41,16 @@ class Context(Generic[S]):
     @cached_property
     def checkpoint(self) -> CheckpointManifest:
         """The checkpoint of the network."""
-        return open_checkpoint(self.blobs, self.manifest.network.checkpoint)
+        return self._opened[0]
 
     @cached_property
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the device."""
-        return load_network(self.blobs, self.checkpoint).to(self.device)
+        return self._opened[1]
+
+    @property
+    def _opened(self) -> tuple[CheckpointManifest, nn.Module]:
+        return open_network(self.blobs.url, self.manifest.network.checkpoint, str(self.device))
 
     @property
     def layers(self) -> dict[str, str]:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from services.cli.bench.contenders import PLAIN_WORKERS, PatchFiles
+from services.cli.bench.contenders import PatchFiles
 from services.imaging.capture import capture
+from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Preprocessing
 
 BATCH = 32
@@ -28,11 +28,14 @@ def largest_first(
 ) -> dict[str, NDArray[np.int64]]:
     """The first pass: by layer the (files, units) numbers of the files, for each unit by falling spatial maximum."""
     maxima: dict[str, list[NDArray[np.float32]]] = {name: [] for name in layers}
-    loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-        PatchFiles([(path, 0) for path in files], preprocessing), batch_size=BATCH, num_workers=PLAIN_WORKERS
-    )
+    patches = PatchFiles([(path, 0) for path in files], preprocessing)
+    numbers = range(len(files))
+
+    def read(first: int) -> Tensor:
+        return torch.stack([patches[number][0] for number in numbers[first : first + BATCH]])
+
     with capture(network, layers) as acts, torch.no_grad():
-        for images, _ in loader:
+        for images in prefetch(read, numbers[::BATCH]):  # as the original's loaders decode ahead
             network(images)
             for name in layers:
                 maxima[name].append(acts[name].numpy().max((2, 3)))

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from services.activation_extraction.extract import read_batches
-from services.activation_extraction.job import extract_shard, merge_extraction, open_network
+from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.network import open_network
 from services.cli.bench import original
 from services.cli.bench.floor import UnwatchedJob
 from services.cli.bench.tissue import CLASSES, SPLIT, open_tissue
