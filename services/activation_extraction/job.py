@@ -85,9 +85,12 @@ def merge_extraction(
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs_url, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
-    asked = {name: Asked.of(network, module, trained.preprocessing.size) for name, module in chosen.items()}
     with ExitStack() as stack:
         states = [stack.enter_context(_open_state(blobs, shard, folder)) for shard in shards]
+        asked = {
+            name: Asked.of(network, module, states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
+            for name, module in chosen.items()
+        }
 
         def merge(name: str) -> ExtractedLayer:
             matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)

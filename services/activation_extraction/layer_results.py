@@ -62,10 +62,13 @@ class Asked:
     field: ReceptiveField | None
 
     @classmethod
-    def of(cls, network: nn.Module, module: str, size: int) -> "Asked":
-        """Ask a network whose input has `size` x `size` pixels."""
+    def of(cls, network: nn.Module, module: str, units: int, size: int) -> "Asked":
+        """Ask a network whose input has `size` x `size` pixels of a layer of so many units."""
         device = next(network.parameters()).device
-        return cls(head_weights(network, module, size), receptive_field(network, module, size, device))
+        path = find_head(network)
+        width = getattr(network.get_submodule(path), "in_features", None) if path is not None else None
+        weights = head_weights(network, module, size) if width == units else None
+        return cls(weights, receptive_field(network, module, size, device))
 
 
 def put_tensors(blobs: Blobs, key: str, tensors: dict[str, Tensor], scratch: Path) -> ObjectRef:

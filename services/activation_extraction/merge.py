@@ -46,9 +46,10 @@ def _winning_maps(states: Sequence[Tensors], name: str, order: Tensor) -> Tensor
     first = 0
     for state in states:
         last = first + state.shape(name)[1]
-        units, ranks = ((order >= first) & (order < last)).nonzero(as_tuple=True)
-        places = zip(units.tolist(), (order[units, ranks] - first).tolist(), strict=True)
-        for unit, rank, map_ in zip(units.tolist(), ranks.tolist(), state.at(name, places), strict=True):
-            maps[unit, rank] = map_
+        inside = ((order >= first) & (order < last)).numpy()
+        for unit, ranks in enumerate(inside):
+            # What stays of a state are its first entries, since it is in rank order itself.
+            if count := int(ranks.sum()):
+                maps[unit, ranks] = state.begin_of(name, unit, count)
         first = last
     return torch.from_numpy(maps)

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from services.common.errors import InvalidInput
 Read = Callable[[int, int], bytes]
 """`length` bytes from `offset`."""
 
+LARGEST_HEADER = 100_000_000
+"""Bytes of a header, as in the library of the format."""
 HEADER_GUESS = 4096
 """Bytes that hold the header of most files."""
 
@@ -38,11 +40,13 @@ class Tensors:
         self._read, self._name = read, name
         begin = read(0, HEADER_GUESS)
         length = int.from_bytes(begin[:8], "little")
+        if length > LARGEST_HEADER:
+            raise InvalidInput(f"{name} says that its header has {length} bytes; at most {LARGEST_HEADER} are read")
         self._begin = 8 + length
         header = begin[8 : self._begin] if self._begin <= len(begin) else read(8, length)
         try:
             self._entries: dict[str, dict[str, Any]] = json.loads(header)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{name} is no safetensors file") from error
         self._entries.pop("__metadata__", None)
 
@@ -57,11 +61,10 @@ class Tensors:
             raise InvalidInput(f"{tensor} of {self._name} has rows 0 to {count - 1}; asked for {first} to {last}")
         return self._array(tensor, first * math.prod(rest), (last - first + 1, *rest))
 
-    def at(self, tensor: str, indices: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
-        """The entries at each index of the first two axes, one read each."""
+    def begin_of(self, tensor: str, row: int, count: int) -> NDArray[Any]:
+        """The first `count` entries of a row along the second axis."""
         _, columns, *rest = self.shape(tensor)
-        for row, column in indices:
-            yield self._array(tensor, (row * columns + column) * math.prod(rest), tuple(rest))
+        return self._array(tensor, row * columns * math.prod(rest), (min(count, columns), *rest))
 
     def all(self, tensor: str) -> NDArray[Any]:
         """A whole tensor."""
@@ -88,7 +91,9 @@ def open_tensors(path: Path) -> Iterator[Tensors]:
     """The tensors of a local file."""
     file = os.open(path, os.O_RDONLY)
     try:
-        yield Tensors(lambda offset, length: os.pread(file, length, offset), path.name)
+        size = os.fstat(file).st_size
+        # No more than there is: memory for what is asked for is taken before it is read.
+        yield Tensors(lambda offset, length: os.pread(file, min(length, max(0, size - offset)), offset), path.name)
     finally:
         os.close(file)
 
