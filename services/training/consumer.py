@@ -3,6 +3,7 @@
 from primitives.training.v1 import events_pb2
 
 from services.common.bus import Bus, Consumer
+from services.training.idle import Watch, unwatched
 from services.training.workflow.datasets import JOBS_QUEUE, Datasets
 from services.training.workflow.evaluations import Evaluations
 from services.training.workflow.plans import Plans
@@ -10,13 +11,19 @@ from services.training.workflow.runs import Runs
 
 
 def create_consumers(
-    bus: Bus, datasets: Datasets, runs: Runs, plans: Plans, evaluations: Evaluations, max_attempts: int
+    bus: Bus,
+    datasets: Datasets,
+    runs: Runs,
+    plans: Plans,
+    evaluations: Evaluations,
+    max_attempts: int,
+    watched: Watch = unwatched,
 ) -> list[Consumer]:
-    """The consumers of the service, declared but not started."""
+    """The consumers of the service, that of jobs first, declared but not started; `watched` has an eye on the jobs."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
-    jobs.on(events_pb2.BuildDataset, datasets.build, datasets.build_failed)
-    jobs.on(events_pb2.TrainSlice, runs.train_slice, runs.train_failed)
-    jobs.on(events_pb2.EvaluateCheckpoint, evaluations.evaluate, evaluations.evaluate_failed)
+    jobs.on(events_pb2.BuildDataset, watched(datasets.build), datasets.build_failed)
+    jobs.on(events_pb2.TrainSlice, watched(runs.train_slice), runs.train_failed)
+    jobs.on(events_pb2.EvaluateCheckpoint, watched(evaluations.evaluate), evaluations.evaluate_failed)
     jobs.declare()
     events = Consumer(bus, "training.events", max_attempts)
     events.on(events_pb2.DatasetBuilt, plans.continue_with, plans.continue_failed)

@@ -1,5 +1,6 @@
 """The training service: wiring, and its own process."""
 
+import threading
 from pathlib import Path
 
 from primitives.training.v1 import training_pb2, training_pb2_grpc
@@ -7,6 +8,7 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
 from services.common.edge import open_edge
+from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
@@ -16,6 +18,7 @@ from services.common.streams import Streams
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
+from services.training.idle import IdleEnd, Watch, unwatched
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
@@ -33,9 +36,12 @@ def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
     return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS, BUCKET)
 
 
-def create(settings: TrainingSettings, bus: Bus) -> Service:
-    """The service, bound to its ports and not yet started."""
+def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> Service:
+    """The service, bound to its ports and not yet started. InvalidInput if its jobs are left to other processes on a
+    bus that has none."""
     shared = settings.shared
+    if settings.role != "all" and not bus.durable:
+        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {settings.role!r}; on memory:// one process has to do all")
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level)
@@ -55,6 +61,8 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
         plans.recover()
         evaluations.recover()
 
+    jobs, events = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts, watched)
+    takes = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
     return Service(
         name="training",
         ports=ports,
@@ -67,19 +75,21 @@ def create(settings: TrainingSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts),
-        runners={"services.training.job": runner},
+        consumers=takes,
+        runners={"services.training.job": runner} if jobs in takes else {},
         recover=recover,
         streams=streams,
     )
 
 
 def main() -> None:
-    """Run this service alone until it is told to stop."""
+    """Run this service alone until it is told to stop, or, a worker, until there are no jobs."""
     settings = TrainingSettings()
     configure_logs(settings.shared.log_format, settings.shared.log_level)
     bus = open_bus(settings.shared.bus_url)
-    serve([create(settings, bus)], bus)
+    stop = threading.Event()
+    watched = IdleEnd(settings.worker_idle_s, stop).watched if settings.role == "worker" else unwatched
+    serve([create(settings, bus, watched)], bus, stop)
 
 
 if __name__ == "__main__":

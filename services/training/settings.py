@@ -1,5 +1,7 @@
 """Settings of the training service."""
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -30,3 +32,9 @@ class TrainingSettings(ServiceSettings):
         pattern=r"^[^:]+:\d+$",
         description="HOST:PORT of this machine where the processes of several machines meet.",
     )
+    role: Literal["all", "front", "worker"] = Field(
+        default="all",
+        description="What the process does: all; as front calls and events, leaving jobs to workers; as worker jobs "
+        "alone, and it ends when there are none.",
+    )
+    worker_idle_s: float = Field(default=60.0, gt=0, description="Seconds without a job after which a worker ends.")
