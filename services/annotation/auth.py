@@ -1,7 +1,7 @@
 """Who makes a request: a browser with a session, or a program that names its reader.
 
 Where the service has tokens, a program must show one (see services/common/http.py), and so must a reader who signs in.
-A session that is open goes on when its token is revoked, until it is closed or grows too old.
+A session ends when its token does (see `Sessions`).
 """
 
 from dataclasses import dataclass
@@ -81,8 +81,7 @@ class Auth:
         reader = self.readers.of_call(caller, name)
         if reader is None:
             raise InvalidInput("A reader has a name.")
-        sees_units = caller is None or caller.allows("activation_extraction", "read")
-        return reader, self.sessions.open(reader, token_of(request), sees_units)
+        return reader, self.sessions.open(reader, token_of(request), caller)
 
     def give_cookie(self, response: Response, token: str) -> None:
         """Have the browser keep a session's token where no script reads it."""

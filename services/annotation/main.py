@@ -45,7 +45,7 @@ def create_web(
     settings: AnnotationSettings, ports: Ports, tokens: Tokens | None = None, clock: Callable[[], datetime] = now
 ) -> FastAPI:
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock), tokens)
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
     siblings = (
         TrainingService(settings.training_url, settings.shared),

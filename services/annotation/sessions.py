@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import ReaderRow, SessionRow
-from services.annotation.workflow.readers import Reader
+from services.annotation.workflow.readers import Reader, is_bound_to_another
+from services.common.errors import NotSignedIn
 from services.common.records import Records, now
+from services.common.tokens import Caller, Tokens
 
 SEEN_EVERY = timedelta(seconds=60)
 """How old the last sight of a session may be before it is written again: not every picture writes."""
@@ -21,15 +23,17 @@ SEEN_EVERY = timedelta(seconds=60)
 
 @dataclass
 class Sessions:
-    """Opened at sign-in, closed at sign-out, by idleness, or by age."""
+    """Opened at sign-in, closed at sign-out, by idleness, or by age; where there are access tokens, also when that of
+    the session is revoked, expires, or no longer allows what signing in asks for."""
 
     records: Records
     settings: AnnotationSettings
     clock: Callable[[], datetime] = now
+    tokens: Tokens | None = None
 
-    def open(self, reader: Reader, old_token: str = "", sees_units: bool = False) -> str:
-        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in. `sees_units`
-        lets it use the unit browser."""
+    def open(self, reader: Reader, old_token: str = "", caller: Caller | None = None) -> str:
+        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in. `caller` holds
+        the access token that was shown."""
         token = secrets.token_urlsafe(32)
         moment = self.clock()
         with self.records.transaction() as session:
@@ -41,13 +45,15 @@ class Sessions:
                     reader_id=reader.reader_id,
                     created=moment,
                     seen=moment,
-                    sees_units=sees_units,
+                    sees_units=caller is None or _sees_units(caller),
+                    access_sha256=caller.sha256 if caller is not None else "",
                 )
             )
         return token
 
     def reader(self, token: str) -> Reader | None:
-        """Whose session a token is; None if it is unknown, idle for too long, or too old."""
+        """Whose session a token is; None if it is unknown, idle for too long, too old, or of an access token that is
+        not good any more."""
         if not token:
             return None
         moment = self.clock()
@@ -56,7 +62,12 @@ class Sessions:
             if row is None or self._is_outdated(row, moment):
                 return None
             reader = session.get_one(ReaderRow, row.reader_id)
-            seen, sees_units = row.seen, row.sees_units
+            seen, sees_units, access = row.seen, row.sees_units, row.access_sha256
+        if self.tokens is not None:
+            caller = _holder(self.tokens, access)
+            if caller is None or is_bound_to_another(caller, reader.name):
+                return None
+            sees_units = _sees_units(caller)
         if moment - seen > SEEN_EVERY:
             self._see(token, moment)
         return Reader(reader.reader_id, reader.name, sees_units)
@@ -96,6 +107,19 @@ def csrf_token(token: str) -> str:
 def csrf_matches(token: str, given: str) -> bool:
     """Whether a form or header carries the token of its session."""
     return hmac.compare_digest(csrf_token(token).encode(), given.encode())
+
+
+def _holder(tokens: Tokens, sha256: str) -> Caller | None:
+    """Who holds an access token that may still sign in."""
+    try:
+        caller = tokens.holder_of(sha256)
+    except NotSignedIn:
+        return None
+    return caller if caller.allows("annotation", "write") else None
+
+
+def _sees_units(caller: Caller) -> bool:
+    return caller.allows("activation_extraction", "read")
 
 
 def _digest(token: str) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.settings import Shared
+from services.common.trust import bearer, client_context
 
 TIMEOUT_S = 10.0
 STREAM_SILENCE_S = 60.0
@@ -27,8 +28,9 @@ class Sibling:
 
     def __init__(self, name: str, base_url: str, shared: Shared) -> None:
         self._name, self._base_url = name, base_url
-        self._headers = {"authorization": f"Bearer {shared.token.get_secret_value()}"} if shared.token else {}
-        self._client = httpx.Client(base_url=base_url, headers=self._headers, timeout=TIMEOUT_S)
+        self._headers = bearer(shared.token)
+        self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key)
+        self._client = httpx.Client(base_url=base_url, headers=self._headers, timeout=TIMEOUT_S, verify=self._trust)
 
     def get(self, path: str, kind: type[V], query: Query | None = None) -> V:
         """What a path answers, as far as `kind` says. NotFound, InvalidInput in the service's own words."""
@@ -55,7 +57,7 @@ class Sibling:
 
     async def pass_on(self, path: str, asked: Mapping[str, str], kept: tuple[str, ...]) -> Response:
         """As `fetch`, passed on as it comes: for streams."""
-        client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S))
+        client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S), verify=self._trust)
         headers = self._headers | {name: value for name, value in asked.items() if value}
         request = client.build_request("GET", f"{self._base_url}{path}", headers=headers)
         try:

@@ -143,7 +143,8 @@ class ReaderRow(Base):
 
 class SessionRow(Base):
     """A browser that a reader is signed in with; `sees_units` where the reader may use the unit browser. The token
-    itself is in the browser's cookie alone."""
+    itself is in the browser's cookie alone. `access_sha256` is the hash of the access token that it was opened with,
+    empty where none was asked for."""
 
     __tablename__ = "sessions"
 
@@ -152,6 +153,7 @@ class SessionRow(Base):
     created: Mapped[datetime] = mapped_column(UtcTime)
     seen: Mapped[datetime] = mapped_column(UtcTime)
     sees_units: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    access_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
 
 
 class AnswerColumns:

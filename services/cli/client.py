@@ -6,12 +6,14 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError, Unavailable
 from services.common.settings import Shared
+from services.common.trust import bearer, client_context
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0
@@ -96,15 +98,16 @@ def _error_of(answer: httpx.Response) -> PrimitivesError:
 
 
 def _trust() -> ssl.SSLContext:
-    return _read_authorities(os.environ.get("SSL_CERT_FILE", ""))
+    shared = Shared()
+    return _context(os.environ.get("SSL_CERT_FILE", ""), shared.tls_client_certificate, shared.tls_client_key)
 
 
 @lru_cache(maxsize=1)
-def _read_authorities(_file: str) -> ssl.SSLContext:
-    """The authorities of a file, or the system's; read once, since reading them takes longer than a call."""
-    return httpx.create_ssl_context()
+def _context(_authorities: str, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """As `client_context`; made once, since reading the authorities takes longer than a call."""
+    return client_context(certificate, key)
 
 
 def _authorization() -> dict[str, str]:
     token = Shared().token
-    return {"authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+    return bearer(token)

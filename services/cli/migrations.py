@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 import services
+from services.common.errors import InvalidInput
+from services.common.records import downgrade, open_records
 from services.common.records import migrate as bring_to_newest
-from services.common.records import open_records
 from services.common.settings import Shared
 
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
@@ -15,15 +16,21 @@ SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation"
 
 def migrate(
     service: Annotated[list[str] | None, typer.Option(help="A service; repeatable. Without it all four.")] = None,
+    to: Annotated[
+        str, typer.Option(help="An earlier version to go back to; what only later ones have is lost. Stop it first.")
+    ] = "",
 ) -> None:
     """Bring the tables of the services to their newest version; run it before services of a newer version start."""
+    if to and len(service or ()) != 1:
+        raise InvalidInput("--to needs one --service: versions are counted by service")
     shared = Shared()
     for name in service or SERVICES:
         if name not in SERVICES:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(SERVICES)}")
         records = open_records(shared.records(name))
         try:
-            done = bring_to_newest(records, migrations_of(name))
+            versions = migrations_of(name)
+            done = downgrade(records, versions, to) if to else bring_to_newest(records, versions)
         finally:
             records.close()
         typer.echo(f"{name}\t{done.before} -> {done.after}")

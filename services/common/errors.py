@@ -3,9 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from services.common.redaction import redacted
+
 
 class PrimitivesError(Exception):
-    """Anything that went wrong and is told to a caller by name."""
+    """Anything that went wrong and is told to a caller by name. Its words hold no secret, whatever they quote."""
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class InvalidInput(PrimitivesError):

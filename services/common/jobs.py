@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from services.common import errors
+from services.common.disk import passing_faults
 from services.common.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
@@ -238,6 +239,7 @@ def _end_with_parent() -> None:
 def _call(target: str, arguments: dict[str, Any], job: Job) -> tuple[str, Any]:
     module, _, function = target.partition(":")
     try:
-        return "result", getattr(importlib.import_module(module), function)(job, **arguments)
+        with passing_faults(f"the job {target}"):
+            return "result", getattr(importlib.import_module(module), function)(job, **arguments)
     except Exception as error:  # whatever a job raises is the parent's to record
         return "error", (type(error).__name__, str(error), traceback.format_exc())

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from services.common.bus import Bus, Consumer
 from services.common.edge import Edge
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
+from services.common.hosts import KnownHosts
 from services.common.jobs import JobRunner
 from services.common.logs import get_logger
 from services.common.records import Leases, Outbox, Records
@@ -49,12 +51,14 @@ class HttpServer:
             raise Unavailable(f"HTTP port {edge.host}:{port} cannot be bound: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app,
+            KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=5,
             ssl_certfile=edge.tls.certificate if edge.tls else None,
             ssl_keyfile=edge.tls.key if edge.tls else None,
+            ssl_ca_certs=str(edge.tls.client_ca) if edge.tls and edge.tls.client_ca else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if edge.tls and edge.tls.client_ca else ssl.CERT_NONE,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Shared(BaseSettings):
     """Where messages, objects and records go. The defaults are the embedded form: one machine, one folder."""
 
-    model_config = SettingsConfigDict(env_prefix="PRIMITIVES_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PRIMITIVES_", frozen=True, hide_input_in_errors=True)
 
     home: Path = Field(
         default=Path("~/.local/share/visual-primitives"),
@@ -18,15 +18,18 @@ class Shared(BaseSettings):
     )
     bus_url: str = Field(
         default="memory://",
+        repr=False,
         description="Where messages go: memory:// (one process), or amqp://USER:PASSWORD@HOST:PORT/VHOST with commas "
         "between the nodes of a cluster.",
     )
     blobs_url: str = Field(
         default="",
+        repr=False,
         description="Where objects lie: folder:///PATH or s3://KEY:SECRET@HOST:PORT. Empty: `objects` of the home.",
     )
     records_url: str = Field(
         default="",
+        repr=False,
         description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DB "
         "with a schema a service. Empty: `records` of the home.",
     )
@@ -47,6 +50,23 @@ class Shared(BaseSettings):
         description="PEM file with the certificate chain of the HTTP and gRPC servers; with it they speak TLS.",
     )
     tls_key: Path | None = Field(default=None, description="PEM file with the private key of that certificate.")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="PEM file of authorities: with it the servers take no connection whose caller shows no certificate "
+        "of one of them (mutual TLS).",
+    )
+    tls_client_certificate: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate chain that the `primitives` command and the pages show to services.",
+    )
+    tls_client_key: Path | None = Field(
+        default=None, description="PEM file with the private key of that certificate of a caller."
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names, with commas between them, by which browsers may call services that have no tokens, beside "
+        "those of loopback: for a proxy on this machine.",
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lines below this level are left out."

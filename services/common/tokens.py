@@ -70,8 +70,12 @@ class Tokens:
 
     def holder(self, token: str) -> Caller:
         """Who holds a token. NotSignedIn if it is unknown or expired."""
+        return self.holder_of(_digest(token))
+
+    def holder_of(self, sha256: str) -> Caller:
+        """Who holds the token of a hash. NotSignedIn if it is unknown, revoked or expired."""
         self._read_again()
-        caller = self._callers.get(_digest(token))
+        caller = self._callers.get(sha256)
         if caller is None:
             raise NotSignedIn("the token is not known here")
         if caller.expires is not None and caller.expires <= datetime.now(UTC):

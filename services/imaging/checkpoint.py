@@ -4,6 +4,7 @@ In the bucket of the training service, below `checkpoints/<run>/`: weights, what
 is written last; each key holds the hash of its content.
 """
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from torch import Tensor, nn
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
+from services.common.reading import too_large
 from services.imaging.architectures import Semantics, build_network
 from services.imaging.preprocessing import Preprocessing
 
 NAMES_SHOWN = 6
+LARGEST_FILE = 16 << 30
+"""Bytes of a file of weights: a network of four thousand million weights."""
 
 
 class CheckpointManifest(BaseModel):
@@ -105,13 +109,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_file(path: Path) -> Any:
-    """What a .safetensors or PyTorch file holds, on the CPU, read without unpickling code."""
+    """What a .safetensors or PyTorch file holds, on the CPU, read without unpickling code. InvalidInput for no such
+    file, one that is too large, and one that unpacks to more than it has."""
     try:
+        _require_no_bomb(path)
         if path.suffix == ".safetensors":
             return load_tensors(path.read_bytes())
         return torch.load(path, map_location="cpu", weights_only=True)
+    except InvalidInput:
+        raise
     except Exception as error:  # torch and safetensors raise many kinds; the file is the user's
         raise InvalidInput(f"{path} is no file of weights: {error}") from error
+
+
+def _require_no_bomb(path: Path) -> None:
+    """PyTorch packs its ZIP archives uncompressed, so that the parts together are smaller than the file; compressed
+    ones and ones that overlap, as bombs are made, are not."""
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise too_large(path, size, LARGEST_FILE)
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > size:
+        raise InvalidInput(
+            f"{path} has {size} bytes and says that it unpacks to {unpacked}; PyTorch's files are smaller"
+        )
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ from services.common.errors import InvalidInput
 
 # A full mammogram has about 15 million pixels. PIL refuses twice this number: a decompression bomb.
 Image.MAX_IMAGE_PIXELS = 100_000_000
+LARGEST_IMAGE = 256 << 20
+"""Bytes of an encoded image that is imported: a 16-bit PNG of the most pixels fits."""
 FORMATS = ("JPEG", "PNG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 DEEP = "I;16"

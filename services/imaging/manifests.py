@@ -24,6 +24,9 @@ TAILS = (0.05, 0.01, 0.005, 0.001)
 
 EXTRACTION_FORMAT = 2
 
+LARGEST_TABLE = 16 << 30
+"""Bytes of a table unpacked: an index of a hundred million patches."""
+
 STATISTICS_SCHEMA = pa.schema(
     [
         ("unit", pa.int32()),
@@ -290,5 +293,14 @@ def write_table(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
 
 
 def read_table(blobs: Blobs, ref: ObjectRef) -> pa.Table:
-    """The table of a reference, verified."""
-    return pq.read_table(io.BytesIO(read_verified(blobs, ref)))
+    """The table of a reference, verified. InvalidInput if it is none, or unpacks to more than LARGEST_TABLE."""
+    name = f"object {ref.bucket}/{ref.key}"
+    try:
+        file = pq.ParquetFile(io.BytesIO(read_verified(blobs, ref)))
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        unpacked = sum(group.total_byte_size for group in groups)
+        if unpacked > LARGEST_TABLE:
+            raise InvalidInput(f"{name} says that it unpacks to {unpacked} bytes; at most {LARGEST_TABLE} are read")
+        return file.read()
+    except pa.ArrowException as error:
+        raise InvalidInput(f"{name} is no table: {error}") from error

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
+from services.common.reading import read_at_most
 from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
-from services.imaging.decode import decode_grey
+from services.imaging.decode import LARGEST_IMAGE, decode_grey
 from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
 from services.training.outlines import read_outlines
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 
 LONGEST_PATH = 4096
+LARGEST_LIST = 1 << 30
+"""Bytes of a list: some ten million lines."""
 
 _SIDE_VIEW = re.compile(r"\.(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
 
@@ -103,7 +106,7 @@ def leak_notice(patches: dict[str, list[Patch]]) -> str:
 def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
     file = directory / f"{split}.txt"
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_at_most(file, LARGEST_LIST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file}: byte {error.start} is not UTF-8") from error
     for number, line in enumerate(lines, 1):
@@ -140,7 +143,7 @@ def _patch_of(entry: Entry, split: str) -> Patch:
 
 
 def _with_image(entry: Entry, patch: Patch) -> Patch:
-    image = entry.path.read_bytes()
+    image = read_at_most(entry.path, LARGEST_IMAGE)
     decode_grey(image, str(entry.path))
     return Patch(
         patch.name, patch.split, patch.label, patch.patient, patch.mammogram, patch.box, image, patch.phenomenon
@@ -161,6 +164,6 @@ def _read_mammogram(folder: Path, name: str, patient: str) -> Mammogram:
     found = _SIDE_VIEW.search(name)
     if not path.is_file() or found is None:
         raise InvalidInput(f"the full mammogram {path} does not exist; expected one for every patch")
-    image = path.read_bytes()
+    image = read_at_most(path, LARGEST_IMAGE)
     width, height = decode_grey(image, str(path)).size
     return Mammogram(name, patient, found["side"], found["view"], height, width, image)

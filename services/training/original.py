@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
+from services.common.reading import read_at_most
 from services.imaging.architectures import native_preprocessing
 from services.imaging.checkpoint import read_file, state_dict_of
 from services.training.distributed import Team
@@ -22,6 +23,8 @@ from services.training.schedule import build_optimizer
 from services.training.schemas import LARGEST_INT32, RunSettings
 
 PRESETS = Path(__file__).parent / "presets"
+LARGEST_YAML = 1 << 20
+LONGEST_QUOTE = 100
 CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer"}
 BUFFERS = (".running_mean", ".running_var", ".num_batches_tracked")
 
@@ -210,11 +213,11 @@ def _load(name: str) -> tuple[dict[str, Any], str]:
     """The mapping in a preset or YAML file, and where it is from."""
     path = PRESETS / f"{name}.yml" if name in presets() else Path(name)
     try:
-        content = yaml.load(path.read_text(), _Loader)
+        content = yaml.load(read_at_most(path, LARGEST_YAML).decode(), _Loader)
     except FileNotFoundError as error:
         known = ", ".join(presets())
         raise InvalidInput(f"there is no file {name}, nor a preset of that name; presets are {known}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(f"{name} is no readable YAML file: {error}") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{name} holds {type(content).__name__}; expected data, arch, optimizer and training")
@@ -231,11 +234,17 @@ def _validated(kind: type[N], content: dict[str, Any], source: str) -> N:
 
 def _told(fault: Any) -> str:
     known = {"extra_forbidden": "unknown key", "missing": "missing key", "model_type": "keys are expected"}
-    return known.get(fault["type"], f"{fault['msg']}, found {fault['input']!r}")
+    return known.get(fault["type"], f"{fault['msg']}, found {repr(fault['input'])[:LONGEST_QUOTE]}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and no key twice."""
+    """Plain values only, no key twice, and no alias: a few lines of aliases stand for more than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            alias: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"the alias *{alias.anchor} is not taken", alias.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -7,9 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.errors import InvalidInput, in_words
+from services.common.reading import read_at_most
 from services.imaging.patches import Lesion
 
 FARTHEST = 1e6
+LARGEST_FILE = 1 << 30
 
 Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
 
@@ -29,7 +31,7 @@ def read_outlines(file: Path, mammograms: Collection[str]) -> list[Lesion]:
     """The outlines of a file, in its order. InvalidInput names file and line of the first fault: no such JSON, or a
     mammogram that no patch was cut from."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_at_most(file, LARGEST_FILE).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{file} is no file of outlines: {error}") from error
     known = frozenset(mammograms)

@@ -45,7 +45,7 @@ class Readers:
         Forbidden for a token that is bound to another reader than the one named.
         """
         bound = caller.reader if caller is not None else ""
-        if bound and typed is not None and name_key(reader_name(typed)) != name_key(reader_name(bound)):
+        if caller is not None and typed is not None and is_bound_to_another(caller, typed):
             raise Forbidden(f"This access token is of another reader than {reader_name(typed)}.")
         name = bound or typed
         return self.named(name) if name is not None else None
@@ -66,6 +66,11 @@ class Readers:
             if known is None:
                 raise
             return known
+
+
+def is_bound_to_another(caller: Caller, typed: str) -> bool:
+    """Whether a token is of another reader than the one named. InvalidInput if that is no name."""
+    return bool(caller.reader) and name_key(reader_name(typed)) != name_key(reader_name(caller.reader))
 
 
 def _find(session: Session, name: str) -> Reader | None:

@@ -11,6 +11,7 @@ from stat import S_ISREG
 
 from services.common.blobs.keys import check_key
 from services.common.blobs.port import ObjectRef, StoredObject
+from services.common.disk import passing_faults
 from services.common.errors import NotFound
 from services.common.leftovers import remove_old_files
 
@@ -29,14 +30,18 @@ class FolderBlobs:
         (self._folder / bucket).mkdir(parents=True, exist_ok=True)
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
-        with self._incoming(bucket, key) as aside:
+        with passing_faults(f"object {bucket}/{key}"), self._incoming(bucket, key) as aside:
             aside.write(content)
         return ObjectRef(bucket=bucket, key=key, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
     def put_file(self, bucket: str, key: str, path: Path) -> ObjectRef:
         digest = hashlib.sha256()
         size = 0
-        with path.open("rb") as source, self._incoming(bucket, key) as aside:
+        with (
+            passing_faults(f"object {bucket}/{key}"),
+            path.open("rb") as source,
+            self._incoming(bucket, key) as aside,
+        ):
             while block := source.read(1 << 20):
                 digest.update(block)
                 size += len(block)
@@ -60,10 +65,13 @@ class FolderBlobs:
     def get_file(self, bucket: str, key: str, path: Path) -> None:
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            shutil.copyfile(self._path(bucket, key), aside)
+            with passing_faults(f"a copy of object {bucket}/{key}"):
+                shutil.copyfile(self._path(bucket, key), aside)
+            aside.replace(path)
         except (FileNotFoundError, IsADirectoryError) as error:
             raise _missing(bucket, key) from error
-        aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def size(self, bucket: str, key: str) -> int | None:
         found = self.stat(bucket, key)
@@ -124,14 +132,15 @@ class _Incoming:
         self._file.write(block)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-        if kind is None:
-            self._name.replace(self._target)
-        else:
-            self._name.unlink()
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+            if kind is None:
+                self._name.replace(self._target)
+        finally:  # a disk that is full is not filled further by what did not fit
+            self._name.unlink(missing_ok=True)
 
 
 def _missing(bucket: str, key: str) -> NotFound:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -40,11 +41,14 @@ _PASSING = (
     "RequestTimeout",
     "ServerBusy",
     "XMinioServerNotInitialized",
+    "XMinioStorageFull",
     # What was received is not what was sent: it was cut or altered on the way.
     "BadDigest",
     "IncompleteBody",
     "XAmzContentSHA256Mismatch",
 )
+
+_ADDRESS = re.compile(r"[^\s:@]+(:\d{1,5})?")
 
 T = TypeVar("T")
 
@@ -65,11 +69,14 @@ class S3Blobs:
         self.url = url
         parts = urlsplit(url)
         options = parse_qs(parts.query)
-        if not parts.hostname or not parts.username or not parts.password:
-            raise InvalidInput("PRIMITIVES_BLOBS_URL names no host, key or secret; expected s3://KEY:SECRET@HOST:PORT")
-        host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        address = parts.netloc.rpartition("@")[2]
+        if not _ADDRESS.fullmatch(address) or not parts.username or not parts.password:
+            raise InvalidInput(
+                "PRIMITIVES_BLOBS_URL names no host, key or secret; expected s3://KEY:SECRET@HOST:PORT, with / # ? @ "
+                "and : of a secret written as %2F %23 %3F %40 and %3A"
+            )
         self._client = Minio(
-            host,
+            address,
             access_key=unquote(parts.username),
             secret_key=unquote(parts.password),
             secure=options.get("secure", ["true"])[0] == "true",

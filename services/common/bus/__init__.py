@@ -5,6 +5,7 @@ from services.common.bus.memory import MemoryBus
 from services.common.bus.messages import Envelope, decode, encode
 from services.common.bus.port import Bus, Parked
 from services.common.errors import InvalidInput
+from services.common.redaction import scheme_of
 
 __all__ = ["Bus", "Consumer", "Envelope", "MemoryBus", "Parked", "decode", "encode", "open_bus"]
 
@@ -17,4 +18,7 @@ def open_bus(url: str) -> Bus:
         from services.common.bus.rabbit import RabbitBus  # pika is loaded only where it is used
 
         return RabbitBus(url.split(","))
-    raise InvalidInput(f"PRIMITIVES_BUS_URL is {url!r}; expected memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST")
+    raise InvalidInput(
+        f"PRIMITIVES_BUS_URL has the scheme {scheme_of(url)!r}; expected memory:// or "
+        "amqp://USER:PASSWORD@HOST:PORT/VHOST"
+    )

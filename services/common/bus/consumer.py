@@ -10,6 +10,7 @@ from services.common.bus.messages import Envelope, decode
 from services.common.bus.port import Bus
 from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
 from services.common.logs import get_logger
+from services.common.redaction import redacted
 
 log = get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Consumer:
             self._park(envelope, str(error))
         except Exception as error:  # a defect of ours: parked with its name, seen in the log with its traceback
             log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
-            self._park(envelope, f"{type(error).__name__}: {error}")
+            self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
 
     def _handle(self, envelope: Envelope) -> None:
         content = decode(envelope)

@@ -7,6 +7,9 @@ from google.protobuf import json_format, message, symbol_database
 
 from services.common.errors import InvalidInput
 
+LONGEST_BODY = 1 << 20
+"""Letters of a message's JSON: messages hold names and hashes, never what they are of."""
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -25,7 +28,7 @@ def encode(content: message.Message) -> Envelope:
 
 
 def decode(envelope: Envelope) -> message.Message:
-    """Unwrap a protobuf message; one of an unknown type or with a broken body is InvalidInput.
+    """Unwrap a protobuf message; one of an unknown type or with a broken, too long or too deep body is InvalidInput.
 
     Fields that this version does not know are ignored: a newer sender may have added them.
     """
@@ -33,8 +36,10 @@ def decode(envelope: Envelope) -> message.Message:
         content: message.Message = symbol_database.Default().GetSymbol(envelope.type)()
     except KeyError as error:
         raise InvalidInput(f"message {envelope.id} has the unknown type {envelope.type!r}") from error
+    if len(envelope.body) > LONGEST_BODY:
+        raise InvalidInput(f"message {envelope.id} has {len(envelope.body)} letters; expected at most {LONGEST_BODY}")
     try:
         json_format.Parse(envelope.body, content, ignore_unknown_fields=True)
-    except json_format.ParseError as error:
+    except (json_format.ParseError, RecursionError) as error:
         raise InvalidInput(f"message {envelope.id} is no {envelope.type}: {error}") from error
     return content

@@ -21,7 +21,7 @@ from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver, Parked
-from services.common.errors import NotFound, Unavailable
+from services.common.errors import InvalidInput, NotFound, Unavailable
 from services.common.logs import get_logger
 
 log = get_logger(__name__)
@@ -294,7 +294,11 @@ class _Subscription:
 
 
 def _parameters(url: str) -> pika.URLParameters:
-    parameters = pika.URLParameters(url)
+    try:
+        parameters = pika.URLParameters(url)
+    except ValueError:  # it quotes a part of the URL, which may be one of a secret
+        told = "PRIMITIVES_BUS_URL is no URL of a broker; write / # ? @ and : of a password as %2F %23 %3F %40 and %3A"
+        raise InvalidInput(told) from None
     parameters.heartbeat = HEARTBEAT_S
     parameters.blocked_connection_timeout = BLOCKED_LIMIT_S
     parameters.connection_attempts = 1

@@ -2,12 +2,13 @@
 
 from services.common.grpc.interceptors import CODE_OF, caller_of, code_of
 from services.common.grpc.messages import to_message, to_request
-from services.common.grpc.server import CALLS, HEALTH_STREAMS, STREAMS, GrpcServer
+from services.common.grpc.server import CALLS, HEALTH_STREAMS, LARGEST_REQUEST, STREAMS, GrpcServer
 
 __all__ = [
     "CALLS",
     "CODE_OF",
     "HEALTH_STREAMS",
+    "LARGEST_REQUEST",
     "STREAMS",
     "GrpcServer",
     "caller_of",

@@ -19,6 +19,8 @@ from services.common.grpc.interceptors import (
     errors_as_codes,
 )
 
+LARGEST_REQUEST = 1 << 20
+"""Bytes of a request, as of a body over HTTP; gRPC itself ends a call with a larger one as RESOURCE_EXHAUSTED."""
 CALLS, STREAMS, HEALTH_STREAMS = 8, 32, 8
 """Threads for calls with one answer, and for streams, each of which holds one until it ends. Reflection streams too;
 health, which needs no token, has places of its own, so that it takes none from callers."""
@@ -39,7 +41,10 @@ class GrpcServer:
                 StreamsWithin(bounded_streams(STREAMS, HEALTH_STREAMS)),
                 ReadableRequests(),
             ],
-            options=[("grpc.so_reuseport", 0)],  # a second server on the same port is an error, not a sharing
+            options=[
+                ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a sharing
+                ("grpc.max_receive_message_length", LARGEST_REQUEST),
+            ],
         )
         register(self._server)
         self._health = health.HealthServicer()
@@ -55,7 +60,9 @@ class GrpcServer:
         if tls is None:
             return int(self._server.add_insecure_port(address))
         pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        return int(self._server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
+        authorities = tls.client_ca.read_bytes() if tls.client_ca is not None else None
+        credentials = grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
+        return int(self._server.add_secure_port(address, credentials))
 
     def start(self) -> None:
         """Serve."""

@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateSchema
 
 from services.common.errors import InvalidInput, Overtaken, Unavailable
 from services.common.logs import get_logger
+from services.common.redaction import scheme_of
 
 log = get_logger(__name__)
 
@@ -75,7 +76,11 @@ class Records:
 def open_records(url: str) -> Records:
     """The records that a SQLAlchemy URL names: `sqlite:///FILE`, or `postgresql+psycopg://…?schema=NAME`, a schema that
     is made if missing. InvalidInput for any other database."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # it may quote a part of the URL, which may be one of a secret
+        told = f"the records' URL, of scheme {scheme_of(url)!r}, is none: write / # ? @ and : of a password with %"
+        raise InvalidInput(told) from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return Records(_open_sqlite(parsed))
     if parsed.drivername == "postgresql+psycopg" and parsed.query.get("schema"):
@@ -91,7 +96,7 @@ def _fault_of(error: IntegrityError) -> str:
 
 def _open_sqlite(url: URL) -> Engine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False})
     _prepare_sqlite(engine)
     return engine
 
@@ -104,6 +109,7 @@ def _open_postgres(url: URL) -> Engine:
     engine = create_engine(
         url.difference_update_query(["schema"]),
         pool_pre_ping=True,
+        hide_parameters=True,  # errors that quote a statement would quote what readers wrote
         connect_args={"options": f"-csearch_path={schema}", "connect_timeout": 5},
     )
     try:

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select
 
-from services.common.errors import Conflict, Unavailable
+from services.common.errors import Conflict, InvalidInput, Unavailable
 from services.common.logs import get_logger
 from services.common.records.database import Records
 
@@ -41,6 +41,27 @@ def migrate(records: Records, versions: Path) -> Migration:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        return Migration(before, _version(connection))
+
+
+def downgrade(records: Records, versions: Path, to: str) -> Migration:
+    """Bring the tables of one service back to an earlier version, all or nothing; what only later versions have is
+    lost. Conflict if they are newer than this code, or older than `to`; InvalidInput if there is no such version."""
+    config = _config(versions)
+    script = ScriptDirectory.from_config(config)
+    known = [revision.revision for revision in script.walk_revisions()]
+    if to not in known:
+        raise InvalidInput(f"there is no version {to!r} of these tables; there are {', '.join(sorted(known))}")
+    with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
+        _lock(connection)
+        before = _version(connection)
+        if before not in known[: known.index(to) + 1]:
+            raise Conflict(
+                f"the tables in {records.engine.url.render_as_string()} are of version {before}; only one from {to} to "
+                f"{known[0]} can be brought back to {to} by this code"
+            )
+        config.attributes["connection"] = connection
+        command.downgrade(config, to)
         return Migration(before, _version(connection))
 
 

@@ -1,14 +1,18 @@
 """Who may use the pages and the API where the service has access tokens."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from primitives.annotation.v1 import annotation_pb2 as pb
 from primitives.annotation.v1 import annotation_pb2_grpc
 
+from services.annotation.main import create_web
 from services.annotation.rpc import AnnotationServicer
+from services.annotation.settings import AnnotationSettings
 from services.common.edge import Edge
 from services.common.grpc import GrpcServer
 from services.common.tokens import Tokens, add_token
@@ -19,7 +23,7 @@ class Guarded(Annotation):
     """The service with three tokens: of a program, of the reader Ana, and one that may only read."""
 
     def __init__(self, folder: Path) -> None:
-        file = folder / "tokens.json"
+        self.file = file = folder / "tokens.json"
         self.program = add_token(file, "program", ("annotation:read", "annotation:write"))
         self.ana = add_token(file, "ana", ("annotation:read", "annotation:write"), reader="Ana")
         self.looker = add_token(file, "looker", ("annotation:read",))
@@ -30,6 +34,13 @@ class Guarded(Annotation):
 @pytest.fixture
 def guarded(tmp_path: Path) -> Guarded:
     return Guarded(tmp_path)
+
+
+def change_entry(file: Path, name: str, **changes: Any) -> None:
+    """What an operator does to an entry of the tokens' file; without changes it is taken out."""
+    entries = {entry["name"]: entry for entry in json.loads(file.read_text())}
+    entry = entries.pop(name)
+    file.write_text(json.dumps([*entries.values(), *([entry | changes] if changes else [])]))
 
 
 def shown(token: str, reader: str = "") -> dict[str, str]:
@@ -58,6 +69,53 @@ def test_pages_ask_for_a_session_and_the_session_for_a_token(guarded: Guarded) -
     assert browser.get(guarded.unit_path()).status_code == 200
     assert browser.get("/docs").status_code == 200
     assert "no password" not in browser.get("/sign-in").text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"expires": "2020-01-01T00:00:00Z"},
+        {"scopes": ["annotation:read", "*:read"]},
+        {"reader": "Ben"},
+        {"sha256": "0" * 64},
+    ],
+    ids=["taken out", "expired", "may write no more", "bound to another reader", "replaced"],
+)
+def test_a_session_ends_with_its_token(guarded: Guarded, changes: dict[str, Any]) -> None:
+    """Once the token that it was opened with would not open it any more, the session is no session: pages and
+    pictures ask to sign in and nothing is saved. Sessions of other tokens go on."""
+    ana, ben = Browser(guarded.app), Browser(guarded.app)
+    ana.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
+    ben.post("/sign-in", data={"name": "Ben", "access_token": guarded.program})
+    form = ana.form(guarded.unit_path()) | FORM
+    change_entry(guarded.file, "ana", **changes)
+    assert "Your access token" in ana.get(guarded.unit_path()).text
+    assert ana.get(f"/pictures/{guarded.study_id}/{LAYER}/unit_0001/1.jpg").status_code == 401
+    assert ana.post(guarded.unit_path(), data=form).status_code == 401
+    assert ben.get(guarded.unit_path()).status_code == 200
+    assert [reader.answered for reader in guarded.responses.summary().readers] == [[], []]
+
+
+def test_a_session_sees_units_as_long_as_its_token_may(guarded: Guarded) -> None:
+    """The scope of the unit browser is that of now, not that of when the session was opened."""
+    browser = Browser(guarded.app)
+    browser.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
+    assert browser.get("/extractions").status_code == 403
+    change_entry(guarded.file, "ana", scopes=["annotation:write", "activation_extraction:read"])
+    assert browser.get("/extractions").status_code == 503  # no extraction service is there to ask
+    change_entry(guarded.file, "ana", scopes=["annotation:write"])
+    assert browser.get("/extractions").status_code == 403
+
+
+def test_a_session_of_no_token_ends_when_tokens_are_asked_for(guarded: Guarded) -> None:
+    """One that was opened by name alone lets nobody in once the service has tokens."""
+    open_to_all = create_web(AnnotationSettings(), guarded.ports)
+    browser = Browser(open_to_all)
+    browser.post("/sign-in", data={"name": "Ana"})
+    assert browser.get(guarded.unit_path()).status_code == 200
+    later = Browser(guarded.app, cookies=dict(browser.cookies))
+    assert "Your access token" in later.get(guarded.unit_path()).text
 
 
 def test_an_answer_survives_signing_in_again(guarded: Guarded) -> None:
