@@ -1,0 +1,214 @@
+"""Every way in has a limit, and what is beyond it is refused in words. docs/threat-model.md lists the limits."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
+
+from services.common.blobs import FolderBlobs
+from services.common.bus import Envelope, decode
+from services.common.bus.messages import LONGEST_BODY
+from services.common.edge import Edge
+from services.common.errors import InvalidInput
+from services.common.grpc import LARGEST_REQUEST, GrpcServer
+from services.common.http import create_app
+from services.common.reading import read_at_most
+from services.imaging.checkpoint import read_file
+from services.imaging.manifests import read_table
+from services.imaging.tensors import LARGEST_HEADER, Tensors, open_tensors
+from services.training.importer import import_directory
+from services.training.original import read_run
+from services.training.outlines import read_outlines
+from services.training.schemas import StartRunRequest
+from tests.fakes.ddsm import make_ddsm
+
+TRAIN_SLICE = events_pb2.TrainSlice.DESCRIPTOR.full_name
+
+
+def test_a_body_may_be_so_deep_and_no_deeper() -> None:
+    """JSON of many levels is the caller's fault over HTTP; the answer names it."""
+    app = create_app("training", lambda: True)
+
+    @app.post("/runs")
+    def start(request: StartRunRequest) -> None:
+        raise AssertionError(request)
+
+    client = TestClient(app, raise_server_exceptions=False)
+    body = '{"dataset_id":' + "[" * 100_000 + "]" * 100_000 + "}"
+    answer = client.post("/runs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["message"]
+
+
+def test_a_request_over_grpc_has_a_largest_size() -> None:
+    """One of LARGEST_REQUEST bytes is read; a larger one ends as RESOURCE_EXHAUSTED before it is."""
+
+    class Servicer(training_pb2_grpc.TrainingServiceServicer):
+        def GetRun(
+            self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext
+        ) -> training_pb2.GetRunResponse:
+            return training_pb2.GetRunResponse()
+
+    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
+    server = GrpcServer("x", lambda to: register(Servicer(), to), Edge("training"), 0)
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub = training_pb2_grpc.TrainingServiceStub(channel)
+            stub.GetRun(training_pb2.GetRunRequest(run_id="r" * (LARGEST_REQUEST - 100)), timeout=10)
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.GetRun(training_pb2.GetRunRequest(run_id="r" * LARGEST_REQUEST), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert str(LARGEST_REQUEST) in refused.value.details()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"runId":"' + "r" * LONGEST_BODY + '"}', f"expected at most {LONGEST_BODY}"),
+        ('{"runId":' + "[" * 50_000, "is no primitives"),
+        ('{"x":' + '{"a":' * 50_000 + "1" + "}" * 50_001, "is no primitives"),
+    ],
+    ids=["long", "deep in a field", "deep beside the fields"],
+)
+def test_a_message_has_a_longest_and_a_deepest(body: str, told: str) -> None:
+    """InvalidInput, which parks it at once."""
+    with pytest.raises(InvalidInput, match=told):
+        decode(Envelope(TRAIN_SLICE, body, "one"))
+
+
+def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
+    """One byte more is refused with both sizes; of a file without an end no more than that is read."""
+    file = tmp_path / "file"
+    file.write_bytes(bytes(10))
+    assert read_at_most(file, 10) == bytes(10)
+    with pytest.raises(InvalidInput, match="has 10 bytes; at most 9 are read"):
+        read_at_most(file, 9)
+    with pytest.raises(InvalidInput, match="at most 1000 are read"):
+        read_at_most(Path("/dev/zero"), 1000)
+
+
+@pytest.mark.parametrize("limit", ["LARGEST_IMAGE", "LARGEST_LIST"])
+def test_an_import_reads_lists_and_images_up_to_a_size(
+    tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patch or a list beyond it is named, and nothing is stored."""
+    folder, blobs = make_ddsm(tmp_path / "ddsm", {"train": 3}), FolderBlobs(tmp_path / "blobs")
+    monkeypatch.setattr(f"services.training.importer.{limit}", 20)
+    with pytest.raises(InvalidInput, match="at most 20 are read"):
+        import_directory(blobs, "training", folder, 3, None)
+    assert list(blobs.list("training")) == []
+
+
+def test_outlines_are_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beyond it is named; a line that is too deep is, too."""
+    file = tmp_path / "outlines.jsonl"
+    file.write_text('{"mammogram":"m","phenomenon":"p","outline":' + "[" * 10_000)
+    with pytest.raises(InvalidInput, match=r"outlines\.jsonl:1"):
+        read_outlines(file, ["m"])
+    monkeypatch.setattr("services.training.outlines.LARGEST_FILE", 20)
+    with pytest.raises(InvalidInput, match="at most 20 are read"):
+        read_outlines(file, ["m"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: " + "x" * (1 << 20), "at most 1048576 are read"),
+        ("a: &a [x]\nb: *a\n", r"the alias \*a is not taken"),
+        ("a: " + "[" * 20_000, "no readable YAML"),
+        ("data: " + json.dumps("y" * 1000), "no file of the original"),
+    ],
+    ids=["large", "aliases", "deep", "long value"],
+)
+def test_yaml_has_limits(tmp_path: Path, text: str, told: str) -> None:
+    """Size, depth, and no aliases: a few lines of them stand for more than memory holds. What is quoted is short."""
+    file = tmp_path / "run.yml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=told) as refused:
+        read_run(str(file))
+    assert len(str(refused.value)) < 1000
+
+
+def zipped(path: Path, compression: int, parts: int = 1) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for number in range(parts):
+            archive.writestr(f"archive/data/{number}", bytes(1 << 20))
+    return path
+
+
+def test_weights_that_unpack_to_more_than_they_have_are_refused(tmp_path: Path) -> None:
+    """A compressed archive is refused by what it says of itself, before a part of it is unpacked; one whose parts lie
+    over each other too. What PyTorch itself writes is read."""
+    torch.save({"fc.weight": torch.zeros(1000, 1000)}, tmp_path / "own.pth")
+    assert set(read_file(tmp_path / "own.pth")) == {"fc.weight"}
+    with pytest.raises(InvalidInput, match="says that it unpacks to 1048576"):
+        read_file(zipped(tmp_path / "bomb.pth", zipfile.ZIP_DEFLATED))
+    overlapping = zipped(tmp_path / "overlapping.pth", zipfile.ZIP_STORED, 2)
+    with zipfile.ZipFile(overlapping, "a") as archive:  # the central directory names the first part ten times
+        archive.filelist += [archive.filelist[0]] * 9
+        archive._didModify = True  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match="says that it unpacks to"):
+        read_file(overlapping)
+
+
+def test_weights_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is named with its size and the most that is read."""
+    torch.save({"fc.weight": torch.zeros(10)}, tmp_path / "w.pth")
+    monkeypatch.setattr("services.imaging.checkpoint.LARGEST_FILE", 100)
+    with pytest.raises(InvalidInput, match="at most 100 are read"):
+        read_file(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("length", [LARGEST_HEADER + 1, 2**63, 2**64 - 1])
+def test_a_header_of_tensors_has_a_largest_size(tmp_path: Path, length: int) -> None:
+    """A safetensors file that announces a header of that size is refused before memory for it is taken."""
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + b"{}")
+    with pytest.raises(InvalidInput, match=f"header has {length} bytes"), open_tensors(file):
+        raise AssertionError
+    with pytest.raises(InvalidInput, match="no file of weights"):
+        read_file(file)
+
+
+def test_tensors_that_claim_more_than_the_file_has_take_no_memory(tmp_path: Path) -> None:
+    """A tensor of a petabyte in a file of some bytes ends within the file."""
+    entry = {"dtype": "F32", "shape": [1 << 24, 1 << 24], "data_offsets": [0, 1 << 50]}
+    header = json.dumps({"maps": entry}).encode()
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with open_tensors(file) as tensors, pytest.raises(InvalidInput, match="ends within tensor maps"):
+        tensors.all("maps")
+
+
+def test_a_header_of_tensors_has_a_depth() -> None:
+    """JSON too deep to be read is no safetensors file."""
+    header = b"[" * 100_000
+    content = len(header).to_bytes(8, "little") + header
+    with pytest.raises(InvalidInput, match="x is no safetensors file"):
+        Tensors(lambda offset, length: content[offset : offset + length], "x")
+
+
+def test_a_table_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Parquet file that unpacks to more is refused by what it says of itself; one that is none is named."""
+    blobs = FolderBlobs(tmp_path)
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"x": np.arange(100_000)}), buffer, compression="zstd", use_dictionary=False)
+    ref = blobs.put("training", "table.parquet", buffer.getvalue())
+    assert read_table(blobs, ref).num_rows == 100_000
+    monkeypatch.setattr("services.imaging.manifests.LARGEST_TABLE", 1000)
+    with pytest.raises(InvalidInput, match=r"training/table\.parquet says that it unpacks to \d+ bytes; at most 1000"):
+        read_table(blobs, ref)
+    with pytest.raises(InvalidInput, match=r"training/none\.parquet is no table"):
+        read_table(blobs, blobs.put("training", "none.parquet", b"PAR1"))
