@@ -1,13 +1,37 @@
-"""Settings that all services share, read from the environment; each service adds one frozen class of its own."""
+"""Settings that all services share, read from the environment; each service adds one frozen class of its own.
+
+A setting that the environment lacks may be a file of SECRETS, named as its variable in lower case: so containers are
+handed URLs with passwords, which an environment would show to whoever inspects them.
+"""
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+SECRETS = Path("/run/secrets")
+"""Where Docker and Compose put the secrets of a container, and our manifests those of a pod."""
 
 
-class Shared(BaseSettings):
+class FromEnvironmentOrFiles(BaseSettings):
+    """Settings given in code, else by the environment, else by a file of SECRETS."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic calls it so
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it warns where there is no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources, the first that has a value winning."""
+        files = [SecretsSettingsSource(settings_cls, SECRETS)] if SECRETS.is_dir() else []
+        return init_settings, env_settings, *files
+
+
+class Shared(FromEnvironmentOrFiles):
     """Where messages, objects and records go. The defaults are the embedded form: one machine, one folder."""
 
     model_config = SettingsConfigDict(env_prefix="PRIMITIVES_", frozen=True, hide_input_in_errors=True)
@@ -71,6 +95,12 @@ class Shared(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lines below this level are left out."
     )
+    otlp_endpoint: str = Field(
+        default="",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
+        description="Where spans go, over OTLP/gRPC: http://HOST:4317, or https. Empty: nowhere. The SDK reads its "
+        "other variables itself, as OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES.",
+    )
     device: str = Field(default="auto", description="Where networks compute: auto, cpu, cuda or cuda:N.")
     lease_s: float = Field(
         default=30.0,
@@ -101,7 +131,7 @@ class Shared(BaseSettings):
         return self.folder("scratch")
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(FromEnvironmentOrFiles):
     """What every service has beside the shared settings; sub-classes set the prefix and the ports."""
 
     model_config = SettingsConfigDict(frozen=True)
