@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test chaos bench lint format clean
+.PHONY: help setup demo up down test chaos bench lint format release clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ lint: $(VENV)/dev.stamp ## Check style, types and protos.
 format: $(VENV)/dev.stamp ## Put the code into its style.
 	$(BIN)/ruff check --fix services tests deploy hatch_build.py
 	$(BIN)/ruff format services tests deploy hatch_build.py
+
+release: $(VENV)/dev.stamp ## Take the protos and the OpenAPI of the code as what later code must not break (docs/contracts.md).
+	$(BIN)/python -m deploy.release.contracts keep
 
 clean: ## Remove what was made here: the environment, the data of demo and up, caches.
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

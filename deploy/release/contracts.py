@@ -1,0 +1,132 @@
+"""The contracts of the last release: its protos as one image, and the OpenAPI document of each service.
+
+python -m deploy.release.contracts check    say what of the code breaks them
+python -m deploy.release.contracts keep     take those of the code, at a release
+
+`keep` is the only way to accept a change that breaks: the release says so in CHANGELOG.md.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.release.openapi import find_breaks
+from services.activation_extraction import main as activation_extraction
+from services.activation_extraction.settings import ExtractionSettings
+from services.annotation import main as annotation
+from services.annotation.settings import AnnotationSettings
+from services.common.bus import MemoryBus
+from services.common.service import Service
+from services.common.settings import Shared
+from services.common.tokens import add_token
+from services.patch_rendering import main as patch_rendering
+from services.patch_rendering.settings import RenderingSettings
+from services.training import main as training
+from services.training.settings import TrainingSettings
+
+ROOT = Path(__file__).parents[2]
+PROTOS = ROOT / "proto"
+IMAGE = PROTOS / "released" / "image.binpb"
+DOCUMENTS = ROOT / "docs" / "api"
+BREAKS = 100
+"""What buf exits with when it has found some."""
+
+
+def proto_breaks(protos: Path = PROTOS) -> list[str]:
+    """What `buf breaking` says of protos against the image of the last release."""
+    found = _buf("breaking", str(protos), "--against", str(IMAGE))
+    if found.returncode not in (0, BREAKS):
+        raise RuntimeError(f"buf could not compare {protos} with {IMAGE}: {found.stdout}{found.stderr}")
+    return found.stdout.splitlines()
+
+
+def openapi_breaks() -> list[str]:
+    """What of the services' OpenAPI breaks the documents of the last release."""
+    return [
+        f"{service}: {told}"
+        for service, today in openapi_documents().items()
+        for told in find_breaks(json.loads((DOCUMENTS / f"{service}.json").read_text()), today)
+    ]
+
+
+def openapi_documents() -> dict[str, Any]:
+    """Today's document of each service, as it serves it where tokens are asked for."""
+    with tempfile.TemporaryDirectory(prefix="contracts-") as folder:
+        tokens_file = Path(folder) / "tokens.json"
+        token = add_token(tokens_file, "contracts", ("*:read",))
+        shared = Shared(
+            home=Path(folder), bus_url="memory://", blobs_url="", records_url="", host="127.0.0.1",
+            tokens_file=tokens_file, tls_certificate=None, tls_key=None,
+        )  # fmt: skip
+        with _serving(shared) as services:
+            headers = {"authorization": f"Bearer {token}"}
+            return {
+                one.name: httpx.get(f"http://127.0.0.1:{one.http.port}/openapi.json", headers=headers).json()
+                for one in services
+            }
+
+
+def keep() -> None:
+    """Take the contracts of the code as those of the last release."""
+    IMAGE.parent.mkdir(exist_ok=True)
+    built = _buf("build", str(PROTOS), "--exclude-source-info", "-o", str(IMAGE))
+    if built.returncode != 0:
+        raise RuntimeError(f"buf could not build {PROTOS}: {built.stdout}{built.stderr}")
+    DOCUMENTS.mkdir(exist_ok=True)
+    for service, document in openapi_documents().items():
+        (DOCUMENTS / f"{service}.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+@contextmanager
+def _serving(shared: Shared) -> Iterator[list[Service]]:
+    """The four services over HTTP alone: they take no messages and begin no work."""
+    bus = MemoryBus()
+    free: dict[str, Any] = {"shared": shared, "http_port": 0, "grpc_port": 0}
+    services = [
+        training.create(TrainingSettings(**free), bus),
+        activation_extraction.create(ExtractionSettings(**free), bus),
+        patch_rendering.create(RenderingSettings(**free), bus),
+        annotation.create(AnnotationSettings(**free), bus),
+    ]
+    for service in services:
+        service.http.start()
+    try:
+        yield services
+    finally:
+        for service in services:
+            service.http.stop()
+            service.grpc.stop()
+            service.ports.records.close()
+
+
+def _buf(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = Path(sys.executable).parent / "buf"
+    program = str(command) if command.exists() else shutil.which("buf")
+    if program is None:
+        raise RuntimeError("there is no buf; `make setup` installs it")
+    return subprocess.run([program, *words], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def main(words: list[str]) -> int:
+    """The command; 1 if something breaks."""
+    if words == ["keep"]:
+        keep()
+        return 0
+    if words != ["check"]:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    told = proto_breaks() + openapi_breaks()
+    sys.stdout.write("\n".join(told or ["nothing breaks what the last release promised"]) + "\n")
+    return 1 if told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

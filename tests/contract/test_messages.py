@@ -1,0 +1,196 @@
+"""Messages of earlier releases, replayed: today's consumers take them, or park them, as each file says.
+
+A file of tests/contract/messages holds one message as it lay on the bus: `type`, `body` (what begins with $ is of
+this test's records), the `queue` it came to, and what has to happen: `then`, the types of what the service sends
+because of it, or `parked`, the reason. A file is never changed; one is added when a release writes a message otherwise.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from primitives.activation_extraction.v1 import events_pb2 as extraction_events
+from primitives.annotation.v1 import events_pb2 as annotation_events
+from primitives.patch_rendering.v1 import events_pb2 as rendering_events
+from primitives.training.v1 import events_pb2 as training_events
+
+from services.activation_extraction import consumer as extraction_consumer
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
+from services.activation_extraction.workflow.analyses import Analyses
+from services.annotation import consumer as annotation_consumer
+from services.common.blobs import ObjectRef
+from services.common.bus import Consumer, Envelope, decode
+from services.common.bus.port import Deliver
+from services.common.grpc import to_request
+from services.patch_rendering import consumer as rendering_consumer
+from services.training import consumer as training_consumer
+from services.training.schemas import PlanDataset
+from services.training.tables import EvaluationRow
+from tests.fakes.ports import RecordingBus
+from tests.unit.activation_extraction.test_workflow import Extraction
+from tests.unit.annotation.test_studies import Waiting
+from tests.unit.patch_rendering.test_workflow import Rendering
+from tests.unit.training.test_workflow import Training
+
+FOLDER = Path(__file__).parent / "messages"
+FILES = sorted(FOLDER.glob("*.json"))
+ON_THE_BUS = (training_events, extraction_events, rendering_events, annotation_events)
+NOBODY = "nobody"
+"""The queue of a message that no service takes: it is for whoever listens, and only has to be understood."""
+
+
+class HandBus(RecordingBus):
+    """A bus whose messages the test delivers; it keeps why a message was parked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deliver: dict[str, Deliver] = {}
+        self.reasons: list[str] = []
+
+    def subscribe(self, queue: str, deliver: Deliver) -> None:
+        """Keep who takes the messages of a queue."""
+        self.deliver[queue] = deliver
+
+    def park(self, queue: str, envelope: Envelope, reason: str) -> None:
+        """Keep the reason."""
+        self.reasons.append(reason)
+
+
+@dataclass
+class Service:
+    """A service led to where a message reaches it: its consumers, the names that messages use, and what it sends."""
+
+    consumers: list[Consumer]
+    bus: HandBus
+    names: dict[str, Any]
+    sent: Callable[[], list[Any]]
+
+
+def written(ref: ObjectRef) -> dict[str, Any]:
+    """A reference as it lies on the bus: protobuf writes a whole number of 64 bits as text."""
+    return ref.model_dump() | {"size": str(ref.size)}
+
+
+def training(folder: Path, kind: str) -> Service:
+    """A plan that builds its data set, trains or is trained, and an evaluation of its run that waits."""
+    world = Training(folder)
+    plain = not kind.endswith(("BuildDataset", "DatasetBuilt"))
+    world.plans.start(world.plan() if plain else world.plan(dataset=PlanDataset()))
+    world.runner.answers["evaluate"] = lambda _: world.checkpoint
+    if plain:
+        row = EvaluationRow(
+            evaluation_id="evaluation-1", run_id=world.runs.all().runs[0].run_id, dataset_id=world.dataset_id,
+            checkpoint=world.checkpoint, split="val", settings={},
+        )  # fmt: skip
+        with world.ports.records.transaction() as session:
+            session.add(row)
+    bus = HandBus()
+    consumers = training_consumer.create_consumers(
+        bus, world.datasets, world.runs, world.plans, world.evaluations, max_attempts=1
+    )
+    return Service(consumers, bus, {"$dataset_id": world.dataset_id}, world.sent)
+
+
+def extraction(folder: Path, kind: str) -> Service:
+    """An extraction of three shards of plan-1, of which two are in, or all; or a completed one with an analysis."""
+    world = Extraction(folder)
+    analyses = Analyses(world.ports, world.runner, ExtractionSettings())  # type: ignore[arg-type]
+    world.runner.answers["analyse_piece"] = lambda _: {"piece": 0}
+    world.runner.answers["merge_analysis"] = lambda _: world.manifest
+    if not kind.endswith("RunCompleted"):
+        [first, *_] = world.begin()
+        done = {"ExtractShard": 2, "MergeExtraction": 3}.get(kind.rpartition(".")[2], 3)
+        with world.ports.records.transaction() as session:
+            for shard in range(3 - done, 3):
+                session.add(ShardRow(extraction_id=first.extraction_id, shard=shard, patches=3, state={}))
+    if "Analys" in kind:
+        row = waiting_analysis(first.extraction_id, world.manifest, 0 if kind.endswith("MergeAnalysis") else 1)
+        with world.ports.records.transaction() as session:
+            extracted = session.get_one(ExtractionRow, first.extraction_id)
+            extracted.manifest = world.manifest
+            extracted.end("completed")
+            session.add(row)
+    bus = HandBus()
+    consumers = extraction_consumer.create_consumers(bus, world.extractions, analyses, max_attempts=1)
+    names = {
+        "$dataset": written(to_request(world.event.dataset, ObjectRef)),
+        "$checkpoint": written(to_request(world.event.checkpoint, ObjectRef)),
+        "$manifest": written(ObjectRef.model_validate(world.manifest)),
+    }
+    return Service(consumers, bus, names, world.sent)
+
+
+def waiting_analysis(extraction_id: str, manifest: dict[str, Any], pieces: int) -> AnalysisRow:
+    """An analysis of so many pieces that waits."""
+    return AnalysisRow(
+        analysis_id="analysis-1", extraction_id=extraction_id, kind="dissection", settings={}, extraction=manifest,
+        pieces=pieces,
+    )  # fmt: skip
+
+
+def rendering(folder: Path, kind: str) -> Service:
+    """An extraction of two layers, told of or not, of plan-1."""
+    world = Rendering(folder)
+    world.runner.answers["render_units"] = lambda _: {"group": {}, "pictures": 8}
+    if kind.endswith("RenderUnits"):
+        world.begin()
+    bus = HandBus()
+    consumers = rendering_consumer.create_consumers(bus, world.renderings, max_attempts=1)
+    return Service(consumers, bus, {"$manifest": written(to_request(world.event.manifest, ObjectRef))}, world.sent)
+
+
+def annotation(folder: Path, kind: str) -> Service:
+    """A rendering, told of or not, of plan-1."""
+    world = Waiting(folder)
+    if kind.endswith("OpenStudy"):
+        world.studies.rendering_completed(world.rendering.completed("plan-1"))
+    bus = HandBus()
+    consumers = annotation_consumer.create_consumers(bus, world.studies, max_attempts=1)
+    return Service(consumers, bus, {"$manifest": written(world.rendering.ref)}, world.sent)
+
+
+SERVICES = {
+    "training": training,
+    "activation_extraction": extraction,
+    "patch_rendering": rendering,
+    "annotation": annotation,
+}
+
+
+def named(body: Any, names: dict[str, Any]) -> Any:
+    """A body with what the names stand for."""
+    if isinstance(body, dict):
+        return {key: named(value, names) for key, value in body.items()}
+    return names[body] if isinstance(body, str) and body.startswith("$") else body
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_message_of_an_earlier_release_is_taken_or_parked(path: Path, tmp_path: Path) -> None:
+    """It has the effect that its file says, and no other."""
+    content = json.loads(path.read_text())
+    if content["queue"] == NOBODY:
+        assert decode(Envelope(content["type"], json.dumps(content["body"]))).ListFields()
+        return
+    service = SERVICES[content["queue"].partition(".")[0]](tmp_path, content["type"])
+    service.sent()
+    for consumer in service.consumers:
+        consumer.start()
+    body = content.get("text") or json.dumps(named(content["body"], service.names))
+    service.bus.deliver[content["queue"]](Envelope(content["type"], body))
+    told = [sent.DESCRIPTOR.full_name for sent in service.sent()]
+    assert service.bus.sent == [], "it was sent again"
+    if "parked" in content:
+        [reason] = service.bus.reasons
+        assert content["parked"] in reason and told == content.get("then", [])
+    else:
+        assert (service.bus.reasons, told) == ([], content["then"])
+
+
+def test_every_type_on_the_bus_has_a_message() -> None:
+    """A type that is added to the protos needs a file as the release writes it."""
+    types = {kind.full_name for events in ON_THE_BUS for kind in events.DESCRIPTOR.message_types_by_name.values()}
+    assert types - {json.loads(path.read_text())["type"] for path in FILES} == set()
