@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from services.activation_extraction.extract import extract, read_batches
+from services.activation_extraction.extract import Wish, extract, read_batches
+from services.activation_extraction.tally import LayerTally
 from services.common.blobs import FolderBlobs
 from services.imaging.architectures import ORIGINAL_LAYERS, resolve_layers
 from services.imaging.checkpoint import load_network, open_checkpoint
@@ -62,8 +63,15 @@ def extracted(blobs: FolderBlobs, run: RunView, patches: list[tuple[int, bytes]]
     logits: list[Tensor] = []
     network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
     batches = read_batches(iter(patches), checkpoint.preprocessing, len(patches))
-    state = extract(network, layers, batches, 1, torch.device("cpu"), checkpoint.preprocessing)
-    return logits[0], {name: state[f"{name}/maxima"] for name in layers}
+    wish = Wish.of(len(patches), [patch_id for patch_id, _ in patches])
+    tallies = extract(network, layers, batches, wish, torch.device("cpu"), checkpoint.preprocessing)
+    return logits[0], {name: maxima_by_patch(tally) for name, tally in tallies.items()}
+
+
+def maxima_by_patch(tally: LayerTally) -> Tensor:
+    """The (patches, units) maxima in float32, of which the top state holds all: it keeps as many as there are."""
+    state = tally.state_dict()
+    return state["values"].gather(1, state["ids"].argsort(1)).T
 
 
 @pytest.fixture
