@@ -1,0 +1,220 @@
+"""Passwords, keys and tokens are in no line of log, no error, no answer and no record, whatever fails.
+
+The failures are real: nobody listens, the password is wrong, the URL is broken by a password that was not escaped.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import structlog
+from fastapi.testclient import TestClient
+from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
+from typer.testing import CliRunner
+
+from deploy.local.servers import Server, free_port
+from services.annotation.siblings import Sibling
+from services.cli import client
+from services.cli.main import app as command
+from services.common.blobs import open_blobs
+from services.common.bus import Consumer, MemoryBus, encode, open_bus
+from services.common.edge import Edge
+from services.common.errors import InvalidInput, JobFailed, PrimitivesError, Unavailable
+from services.common.grpc import GrpcServer
+from services.common.http import create_app
+from services.common.jobs import Job, JobRunner
+from services.common.logs import configure_logs
+from services.common.records import open_records
+from services.common.settings import Shared
+
+SECRET = "S3CR3T-canary-8f0d"
+UNESCAPED = f"{SECRET}/x#y?z"
+Heard = Callable[[], str]
+URL = f"amqp://user:{SECRET}@broker:5672/%2F"
+
+
+@pytest.fixture(autouse=True)
+def all_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every line is written, and attempts are few and short: what fails here fails again."""
+    before = structlog.get_config()
+    configure_logs("json", "debug")
+    monkeypatch.setattr("services.common.bus.rabbit.PUBLISH_LIMIT_S", 0.5)
+    monkeypatch.setattr("services.common.blobs.s3.ATTEMPTS", 2)
+    monkeypatch.setattr("services.common.blobs.s3.FIRST_WAIT_S", 0.01)
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture
+def heard(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Heard:
+    """What was written since it was last asked for: by us to standard error, and by libraries to their logs."""
+    caplog.set_level(logging.DEBUG)
+
+    def since() -> str:
+        told = "".join(capfd.readouterr()) + caplog.text
+        caplog.clear()
+        return told
+
+    return since
+
+
+def use_bus(url: str) -> None:
+    bus = open_bus(url)
+    try:
+        bus.declare("secrets.jobs", [])
+    finally:
+        bus.close()
+
+
+def use_blobs(url: str) -> None:
+    open_blobs(url).put("secrets-bucket", "a/b", b"content")
+
+
+def use_records(url: str) -> None:
+    open_records(f"{url}?schema=secrets").close()
+
+
+def at(server: Server) -> str:
+    """HOST:PORT of a server."""
+    return server.url.split("@")[1].split("/")[0].split("?")[0]
+
+
+def broken_urls(nowhere: str) -> list[tuple[Callable[[str], None], str]]:
+    """Each port's URL with nobody at its host, and broken by a password that was not escaped."""
+    return [
+        (use_bus, f"amqp://user:{SECRET}@{nowhere}/%2F"),
+        (use_bus, f"amqp://user:{UNESCAPED}@{nowhere}/%2F"),
+        (use_bus, f"redis://user:{SECRET}@{nowhere}"),
+        (use_blobs, f"s3://KEY:{SECRET}@{nowhere}?secure=false"),
+        (use_blobs, f"s3://KEY:{UNESCAPED}@{nowhere}?secure=false"),
+        (use_blobs, f"gs://KEY:{SECRET}@{nowhere}"),
+        (use_records, f"postgresql+psycopg://user:{SECRET}@{nowhere}/db"),
+        (use_records, f"postgresql+psycopg://user:{UNESCAPED}@{nowhere}/db"),
+        (use_records, f"mysql://user:{SECRET}@{nowhere}/db"),
+    ]
+
+
+def all_told(call: Callable[[], object], heard: Heard) -> str:
+    """The words of the error that a call ends with, its traceback with all causes, and what was logged meanwhile."""
+    with pytest.raises(PrimitivesError) as failure:
+        call()
+    logged = heard()
+    return f"{failure.value} {failure.value!s} {''.join(traceback.format_exception(failure.value))} {logged}"
+
+
+def test_no_port_tells_its_secret_when_it_cannot_be_opened(heard: Heard) -> None:
+    """Nobody listens, the scheme is unknown, or the password breaks the URL."""
+    for use, url in broken_urls(f"127.0.0.1:{free_port()}"):
+        assert SECRET not in all_told(lambda use=use, url=url: use(url), heard), url  # type: ignore[misc]
+
+
+def test_no_server_that_refuses_a_secret_has_it_told(rabbitmq: Server, s3: Server, heard: Heard) -> None:
+    """A wrong password at the broker and a wrong secret at the store: the error says that it was refused."""
+    told = all_told(lambda: use_bus(f"amqp://guest:{SECRET}@{at(rabbitmq)}/%2F"), heard)
+    assert "ProbableAuthenticationError" in told or "ACCESS_REFUSED" in told
+    assert SECRET not in told
+    told = all_told(lambda: use_blobs(f"s3://primitives:{SECRET}@{at(s3)}?secure=false"), heard)
+    assert "the store refuses secrets-bucket" in told
+    assert SECRET not in told
+
+
+def test_the_command_tells_no_secret(heard: Heard, tmp_path: Path) -> None:
+    """What `primitives` prints of a store, a database or a broker that does not answer, and of options with URLs."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    home = {"PRIMITIVES_HOME": str(tmp_path)}
+    database = f"postgresql+psycopg://user:{SECRET}@{nowhere}/db"
+    for words, environment in (
+        (["migrate"], {"PRIMITIVES_RECORDS_URL": database}),
+        (["check"], {"PRIMITIVES_RECORDS_URL": database}),
+        (["recover"], {"PRIMITIVES_BUS_URL": f"redis://user:{SECRET}@{nowhere}"}),
+        (["copy-objects", "--to", f"s3://KEY:{UNESCAPED}@{nowhere}"], {}),
+        (["copy-objects", "--to", f"gs://KEY:{SECRET}@{nowhere}"], {}),
+    ):
+        ended = CliRunner().invoke(command, words, env=home | environment)
+        assert isinstance(ended.exception, PrimitivesError), (words, ended.output)
+        trace = "".join(traceback.format_exception(ended.exception))
+        assert SECRET not in f"{ended.output} {ended.exception} {trace} {heard()}"
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\nx", f"{SECRET} x", f"{SECRET}ä"])
+def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
+    """The client would quote a header that it cannot send; neither the command nor the pages get so far."""
+    monkeypatch.setenv("PRIMITIVES_TOKEN", token)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    assert SECRET not in all_told(lambda: client.get(nowhere, "/v1/runs"), heard)
+    assert SECRET not in all_told(lambda: Sibling("training service", nowhere, Shared()), heard)
+
+
+def test_a_good_token_is_not_told_when_nobody_answers(monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
+    """Neither with the error nor in the log; the end of a line after it, as files have one, does no harm."""
+    monkeypatch.setenv("PRIMITIVES_TOKEN", f"{SECRET}\n")
+    assert SECRET not in all_told(lambda: client.get(f"http://127.0.0.1:{free_port()}", "/v1/runs"), heard)
+
+
+def leak(_job: Job) -> None:
+    """A job that fails with a URL in its words, as libraries do."""
+    raise ValueError(f"cannot reach {URL}")
+
+
+def test_what_a_job_fails_with_is_told_without_secrets(heard: Heard) -> None:
+    """The error that becomes the task's record, and the line of log with the child's traceback."""
+    runner = JobRunner("secrets", "json", "debug")
+    try:
+        with pytest.raises(JobFailed, match=r"user:\*\*\*@broker") as failed:
+            runner.run("tests.integration.test_secrets:leak", {}, lambda _: None)
+    finally:
+        runner.close()
+    assert SECRET not in str(failed.value)
+    assert SECRET not in heard()
+
+
+@pytest.mark.parametrize("error", [ValueError, InvalidInput])
+def test_what_parks_a_message_is_told_without_secrets(error: type[Exception], heard: Heard) -> None:
+    """The reason that stands with the parked message, the one that the record of the task gets, and the log."""
+    bus, recorded = MemoryBus(), []
+
+    def fail(_: events_pb2.TrainSlice) -> None:
+        raise error(f"cannot reach {URL}")
+
+    consumer = Consumer(bus, "secrets.jobs", max_attempts=1)
+    consumer.on(events_pb2.TrainSlice, fail, lambda _, reason: recorded.append(reason))
+    consumer.declare()
+    consumer.start()
+    bus.send("secrets.jobs", encode(events_pb2.TrainSlice(run_id="run-1")))
+    deadline = time.monotonic() + 30
+    while not bus.parked("secrets.jobs"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    bus.close()
+    reasons = [*recorded, *(parked.reason for parked in bus.parked("secrets.jobs"))]
+    assert len(reasons) == 2 and all("user:***@broker" in reason for reason in reasons)
+    assert SECRET not in heard()
+
+
+def test_no_answer_tells_a_secret() -> None:
+    """An error of ours that quotes a URL, over HTTP and gRPC."""
+    http = create_app("training", lambda: True)
+
+    @http.get("/fail")
+    def fail() -> None:
+        raise Unavailable(f"cannot reach {URL}")
+
+    assert TestClient(http).get("/fail").json()["message"] == "cannot reach amqp://user:***@broker:5672/%2F"
+
+    class Servicer(training_pb2_grpc.TrainingServiceServicer):
+        def GetRun(self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext) -> None:
+            raise Unavailable(f"cannot reach {URL}")
+
+    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
+    server = GrpcServer("x", lambda to: register(Servicer(), to), Edge("training"), 0)
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, pytest.raises(grpc.RpcError) as failed:
+            training_pb2_grpc.TrainingServiceStub(channel).GetRun(training_pb2.GetRunRequest(), timeout=10)
+        assert failed.value.details() == "cannot reach amqp://user:***@broker:5672/%2F"
+    finally:
+        server.stop()
