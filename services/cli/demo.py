@@ -1,6 +1,7 @@
 """The demo: a plan over the sample, driven through the APIs of services in a process of their own."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from services.cli.analyses import tell_analyses
 from services.cli.client import Services, get, is_ready, plan_stages, post
 from services.cli.progress import STAGES, StageBars
 from services.cli.signals import leave_in_order
-from services.common.errors import PrimitivesError, Unavailable
+from services.common.errors import InvalidInput, PrimitivesError, Unavailable
 from services.common.identity import derived_id, new_id
 from services.common.settings import Shared
 from services.patch_rendering.settings import RenderingSettings
@@ -43,12 +44,12 @@ DEMO_PLAN: dict[str, Any] = {
 }
 
 
-def run_demo(once: bool, fresh: bool) -> None:
-    """Start the embedded form and drive the plan on it."""
+def run_demo(once: bool, fresh: bool, url: str = "") -> None:
+    """Drive the plan on the services at `url`, or without one start the embedded form and drive it on that."""
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     leave_in_order()
-    with running_services() as services:
+    with services_at(url) if url else running_services() as services:
         drive_demo(services, once, fresh, began)
 
 
@@ -129,12 +130,30 @@ def running_services() -> Iterator[Services]:
             _stop(process)
 
 
-def named_services() -> Services:
-    """Where the settings say that the four services answer."""
+@contextmanager
+def services_at(url: str) -> Iterator[Services]:
+    """Services that run elsewhere, once all are ready; they go on when the block ends. Unavailable names those that do
+    not become ready."""
+    services = named_services(url)
+    deadline = time.monotonic() + START_LIMIT_S
+    while missing := [base for base in services.all() if not is_ready(base)]:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"not ready within {START_LIMIT_S:.0f} s: {', '.join(missing)}")
+        time.sleep(POLL_S)
+    yield services
+
+
+def named_services(url: str = "") -> Services:
+    """Where the settings say that the four services answer, each at its own port; `url` is another scheme and host.
+
+    InvalidInput for a URL with more than these.
+    """
     shared = Shared()
-    scheme = "http" if shared.tls_certificate is None else "https"
+    base = url.rstrip("/") or f"{'http' if shared.tls_certificate is None else 'https'}://{shared.host}"
+    if not re.fullmatch(r"https?://([^/:@\[\]]+|\[[0-9a-fA-F:]+\])", base):
+        raise InvalidInput(f"{url} is no address of services; expected http://HOST, to which each adds its own port")
     every = (TrainingSettings(), ExtractionSettings(), RenderingSettings(), AnnotationSettings())
-    return Services(*(f"{scheme}://{shared.host}:{one.http_port}" for one in every))
+    return Services(*(f"{base}:{one.http_port}" for one in every))
 
 
 def wait_for_interrupt() -> None:

@@ -14,7 +14,7 @@ from services.cli.bench.commands import bench_app
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
-from services.cli.objects import check, copy_objects, gc
+from services.cli.objects import buckets, check, copy_objects, gc
 from services.cli.plans import plan_app
 from services.cli.recovery import recover
 from services.cli.runs import run_app
@@ -33,6 +33,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(bench_app, name="bench")
 app.add_typer(plan_app, name="plan")
 app.command()(migrate)
+app.command()(buckets)
 app.command()(gc)
 app.command()(check)
 app.command()(copy_objects)
@@ -67,11 +68,14 @@ def demo(
         bool, typer.Option(help="End when the plan has ended, with a summary as JSON on the last line.")
     ] = False,
     fresh: Annotated[bool, typer.Option(help="Start a new plan even where the demo has run before.")] = False,
+    url: Annotated[
+        str, typer.Option(help="http://HOST of services that run already, each at its own port; none are started.")
+    ] = "",
 ) -> None:
     """Train on the sample, extract, render and open a study, over the services' APIs; then leave the pages open."""
     from services.cli.demo import run_demo
 
-    run_demo(once, fresh)
+    run_demo(once, fresh, url)
 
 
 @app.command()

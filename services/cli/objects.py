@@ -1,4 +1,4 @@
-"""`primitives gc`, `check` and `copy-objects`: commands over the stores and records of all services."""
+"""`primitives buckets`, `gc`, `check` and `copy-objects`: commands over the stores and records of all services."""
 
 import importlib
 import json
@@ -18,6 +18,17 @@ from services.common.leftovers import remove_old_files
 from services.common.reach import Owner
 from services.common.records import Records, ensure_migrated, now, open_records
 from services.common.settings import Shared
+
+BUCKETS = ("training", "activation-extraction", "patch-rendering")
+"""What the services call the buckets that they write: known here without loading torch."""
+
+
+def buckets() -> None:
+    """Make the buckets of the services where they are missing, for stores in which services themselves may not."""
+    blobs = open_blobs(Shared().blobs())
+    for bucket in BUCKETS:
+        blobs.ensure_bucket(bucket)
+        typer.echo(bucket)
 
 
 def gc(
