@@ -46,8 +46,9 @@ class Matrices:
         """All columns, some at a time: the first unit, and all rows of it and those that follow."""
         step = max(1, PIECE_VALUES // len(self.ids))
         for first in range(0, self.units, step):
-            columns = [part[:, first : first + step] for part in self._parts()]
-            yield first, np.concatenate(columns).astype(np.float32)
+            # Copied as they come: a view would keep the whole part it is of.
+            columns = [part[:, first : first + step].astype(np.float32) for part in self._parts()]
+            yield first, np.concatenate(columns)
 
     def _parts(self) -> Iterator[NDArray[np.float16]]:
         for path in self._paths:

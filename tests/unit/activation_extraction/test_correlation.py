@@ -1,5 +1,6 @@
 """The matrix of maxima in parts, and what it says of units beside each other."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,20 @@ def test_pieces_are_all_columns(tmp_path: Path, maxima: np.ndarray, monkeypatch:
     pieces = list(stored(tmp_path, maxima, [10, 30]).pieces())
     assert [first for first, _ in pieces] == [0, 3, 6]
     assert np.array_equal(np.concatenate([piece for _, piece in pieces], 1), maxima.astype(np.float32))
+
+
+def test_a_piece_holds_no_more_than_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is that of some columns and one part, not that of all parts."""
+    maxima = np.zeros((4000, 200), np.float16)
+    monkeypatch.setattr(module, "PIECE_VALUES", 4000 * 5)
+    matrices = stored(tmp_path, maxima, list(range(200, 4000, 200)))
+    tracemalloc.start()
+    try:
+        assert sum(piece.shape[1] for _, piece in matrices.pieces()) == 200
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < maxima.nbytes / 2
 
 
 def test_similar_units_and_duplicates(tmp_path: Path, maxima: np.ndarray) -> None:
