@@ -8,6 +8,7 @@ A data set is immutable and named by the hash of its content. Layout, in the buc
 import hashlib
 import os
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -198,7 +199,8 @@ def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
         if path.stat().st_size == ref.size:
             os.utime(path)
             return path
-    fetched = path.with_name(f"{path.name}.{os.getpid()}")
+    # Of two threads that want the same bytes each fetches its own: layers with equal matrices are merged at once.
+    fetched = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     blobs.get_file(ref.bucket, ref.key, fetched)
     with fetched.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

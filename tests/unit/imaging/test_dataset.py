@@ -2,6 +2,8 @@
 
 import os
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,23 @@ def test_a_local_copy_is_made_once_and_verified(blobs: FolderBlobs, tmp_path: Pa
     with pytest.raises(InvalidInput, match="training/some has sha256"):
         fetch_object(blobs, ref, tmp_path)
     assert [left.name for left in tmp_path.iterdir()] == ["blobs"]
+
+
+def test_threads_that_fetch_the_same_bytes_get_them(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Two threads in the middle of fetching one object do not take each other's file away; one copy is left."""
+    both_fetched = threading.Barrier(2)
+
+    class Slow(FolderBlobs):
+        def get_file(self, bucket: str, key: str, path: Path) -> None:
+            super().get_file(bucket, key, path)
+            both_fetched.wait(10)
+
+    (tmp_path / "scratch").mkdir()
+    ref, store = blobs.put("training", "some", b"patches"), Slow(tmp_path / "blobs")
+    with ThreadPoolExecutor(2) as pool:
+        paths = set(pool.map(lambda _: fetch_object(store, ref, tmp_path / "scratch"), range(2)))
+    assert paths == {*(tmp_path / "scratch").iterdir()}
+    assert paths.pop().read_bytes() == b"patches"
 
 
 def test_a_shard_is_a_plain_tar(blobs: FolderBlobs, tmp_path: Path) -> None:
