@@ -46,7 +46,6 @@ class BoundedCache(Generic[V]):
         return value
 
     def _forget(self) -> None:
-        for key in [key for key, entry in self._entries.items() if entry.done()]:
-            if self.weight <= self.limit:
-                return
-            self.weight -= self._weigh(self._entries.pop(key).result())
+        while self.weight > self.limit:
+            oldest = next(key for key, entry in self._entries.items() if entry.done())
+            self.weight -= self._weigh(self._entries.pop(oldest).result())
