@@ -10,7 +10,7 @@ from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.layer_results import BUCKET
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
-from services.activation_extraction.tables import Base
+from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
 from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
@@ -22,8 +22,10 @@ from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
+from services.common.monitor import Monitor, add_status_routes
 from services.common.service import HttpServer, Service, serve
 from services.common.streams import Streams
+from services.common.tracing import configure_tracing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -45,6 +47,14 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         extractions.recover()
         analyses.recover()
 
+    consumers = create_consumers(bus, extractions, analyses, shared.max_attempts)
+    monitor = Monitor(
+        "activation_extraction",
+        ports,
+        {"extraction": ExtractionRow, "analysis": AnalysisRow},
+        [one.queue for one in consumers],
+    )
+    add_status_routes(app, monitor)
     return Service(
         name="activation_extraction",
         ports=ports,
@@ -57,10 +67,11 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, extractions, analyses, shared.max_attempts),
+        consumers=consumers,
         runners={"services.activation_extraction.job": runner},
         recover=recover,
         streams=streams,
+        background=[monitor],
     )
 
 
@@ -68,6 +79,7 @@ def main() -> None:
     """Run this service alone until it is told to stop."""
     settings = ExtractionSettings()
     configure_logs(settings.shared.log_format, settings.shared.log_level)
+    configure_tracing("activation_extraction", settings.shared.otlp_endpoint)
     bus = open_bus(settings.shared.bus_url)
     serve([create(settings, bus)], bus)
 

@@ -6,13 +6,15 @@ from primitives.patch_rendering.v1 import events_pb2 as rendering_events
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.common.bus import Bus, Consumer
 
+EVENTS_QUEUE = "annotation.events"
+
 
 def create_consumers(bus: Bus, studies: Studies, max_attempts: int) -> list[Consumer]:
     """The consumers of the service, declared but not started."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
     jobs.on(events_pb2.OpenStudy, studies.open, studies.failed)
     jobs.declare()
-    events = Consumer(bus, "annotation.events", max_attempts)
+    events = Consumer(bus, EVENTS_QUEUE, max_attempts)
     events.on(rendering_events.RenderingCompleted, studies.rendering_completed, studies.plan_failed)
     events.declare((rendering_events.RenderingCompleted,))
     return [jobs, events]

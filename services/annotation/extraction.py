@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.annotation.siblings import Sibling
+from services.common.monitor import ServiceStatus
 from services.common.settings import Shared
 
 PASSED_ON = ("content-type", "cache-control", "etag")
@@ -160,6 +161,10 @@ class ExtractionService:
     def __init__(self, base_url: str, shared: Shared) -> None:
         self._service = Sibling("extraction service", base_url, shared)
 
+    def status(self) -> ServiceStatus:
+        """What it says of itself."""
+        return self._service.get("/v1/status", ServiceStatus)
+
     def extractions(self) -> list[Extraction]:
         """All extractions, newest first; without results."""
         return self._service.get("/v1/extractions", _Extractions).extractions
@@ -182,6 +187,10 @@ class RenderingService:
 
     def __init__(self, base_url: str, shared: Shared) -> None:
         self._service = Sibling("rendering service", base_url, shared)
+
+    def status(self) -> ServiceStatus:
+        """What it says of itself."""
+        return self._service.get("/v1/status", ServiceStatus)
 
     def picture(self, unit: tuple[str, str, int], name: str, query: dict[str, Any], known: str = "") -> Response:
         """A picture (`pictures/1.webp`) or sheet (`sheet.webp`) of a unit of a layer of an extraction; 304 where the

@@ -9,7 +9,7 @@ from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.api import add_routes
 from services.annotation.auth import Auth
-from services.annotation.consumer import create_consumers
+from services.annotation.consumer import EVENTS_QUEUE, create_consumers
 from services.annotation.extraction import ExtractionService, RenderingService
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
@@ -17,11 +17,11 @@ from services.annotation.pages.frame import Frame
 from services.annotation.rpc import AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
-from services.annotation.tables import Base
+from services.annotation.tables import Base, StudyRow
 from services.annotation.training import TrainingService
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
-from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
 from services.common.bootstrap import open_ports
 from services.common.bus import Bus, open_bus
@@ -29,9 +29,11 @@ from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.logs import configure_logs
+from services.common.monitor import Monitor, add_status_routes
 from services.common.records import now
 from services.common.service import HttpServer, Ports, Service, serve
 from services.common.tokens import Tokens
+from services.common.tracing import configure_tracing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -41,10 +43,20 @@ def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS, bucket=None)
 
 
+def create_monitor(ports: Ports) -> Monitor:
+    """What looks at the service's tasks and queues, not yet started."""
+    return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE))
+
+
 def create_web(
-    settings: AnnotationSettings, ports: Ports, tokens: Tokens | None = None, clock: Callable[[], datetime] = now
+    settings: AnnotationSettings,
+    ports: Ports,
+    tokens: Tokens | None = None,
+    clock: Callable[[], datetime] = now,
+    monitor: Monitor | None = None,
 ) -> FastAPI:
     """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
+    monitor = monitor or create_monitor(ports)
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
     siblings = (
@@ -54,7 +66,8 @@ def create_web(
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, open_to=is_page)
     add_routes(app, auth, studies, units, responses)
-    add_pages(app, Frame(auth, studies, units, responses, *siblings))
+    add_status_routes(app, monitor)
+    add_pages(app, Frame(auth, studies, units, responses, *siblings, monitor))
     app.add_middleware(Guard, public_origin=settings.public_origin)
     return app
 
@@ -64,12 +77,13 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
-    studies = Studies(ports)
+    studies, monitor = Studies(ports), create_monitor(ports)
+    web = create_web(settings, ports, edge.tokens, monitor=monitor)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
     return Service(
         name="annotation",
         ports=ports,
-        http=HttpServer(create_web(settings, ports, edge.tokens), edge, settings.http_port),
+        http=HttpServer(web, edge, settings.http_port),
         grpc=GrpcServer(
             annotation_pb2.DESCRIPTOR.services_by_name["AnnotationService"].full_name,
             lambda server: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, server),
@@ -78,6 +92,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
         ),
         consumers=create_consumers(bus, studies, shared.max_attempts),
         recover=studies.recover,
+        background=[monitor],
     )
 
 
@@ -90,6 +105,7 @@ def main() -> None:
     """Run this service alone until it is told to stop."""
     settings = AnnotationSettings()
     configure_logs(settings.shared.log_format, settings.shared.log_level)
+    configure_tracing("annotation", settings.shared.otlp_endpoint)
     bus = open_bus(settings.shared.bus_url)
     serve([create(settings, bus)], bus)
 

@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.settings import Shared
+from services.common.tracing import traceparent
 from services.common.trust import bearer, client_context
 
 TIMEOUT_S = 10.0
@@ -30,7 +31,13 @@ class Sibling:
         self._name, self._base_url = name, base_url
         self._headers = bearer(shared.token)
         self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key)
-        self._client = httpx.Client(base_url=base_url, headers=self._headers, timeout=TIMEOUT_S, verify=self._trust)
+        self._client = httpx.Client(
+            base_url=base_url,
+            headers=self._headers,
+            timeout=TIMEOUT_S,
+            verify=self._trust,
+            event_hooks={"request": [_add_trace]},
+        )
 
     def get(self, path: str, kind: type[V], query: Query | None = None) -> V:
         """What a path answers, as far as `kind` says. NotFound, InvalidInput in the service's own words."""
@@ -88,6 +95,12 @@ class Sibling:
 
     def _unavailable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"The {self._name} at {self._base_url} does not answer: {error}")
+
+
+def _add_trace(request: httpx.Request) -> None:
+    """The call belongs to the trace of the page that makes it."""
+    if parent := traceparent():
+        request.headers["traceparent"] = parent
 
 
 def _kept(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:

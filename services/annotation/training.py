@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from services.annotation.siblings import Sibling
+from services.common.monitor import ServiceStatus
 from services.common.records import ENDED
 from services.common.settings import Shared
 from services.common.streams import HEADERS
@@ -85,6 +86,10 @@ class TrainingService:
     def run(self, run_id: str) -> Run:
         """One run. NotFound if there is none."""
         return self._service.get(f"/v1/runs/{quote(run_id, '')}", Run)
+
+    def status(self) -> ServiceStatus:
+        """What it says of itself."""
+        return self._service.get("/v1/status", ServiceStatus)
 
     async def events(self, run_id: str, last_event_id: str) -> Response:
         """The stream of a run's progress, passed on as it comes. NotFound if there is no such run."""

@@ -8,6 +8,8 @@ from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
 from services.common.bus import Bus, MemoryBus
 from services.common.service import Service, serve
+from services.common.settings import Shared
+from services.common.tracing import configure_tracing
 from services.patch_rendering import main as patch_rendering
 from services.patch_rendering.settings import RenderingSettings
 from services.training import main as training
@@ -37,5 +39,6 @@ def _beside(services: Mapping[str, Service]) -> AnnotationSettings:
 
 def run_embedded() -> None:
     """Run until SIGINT or SIGTERM."""
+    configure_tracing("primitives", Shared().otlp_endpoint)
     bus = MemoryBus()
     serve(create_services(bus), bus)

@@ -18,7 +18,8 @@ def open_ports(
     records = open_records(shared.records(service))
     ensure_migrated(records, migrations)
     tables = metadata.tables
-    outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"], shared.lease_s)
+    outbox = Outbox(records, tables["outbox"], bus, service)
+    leases = Leases(records, tables["leases"], shared.lease_s)
     blobs = open_blobs(shared.blobs())
     if bucket is not None:
         blobs.ensure_bucket(bucket)

@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import __version__
 from services.common import errors
+from services.common.metrics import registry_of
 from services.common.tokens import Tokens
 
 LARGEST_BODY = 1 << 20
@@ -69,10 +70,14 @@ def create_app(
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
         version=__version__,
+        # Its own spans would lie within ours, and its records of errors quote what we take secrets out of.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses={"default": {"model": Problem, "description": "What went wrong."}},
         # Tells callers and /docs of the header; Authentication below is what asks for it.
         dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
     )
+
+    app.state.registry = registry_of(service)
 
     @app.exception_handler(errors.PrimitivesError)
     def problem(_: Request, error: errors.PrimitivesError) -> JSONResponse:
@@ -109,8 +114,8 @@ def create_app(
 
     @app.get("/metrics", tags=["health"], include_in_schema=False)
     def metrics() -> Response:
-        """Prometheus metrics of this process."""
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        """Prometheus metrics of this service in this process."""
+        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -21,7 +22,8 @@ from typing import Any
 
 from services.common import errors
 from services.common.disk import passing_faults
-from services.common.logs import configure_logs, get_logger
+from services.common.logs import configure_logs, get_logger, log_ids, log_scope
+from services.common.metrics import GPU_MEMORY, service_of
 
 log = get_logger(__name__)
 
@@ -29,6 +31,9 @@ POLL_S = 0.1
 LEAVE_S = 3.0
 """Seconds that a job has to leave in order, unless it is given more: with the second in which a stop is noticed, a
 pause or a cancel takes effect within five."""
+
+GPU_INTERVAL_S = 2.0
+"""Seconds between two reports of a GPU's memory."""
 
 Progress = dict[str, Any]
 
@@ -49,10 +54,14 @@ class Job:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._order = Order.WORK
+        self._gpu_told = -math.inf
 
     def report(self, **progress: Any) -> None:
         """Tell how far the job is, e.g. `report(done=32, total=600, unit="patches")`. Lossy: the newest counts."""
         self._connection.send(("progress", progress))
+        if time.monotonic() - self._gpu_told >= GPU_INTERVAL_S:
+            self._gpu_told = time.monotonic()
+            self._connection.send(("gpu", gpu_memory()))
 
     def milestone(self, **facts: Any) -> None:
         """Hand over something that is finished before the job is, such as a checkpoint. Never lost."""
@@ -109,8 +118,8 @@ class JobRunner:
         with self._lock:
             connection = self._ensure_child()
             try:
-                connection.send((target, dict(arguments)))
-                listeners = {"progress": on_progress, "milestone": on_milestone}
+                connection.send((target, dict(arguments), log_ids()))
+                listeners = {"progress": on_progress, "milestone": on_milestone, "gpu": _gpu_listener(target)}
                 return self._await(connection, listeners, _Overseer(connection, order, pause_s))
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 code = self._discard_child()
@@ -174,6 +183,26 @@ class JobRunner:
         return child.exitcode
 
 
+def gpu_memory() -> dict[str, dict[str, int]]:
+    """Bytes of memory by GPU that this process computes on: reserved by it, used by all, total. Empty without one;
+    torch is asked only where the job has loaded it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    device = torch.cuda.current_device()
+    free, total = torch.cuda.mem_get_info(device)
+    return {str(device): {"reserved": torch.cuda.memory_reserved(device), "used": total - free, "total": total}}
+
+
+def _gpu_listener(target: str) -> Callable[[dict[str, dict[str, int]]], None]:
+    def heard(memory: dict[str, dict[str, int]]) -> None:
+        for device, figures in memory.items():
+            for kind, size in figures.items():
+                GPU_MEMORY.labels(service_of(target), device, kind).set(size)
+
+    return heard
+
+
 class _Overseer:
     """Passes the orders on to the child, and sees that it follows them in time."""
 
@@ -225,8 +254,9 @@ def _child_main(connection: Connection, log_format: str, log_level: str) -> None
             return
         if isinstance(message, Order):
             continue  # for the job before, which had answered when it came
-        target, arguments = message
-        connection.send(_call(target, arguments, Job(connection)))
+        target, arguments, ids = message
+        with log_scope(**ids):
+            connection.send(_call(target, arguments, Job(connection)))
 
 
 def _end_with_parent() -> None:
@@ -238,6 +268,7 @@ def _end_with_parent() -> None:
 
 def _call(target: str, arguments: dict[str, Any], job: Job) -> tuple[str, Any]:
     module, _, function = target.partition(":")
+    log.debug("job begins", job=function)
     try:
         with passing_faults(f"the job {target}"):
             return "result", getattr(importlib.import_module(module), function)(job, **arguments)

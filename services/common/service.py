@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from services.common.grpc import GrpcServer
 from services.common.hosts import KnownHosts
 from services.common.jobs import JobRunner
 from services.common.logs import get_logger
+from services.common.observed import ObservedHttp
 from services.common.records import Leases, Outbox, Records
 from services.common.streams import Streams
 from services.common.warming import warm
@@ -51,7 +53,7 @@ class HttpServer:
             raise Unavailable(f"HTTP port {edge.host}:{port} cannot be bound: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app,
+            ObservedHttp(KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app, edge.service),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=5,
@@ -77,6 +79,16 @@ class HttpServer:
         self._socket.close()
 
 
+class Background(Protocol):
+    """Something that is at work beside a service."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, or be of no more effect, at once."""
+
+
 @dataclass
 class Service:
     """One service of the four; a runner goes by the module of the jobs that it runs."""
@@ -89,6 +101,7 @@ class Service:
     runners: Mapping[str, JobRunner] = field(default_factory=dict)
     recover: Callable[[], None] = field(default=lambda: None)
     streams: Streams = field(default_factory=Streams)
+    background: Sequence[Background] = ()
 
     def start(self) -> None:
         """Serve, take messages, and send again what an earlier process left undone where the bus forgot it."""
@@ -100,6 +113,8 @@ class Service:
         for consumer in self.consumers:
             consumer.start()
         self.ports.outbox.start()
+        for beside in self.background:
+            beside.start()
         self.http.start()
         self.grpc.start()
         log.info("service started", service=self.name, http=self.http.port, grpc=self.grpc.port)
@@ -110,6 +125,8 @@ class Service:
             consumer.stop()
         for runner in self.runners.values():
             runner.close()
+        for beside in self.background:
+            beside.stop()
         self.streams.close()
         self.http.stop()
         self.grpc.stop()

@@ -17,8 +17,10 @@ from sqlalchemy.orm import Session
 from services.common.errors import Conflict, JobStopped, NotFound, Unavailable
 from services.common.jobs import LEAVE_S, JobRunner, Order
 from services.common.logs import get_logger
+from services.common.observed import observed_job
 from services.common.records import Records, WorkColumns
 from services.common.service import Ports
+from services.common.tracing import about
 
 log = get_logger(__name__)
 
@@ -122,12 +124,24 @@ class Tasks(ABC, Generic[R]):
         pause_s: float = LEAVE_S,
     ) -> Any:
         """The result of a job that works on a task; None if it stopped, because the task was paused or has ended."""
+        about(plan_id=self._plan_of(key), task_id=key)
         orders = RecordedOrders(self.ports.records, self.table, key)
         try:
-            return self.runner.run(target, arguments, on_progress, orders, on_milestone, pause_s)
+            with observed_job(target) as alive:
+
+                def heard(progress: dict[str, Any]) -> None:
+                    alive()
+                    on_progress(progress)
+
+                return self.runner.run(target, arguments, heard, orders, on_milestone, pause_s)
         except JobStopped as reason:
             log.info("job stopped", task=key, job=target, reason=str(reason))
             return None
+
+    def _plan_of(self, key: str) -> str:
+        with self.ports.records.reading() as session:
+            query = select(self.table.plan_id).where(inspect(self.table).primary_key[0] == key)
+            return session.scalar(query) or ""
 
 
 class RecordedOrders:

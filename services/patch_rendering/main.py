@@ -11,14 +11,16 @@ from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
+from services.common.monitor import Monitor, add_status_routes
 from services.common.service import HttpServer, Service, serve
 from services.common.streams import Streams
+from services.common.tracing import configure_tracing
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.tables import Base
+from services.patch_rendering.tables import Base, RenderingRow
 from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
@@ -37,6 +39,9 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()
     add_routes(app, renderings, queries, pictures, streams)
+    consumers = create_consumers(bus, renderings, shared.max_attempts)
+    monitor = Monitor("patch_rendering", ports, {"rendering": RenderingRow}, [one.queue for one in consumers])
+    add_status_routes(app, monitor)
     return Service(
         name="patch_rendering",
         ports=ports,
@@ -49,10 +54,11 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, renderings, shared.max_attempts),
+        consumers=consumers,
         runners={"services.patch_rendering.job": runner},
         recover=renderings.recover,
         streams=streams,
+        background=[monitor],
     )
 
 
@@ -60,6 +66,7 @@ def main() -> None:
     """Run this service alone until it is told to stop."""
     settings = RenderingSettings()
     configure_logs(settings.shared.log_format, settings.shared.log_level)
+    configure_tracing("patch_rendering", settings.shared.otlp_endpoint)
     bus = open_bus(settings.shared.bus_url)
     serve([create(settings, bus)], bus)
 

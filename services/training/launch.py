@@ -18,6 +18,7 @@ from typing import Any
 
 from services.common import errors
 from services.common.jobs import LEAVE_S, POLL_S, Job, Order
+from services.common.logs import logs_for_a_process
 
 SOCKET = "VISUAL_PRIMITIVES_JOB_SOCKET"
 """The environment variable that names the socket to the processes of this machine."""
@@ -33,7 +34,7 @@ def train_together(job: Job, arguments: dict[str, Any], processes: int, nodes: i
         launcher = subprocess.Popen(
             launch_command(processes, nodes, 0, rendezvous),
             stdin=subprocess.PIPE,
-            env=os.environ | {SOCKET: str(path)},
+            env=os.environ | logs_for_a_process() | {SOCKET: str(path)},
         )
         members = _Members(server, arguments)
         try:

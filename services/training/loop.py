@@ -35,7 +35,7 @@ def fit(
     processes do all of this in step, as their leader decides.
     """
     settings, team = learner.settings, learner.team
-    moved = False
+    moved, images = False, 0
 
     def stops() -> bool:
         return paused() or (moved and time.monotonic() > deadline)
@@ -55,11 +55,13 @@ def fit(
                 return leave()
             step(learner, parts, learning_rate(settings, learner.epoch * len(train) + learner.step, len(train)))
             learner.step, moved = learner.step + 1, True
+            images += sum(len(part.labels) for part in parts) * team.size
             report(
                 phase=f"epoch {learner.epoch + 1} of {settings.epochs}",
                 done=learner.epoch * len(train) + learner.step,
                 total=settings.epochs * len(train),
                 unit="steps",
+                images=images,
             )
         measured = evaluate(learner, val, paused) if val else None
         if val and measured is None:

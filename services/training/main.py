@@ -13,8 +13,10 @@ from services.common.grpc import GrpcServer
 from services.common.http import create_app
 from services.common.jobs import JobRunner
 from services.common.logs import configure_logs
+from services.common.monitor import Monitor, add_status_routes
 from services.common.service import HttpServer, Ports, Service, serve
 from services.common.streams import Streams
+from services.common.tracing import configure_tracing
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
@@ -22,7 +24,7 @@ from services.training.idle import IdleEnd, Watch, unwatched
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
-from services.training.tables import Base
+from services.training.tables import Base, BuildRow, EvaluationRow, RunRow
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
@@ -62,6 +64,10 @@ def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> 
         evaluations.recover()
 
     jobs, events = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts, watched)
+    monitor = Monitor(
+        "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, [jobs.queue, events.queue]
+    )
+    add_status_routes(app, monitor)
     takes = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
     return Service(
         name="training",
@@ -79,6 +85,7 @@ def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> 
         runners={"services.training.job": runner} if jobs in takes else {},
         recover=recover,
         streams=streams,
+        background=[monitor],
     )
 
 
@@ -86,6 +93,7 @@ def main() -> None:
     """Run this service alone until it is told to stop, or, a worker, until there are no jobs."""
     settings = TrainingSettings()
     configure_logs(settings.shared.log_format, settings.shared.log_level)
+    configure_tracing("training", settings.shared.otlp_endpoint)
     bus = open_bus(settings.shared.bus_url)
     stop = threading.Event()
     watched = IdleEnd(settings.worker_idle_s, stop).watched if settings.role == "worker" else unwatched

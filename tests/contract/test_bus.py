@@ -39,9 +39,9 @@ def message(body: str = "{}", type_: str = "test.Happened") -> Envelope:
 
 
 def test_a_command_reaches_its_queue_whole(bus: Bus) -> None:
-    """A sent envelope is delivered with the same id, type, body and attempt."""
+    """A sent envelope is delivered with the same id, type, body, attempt and trace."""
     bus.declare("work", [])
-    sent = Envelope(type="test.Do", body='{"name": "é"}', attempt=3)
+    sent = Envelope(type="test.Do", body='{"name": "é"}', attempt=3, traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
     bus.send("work", sent)
     inbox = Inbox()
     bus.subscribe("work", inbox)
@@ -145,6 +145,18 @@ def test_a_parked_message_keeps_its_reason(bus: Bus) -> None:
         (first, "no such thing"),
         (second, "neither"),
     ]
+
+
+def test_the_depth_of_a_queue_is_told(bus: Bus) -> None:
+    """Messages that wait and that were set aside; NotFound for a queue that there is not, and the bus goes on."""
+    bus.declare("work", [])
+    with pytest.raises(NotFound, match="nowhere"):
+        bus.depth("nowhere")
+    assert bus.depth("work") == (0, 0)
+    for number in range(3):
+        bus.send("work", message(body=str(number)))
+    bus.park("work", message(), "no such thing")
+    assert bus.depth("work") == (3, 1)
 
 
 def test_draining_finishes_the_message_in_hand(bus: Bus) -> None:

@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 from services.common.errors import InvalidInput
 from services.common.jobs import Job
+from services.common.logs import get_logger
 
 
 def add(job: Job, *, left: int, right: int) -> int:
@@ -70,3 +72,20 @@ def keep_when_paused(job: Job) -> int:
 def keep_at_once(job: Job) -> bool:
     """Whether it is paused before it has begun."""
     return job.paused()
+
+
+def log_something(_job: Job) -> None:
+    """Write a line to the log."""
+    get_logger(__name__).info("from a child")
+
+
+def on_a_gpu(job: Job) -> None:
+    """Report from a process whose torch has a GPU of 1,024 bytes in use."""
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        current_device=lambda: 0,
+        mem_get_info=lambda _: (1024, 2048),
+        memory_reserved=lambda _: 1024,
+    )
+    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
+    job.report(done=1)

@@ -30,11 +30,11 @@ def free_ports(count: int) -> list[int]:
 class Embedded:
     """A home folder and the process that serves it, which may be killed and started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         http, grpc = free_ports(4), free_ports(4)
         self.grpc = dict(zip(PREFIXES, grpc, strict=True))
-        self.environment = os.environ | {"PRIMITIVES_HOME": str(home), "OMP_NUM_THREADS": "1"}
+        self.environment = os.environ | {"PRIMITIVES_HOME": str(home), "OMP_NUM_THREADS": "1"} | environment
         for prefix, http_port, grpc_port in zip(PREFIXES, http, grpc, strict=True):
             self.environment[f"PRIMITIVES_{prefix}_HTTP_PORT"] = str(http_port)
             self.environment[f"PRIMITIVES_{prefix}_GRPC_PORT"] = str(grpc_port)
@@ -114,9 +114,9 @@ class Embedded:
 
 
 @contextmanager
-def embedded(home: Path) -> Iterator[Embedded]:
+def embedded(home: Path, **environment: str) -> Iterator[Embedded]:
     """The embedded form running over a home folder."""
-    made = Embedded(home)
+    made = Embedded(home, **environment)
     made.start()
     try:
         yield made

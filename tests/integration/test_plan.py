@@ -1,6 +1,8 @@
 """A whole plan over the embedded form: from an imported data set to an open study, killed and started again between."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,18 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_p
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.cli.client import get, post
+from tests.fakes.collector import Collector, collector
 from tests.fakes.ddsm import make_ddsm, make_outlines
 from tests.integration.embedded import STAGES, Embedded, embedded
 
 COUNTS = {"train": 48, "val": 24, "test": 6}
-NETWORK = {
+NETWORK: dict[str, Any] = {
     "train": {
         "architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 3, "batch_size": 8,
         "learning_rate": 0.003,
     }
 }  # fmt: skip
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 EXTRACTION = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8}
 
 
@@ -36,14 +40,26 @@ def import_data(home: Embedded, folder: Path, outlined: bool = False) -> str:
 
 
 def start_plan(home: Embedded, dataset_id: str, **changes: Any) -> None:
-    wish = {"plan_id": "plan-1", "dataset": {"dataset_id": dataset_id}, "network": NETWORK, "extraction": EXTRACTION}
-    post(home.services.training, "/v1/plans", wish | changes)
+    post(home.services.training, "/v1/plans", plan_wish(dataset_id) | changes)
+
+
+def plan_wish(dataset_id: str) -> dict[str, Any]:
+    """What plan-1 asks for."""
+    return {"plan_id": "plan-1", "dataset": {"dataset_id": dataset_id}, "network": NETWORK, "extraction": EXTRACTION}
 
 
 def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
     """One call trains, extracts, renders and opens a study; HTTP and gRPC of each service say the same of it."""
-    with embedded(tmp_path / "home") as home:
-        start_plan(home, import_data(home, tmp_path / "ddsm"))
+    told = {"PRIMITIVES_LOG_FORMAT": "json", "PRIMITIVES_LOG_LEVEL": "debug"}
+    with (
+        collector() as spans,
+        embedded(tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint, **told) as home,
+    ):
+        wish = plan_wish(import_data(home, tmp_path / "ddsm"))
+        answer = httpx.post(
+            f"{home.services.training}/v1/plans", json=wish, headers={"traceparent": PARENT}, timeout=30
+        )
+        assert answer.is_success, answer.text
         stages = home.wait_for_plan("plan-1")
         assert list(stages) == list(STAGES)
         assert {stage["state"] for stage in stages.values()} == {"completed"}
@@ -56,9 +72,70 @@ def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
         rendering = get(home.services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")
         units = sum(layer["units"] for layer in extraction["results"])
         assert 0 < rendering["pictures"] <= units * 8
+        check_metrics(home, rendering)
         check_grpc(home, run, extraction, rendering)
         check_again(home)
-        assert home.stop() == 0
+        assert home.stop() == 0  # which hands over the last spans
+    check_trace(spans, stages)
+    check_logs(tmp_path / "home" / "up.log", stages)
+
+
+def check_trace(spans: Collector, stages: dict[str, Any]) -> None:
+    """One trace, that of the caller, follows the plan through all four services, from the request over every
+    message and job to the study; each span comes from another of it and says which plan or task it is of."""
+    trace = spans.traces[PARENT[3:35]]
+    assert {one.service for one in trace} == {
+        "training", "activation_extraction", "patch_rendering", "annotation",
+    }  # fmt: skip
+    names = {one.name for one in trace}
+    assert names >= {
+        "POST /v1/plans",
+        "publish TrainSlice", "handle TrainSlice", "job train_slice",
+        "publish RunCompleted", "handle RunCompleted",
+        "publish ExtractShard", "handle ExtractShard", "job extract_shard",
+        "publish MergeExtraction", "handle MergeExtraction", "job merge_extraction",
+        "publish ExtractionCompleted", "handle ExtractionCompleted",
+        "publish RenderUnits", "handle RenderUnits", "job render_units",
+        "publish RenderingCompleted", "handle RenderingCompleted",
+        "publish OpenStudy", "handle OpenStudy",
+    }  # fmt: skip
+    known = {one.id for one in trace} | {PARENT[36:52]}
+    assert [one.name for one in trace if one.parent not in known] == []
+    jobs = [one for one in trace if one.name.startswith("job ")]
+    assert {one.attributes["primitives.plan_id"] for one in jobs} == {"plan-1"}
+    tasks = {stages[stage]["id"] for stage in ("training", "extraction", "rendering")}
+    assert {one.attributes["primitives.task_id"] for one in jobs} == tasks
+
+
+def check_logs(log: Path, stages: dict[str, Any]) -> None:
+    """Every line is JSON; those of a job, in its child, and of a message say of which plan, task and trace they are."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"service started", "service stopped"} <= {line["event"] for line in lines}
+    for event in ("job begins", "message seen to"):
+        of_plan = [line for line in lines if line["event"] == event and line.get("plan_id") == "plan-1"]
+        assert {line["trace_id"] for line in of_plan} == {PARENT[3:35]}
+        tasks = {stages[stage]["id"] for stage in ("training", "extraction", "rendering")}
+        assert {line["task_id"] for line in of_plan if "task_id" in line} == tasks
+
+
+def check_metrics(home: Embedded, rendering: dict[str, Any]) -> None:
+    """Each service shows its own share of what the plan did, and tells of itself at /v1/status."""
+    shown = {name: httpx.get(f"{base}/metrics", timeout=10).text for name, base in asdict(home.services).items()}
+    counts = {
+        "training": ("images_trained", NETWORK["train"]["epochs"] * COUNTS["train"]),
+        "activation_extraction": ("patches_extracted", COUNTS["val"]),
+        "patch_rendering": ("pictures_rendered", rendering["pictures"]),
+    }
+    for name, (noun, count) in counts.items():
+        assert f'primitives_{noun}_total{{service="{name}"}} {float(count)}' in shown[name]
+        assert sum(f"primitives_{noun}_total{{" in text for text in shown.values()) == 1
+    for name, text in shown.items():
+        assert set(re.findall(r'[{,]service="([a-z_]+)"', text)) == {name}
+        status = get(getattr(home.services, name), "/v1/status")
+        assert status["service"] == name and all(one["reachable"] for one in status["dependencies"])
+        assert sum(task["states"]["completed"] for task in status["tasks"]) == 1
+        assert {queue["parked"] for queue in status["queues"]} == {0}
+        assert status["last_error"] is None
 
 
 def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], rendering: dict[str, Any]) -> None:

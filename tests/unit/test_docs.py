@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from services.activation_extraction.settings import ExtractionSettings
@@ -20,10 +22,16 @@ def variables(kind: type[BaseSettings]) -> dict[str, str]:
     """Environment variable to description of every setting of a class."""
     prefix = kind.model_config.get("env_prefix", "")
     return {
-        f"{prefix}{name.upper()}": field.description or ""
+        _variable(prefix, name, field): field.description or ""
         for name, field in kind.model_fields.items()
         if name != "shared"
     }
+
+
+def _variable(prefix: str, name: str, field: FieldInfo) -> str:
+    """The variable of a setting: its own, where others have named it before us."""
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{name.upper()}"
 
 
 @pytest.mark.parametrize("kind", SETTINGS)

@@ -19,6 +19,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
+from services.common.metrics import PATCHES_EXTRACTED, counted
 from services.common.records import ProgressWriter
 from services.common.tasks import Tasks
 from services.common.views import ExtractionOptions, PlanExtraction
@@ -82,7 +83,8 @@ class Extractions(Tasks[ExtractionRow]):
                 before = _patches_done(session, command.extraction_id)
                 total = extraction.patches
             listen = self._progress(command.extraction_id, "extracting", before, total, "patches")
-            state = self.run(command.extraction_id, f"{JOBS}:extract_shard", arguments, listen)
+            counting = counted(PATCHES_EXTRACTED, "activation_extraction", listen)
+            state = self.run(command.extraction_id, f"{JOBS}:extract_shard", arguments, counting)
             if state is not None:
                 with self.ports.records.transaction() as session:
                     lease.check(session)

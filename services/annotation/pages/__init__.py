@@ -3,14 +3,25 @@
 from fastapi import FastAPI
 from starlette.responses import FileResponse, Response
 
-from services.annotation.pages import home, overview, pictures, problems, reference, runs, signing, survey, units
+from services.annotation.pages import (
+    home,
+    overview,
+    pictures,
+    problems,
+    reference,
+    runs,
+    signing,
+    status,
+    survey,
+    units,
+)
 from services.annotation.pages.frame import STATIC, Frame
 
 
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the pages that tell of errors."""
     reference.remove_foreign_docs(app)
-    for module in (signing, home, overview, survey, pictures, runs, units):
+    for module in (signing, home, overview, survey, pictures, runs, units, status):
         app.include_router(module.routes(frame))
     app.include_router(reference.routes(app, frame))
     frame.serve_static(app)

@@ -23,6 +23,7 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.monitor import Monitor
 from services.imaging.manifests import unit_name
 
 _HERE = Path(__file__).parent.parent
@@ -49,6 +50,7 @@ class Frame:
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService
+    monitor: Monitor
     static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
 
     def page(
@@ -94,6 +96,7 @@ class Frame:
             "words": _words,
             "place": Place.model_validate,
             "moment": _moment,
+            "duration": _duration,
             "value": _value,
             "numbered": _numbered,
             "spaced": _spaced,
@@ -116,6 +119,14 @@ def _numbered(items: list[str]) -> list[tuple[int, str]]:
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _duration(seconds: float) -> str:
+    """A span of time as people say it, in its largest unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _value(number: float) -> str:

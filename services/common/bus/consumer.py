@@ -1,16 +1,21 @@
 """Turns messages into calls of handlers, and what handlers raise into acknowledge, retry or park."""
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.protobuf import message
+from opentelemetry.trace import SpanKind
 
-from services.common.bus.messages import Envelope, decode
+from services.common.bus.messages import Envelope, decode, ids_of
 from services.common.bus.port import Bus
 from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
-from services.common.logs import get_logger
+from services.common.logs import get_logger, log_scope
+from services.common.metrics import MESSAGES
 from services.common.redaction import redacted
+from services.common.tracing import span
 
 log = get_logger(__name__)
 
@@ -58,21 +63,42 @@ class Consumer:
         self._stopping.set()
 
     def _deliver(self, envelope: Envelope) -> None:
+        """See to a message within a span and a log scope of its own, and measure it."""
+        service = self.queue.partition(".")[0]
+        kind = envelope.kind if envelope.type in self._handlers else "unknown"
+        began, outcome = time.perf_counter(), "returned"
+        with (
+            log_scope(**ids_of(envelope)),
+            span(f"handle {kind}", service, SpanKind.CONSUMER, envelope.traceparent, message=envelope.id) as current,
+        ):
+            try:
+                outcome = self._see_to(envelope)
+            finally:
+                current.set_attributes({"primitives.outcome": outcome, "primitives.attempt": envelope.attempt})
+                seconds = time.perf_counter() - began
+                MESSAGES.labels(service, self.queue, kind, outcome).observe(seconds)
+                log.debug("message seen to", queue=self.queue, type=kind, outcome=outcome, seconds=round(seconds, 3))
+
+    def _see_to(self, envelope: Envelope) -> str:
+        """Handle a message; what came of it. What is raised brings it back."""
         try:
             self._handle(envelope)
         except Busy as error:
             self._defer(envelope, error)
+            return "deferred"
         except LeaseLost as error:
             log.warning("result dropped", queue=self.queue, message=envelope.id, reason=str(error))
+            return "dropped"
         except RETRIED as error:
             if self._stopping.is_set():
                 raise  # not an attempt: the service is stopping, and the bus keeps the message
-            self._retry_or_park(envelope, error)
+            return self._retry_or_park(envelope, error)
         except PrimitivesError as error:
-            self._park(envelope, str(error))
+            return self._park(envelope, str(error))
         except Exception as error:  # a defect of ours: parked with its name, seen in the log with its traceback
             log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
-            self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
+            return self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
+        return "done"
 
     def _handle(self, envelope: Envelope) -> None:
         content = decode(envelope)
@@ -88,17 +114,16 @@ class Consumer:
             raise error
         self._bus.send(self.queue, envelope)
 
-    def _retry_or_park(self, envelope: Envelope, error: Exception) -> None:
+    def _retry_or_park(self, envelope: Envelope, error: Exception) -> str:
         if envelope.attempt >= self._max_attempts:
-            self._park(envelope, f"given up after {envelope.attempt} attempts: {error}")
-            return
+            return self._park(envelope, f"given up after {envelope.attempt} attempts: {error}")
         wait = min(FIRST_WAIT_S * 2 ** (envelope.attempt - 1), LONGEST_WAIT_S)
         log.warning("trying again", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
         self._stopping.wait(wait)
-        again = Envelope(envelope.type, envelope.body, envelope.id, envelope.attempt + 1)
-        self._bus.send(self.queue, again)
+        self._bus.send(self.queue, replace(envelope, attempt=envelope.attempt + 1))
+        return "retried"
 
-    def _park(self, envelope: Envelope, reason: str) -> None:
+    def _park(self, envelope: Envelope, reason: str) -> str:
         log.error("message parked", queue=self.queue, message=envelope.id, type=envelope.type, reason=reason)
         handler = self._handlers.get(envelope.type)
         if handler is not None and handler[1] is not None:
@@ -110,3 +135,4 @@ class Consumer:
                 log.exception("failure not recorded", queue=self.queue, message=envelope.id)
                 reason = f"{reason} (and the failure could not be recorded: {error})"
         self._bus.park(self.queue, envelope, reason)
+        return "parked"

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from services.common.bus.messages import Envelope
-from services.common.bus.port import Deliver, Parked
+from services.common.bus.port import Deliver, Depth, Parked
 from services.common.errors import NotFound, Unavailable
 from services.common.logs import get_logger
 
@@ -60,6 +60,10 @@ class MemoryBus:
     def parked(self, queue: str) -> list[Parked]:
         with self._changed:
             return list(self._parked[queue])
+
+    def depth(self, queue: str) -> Depth:
+        with self._changed:
+            return Depth(len(self._declared(queue)), len(self._parked[queue]))
 
     def stop_taking(self) -> None:
         with self._changed:

@@ -1,5 +1,6 @@
 """What travels on the bus: a protobuf message in JSON inside an envelope that says its full name."""
 
+import json
 import uuid
 from dataclasses import dataclass, field
 
@@ -13,12 +14,19 @@ LONGEST_BODY = 1 << 20
 
 @dataclass(frozen=True)
 class Envelope:
-    """One message: its id, the full protobuf name of its type, its JSON, and how often it has been tried (from 1)."""
+    """One message: its id, the full protobuf name of its type, its JSON, how often it has been tried (from 1), and the
+    trace that it belongs to, as a W3C traceparent."""
 
     type: str
     body: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     attempt: int = 1
+    traceparent: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Its type without the package."""
+        return self.type.rpartition(".")[2]
 
 
 def encode(content: message.Message) -> Envelope:
@@ -43,3 +51,16 @@ def decode(envelope: Envelope) -> message.Message:
     except (json_format.ParseError, RecursionError) as error:
         raise InvalidInput(f"message {envelope.id} is no {envelope.type}: {error}") from error
     return content
+
+
+def ids_of(envelope: Envelope) -> dict[str, str]:
+    """What a message is about: its fields `…_id`, that of its plan included. Nothing for a body that is no object."""
+    try:
+        body = json.loads(envelope.body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    plan = body.get("plan")
+    named = body | ({"plan_id": plan.get("plan_id")} if isinstance(plan, dict) else {})
+    return {name: value for name, value in named.items() if name.endswith("_id") and isinstance(value, str)}

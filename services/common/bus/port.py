@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.common.bus.messages import Envelope
 
@@ -15,6 +15,13 @@ class Parked:
 
     envelope: Envelope
     reason: str
+
+
+class Depth(NamedTuple):
+    """How many messages of a queue wait to be delivered, and how many were set aside."""
+
+    waiting: int
+    parked: int
 
 
 class Bus(Protocol):
@@ -44,6 +51,10 @@ class Bus(Protocol):
 
     def parked(self, queue: str) -> list[Parked]:
         """The messages of a queue that were set aside, oldest first."""
+
+    def depth(self, queue: str) -> Depth:
+        """How full a declared queue is; NotFound if there is no such queue. Raises Unavailable within seconds: whoever
+        asks wants to know now."""
 
     def stop_taking(self) -> None:
         """Begin no more deliveries, and return at once. Messages can still be sent."""

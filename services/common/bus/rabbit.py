@@ -17,10 +17,10 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.exceptions import AMQPError, NackError, UnroutableError
+from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 
 from services.common.bus.messages import Envelope
-from services.common.bus.port import Deliver, Parked
+from services.common.bus.port import Deliver, Depth, Parked
 from services.common.errors import InvalidInput, NotFound, Unavailable
 from services.common.logs import get_logger
 
@@ -33,6 +33,8 @@ BLOCKED_LIMIT_S = 60.0
 PUBLISH_LIMIT_S = 30.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 IDLE_S = 1.0
+LOOK_LIMIT_S = 3.0
+NO_SUCH_QUEUE = 404
 QUORUM = {"x-queue-type": "quorum"}
 
 Request = tuple[Callable[[BlockingChannel], Any], "Future[Any]"]
@@ -92,6 +94,13 @@ class RabbitBus:
         found: list[Parked] = self._publisher.do(read)
         return found
 
+    def depth(self, queue: str) -> Depth:
+        def look(channel: BlockingChannel) -> Depth:
+            return Depth(*(_waiting(channel, name) for name in (queue, queue + PARKED)))
+
+        found: Depth = self._publisher.do(look, LOOK_LIMIT_S)
+        return found
+
     def stop_taking(self) -> None:
         for subscription in self._subscriptions:
             subscription.stop()
@@ -117,16 +126,18 @@ class _Publisher:
         self._thread = threading.Thread(target=self._serve, name="bus:publish", daemon=True)
         self._thread.start()
 
-    def do(self, work: Callable[[BlockingChannel], Any]) -> Any:
-        """Run `work` on the channel, again on a new connection if one breaks. Unavailable when the time is over."""
+    def do(self, work: Callable[[BlockingChannel], Any], limit_s: float = PUBLISH_LIMIT_S + BLOCKED_LIMIT_S) -> Any:
+        """Run `work` on the channel, again on a new connection if one breaks. Unavailable when the time is over; then
+        it is not begun any more."""
         if self._closed:
             raise Unavailable("the bus is closed and takes no more messages")
         future: Future[Any] = Future()
         self._requests.put((work, future))
         try:
-            return future.result(PUBLISH_LIMIT_S + BLOCKED_LIMIT_S)
+            return future.result(limit_s)
         except TimeoutError as error:
-            raise Unavailable(f"the broker did not confirm within {PUBLISH_LIMIT_S + BLOCKED_LIMIT_S:.0f} s") from error
+            future.cancel()
+            raise Unavailable(f"the broker did not confirm within {limit_s:.0f} s") from error
 
     def close(self) -> None:
         if not self._closed:
@@ -147,6 +158,8 @@ class _Publisher:
         self._disconnect()
 
     def _handle(self, work: Callable[[BlockingChannel], Any], future: "Future[Any]") -> None:
+        if not future.set_running_or_notify_cancel():
+            return  # whoever asked has given up
         deadline = time.monotonic() + PUBLISH_LIMIT_S
         wait = FIRST_WAIT_S
         while True:
@@ -315,7 +328,8 @@ def _publish(
     mandatory: bool = False,
     reason: str = "",
 ) -> None:
-    headers = {"attempt": envelope.attempt} | ({"reason": reason} if reason else {})
+    told = {"reason": reason, "traceparent": envelope.traceparent}
+    headers = {"attempt": envelope.attempt} | {name: value for name, value in told.items() if value}
     properties = pika.BasicProperties(
         content_type="application/json",
         delivery_mode=pika.DeliveryMode.Persistent.value,
@@ -326,12 +340,23 @@ def _publish(
     channel.basic_publish(exchange, routing_key, envelope.body.encode(), properties, mandatory=mandatory)
 
 
+def _waiting(channel: BlockingChannel, queue_name: str) -> int:
+    try:
+        return int(channel.queue_declare(queue_name, passive=True).method.message_count)
+    except ChannelClosedByBroker as error:
+        if error.reply_code == NO_SUCH_QUEUE:
+            raise NotFound(f"there is no queue {queue_name!r}") from error
+        raise
+
+
 def _envelope(properties: Any, body: bytes) -> Envelope:
+    headers = properties.headers or {}
     return Envelope(
         type=properties.type or "",
         body=body.decode(errors="replace"),
         id=properties.message_id or "",
-        attempt=_attempt((properties.headers or {}).get("attempt")),
+        attempt=_attempt(headers.get("attempt")),
+        traceparent=str(headers.get("traceparent", "")),
     )
 
 

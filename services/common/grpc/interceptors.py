@@ -1,18 +1,22 @@
 """What stands around every call: errors become codes, callers show tokens, streams have a limit."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import message
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from services.common import errors
 from services.common.logs import get_logger
+from services.common.metrics import GRPC_REQUESTS
 from services.common.tokens import Caller, Tokens
+from services.common.tracing import span
 
 log = get_logger(__name__)
 
@@ -132,6 +136,32 @@ def errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[Non
     except Exception as error:  # a defect of ours: named to the caller, told in full to the log
         log.exception("call failed", method=details.method)
         context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+
+
+def observed(service: str) -> Around:
+    """A span and a duration a call. Streams have no span, which would last as long as somebody watches; nor have health
+    and reflection."""
+
+    @contextmanager
+    def seen(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        area, method = _named(details)
+        spanless = method.startswith("Watch") or area in (*_REFLECTION, health.SERVICE_NAME)
+        answered: Any = context  # its type has no `code`, which every context of a server has
+        shown = dict(context.invocation_metadata() or ()).get("traceparent", "")
+        began = time.perf_counter()
+        with (
+            nullcontext(INVALID_SPAN)
+            if spanless
+            else span(f"{area}/{method}", service, SpanKind.SERVER, str(shown)) as current
+        ):
+            try:
+                yield
+            finally:
+                code = (answered.code() or grpc.StatusCode.OK).name
+                GRPC_REQUESTS.labels(service, f"{area}/{method}", code).observe(time.perf_counter() - began)
+                current.set_attribute("rpc.grpc.status", code)
+
+    return seen
 
 
 def authentication(service: str, tokens: Tokens) -> Around:

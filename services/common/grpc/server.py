@@ -17,6 +17,7 @@ from services.common.grpc.interceptors import (
     authentication,
     bounded_streams,
     errors_as_codes,
+    observed,
 )
 
 LARGEST_REQUEST = 1 << 20
@@ -31,7 +32,7 @@ class GrpcServer:
 
     def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
         self._service_name = service_name
-        around: list[Around] = [errors_as_codes]
+        around: list[Around] = [observed(edge.service), errors_as_codes]
         if edge.tokens is not None:
             around.append(authentication(edge.service, edge.tokens))
         self._server = grpc.server(

@@ -2,13 +2,14 @@
 
 from services.common.records.database import Records, open_records
 from services.common.records.leases import Lease, Leases, leases_table
-from services.common.records.outbox import Outbox, outbox_table
+from services.common.records.outbox import Lag, Outbox, outbox_table
 from services.common.records.schema import downgrade, ensure_migrated, migrate
 from services.common.records.tasks import ENDED, ProgressWriter, TaskColumns, WorkColumns
 from services.common.records.types import UtcTime, now
 
 __all__ = [
     "ENDED",
+    "Lag",
     "Lease",
     "Leases",
     "Outbox",

@@ -1,16 +1,20 @@
 """The outbox: a message is committed with the change that it tells of, and sent afterwards, at least once."""
 
 import threading
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from google.protobuf import message
-from sqlalchemy import Column, Integer, MetaData, Row, String, Table, Text, delete, event, insert, select
+from opentelemetry.trace import SpanKind
+from sqlalchemy import Column, Integer, MetaData, Row, String, Table, Text, delete, event, func, insert, select
 from sqlalchemy.orm import Session
 
-from services.common.bus import Bus, Envelope, encode
+from services.common.bus import Bus, Envelope, encode, ids_of
 from services.common.errors import Unavailable
-from services.common.logs import get_logger
+from services.common.logs import get_logger, log_scope
 from services.common.records.database import Records
+from services.common.records.types import UtcTime, now
+from services.common.tracing import span, traceparent
 
 log = get_logger(__name__)
 
@@ -18,7 +22,8 @@ RELAY_INTERVAL_S = 1.0
 
 
 def outbox_table(metadata: MetaData) -> Table:
-    """The table that every service has for its outgoing messages; `queue` is null for an event."""
+    """The table that every service has for its outgoing messages; `queue` is null for an event, `created` for a message
+    of an earlier version of the code."""
     return Table(
         "outbox",
         metadata,
@@ -27,14 +32,24 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("type", String(200), nullable=False),
         Column("body", Text, nullable=False),
         Column("queue", String(200)),
+        Column("traceparent", String(64), nullable=False, server_default=""),
+        Column("created", UtcTime, default=now),
     )
+
+
+class Lag(NamedTuple):
+    """How many committed messages are not sent yet, and the age of the oldest in seconds."""
+
+    messages: int
+    oldest_s: float
 
 
 class Outbox:
     """Writes messages into the sender's transaction and relays committed ones to the bus, in their order."""
 
-    def __init__(self, records: Records, table: Table, bus: Bus) -> None:
+    def __init__(self, records: Records, table: Table, bus: Bus, service: str = "") -> None:
         self._records = records
+        self._service = service
         self._table = table
         self._bus = bus
         self._wake = threading.Event()
@@ -64,6 +79,12 @@ class Outbox:
     def alive(self) -> bool:
         """Whether committed messages are being relayed."""
         return self._thread.is_alive()
+
+    def lag(self) -> Lag:
+        """How far the bus is behind the records."""
+        with self._records.reading() as session:
+            count, oldest = session.execute(select(func.count(), func.min(self._table.c.created))).one()
+        return Lag(count, (now() - oldest).total_seconds() if oldest is not None else 0.0)
 
     def flush(self) -> int:
         """Send all that is committed and return how many messages went. Raises Unavailable with the rest kept."""
@@ -96,18 +117,22 @@ class Outbox:
 
     def _give_to_bus(self, row: Row[Any]) -> None:
         envelope = Envelope(type=row.type, body=row.body, id=row.message_id)
-        if row.queue is None:
-            self._bus.publish(envelope)
-        else:
-            self._bus.send(row.queue, envelope)
+        with (
+            log_scope(**ids_of(envelope)),
+            span(f"publish {envelope.kind}", self._service, SpanKind.PRODUCER, row.traceparent, message=envelope.id),
+        ):
+            envelope = replace(envelope, traceparent=traceparent())
+            if row.queue is None:
+                self._bus.publish(envelope)
+            else:
+                self._bus.send(row.queue, envelope)
 
     def _forget(self, session: Session, row: Row[Any]) -> None:
         session.execute(delete(self._table).where(self._table.c.position == row.position))
 
     def _add(self, session: Session, envelope: Envelope, queue: str | None) -> None:
-        session.execute(
-            insert(self._table).values(message_id=envelope.id, type=envelope.type, body=envelope.body, queue=queue)
-        )
+        row = {"message_id": envelope.id, "type": envelope.type, "body": envelope.body, "queue": queue}
+        session.execute(insert(self._table).values(row | {"traceparent": traceparent()}))
         event.listen(session, "after_commit", lambda _: self._wake.set(), once=True)
 
     def _relay(self) -> None:

@@ -14,6 +14,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
+from services.common.metrics import PICTURES_RENDERED, counted
 from services.common.records import ProgressWriter
 from services.common.tasks import Tasks
 from services.common.views import PlanRendering
@@ -76,7 +77,11 @@ class Renderings(Tasks[RenderingRow]):
                 command.rendering_id,
                 "services.patch_rendering.job:render_units",
                 arguments,
-                lambda progress: write(told | {"done": before + progress["done"]}),
+                counted(
+                    PICTURES_RENDERED,
+                    "patch_rendering",
+                    lambda progress: write(told | {"done": before + progress["done"]}),
+                ),
             )
             if result is None:
                 return

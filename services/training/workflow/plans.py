@@ -11,6 +11,7 @@ from services.common.errors import Conflict, InvalidInput, NotFound, Overtaken
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
 from services.common.tasks import Verb
+from services.common.tracing import about
 from services.common.views import PlanStages, Stage
 from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing
 from services.imaging.capture import check_layers
@@ -36,6 +37,7 @@ class Plans:
     def start(self, request: StartPlanRequest) -> PlanStages:
         """Begin a plan; one that was begun before or by another call just now, by its id, is answered as it stands."""
         plan_id = request.plan_id or new_id("plan")
+        about(plan_id=plan_id)
         self._check(request)
         with suppress(Overtaken), self.ports.records.transaction() as session:
             if session.get(PlanRow, plan_id) is None:

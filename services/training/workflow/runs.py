@@ -13,6 +13,7 @@ from services import __version__
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
+from services.common.metrics import IMAGES_TRAINED, counted
 from services.common.records import Lease, ProgressWriter
 from services.common.tasks import Tasks
 from services.imaging.architectures import (
@@ -75,7 +76,9 @@ class Runs(Tasks[RunRow]):
                 command.run_id,
                 "services.training.job:train_slice",
                 arguments,
-                ProgressWriter(self.ports.records, RunRow, command.run_id),
+                counted(
+                    IMAGES_TRAINED, "training", ProgressWriter(self.ports.records, RunRow, command.run_id), "images"
+                ),
                 lambda facts: self._keep_checkpoint(lease, command.run_id, facts),
                 pause_s=SAVE_S,
             )

@@ -1,0 +1,19 @@
+"""Which trace a message in the outbox belongs to, and since when it waits."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Add the columns. What waits already belongs to no trace, and tells no age."""
+    op.add_column("outbox", sa.Column("traceparent", sa.String(length=64), nullable=False, server_default=""))
+    op.add_column("outbox", sa.Column("created", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    """Drop the columns."""
+    op.drop_column("outbox", "created")
+    op.drop_column("outbox", "traceparent")

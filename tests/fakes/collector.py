@@ -1,0 +1,57 @@
+"""An OTLP collector in this process, which keeps the spans that it is sent."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+
+class Told(NamedTuple):
+    """A span as it was sent."""
+
+    name: str
+    trace: str
+    id: str
+    parent: str
+    attributes: dict[str, Any]
+
+    @property
+    def service(self) -> str:
+        """Which of ours it is of."""
+        return str(self.attributes.get("primitives.service", ""))
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Keeps spans by trace."""
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+        self.traces: defaultdict[str, list[Told]] = defaultdict(list)
+
+    def Export(self, request: trace_service_pb2.ExportTraceServiceRequest, _: grpc.ServicerContext) -> Any:
+        """Take spans."""
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                for one in scope.spans:
+                    told = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in one.attributes}
+                    trace = one.trace_id.hex()
+                    self.traces[trace].append(Told(one.name, trace, one.span_id.hex(), one.parent_span_id.hex(), told))
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@contextmanager
+def collector() -> Iterator[Collector]:
+    """A collector on a free port."""
+    made = Collector()
+    server = grpc.server(ThreadPoolExecutor(4, "collector"))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(made, server)
+    made.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield made
+    finally:
+        server.stop(0).wait()
