@@ -7,12 +7,12 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test chaos bench lint format release clean
+.PHONY: help setup demo up down test chaos bench secrets requirements smoke lint format release clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(VENV)/dev.stamp servers ## Install all that development and tests need.
+setup: $(VENV)/dev.stamp $(VENV)/checkov.stamp servers ## Install all that development and tests need.
 
 demo: $(if $(STACK),setup,$(VENV)/all.stamp) ## Train, extract, render, open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan, STACK=1 uses real servers).
 	$(if $(STACK),$(BIN)/python -m deploy.local.stack demo,$(BIN)/primitives demo $(if $(FRESH),--fresh)) $(if $(ONCE),--once)
@@ -31,6 +31,15 @@ chaos: setup ## Run the ledger in its long form and print it: jobs while everyth
 
 bench: setup ## Run every bench on real servers and print its figures as JSON, a line each (ARGS=--quick for small ones).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json
+
+secrets: ## Make the secrets of docker-compose.yml, below var/secrets; those that are there stay.
+	$(PYTHON) -m deploy.secrets
+
+requirements: $(VENV)/all.stamp ## Write deploy/requirements anew, by constraints.txt: what the images install, by hash.
+	$(BIN)/python -m deploy.lock
+
+smoke: setup ## Build the images, bring docker-compose.yml up on a Docker engine of its own, run the demo on it (Debian, root).
+	$(BIN)/python -m deploy.smoke.run $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/ruff check services tests deploy hatch_build.py
@@ -56,6 +65,12 @@ $(VENV)/all.stamp: $(SOURCES) | $(VENV)/pip
 $(VENV)/dev.stamp: $(SOURCES) | $(VENV)/pip
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/all.stamp
+
+# The checker of manifests, apart: its pins are not those of the product.
+$(VENV)/checkov.stamp: k8s/checkov.txt | $(VENV)/pip
+	$(PYTHON) -m venv $(VENV)/checkov
+	$(VENV)/checkov/bin/pip --quiet --disable-pip-version-check install --requirement $<
+	@touch $@
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
