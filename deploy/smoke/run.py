@@ -1,0 +1,169 @@
+"""`make smoke`: builds the images, brings docker-compose.yml up as it stands, and uses it.
+
+python -m deploy.smoke.run [--keep]      --keep leaves the engine's data for a next run
+
+On Debian, as root, with no registry at hand. The demo runs over the published ports; then each container is restarted
+in turn, and a second plan shows that all of them found each other again. The last line is JSON: seconds, megabytes.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy import secrets
+from deploy.local.servers import free_port
+from deploy.smoke.engine import Docker, install_programs, running_engine
+from deploy.smoke.standins import make_stand_ins, pip_arguments
+from services.cli.client import get
+from services.cli.demo import named_services
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / "var" / "smoke"
+SERVICES = {
+    "training": "TRAINING",
+    "activation-extraction": "EXTRACTION",
+    "patch-rendering": "RENDERING",
+    "annotation": "ANNOTATION",
+}
+STORES = ("rabbitmq", "minio", "postgres")
+READY_LIMIT_S = 180.0
+POLL_S = 0.2
+
+
+@dataclass
+class Times:
+    """How long what took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Count a block, and tell of it."""
+        began = time.monotonic()
+        yield
+        self.seconds[what] = round(time.monotonic() - began, 1)
+        print(f"{what}: {self.seconds[what]} s", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """docker-compose.yml on an engine, with ports that were free and secrets of its own."""
+
+    docker: Docker
+    environment: dict[str, str]
+
+    def compose(self, *words: str) -> str:
+        """`docker compose WORDS`."""
+        return self.docker.compose(*words, cwd=ROOT, environment=self.environment)
+
+    def await_healthy(self, *names: str) -> None:
+        """Return when the health checks of containers succeed. RuntimeError with their logs if they do not in time."""
+        deadline = time.monotonic() + READY_LIMIT_S
+        for name in names:
+            container = self.compose("ps", "--all", "--quiet", name)
+            while (state := self.docker.run("inspect", "--format={{.State.Health.Status}}", container)) != "healthy":
+                if time.monotonic() > deadline:
+                    self.compose("logs", "--tail=30", name)
+                    raise RuntimeError(f"{name} is {state}, not healthy; its log ends:\n{self.docker.tail()}")
+                time.sleep(POLL_S)
+
+
+def pinned() -> dict[str, str]:
+    """Kind to name of the images that come from registries, as the Compose file and the Dockerfile pin them."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    names = {kind: services[kind]["image"].partition(":-")[2].removesuffix("}") for kind in STORES}
+    arguments = services["training"]["build"]["args"]
+    return {"python": arguments["BASE_IMAGE"].partition(":-")[2].removesuffix("}")} | names
+
+
+def build_images(docker: Docker, times: Times) -> dict[str, float]:
+    """Build all four; name to size in MB."""
+    sizes = {}
+    with pip_arguments() as arguments:
+        for name in SERVICES:
+            tag = f"visual-primitives/{name}:0.1.0"
+            target = ["--file=deploy/Dockerfile", f"--target={name}", f"--tag={tag}"]
+            with times.of(f"build {name}"):
+                docker.run("build", "--network=host", *arguments, *target, ".", cwd=ROOT)
+            sizes[name] = round(int(docker.run("inspect", "--format={{.Size}}", tag)) / 1e6)
+    return sizes
+
+
+def told(folder: Path) -> dict[str, str]:
+    """The environment of Compose and, by the same ports, of the `primitives` command."""
+    secrets.make(folder)
+    environment = {"SECRETS": str(folder), "PRIMITIVES_TOKEN": (folder / "operator_token").read_text()}
+    for prefix in SERVICES.values():
+        port = str(free_port())
+        environment |= {f"{prefix}_HTTP_PORT": port, f"PRIMITIVES_{prefix}_HTTP_PORT": port}
+        environment[f"{prefix}_GRPC_PORT"] = str(free_port())
+    return environment
+
+
+def primitives(*words: str) -> str:
+    """What a `primitives` command prints."""
+    done = subprocess.run([sys.executable, "-m", "services.cli", *words], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def use(stack: Stack, times: Times) -> dict[str, Any]:
+    """The demo, a restart of every container, and a plan over the demo's run; what the demo summed up."""
+    with times.of("demo"):
+        summary = json.loads(primitives("demo", "--once", "--url", "http://127.0.0.1").splitlines()[-1])
+    for name in (*STORES, *SERVICES):
+        with times.of(f"restart {name}"):
+            stack.compose("restart", "--no-deps", name)
+            stack.await_healthy(name)
+    stack.await_healthy(*SERVICES)
+    run = get(named_services("http://127.0.0.1").training, "/v1/runs")["runs"][0]["run_id"]
+    with times.of("plan after restarts"):
+        plan = json.loads(primitives("plan", "start", "--run", run, "--layer", "block6", "--top-k", "16", "--wait"))
+    return {"demo": summary, "plan after restarts": {one["name"]: one["state"] for one in plan["stages"]}}
+
+
+def smoke(docker: Docker, times: Times) -> dict[str, Any]:
+    """The whole of it; what is printed."""
+    with times.of("stand-ins"):
+        make_stand_ins(docker, HOME, pinned())
+    sizes = build_images(docker, times)
+    stack = Stack(docker, told(HOME / "secrets"))
+    os.environ.update(stack.environment)  # for the client in this process, and the commands that it starts
+    try:
+        with times.of("up"):
+            stack.compose("up", "--detach", "--no-build", "--quiet-pull")
+            stack.await_healthy(*STORES, *SERVICES)
+        used = use(stack, times)
+        with times.of("down"):
+            stack.compose("down")
+    finally:
+        stack.compose("logs", "--no-color")
+        stack.compose("down", "--volumes", "--timeout=10")
+    return used | {"megabytes": sizes, "seconds": times.seconds}
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 40 GB, for a next run")
+    arguments = parser.parse_args()
+    install_programs()
+    with running_engine(HOME) as docker:
+        result = smoke(docker, Times())
+    if not arguments.keep:
+        shutil.rmtree(HOME / "data")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
