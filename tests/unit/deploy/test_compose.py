@@ -1,0 +1,207 @@
+"""docker-compose.yml is what Compose reads, opens nothing beyond loopback, and hands secrets over as files."""
+
+import base64
+import hashlib
+import inspect
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.secrets import make
+from services.annotation.settings import AnnotationSettings
+from services.common.bus.rabbit import BLOCKED_LIMIT_S, PUBLISH_LIMIT_S
+from services.common.grpc.server import GrpcServer
+from services.common.settings import Shared
+from services.common.tokens import Tokens
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "docker-compose.yml"
+BIN = Path(sys.executable).parent
+SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
+HTTP_GRACE_S = 5.0
+"""What services/common/service.py gives its HTTP server; tests/unit/deploy/test_k8s.py holds it to that."""
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Secrets as `make secrets` makes them."""
+    folder = tmp_path_factory.mktemp("compose") / "secrets"
+    make(folder)
+    return folder
+
+
+def rendered(secrets: Path, *options: str, **variables: str) -> dict[str, Any]:
+    """What Compose itself makes of the file."""
+    command = [str(BIN / "docker-compose"), *options, "config", "--format", "json"]
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = plain | {"SECRETS": str(secrets)} | variables
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+@pytest.fixture(scope="module")
+def composed(secrets: Path) -> dict[str, Any]:
+    """The file as Compose reads it without a variable set, all profiles on."""
+    return rendered(secrets, "--profile", "*")
+
+
+def test_compose_lint_has_nothing_to_say() -> None:
+    """Nothing but what .compose-lint.yml explains, and that explains nothing that is not there."""
+    command = [BIN / "compose-lint", "check", "--quiet", "--fail-on", "low", "--strict-config", "--no-env", FILE.name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_listens_beyond_loopback(composed: dict[str, Any]) -> None:
+    """Every published port is of 127.0.0.1, and the stores publish none."""
+    published = {name: one.get("ports", []) for name, one in composed["services"].items()}
+    assert all(port["host_ip"] == "127.0.0.1" for ports in published.values() for port in ports)
+    assert {name for name, ports in published.items() if ports} == {*SERVICES, *profiled(composed)}
+    assert composed["networks"]["inside"]["internal"] is True
+
+
+def profiled(composed: dict[str, Any]) -> set[str]:
+    """What runs only where its profile is asked for."""
+    return {name for name, one in composed["services"].items() if one.get("profiles")}
+
+
+def test_every_container_is_held_down(composed: dict[str, Any]) -> None:
+    """A root that cannot be written, no capability, no new privilege, bounded memory and processes."""
+    for name, one in composed["services"].items():
+        assert one["read_only"] is True, name
+        assert (one["cap_drop"], one.get("cap_add")) == (["ALL"], None), name
+        assert one["security_opt"] == ["no-new-privileges:true"], name
+        assert {"memory", "pids"} <= one["deploy"]["resources"]["limits"].keys(), name
+    root = {name for name, one in composed["services"].items() if "user" not in one}
+    assert root == {"minio"}  # its image owns no folder that another user could write; it has no capability left
+
+
+def test_services_start_when_what_they_need_is_there(composed: dict[str, Any]) -> None:
+    """The broker is healthy, tables are migrated and buckets made, which wait for healthy stores."""
+    conditions = {
+        name: {other: need["condition"] for other, need in one.get("depends_on", {}).items()}
+        for name, one in composed["services"].items()
+    }
+    done, healthy = "service_completed_successfully", "service_healthy"
+    for name in SERVICES:
+        assert conditions[name] == {"rabbitmq": healthy, "migrate": done, "buckets": done}
+    assert (conditions["migrate"], conditions["buckets"]) == ({"postgres": healthy}, {"minio": healthy})
+    for name in ("rabbitmq", "postgres", "minio"):
+        assert composed["services"][name]["healthcheck"]["test"]
+
+
+def test_a_service_may_take_the_time_that_it_needs_to_stop(composed: dict[str, Any]) -> None:
+    """The grace is longer than the servers' own graces, and, where the broker is away, the time in which the outbox and
+    a consumer give up one message each."""
+    grpc_grace_s = inspect.signature(GrpcServer.stop).parameters["grace_s"].default
+    stop_s = HTTP_GRACE_S + grpc_grace_s + 2 * (PUBLISH_LIMIT_S + BLOCKED_LIMIT_S)
+    for name in SERVICES:
+        minutes, seconds = re.fullmatch(r"(?:(\d+)m)?(\d+)s", composed["services"][name]["stop_grace_period"]).groups()
+        assert int(minutes or 0) * 60 + int(seconds) > stop_s
+
+
+def test_variables_are_settings(composed: dict[str, Any]) -> None:
+    """Every PRIMITIVES_ variable that a service is given is read by it, and the pages are told where the others are."""
+    known = {f"PRIMITIVES_{name.upper()}" for name in Shared.model_fields}
+    pages = {f"PRIMITIVES_ANNOTATION_{name.upper()}" for name in AnnotationSettings.model_fields}
+    for name in SERVICES:
+        given = {key for key in composed["services"][name]["environment"] if key.startswith("PRIMITIVES_")}
+        assert given <= known | (pages if name == "annotation" else set())
+    urls = composed["services"]["annotation"]["environment"]
+    for variable in ("TRAINING", "EXTRACTION", "RENDERING"):
+        host, _, port = urls[f"PRIMITIVES_ANNOTATION_{variable}_URL"].removeprefix("http://").partition(":")
+        assert int(port) in {one["target"] for one in composed["services"][host]["ports"]}
+
+
+def test_no_secret_stands_in_the_file(composed: dict[str, Any], secrets: Path) -> None:
+    """Secrets are files that `make secrets` makes: none is a value that Compose shows."""
+    assert {Path(one["file"]).parent for one in composed["secrets"].values()} == {secrets}
+    assert all(Path(one["file"]).is_file() for one in composed["secrets"].values())
+    passwords = [path.read_text() for path in secrets.glob("*_password")]
+    passwords += [path.read_text() for path in secrets.glob("*_token")]
+    shown = json.dumps(composed)
+    assert len(set(passwords)) == 6
+    assert [one for one in passwords if one in shown] == []
+
+
+def test_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
+    """A second call changes no file; another folder gets others; only the owner enters the folder."""
+    before = {path.name: path.read_text() for path in secrets.iterdir()}
+    make(secrets)
+    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+    make(tmp_path / "other")
+    assert (tmp_path / "other" / "operator_token").read_text() != before["operator_token"]
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+
+
+def test_tokens_are_known_to_the_services(secrets: Path) -> None:
+    """The operator may all, the pages may read three services, and each token is known by its hash alone."""
+    tokens = Tokens(secrets / "tokens.json")
+    assert tokens.holder((secrets / "operator_token").read_text()).allows("training", "write")
+    pages = tokens.holder((secrets / "annotation_token").read_text())
+    assert pages.allows("patch_rendering", "read") and not pages.allows("training", "write")
+    assert tokens.holder((secrets / "metrics_token").read_text()).allows("annotation", "read")
+
+
+def test_the_broker_knows_the_user_of_the_url(secrets: Path) -> None:
+    """RabbitMQ's salted SHA-256 is that of the password in the URL of the bus."""
+    user = json.loads((secrets / "broker_users.json").read_text())["users"][0]
+    kept = base64.b64decode(user["password_hash"])
+    password = re.fullmatch(rf"amqp://{user['name']}:(.+)@rabbitmq:5672/%2F", (secrets / "bus_url").read_text())
+    assert password is not None
+    assert kept[4:] == hashlib.sha256(kept[:4] + password[1].encode()).digest()
+
+
+def test_the_example_names_every_variable() -> None:
+    """.env.example has all that the Compose file reads, with the same defaults, and nothing else."""
+    read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text()))
+    told = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert told.keys() == read.keys()
+    shown = {"MINIO_IMAGE", "TORCH"}  # what one might swap to, not the default
+    assert {name: told[name] for name in told.keys() - shown} == {name: read[name] for name in read.keys() - shown}
+
+
+def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
+    """compose.gpu.yml reserves one each for training and extraction, beside their limits, and no other has one."""
+    with_gpus = rendered(secrets, "--file", FILE.name, "--file", "compose.gpu.yml")["services"]
+    reserved = {
+        name: one["deploy"]["resources"]["reservations"]["devices"]
+        for name, one in with_gpus.items()
+        if one["deploy"]["resources"].get("reservations")
+    }
+    assert reserved.keys() == {"training", "activation-extraction"}
+    for name, devices in reserved.items():
+        assert [(one["driver"], one["capabilities"]) for one in devices] == [("nvidia", ["gpu"])]
+        assert with_gpus[name]["environment"]["PRIMITIVES_DEVICE"] == "cuda"
+        assert "memory" in with_gpus[name]["deploy"]["resources"]["limits"]
+
+
+def test_another_store_is_one_line(secrets: Path) -> None:
+    """The image of the object store is what MINIO_IMAGE names."""
+    swapped = rendered(secrets, MINIO_IMAGE="pgsty/minio:a-tag")["services"]["minio"]["image"]
+    assert swapped == "pgsty/minio:a-tag"
+
+
+def test_images_are_pinned(composed: dict[str, Any]) -> None:
+    """Every image has an exact tag: a version with at least two dots, or a dated release."""
+    tags = {name: one["image"].rpartition(":")[2] for name, one in composed["services"].items()}
+    exact = re.compile(r"v?\d+\.\d+\.\d+|\d+\.\d+-bookworm|RELEASE\.[\dTZ-]+")
+    assert {name: tag for name, tag in tags.items() if not exact.match(tag)} == {}
+
+
+def test_the_file_says_what_base_the_dockerfile_has() -> None:
+    """The base image is pinned once: the Compose file's default is the Dockerfile's."""
+    composed = yaml.safe_load(FILE.read_text())["services"]["training"]["build"]["args"]["BASE_IMAGE"]
+    stated = re.search(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "deploy" / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert stated is not None
+    assert composed == f"${{BASE_IMAGE:-{stated[1]}}}"
