@@ -42,7 +42,9 @@ def summarise(
     """The units of a layer from its table of STATISTICS_SCHEMA, its tables of RANKING_SCHEMA, and, where there is one,
     its table of DISSECTION_SCHEMA."""
     ranks = _ranks_by_unit(rankings)
-    best = phenomena_by_unit(dissection, best_alone=True) if dissection is not None else {}
+    best: Mapping[int, list[PhenomenonView]] = (
+        phenomena_by_unit(dissection, best_alone=True) if dissection is not None else {}
+    )
     units = [
         UnitSummary(
             name=unit_name(row["unit"]),
@@ -56,7 +58,7 @@ def summarise(
     return LayerUnits(name, classes, tuple(units), tuple(rankings), dissection is not None)
 
 
-def phenomena_by_unit(dissection: pa.Table, best_alone: bool = False) -> Mapping[int, list[PhenomenonView]]:
+def phenomena_by_unit(dissection: pa.Table, best_alone: bool = False) -> defaultdict[int, list[PhenomenonView]]:
     """What a table of DISSECTION_SCHEMA says of each unit, largest IoU first."""
     found: defaultdict[int, list[PhenomenonView]] = defaultdict(list)
     if best_alone:

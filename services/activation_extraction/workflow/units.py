@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from services.activation_extraction.listing import (
@@ -19,6 +20,7 @@ from services.activation_extraction.listing import (
 )
 from services.activation_extraction.schemas import (
     ClassDistribution,
+    PhenomenonView,
     QuantileView,
     Ranking,
     SamplePatch,
@@ -98,8 +100,6 @@ class Units:
             raise NotFound(f"layer {layer} has units 0 to {opened.results.units - 1}; asked for {unit}")
         units = self._summarised(opened)
         row = self._table(opened.results.statistics).slice(unit, 1).to_pylist()[0]
-        dissection = opened.analyses.get("dissection")
-        phenomena = phenomena_by_unit(self._table(dissection)) if dissection is not None else {}
         top = self._top(opened, unit)
         return UnitView(
             **units.units[unit].model_dump() | {"silent": top[0].value <= 0},
@@ -116,7 +116,7 @@ class Units:
                 for other, correlation in zip(row["similar"], row["similarity"], strict=True)
             ],
             duplicates=near_duplicates(units, unit),
-            dissection=phenomena.get(unit, []),
+            dissection=self._phenomena(opened, unit),
             top=top,
             sample=self._sample(opened, unit),
         )
@@ -163,6 +163,14 @@ class Units:
                 self._table(dissection) if dissection is not None else None,
             ),
         )
+
+    def _phenomena(self, layer: Layer, unit: int) -> list[PhenomenonView]:
+        """How well a unit agrees with each phenomenon, largest IoU first."""
+        ref = layer.analyses.get("dissection")
+        if ref is None:
+            return []
+        table = self._table(ref)
+        return phenomena_by_unit(table.filter(pc.equal(table["unit"], unit)))[unit]
 
     def _top(self, layer: Layer, unit: int) -> list[TopPatch]:
         """The patches of a unit's largest maxima, from its own rows of the state alone."""
