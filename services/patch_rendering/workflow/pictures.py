@@ -1,6 +1,7 @@
 """Pictures of an extraction's units, drawn when they are asked for, from no more than they need of the store."""
 
 import hashlib
+import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ SIGHTS_KEPT = 64 << 20
 """Bytes of maps."""
 ENCODED_KEPT = 64 << 20
 """Bytes of encoded pictures."""
+
+DRAWN_AT_ONCE = 4
+"""Pictures or sheets: the largest sheet in colours takes 200 MB while it is drawn."""
 
 _VERSION = "1"
 """Part of every entity tag: another number where the same wish gives other bytes than before."""
@@ -61,6 +65,7 @@ class UnitPictures:
         self._sources: BoundedCache[SourcePatches] = BoundedCache(SOURCES_KEPT, lambda _: 1)
         self._sights: BoundedCache[Sights] = BoundedCache(SIGHTS_KEPT, lambda sights: sights.maps.nbytes)
         self._encoded: BoundedCache[bytes] = BoundedCache(ENCODED_KEPT, len)
+        self._drawing = threading.BoundedSemaphore(DRAWN_AT_ONCE)
 
     def look_up(self, request: UnitPictureRequest | UnitSheetRequest) -> Wanted:
         """What is to be drawn. NotFound names what there is; Conflict for an extraction of an old format."""
@@ -82,12 +87,12 @@ class UnitPictures:
         return self._encoded.get(wanted.etag, lambda: self._draw(wanted))
 
     def _draw(self, wanted: Wanted) -> bytes:
-        request = wanted.request
+        request, encoding = wanted.request, Encoding(wanted.request.format, self._quality)
         sights = self._read(wanted.manifest, wanted.layer, request.unit, request.source)
         source = self._source(wanted.manifest.dataset, request.size)
-        pictures = KINDS[request.kind](sights.ranks(wanted.first, wanted.last), source)
-        encoding = Encoding(request.format, self._quality)
-        return encoding.sheet(pictures) if isinstance(request, UnitSheetRequest) else encoding.encode(pictures)[0]
+        with self._drawing:
+            pictures = KINDS[request.kind](sights.ranks(wanted.first, wanted.last), source)
+            return encoding.sheet(pictures) if isinstance(request, UnitSheetRequest) else encoding.encode(pictures)[0]
 
     def _extraction(self, extraction_id: str) -> ObjectRef:
         with self._ports.records.reading() as session:

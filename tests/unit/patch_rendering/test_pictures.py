@@ -1,6 +1,7 @@
 """Pictures that are drawn when they are asked for."""
 
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from services.patch_rendering.overlay import DIMMED
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.sights import Sights
 from services.patch_rendering.source import SourcePatches
 from services.patch_rendering.tables import Base, ExtractionRow
 from services.patch_rendering.workflow import pictures
@@ -91,6 +93,35 @@ def test_what_is_drawn_lazily_is_what_a_rendering_holds(tmp_path: Path) -> None:
         for row in read_table(stored.blobs, ObjectRef.model_validate(made["units"])).to_pylist():
             sheet = extracted.draw(unit=row["unit"], count=64, kind=kind, format=format, size=60)
             assert sheet == pack[row["sheet_offset"] : row["sheet_offset"] + row["sheet_size"]]
+
+
+def test_no_more_is_drawn_at_once_than_memory_is_meant_for(
+    extracted: Extracted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight that ask for different pictures at once the others wait; none is refused."""
+    monkeypatch.setattr(pictures, "DRAWN_AT_ONCE", 2)
+    few, both, lock = UnitPictures(extracted.ports, quality=85), threading.Barrier(2), threading.Lock()
+    drawing: list[int] = []
+    overlay, most = pictures.KINDS["overlay"], [0]
+
+    def slow(sights: Sights, source: SourcePatches) -> np.ndarray:
+        with lock:
+            drawing.append(sights.unit)
+            most[0] = max(most[0], len(drawing))
+        both.wait(10)
+        with lock:
+            drawing.remove(sights.unit)
+        return overlay(sights, source)
+
+    monkeypatch.setitem(pictures.KINDS, "overlay", slow)
+    asked = [
+        UnitPictureRequest(extraction_id="extraction-1", layer="layer4", unit=unit, rank=rank)
+        for unit in range(4)
+        for rank in (1, 2)
+    ]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        drawn = list(pool.map(lambda one: few.draw(few.look_up(one)), asked))
+    assert most == [2] and all(map(opened, drawn))
 
 
 def test_http_and_grpc_answer_alike(extracted: Extracted) -> None:
