@@ -14,27 +14,49 @@ def unwatched(handler: Handler) -> Handler:
 
 
 class IdleEnd:
-    """Sets an event once no handler has been at work for `limit_s` seconds."""
+    """Sets an event once no handler has been at work for `limit_s` seconds. The time runs from `start` on: opening the
+    ports may take longer."""
 
     def __init__(self, limit_s: float, over: threading.Event) -> None:
         self._limit_s, self._over = limit_s, over
-        self._timer = self._begin()
+        self._lock = threading.Lock()
+        self._working = False
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Begin to count, unless a job has come already."""
+        with self._lock:
+            self._count()
+
+    def stop(self) -> None:
+        """Count no more."""
+        with self._lock:
+            self._cancel()
 
     def watched(self, handler: Handler) -> Handler:
         """The handler, during which nothing ends. One that begins just as the time is over finds the service stopping,
         and gives its message back."""
 
         def handle(content: Any) -> None:
-            self._timer.cancel()
+            with self._lock:
+                self._working = True
+                self._cancel()
             try:
                 handler(content)
             finally:
-                self._timer = self._begin()
+                with self._lock:
+                    self._working = False
+                    self._count()
 
         return handle
 
-    def _begin(self) -> threading.Timer:
-        timer = threading.Timer(self._limit_s, self._over.set)
-        timer.daemon = True
-        timer.start()
-        return timer
+    def _count(self) -> None:
+        self._cancel()
+        if not self._working:
+            self._timer = threading.Timer(self._limit_s, self._over.set)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -20,7 +20,7 @@ from services.common.tracing import configure_tracing
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
-from services.training.idle import IdleEnd, Watch, unwatched
+from services.training.idle import IdleEnd, unwatched
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
@@ -38,7 +38,7 @@ def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
     return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS, BUCKET)
 
 
-def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> Service:
+def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) -> Service:
     """The service, bound to its ports and not yet started. InvalidInput if its jobs are left to other processes on a
     bus that has none."""
     shared = settings.shared
@@ -63,6 +63,7 @@ def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> 
         plans.recover()
         evaluations.recover()
 
+    watched = unwatched if idle is None else idle.watched
     jobs, events = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts, watched)
     monitor = Monitor(
         "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, [jobs.queue, events.queue]
@@ -85,7 +86,7 @@ def create(settings: TrainingSettings, bus: Bus, watched: Watch = unwatched) -> 
         runners={"services.training.job": runner} if jobs in takes else {},
         recover=recover,
         streams=streams,
-        background=[monitor],
+        background=[monitor] if idle is None else [monitor, idle],
     )
 
 
@@ -96,8 +97,8 @@ def main() -> None:
     configure_tracing("training", settings.shared.otlp_endpoint)
     bus = open_bus(settings.shared.bus_url)
     stop = threading.Event()
-    watched = IdleEnd(settings.worker_idle_s, stop).watched if settings.role == "worker" else unwatched
-    serve([create(settings, bus, watched)], bus, stop)
+    idle = IdleEnd(settings.worker_idle_s, stop) if settings.role == "worker" else None
+    serve([create(settings, bus, idle)], bus, stop)
 
 
 if __name__ == "__main__":

@@ -56,22 +56,35 @@ def test_a_bus_of_one_process_leaves_no_jobs_to_others(tmp_path: Path) -> None:
 
 
 def test_a_worker_without_jobs_ends() -> None:
-    """The time runs from the start."""
+    """The time runs from the start of the service, not from before."""
     over = threading.Event()
-    IdleEnd(SHORT_S, over)
+    idle = IdleEnd(SHORT_S, over)
+    assert not over.wait(SHORT_S * 2)
+    idle.start()
     assert over.wait(LIMIT_S)
 
 
 def test_a_worker_at_work_does_not_end() -> None:
-    """While a job goes on the time stands still; after it, also after one that failed, it runs anew."""
+    """While a job goes on the time stands still, also if it came before the service had started; after it, also after
+    one that failed, the time runs anew."""
     over, ended_meanwhile = threading.Event(), []
+    idle = IdleEnd(SHORT_S, over)
 
     def job(_: object) -> None:
-        ended_meanwhile.append(over.wait(SHORT_S * 4))
+        idle.start()
+        ended_meanwhile.append(over.wait(SHORT_S * 3))
         raise InvalidInput("the job failed")
 
-    watched = IdleEnd(SHORT_S, over).watched(job)
     with pytest.raises(InvalidInput, match="the job failed"):
-        watched(None)
+        idle.watched(job)(None)
     assert ended_meanwhile == [False]
     assert over.wait(LIMIT_S)
+
+
+def test_a_stopped_worker_counts_no_more() -> None:
+    """Nothing ends a service a second time."""
+    over = threading.Event()
+    idle = IdleEnd(SHORT_S, over)
+    idle.start()
+    idle.stop()
+    assert not over.wait(SHORT_S * 3)
