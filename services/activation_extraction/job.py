@@ -39,7 +39,7 @@ def extract_shard(
     blobs, folder = open_blobs(blobs_url), Path(scratch)
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     where = choose_device(device)
-    manifest, network = open_network(blobs_url, ObjectRef.model_validate(checkpoint), str(where))
+    manifest, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
     shards = data.shards(split)
 
     def on_patches(done: int) -> None:
@@ -83,7 +83,7 @@ def merge_extraction(
     blobs, folder = open_blobs(blobs_url), Path(scratch)
     dataset_ref, checkpoint_ref = ObjectRef.model_validate(dataset), ObjectRef.model_validate(checkpoint)
     data = Dataset.open(blobs, dataset_ref)
-    trained, network = open_network(blobs_url, checkpoint_ref, "cpu")
+    trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
     with ExitStack() as stack:
         states = [stack.enter_context(_open_state(blobs, shard, folder)) for shard in shards]

@@ -50,7 +50,7 @@ class Context(Generic[S]):
 
     @property
     def _opened(self) -> tuple[CheckpointManifest, nn.Module]:
-        return open_network(self.blobs.url, self.manifest.network.checkpoint, str(self.device))
+        return open_network(self.blobs, self.manifest.network.checkpoint, str(self.device))
 
     @property
     def layers(self) -> dict[str, str]:

@@ -79,9 +79,8 @@ def ours(
 ) -> dict[str, Any]:
     """The jobs of the extraction service: every shard, then the merge."""
     where = choose_device(device)
-    trained, network = open_network(
-        blobs_url, ObjectRef.model_validate(checkpoint), str(where)
-    )  # as the job before has
+    # A job finds the network that the job before it has left.
+    trained, network = open_network(open_blobs(blobs_url), ObjectRef.model_validate(checkpoint), str(where))
     _forward_once(network, trained, where)
     common: dict[str, Any] = {
         "blobs_url": blobs_url,
