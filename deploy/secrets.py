@@ -28,6 +28,7 @@ def make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     broker, store, database = (_kept(folder, f"{name}_password") for name in ("broker", "store", "database"))
+    _kept(folder, "grafana_password")
     tokens = {name: _kept(folder, f"{name}_token") for name in SCOPES}
     _write(folder, "store_user", USER)
     _write(folder, "bus_url", f"amqp://{USER}:{broker}@rabbitmq:5672/%2F")

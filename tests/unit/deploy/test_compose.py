@@ -130,7 +130,7 @@ def test_no_secret_stands_in_the_file(composed: dict[str, Any], secrets: Path) -
     passwords = [path.read_text() for path in secrets.glob("*_password")]
     passwords += [path.read_text() for path in secrets.glob("*_token")]
     shown = json.dumps(composed)
-    assert len(set(passwords)) == 6
+    assert len(set(passwords)) == 7
     assert [one for one in passwords if one in shown] == []
 
 
