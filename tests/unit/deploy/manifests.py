@@ -52,7 +52,8 @@ class Workload:
 def copied(folder: Path) -> Path:
     """The manifests in a folder of their own, with secrets made, and an overlay `team` of what no other has."""
     shutil.copytree(ROOT / "k8s", folder / "k8s", ignore=shutil.ignore_patterns("files"))
-    shutil.copytree(ROOT / "deploy" / "rabbitmq", folder / "deploy" / "rabbitmq")
+    for name in ("rabbitmq", "grafana"):
+        shutil.copytree(ROOT / "deploy" / name, folder / "deploy" / name)
     make(folder / "k8s" / "components" / "generated-secrets" / "files")
     (folder / "k8s" / "overlays" / "team").mkdir()
     (folder / "k8s" / "overlays" / "team" / "kustomization.yaml").write_text(TEAM)

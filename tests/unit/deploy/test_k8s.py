@@ -24,6 +24,7 @@ from tests.unit.deploy.manifests import (
     Workload,
     copied,
     edges,
+    matches,
     objects,
     render,
     workloads,
@@ -68,7 +69,7 @@ COMPONENTS = {
     "team": ("keda", "monitoring", "team"),
 }
 HTTP_GRACE_S = 5.0
-OWN_KINDS = ("ScaledObject", "ScaledJob", "TriggerAuthentication", "PodMonitor")
+OWN_KINDS = ("ScaledObject", "ScaledJob", "TriggerAuthentication", "PodMonitor", "PrometheusRule")
 """Kinds of KEDA and of the Prometheus operator: no schema of them is bundled; tests below look at them by hand."""
 
 
@@ -381,6 +382,24 @@ def side_of_compose(service: Object) -> Object:
 def default(value: str) -> str:
     """What stands for a variable that nobody sets: `${NAME:-value}`."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
+@pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
+def test_what_is_seen_is_what_compose_sees(found: list[Object]) -> None:
+    """The Prometheus operator has the alerts of deploy/prometheus and the jobs that these name, Grafana has all
+    dashboards, and the ports that are asked have the names that pods give them."""
+    (rules,) = [one["spec"] for one in found if one["kind"] == "PrometheusRule"]
+    assert rules == yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    (boards,) = [one for one in found if one["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+    assert set(boards["data"]) == {path.name for path in (ROOT / "deploy" / "grafana" / "dashboards").iterdir()}
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    monitors = [one["spec"] for one in found if one["kind"] == "PodMonitor"]
+    endpoints = [endpoint for monitor in monitors for endpoint in monitor["podMetricsEndpoints"]]
+    assert {one["relabelings"][0]["replacement"] for one in endpoints} == {one["job_name"] for one in scraped}
+    for monitor in monitors:
+        (endpoint,) = monitor["podMetricsEndpoints"]
+        for one in (one for one in workloads(found).values() if matches(monitor["selector"], one.labels)):
+            assert endpoint["port"] in [port["name"] for port in one.container["ports"]], one.name
 
 
 def services(found: list[Object]) -> list[Workload]:
