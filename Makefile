@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test chaos bench secrets requirements smoke lint format release clean
+.PHONY: help setup demo up down test chaos bench audit secrets requirements smoke lint format release clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,10 @@ requirements: $(VENV)/all.stamp ## Write deploy/requirements anew, by constraint
 smoke: setup ## Build the images, bring docker-compose.yml up on a Docker engine of its own, run the demo on it (Debian, root).
 	$(BIN)/python -m deploy.smoke.run $(ARGS)
 
+audit: $(VENV)/audit.stamp ## Look every pin of the images up among known vulnerabilities; one that cannot be looked up fails (ARGS="-s osv" asks OSV).
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
+		$(addprefix -r ,$(filter-out %/torch-cpu.txt,$(wildcard deploy/requirements/*.txt))) $(ARGS)
+
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/ruff check services tests deploy hatch_build.py
 	$(BIN)/ruff format --check services tests deploy hatch_build.py
@@ -72,6 +76,12 @@ $(VENV)/checkov.stamp: k8s/checkov.txt | $(VENV)/pip
 	$(VENV)/checkov/bin/pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
+# In an environment of its own: what it needs is no part of the product, nor bound to its versions.
+$(VENV)/audit.stamp: Makefile | $(VENV)/pip
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit==2.10.1
+	@touch $@
+
 $(VENV)/pip:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
 	$(PYTHON) -m venv $(VENV)
@@ -83,5 +93,6 @@ servers:
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; }

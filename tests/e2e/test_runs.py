@@ -102,6 +102,20 @@ def look_at_units(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text(second)
 
 
+def test_the_services_tell_how_they_are(site: Site, new_page: NewPage) -> None:
+    """The status page shows all four in order, and is whole on a desk and in a hand."""
+    page = new_page()
+    sign_in(page, "Operator")
+    page.get_by_role("link", name="Status").click()
+    expect(page.locator(".service")).to_have_count(4)
+    expect(page.locator(".service header .badge", has_text="in order")).to_have_count(4)
+    expect(page.locator(".trouble")).to_have_count(0)
+    assert page.get_by_role("row", name="training.events").get_by_role("cell").all_inner_texts() == ["0", "0"]
+    assert layout_faults(page) == []
+    page.set_viewport_size(NARROW)
+    assert layout_faults(page) == []
+
+
 def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
     """Chosen in the list, two runs share their charts, and the settings that differ are marked, and no others."""
     run_ids = [start(home, dataset_id, epochs=2, learning_rate=rate, optimizer="sgd") for rate in (0.01, 0.02)]

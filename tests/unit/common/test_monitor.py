@@ -50,9 +50,9 @@ class Watched:
             session.add(Row(key="b", state="queued", created=now() - hour))
             session.add(Row(key="c", state="failed", created=now() - 9 * hour))
         self.monitor = Monitor("training", self.world.ports, {"run": Row}, [QUEUE])
-        app = create_app("training", lambda: True)
-        add_status_routes(app, self.monitor)
-        self.client = TestClient(app)
+        self.app = create_app("training", lambda: True)
+        add_status_routes(self.app, self.monitor)
+        self.client = TestClient(self.app)
 
     def look(self) -> None:
         """Ask every dependency once."""
@@ -62,7 +62,8 @@ class Watched:
     def gauge(self, name: str, **labels: str) -> float | None:
         """A sample as Prometheus gets it."""
         told = {"service": "training"} | labels
-        return self.client.app.state.registry.get_sample_value(name, told)  # type: ignore[attr-defined]
+        value: float | None = self.app.state.registry.get_sample_value(name, told)
+        return value
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+"""Alerts, dashboards and the scrape's configuration: what they ask for exists, and alerts fire when they should."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import Metric
+
+from services.common import metrics
+from services.common.monitor import Monitor
+from tests.unit.common.test_monitor import QUEUE, Row, Watched
+
+ROOT = Path(__file__).parents[3]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+GRAFANA = ROOT / "deploy" / "grafana"
+DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
+NAME = re.compile(r"\bprimitives_[a-z_]+\b")
+SELECTED = re.compile(r"(primitives_[a-z_]+)\{([^}]*)\}")
+LE = "le"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Every metric of ours with its labels, by the names that its samples have."""
+    watched = Watched(tmp_path_factory.mktemp("watched"))
+    watched.look()
+    monitor = Monitor("training", watched.world.ports, {"run": Row}, [QUEUE])
+    for probe in monitor._probes:
+        probe.look()
+    found = dict(_of_monitor(monitor.collect()))
+    for one in vars(metrics).values():
+        if isinstance(one, metrics.Counter | metrics.Gauge | metrics.Histogram):
+            names = {
+                metrics.Counter: (f"{one._name}_total",),
+                metrics.Gauge: (one._name,),
+                metrics.Histogram: tuple(f"{one._name}_{part}" for part in ("bucket", "count", "sum")),
+            }[type(one)]
+            found |= {name: {*one._labelnames, LE} for name in names}
+    return found
+
+
+def _of_monitor(families: "Iterator[Metric] | object") -> Iterator[tuple[str, set[str]]]:
+    for family in families:  # type: ignore[attr-defined]
+        assert family.samples, f"{family.name} has no sample"
+        yield family.name, set(family.samples[0].labels)
+
+
+def promtool(*words: str) -> str:
+    """What promtool says; it must be there and content."""
+    tool = shutil.which("promtool")
+    assert tool, "promtool is missing: apt-get install prometheus (`make setup` does it)"
+    done = subprocess.run([tool, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rules() -> list[dict[str, str]]:
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_alerts_fire_when_they_should_and_not_before() -> None:
+    """promtool finds the rules sound and runs their tests."""
+    promtool("check", "rules", "alerts.yml")
+    promtool("check", "config", "--syntax-only", "prometheus.yml")
+    promtool("test", "rules", "alerts_test.yml")
+
+
+def test_every_alert_is_tested_and_documented() -> None:
+    """alerts_test.yml has each fire, and docs/observability.md says what to do about it."""
+    tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one.get("exp_alerts")}
+    names = {rule["alert"] for rule in rules()}
+    assert names == fired
+    text = (ROOT / "docs" / "observability.md").read_text()
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Every query of alerts and dashboards, with where it stands."""
+    for rule in rules():
+        yield rule["alert"], rule["expr"]
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield f"{path.name}: {panel['title']}", target["expr"]
+
+
+def test_every_query_asks_for_what_there_is(known: dict[str, set[str]]) -> None:
+    """Each metric that is named exists, with the labels that are selected by; each one that exists is documented."""
+    asked = list(queries())
+    assert len(asked) > 25
+    unknown = [(where, name) for where, query in asked for name in NAME.findall(query) if name not in known]
+    assert unknown == []
+    for where, query in asked:
+        for name, selected in SELECTED.findall(query):
+            labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", selected))
+            assert labels <= known[name], (where, name)
+    text = (ROOT / "docs" / "observability.md").read_text()
+    families = {re.sub(r"_(bucket|count|sum)$", "", name) if "duration" in name else name for name in known}
+    assert sorted(name for name in families if f"`{name}`" not in text) == []
+
+
+def test_every_metric_is_of_a_service_and_named_by_convention(known: dict[str, set[str]]) -> None:
+    """The label that says whose a sample is, a prefix, and the unit or `_total` at the end."""
+    assert [name for name, labels in known.items() if "service" not in labels] == []
+    assert [name for name in known if not name.startswith("primitives_")] == []
+
+
+def test_dashboards_are_whole() -> None:
+    """Each has an id of its own, panels that do not overlap, and the data source that is provisioned."""
+    sources = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
+    boards = [json.loads(path.read_text()) for path in DASHBOARDS]
+    assert len({board["uid"] for board in boards}) == len(boards) == 2
+    for board in boards:
+        taken: set[tuple[int, int]] = set()
+        for panel in board["panels"]:
+            assert panel["datasource"]["uid"] == sources[0]["uid"]
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+            taken |= cells
+
+
+def test_the_scrape_asks_every_service_where_it_listens() -> None:
+    """Names and ports are those of docker-compose.yml."""
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    names = [target.partition(":")[0] for target in targets]
+    assert sorted(names) == ["activation-extraction", "annotation", "patch-rendering", "training"]
+    assert set(names) <= services.keys()
