@@ -34,7 +34,7 @@ UNITS_AT_ONCE = 256
 class DissectionSettings(BaseModel):
     """How units are dissected."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["dissection"] = "dissection"
     over: Literal["outlined", "all"] = Field(

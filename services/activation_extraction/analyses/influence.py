@@ -35,7 +35,7 @@ MAMMOGRAMS_A_PIECE = 8
 class InfluenceSettings(BaseModel):
     """How units are ranked by influence."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["influence"] = "influence"
     layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)

@@ -20,7 +20,7 @@ ASKED_LAYERS = "The extracted layers that are looked at; none names all."
 class OfPatches(BaseModel):
     """Settings of an analysis that looks at patches."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
     patches: int = Field(

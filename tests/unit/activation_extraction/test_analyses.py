@@ -9,10 +9,11 @@ import pytest
 from primitives.activation_extraction.v1 import analysis_pb2 as pb
 from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
+from pydantic import TypeAdapter, ValidationError
 
 from services.activation_extraction.analyses.dissection import DissectionSettings
 from services.activation_extraction.analyses.job import analyse_piece, merge_analysis
-from services.activation_extraction.analyses.kinds import KINDS
+from services.activation_extraction.analyses.kinds import KINDS, AnalysisSettings
 from services.activation_extraction.analyses.rpc import AnalysisMethods
 from services.activation_extraction.analyses.schemas import TableQuery
 from services.activation_extraction.reach import reach
@@ -277,6 +278,14 @@ def test_what_the_records_reach(analysis: Analysis) -> None:
     analysis.analyses.analyse_piece(other)
     analysis.analyses.act("cancel", other.analysis_id)
     assert not any(key.startswith(f"analyses/{other.analysis_id}/") for key in analysis.reached())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_setting_that_a_kind_lacks_is_refused(kind: str) -> None:
+    """A setting written wrongly is named; it does not leave the default in its place in silence."""
+    TypeAdapter(AnalysisSettings).validate_python({"kind": kind})
+    with pytest.raises(ValidationError, match="tial"):
+        TypeAdapter(AnalysisSettings).validate_python({"kind": kind, "tial": 0.01})
 
 
 def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
