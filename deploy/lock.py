@@ -51,6 +51,8 @@ def resolve(requirements: Iterable[str]) -> dict[str, str]:
 
 def _line(chosen: dict[str, Any]) -> tuple[str, str]:
     name = re.sub(r"[-_.]+", "-", chosen["metadata"]["name"]).lower()
+    if chosen.get("is_yanked"):
+        raise SystemExit(f"{name} {chosen['metadata']['version']} was taken back by its authors: pin another version")
     digest = chosen["download_info"]["archive_info"]["hashes"]["sha256"]
     return name, f"{name}=={chosen['metadata']['version']} --hash=sha256:{digest}"
 

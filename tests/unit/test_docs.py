@@ -74,3 +74,14 @@ def test_no_host_of_a_registry_is_named() -> None:
     hosts = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs|download\.pytorch\.org|deb\.debian\.org")
     files = [path for kind in ("*.toml", "*.txt", "*.md", "Makefile") for path in ROOT.glob(kind)]
     assert [path.name for path in [*files, *(ROOT / "docs").rglob("*.md")] if hosts.search(path.read_text())] == []
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    """Every path of a test in the documents is that of a file."""
+    named = {
+        (path.name, test)
+        for path in (ROOT / "docs").rglob("*.md")
+        for test in re.findall(r"`(tests/[a-z0-9_/]+\.py)`", path.read_text())
+    }
+    assert named
+    assert [one for one in sorted(named) if not (ROOT / one[1]).is_file()] == []
