@@ -30,6 +30,7 @@ from services.imaging.capture import require_captured, visiting
 from services.imaging.decode import decode_exact
 
 MAMMOGRAMS_A_PIECE = 8
+SMALLEST_SCALE, LARGEST_SCALE = 1, 16
 
 
 class InfluenceSettings(BaseModel):
@@ -39,12 +40,12 @@ class InfluenceSettings(BaseModel):
 
     kind: Literal["influence"] = "influence"
     layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
-    scale: float = Field(
-        default=4.0,
-        ge=1,
-        le=16,
-        description="The shorter side of a mammogram over that of the network's input: one over the part of a "
-        "mammogram's shorter side that a patch has.",
+    scale: float | None = Field(
+        default=None,
+        ge=SMALLEST_SCALE,
+        le=LARGEST_SCALE,
+        description="The shorter side of a mammogram over that of the network's input; without it, one over the part "
+        "of a mammogram's shorter side that a patch has.",
     )
 
 
@@ -55,8 +56,9 @@ class Influence:
     settings = InfluenceSettings
 
     def pieces(self, context: Context[InfluenceSettings]) -> int:
-        """A piece each few mammograms. InvalidInput where the data set keeps none."""
+        """A piece each few mammograms. InvalidInput where the data set keeps none, or no scale is known for them."""
         asked_layers(context)
+        scale_of(context, mammograms_of(context))
         return -(-len(mammograms_of(context)) // MAMMOGRAMS_A_PIECE)
 
     def run_piece(self, context: Context[InfluenceSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
@@ -69,10 +71,12 @@ class Influence:
             for name, module in layers.items()
             if (weight := head_weights(context.network, module, size)) is not None
         }
-        names = mammograms_of(context)[piece * MAMMOGRAMS_A_PIECE : (piece + 1) * MAMMOGRAMS_A_PIECE]
+        names = mammograms_of(context)
+        scale = scale_of(context, names)
+        names = names[piece * MAMMOGRAMS_A_PIECE : (piece + 1) * MAMMOGRAMS_A_PIECE]
         tally = InfluenceTally()
         for name in names:
-            found = influences(whole, layers, axes, weights, read_mammogram(context, name))
+            found = influences(whole, layers, axes, weights, read_mammogram(context, name, scale))
             tally.add({layer: influence[None] for layer, influence in found.items()}, [f"mammogram {name}"])
             on_progress(tally.images, len(names))
         return tally.state_dict()
@@ -97,14 +101,36 @@ def mammograms_of(context: Context[InfluenceSettings]) -> list[str]:
     return names
 
 
-def read_mammogram(context: Context[InfluenceSettings], name: str) -> Tensor:
+def scale_of(context: Context[InfluenceSettings], names: Sequence[str]) -> float:
+    """The scale that is set, or else that at which the network sees patches of these mammograms: the median over the
+    patches, to two decimals, since patches have whole pixels. InvalidInput where that is out of bounds."""
+    if context.settings.scale is not None:
+        return context.settings.scale
+    shorter = {name: min(_pixels(context, name)) for name in names}
+    rows = context.data.index.select(["mammogram", "height"]).to_pylist()
+    scales = [shorter[row["mammogram"]] / row["height"] for row in rows if row["mammogram"] in shorter]
+    scale = round(float(np.median(scales)), 2)
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        raise InvalidInput(
+            f"patches of data set {context.data.manifest.name} are seen at a scale of {scale:g}; influence takes "
+            f"{SMALLEST_SCALE} to {LARGEST_SCALE}: set one"
+        )
+    return scale
+
+
+def read_mammogram(context: Context[InfluenceSettings], name: str, scale: float) -> Tensor:
     """A mammogram as the (1, channels, rows, columns) input of the network, on the device."""
     grey = decode_exact(_mammogram_bytes(context, name), f"mammogram {name}")
     preprocessing = context.checkpoint.preprocessing
-    factor = context.settings.scale * preprocessing.size / min(grey.size)
+    factor = scale * preprocessing.size / min(grey.size)
     scaled = grey.resize((round(grey.width * factor), round(grey.height * factor)), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(scaled))[None]
     return preprocessing.normalise(pixels.to(context.device))
+
+
+def _pixels(context: Context[InfluenceSettings], name: str) -> tuple[int, int]:
+    facts = context.data.mammograms[name]
+    return int(str(facts["height"])), int(str(facts["width"]))
 
 
 def _mammogram_bytes(context: Context[InfluenceSettings], name: str) -> bytes:

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from services.activation_extraction.analyses import influence as module
 from services.activation_extraction.analyses.influence import (
     Influence,
     InfluenceSettings,
     influences,
     mammograms_of,
     read_mammogram,
+    scale_of,
 )
 from services.activation_extraction.analyses.whole import as_whole
 from services.activation_extraction.layer_results import head_weights
@@ -178,7 +180,10 @@ def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
     stored = store_mammograms(blobs)
     context = context_of(tmp_path, blobs, stored, InfluenceSettings(scale=2))
     assert mammograms_of(context) == ["mammogram-1", "mammogram-2"]
-    assert [tuple(read_mammogram(context, name).shape[2:]) for name in mammograms_of(context)] == [(64, 72), (64, 87)]
+    assert [tuple(read_mammogram(context, name, 2).shape[2:]) for name in mammograms_of(context)] == [
+        (64, 72),
+        (64, 87),
+    ]
     kind, seen = Influence(), []
     assert kind.pieces(context) == 1
     tables = kind.merge(context, [kind.run_piece(context, 0, lambda done, total: seen.append((done, total)))])
@@ -186,7 +191,7 @@ def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
     network, largest = context.network, []
     for name in mammograms_of(context):
         with capture(network, {"layer4": "layer4"}) as acts, torch.inference_mode():
-            network(read_mammogram(context, name))
+            network(read_mammogram(context, name, 2))
         largest.append(acts["layer4"].amax((2, 3))[0])
     influence = (torch.stack(largest)[:, None] * network.fc.weight.detach()).numpy()
     rows = tables["layer4"].to_pylist()
@@ -198,6 +203,20 @@ def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
         assert {row["unit"] for row in mine if row["count"]} == leading
         for row in mine[:20]:
             assert row["score"] == pytest.approx(influence[:, label, row["unit"]].mean(), rel=1e-4, abs=1e-6)
+
+
+def test_tissue_is_seen_at_the_size_that_the_network_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a scale it is that of the split's patches (here 44/16 and 80/16 of the shorter sides, two each); one that
+    is set stays; mammograms too large for their patches are refused, and the scale is named."""
+    blobs = FolderBlobs(tmp_path / "blobs")
+    stored = store_mammograms(blobs)
+    names = ["mammogram-1", "mammogram-2"]
+    assert scale_of(context_of(tmp_path, blobs, stored, InfluenceSettings()), names) == round((44 + 80) / 2 / 16, 2)
+    assert scale_of(context_of(tmp_path, blobs, stored, InfluenceSettings()), names[1:]) == 44 / 16
+    assert scale_of(context_of(tmp_path, blobs, stored, InfluenceSettings(scale=4)), names) == 4
+    monkeypatch.setattr(module, "LARGEST_SCALE", 3)
+    with pytest.raises(InvalidInput, match=r"are seen at a scale of 3.88; influence takes 1 to 3: set one"):
+        Influence().pieces(context_of(tmp_path, blobs, stored, InfluenceSettings()))
 
 
 def test_a_data_set_without_its_mammograms_is_refused(tmp_path: Path) -> None:
