@@ -63,5 +63,13 @@ def rendering(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_rendering(QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def load(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Calls a second over HTTP and gRPC with many clients at once, how long they take, and errors."""
+    from services.cli.bench.load import FULL, QUICK, bench_load
+
+    _print(bench_load(QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))
