@@ -1,0 +1,1 @@
+"""How far the product grows: constants measured on real servers, a cost model, and a simulation of it."""

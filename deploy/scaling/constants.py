@@ -1,0 +1,327 @@
+"""What one thing costs, measured with the product's own code on real servers of this machine.
+
+python -m deploy.scaling.constants [--quick] [--keep]     prints them as JSON, on the last line
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from sqlalchemy import func, insert, select, text
+
+from deploy.local.servers import start_postgres, start_rabbitmq, start_s3, stop_epmd
+from services.activation_extraction.extract import Wish
+from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.matrices import BLOCK_ROWS, PIECE_VALUES
+from services.activation_extraction.statistics import unit_statistics
+from services.activation_extraction.tables import ExtractionRow, ShardRow
+from services.cli.bench.floor import UnwatchedJob
+from services.cli.bench.machine import machine_facts
+from services.cli.bench.messages import measure_throughput, over_outbox
+from services.cli.bench.passes import store_network
+from services.cli.bench.tissue import REFERENCE, SPLIT, store_tissue
+from services.cli.migrations import migrations_of
+from services.common.blobs import ObjectRef, open_blobs
+from services.common.logs import configure_logs
+from services.common.records import Records, migrate, open_records
+from services.common.settings import Shared
+from services.imaging.dataset import DatasetManifest, Shard
+from services.imaging.tensors import open_tensors
+
+KEPT = Path(__file__).with_name("measured.json")
+"""The constants that docs/scaling.md is made of."""
+
+LAYERS = ["conv3", "conv5"]
+TOP_K = 64
+BATCH = 32
+LARGE_BYTES = 64 << 20
+UNITS = 320
+"""Of the two layers on average."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    shards: int
+    shard_patches: int
+    messages: int
+    rows: int
+    manifest_shards: int
+    patch_ids: int
+    repeats: int
+
+
+FULL = Sizes(16, 64, 5000, 50_000, 50_000, 1_000_000, 200)
+QUICK = Sizes(4, 32, 500, 5000, 5000, 100_000, 30)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Seconds and bytes of one thing each; `merge_*` are of one layer of 320 units on average, one thread."""
+
+    patches_per_s: float
+    """Extracted by one thread of the CPU: alexnet, two layers."""
+    patch_bytes: float
+    """Of a stored patch, 227 pixels."""
+    state_bytes: float
+    """Of a shard's state, a layer."""
+    maxima_bytes: float
+    """Of the maxima of one patch, a layer."""
+    merge_shard_s: float
+    """Of the merge, a shard and layer, beyond what goes by patches."""
+    merge_patch_s: float
+    """Of the merge, a patch and layer: statistics, correlation and ranking of its maxima."""
+    messages_per_s: float
+    """Through outbox, broker and consumer."""
+    transaction_s: float
+    """Of one that locks a row, changes and commits it."""
+    row_bytes: float
+    """Of the record of a shard, its indexes included."""
+    count_row_s: float
+    """Of counting the shards of an extraction that are in, a shard."""
+    manifest_shard_s: float
+    """Of reading the manifest of a data set, a shard that it names."""
+    manifest_shard_bytes: float
+    """Of that manifest, a shard."""
+    sample_patch_s: float
+    """Of drawing the sample of a split, a patch of it."""
+    store_put_s: float
+    """Of an upload that is read back, whatever its size."""
+    store_put_bytes_per_s: float
+    store_get_bytes_per_s: float
+    part_bytes_per_s: float
+    """Of reading the maxima of a shard from its local copy, which the statistics do again for each some units."""
+
+    @classmethod
+    def read(cls, path: Path = KEPT) -> "Constants":
+        """Those that were kept."""
+        kept = json.loads(path.read_text())["constants"]
+        return cls(**{field.name: kept[field.name] for field in fields(cls)})
+
+
+@contextmanager
+def running_servers() -> Iterator[Shared]:
+    """A broker, a store and a database of their own, and the settings that name them."""
+    with tempfile.TemporaryDirectory(prefix="scaling-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL's user has to reach its own
+        servers = [start_rabbitmq(folder / "rabbitmq"), start_s3(folder / "s3"), start_postgres(folder / "postgres")]
+        broker, store, database = (server.url for server in servers)
+        try:
+            yield Shared(home=folder / "home", bus_url=broker, blobs_url=store, records_url=database)
+        finally:
+            for server in servers:
+                server.kill()
+            stop_epmd(int(servers[0].environment["ERL_EPMD_PORT"]))
+
+
+def measure(sizes: Sizes) -> dict[str, Any]:
+    """All constants, and the machine that they are of."""
+    torch.set_num_threads(1)
+    machine = machine_facts()
+    with running_servers() as shared:
+        found = measure_extraction(sizes) | measure_store(shared, sizes) | measure_records(shared, sizes)
+        found["messages_per_s"] = measure_throughput(shared, over_outbox, sizes.messages)["per_minute"] / 60
+    found |= measure_manifest(sizes) | measure_sample(sizes)
+    constants = Constants(**{name: float(f"{value:.4g}") for name, value in found.items()})
+    return {"bench": "scaling", "constants": asdict(constants), "sizes": asdict(sizes), "machine": machine}
+
+
+def measure_extraction(sizes: Sizes) -> dict[str, float]:
+    """The jobs of the extraction service in this process, over a folder: some shards, and merges of half and of all."""
+    with tempfile.TemporaryDirectory(prefix="scaling-") as name:
+        folder = store_tissue(Path(name) / "tissue", 227, sizes.shards * sizes.shard_patches, sizes.shard_patches)
+        blobs_url = f"folder://{folder / 'store'}"
+        job: Any = UnwatchedJob()
+        dataset = ObjectRef.model_validate_json((folder / REFERENCE).read_text())
+        common: dict[str, Any] = {
+            "blobs_url": blobs_url, "scratch": str(folder / "scratch"), "dataset": dataset.model_dump(),
+            "checkpoint": store_network(job, blobs_url=blobs_url, architecture="alexnet"), "split": SPLIT,
+            "layers": LAYERS, "top_k": TOP_K,
+        }  # fmt: skip
+
+        def shard(number: int) -> dict[str, Any]:
+            return extract_shard(job, extraction_id="scaling", shard=number, batch_size=BATCH, device="cpu", **common)
+
+        shard(0)  # reads the network
+        seconds, states = _timed(lambda: [shard(number) for number in range(sizes.shards)])
+        counts = (sizes.shards // 4, sizes.shards // 2, sizes.shards)
+        merged = {count: _merge_s(job, common, states[:count]) for count in counts}
+        manifest = DatasetManifest.model_validate_json(open_blobs(blobs_url).get(dataset.bucket, dataset.key))
+        patches = sizes.shards * sizes.shard_patches
+        each = _slope(merged) / len(LAYERS)
+        by_patch = _statistics_s(sizes)
+        return {
+            "patches_per_s": patches / seconds,
+            "patch_bytes": sum(one.object.size for one in manifest.shards) / patches,
+            "state_bytes": statistics.mean(state["state"]["size"] for state in states) / len(LAYERS),
+            "maxima_bytes": sum(ref["size"] for state in states for ref in state["maxima"].values())
+            / patches
+            / len(LAYERS),
+            "merge_patch_s": by_patch,
+            "merge_shard_s": max(each - by_patch * sizes.shard_patches, 0.0),
+            "part_bytes_per_s": _part_bytes_per_s(folder),
+        }
+
+
+def _merge_s(job: Any, common: dict[str, Any], states: list[dict[str, Any]]) -> float:
+    wanted = common | {"extraction_id": f"merged-{len(states)}", "shards": states}
+    return min(_timed(lambda: merge_extraction(job, **wanted))[0] for _ in range(3))
+
+
+def _part_bytes_per_s(folder: Path) -> float:
+    path = folder / "part.safetensors"
+    save_file({"maxima": torch.zeros(LARGE_BYTES // UNITS // 2, UNITS, dtype=torch.float16)}, path)
+
+    def read() -> None:
+        with open_tensors(path) as part:
+            part.all("maxima")[:, :1].astype(np.float32)
+
+    return LARGE_BYTES / min(_timed(read)[0] for _ in range(5))
+
+
+def _slope(seconds: dict[int, float]) -> float:
+    """Seconds a shard: that of the straight line nearest to what some numbers of shards took."""
+    return float(np.polyfit(list(seconds), list(seconds.values()), 1)[0])
+
+
+def _statistics_s(sizes: Sizes) -> float:
+    """Seconds a patch of what a merge makes of the maxima of a layer of 320 units, two classes."""
+    patches, units = sizes.rows, UNITS
+    generator = np.random.default_rng(0)
+    maxima = generator.standard_normal((patches, units), np.float32).clip(0).astype(np.float16)
+    labels = (np.arange(patches) % 2).astype(np.int64)
+
+    def work() -> None:
+        step = max(1, PIECE_VALUES // patches)
+        for first in range(0, units, step):
+            unit_statistics(maxima[:, first : first + step].astype(np.float32), labels, 2, first)
+        for begin in range(0, patches, BLOCK_ROWS):
+            block = maxima[begin : begin + BLOCK_ROWS].astype(np.float64)
+            block.T @ block
+
+    return _timed(work)[0] / patches
+
+
+def measure_store(shared: Shared, sizes: Sizes) -> dict[str, float]:
+    """Uploads and downloads, one after the other."""
+    blobs = open_blobs(shared.blobs())
+    blobs.ensure_bucket("scaling")
+    generator = np.random.default_rng(0)
+    large = [generator.bytes(LARGE_BYTES) for _ in range(3)]
+    small, _ = _timed(lambda: [blobs.put("scaling", f"small-{n}", b"%d" % n) for n in range(sizes.repeats)])
+    put, refs = _timed(lambda: [blobs.put("scaling", f"large-{n}", content) for n, content in enumerate(large)])
+    get, _ = _timed(lambda: [blobs.get(ref.bucket, ref.key) for ref in refs])
+    size = LARGE_BYTES * len(large)
+    return {
+        "store_put_s": small / sizes.repeats,
+        "store_put_bytes_per_s": size / put,
+        "store_get_bytes_per_s": size / get,
+    }
+
+
+def measure_records(shared: Shared, sizes: Sizes) -> dict[str, float]:
+    """The records of one extraction of many shards."""
+    records = open_records(shared.records("activation_extraction"))
+    migrate(records, migrations_of("activation_extraction"))
+    try:
+        with records.transaction() as session:
+            session.add(
+                ExtractionRow(
+                    extraction_id="scaling", run_id="run-1", dataset={}, checkpoint={}, split=SPLIT, layers=LAYERS,
+                    top_k=TOP_K, batch_size=BATCH, shards=sizes.rows, patches=sizes.rows,
+                )
+            )  # fmt: skip
+        key = "extractions/scaling/shards/00000"
+        ref = {"bucket": "activation-extraction", "key": key, "sha256": "0" * 64, "size": 1}
+        state = {"state": ref, "maxima": dict.fromkeys(LAYERS, ref)}
+        with records.transaction() as session:
+            rows = [{"extraction_id": "scaling", "shard": n, "patches": 1, "state": state} for n in range(sizes.rows)]
+            session.execute(insert(ShardRow), rows)
+        return {
+            "transaction_s": _timed(lambda: [_change(records, n) for n in range(sizes.repeats)])[0] / sizes.repeats,
+            "row_bytes": _read(records, text("select pg_total_relation_size('activation_extraction.shards')"))
+            / sizes.rows,
+            "count_row_s": _count_s(records) / sizes.rows,
+        }
+    finally:
+        records.close()
+
+
+def _change(records: Records, number: int) -> None:
+    with records.transaction() as session:
+        row = session.get_one(ExtractionRow, "scaling", with_for_update=True)
+        row.progress = {"done": number}
+
+
+def _count_s(records: Records) -> float:
+    """Of the sum that a shard begins with and the count that it ends with, after the rows were looked at by vacuum."""
+    with records.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("vacuum analyze"))
+    of_it = ShardRow.extraction_id == "scaling"
+    queries = (select(func.sum(ShardRow.patches)).where(of_it), select(func.count()).where(of_it))
+    return min(_timed(lambda: [_read(records, query) for query in queries])[0] for _ in range(5))
+
+
+def _read(records: Records, query: Any) -> float:
+    with records.reading() as session:
+        return float(session.scalar(query) or 0)
+
+
+def measure_manifest(sizes: Sizes) -> dict[str, float]:
+    """Reading the manifest of a data set of many shards, as every job and every record of a shard does."""
+    ref = ObjectRef(bucket="training", key=f"datasets/{'0' * 12}/shards/train-00000.tar", sha256="0" * 64, size=1 << 28)
+    shards = tuple(
+        Shard(object=ref, split=SPLIT, first=4096 * n, last=4096 * n + 4095) for n in range(sizes.manifest_shards)
+    )
+    manifest = DatasetManifest(
+        dataset_id="0", name="scaling", notice="", classes=("a", "b"), splits={SPLIT: 1}, mammogram_count=0,
+        shards=shards, index=ref, mammograms=ref, lesions=ref,
+    )  # fmt: skip
+    body = manifest.model_dump_json().encode()
+    seconds = min(_timed(lambda: DatasetManifest.model_validate_json(body))[0] for _ in range(3))
+    return {
+        "manifest_shard_s": seconds / sizes.manifest_shards,
+        "manifest_shard_bytes": len(body) / sizes.manifest_shards,
+    }
+
+
+def measure_sample(sizes: Sizes) -> dict[str, float]:
+    """Drawing the sample, as the job of every shard does over all patches of the split."""
+    seconds, _ = _timed(lambda: Wish.of(TOP_K, list(range(sizes.patch_ids))))
+    return {"sample_patch_s": seconds / sizes.patch_ids}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Measure what one thing costs.")
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
+    parser.add_argument("--keep", action="store_true", help=f"write them to {KEPT.name} too")
+    wish = parser.parse_args()
+    configure_logs("console", "warning")
+    found = measure(QUICK if wish.quick else FULL)
+    if wish.keep:
+        KEPT.write_text(json.dumps(found, indent=1) + "\n")
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Measured points at 1, 2 and 4 workers lie on the line of the cost model (docs/scaling.md)."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.training.v1 import events_pb2 as training_events
+from sqlalchemy import func, select
+
+from deploy.scaling.constants import Constants
+from deploy.scaling.model import AS_IT_IS, Setup, line_s
+from deploy.scaling.simulation import simulate
+from services.activation_extraction.tables import ExtractionRow, ShardRow
+from services.common.blobs import open_blobs
+from services.common.bus import encode
+from services.common.bus.rabbit import RabbitBus
+from services.common.grpc import to_message
+from services.common.identity import derived_id
+from services.common.records import Records, now, open_records
+from tests.chaos.world import World, wait_for
+from tests.fakes.data import store_checkpoint, store_dataset
+
+SHARDS, SHARD_PATCHES, WAIT_S = 24, 2, 1.0
+DEVIATION = 0.1
+CONSTANTS = replace(Constants.read(), state_bytes=0.0, maxima_bytes=0.0, store_put_s=0.0)
+DESIGN = replace(AS_IT_IS, progress_s=math.inf)
+"""A wait stores nothing and reports nothing."""
+
+
+def start(world: World, workers: int) -> None:
+    """Start workers, and return when all of them take messages."""
+    environment = os.environ | {
+        "PRIMITIVES_HOME": str(world.folder / "home"),
+        "PRIMITIVES_BUS_URL": world.broker.url,
+        "PRIMITIVES_BLOBS_URL": world.store.url,
+        "PRIMITIVES_RECORDS_URL": world.database.url,
+        "PRIMITIVES_EXTRACTION_HTTP_PORT": "0",
+        "PRIMITIVES_EXTRACTION_GRPC_PORT": "0",
+        "OMP_NUM_THREADS": "1",
+        "SCALING_WAIT_S": str(WAIT_S),
+    }
+    logs = [world.folder / f"waiting-{workers}-{number}.log" for number in range(workers)]
+    for path in logs:
+        with path.open("wb") as log:
+            command = [sys.executable, "-m", "tests.chaos.waiting"]
+            world.workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    wait_for(lambda: all("service started" in path.read_text() for path in logs))
+
+
+def measure(world: World, records: Records, event: training_events.RunCompleted, workers: int) -> float:
+    """Seconds from when the first shard begins until all are in."""
+    extraction_id = derived_id("extraction", f"plan-{workers}")
+    event.plan.plan_id = f"plan-{workers}"
+
+    def all_in() -> bool:
+        with records.reading() as session:
+            row = session.get(ExtractionRow, extraction_id)
+            assert row is None or row.state != "failed", row.error
+            done = session.scalar(select(func.count()).where(ShardRow.extraction_id == extraction_id))
+            return done == SHARDS
+
+    start(world, workers)
+    bus = RabbitBus([world.broker.url])
+    bus.publish(encode(event))
+    wait_for(all_in)
+    end = now()
+    bus.close()
+    world.stop_workers()
+    with records.reading() as session:
+        begin = session.get_one(ExtractionRow, extraction_id).started
+    assert begin is not None
+    return (end - begin).total_seconds()
+
+
+@pytest.mark.long
+def test_measured_points_lie_on_the_line_of_the_model(world: World) -> None:
+    """24 shards of a second each by 1, 2 and 4 workers, over real servers, take what formula and simulation say, within
+    a tenth."""
+    blobs = open_blobs(world.store.url)
+    data, dataset = store_dataset(
+        blobs, world.folder / "ddsm", {"train": 3, "val": SHARDS * SHARD_PATCHES}, SHARD_PATCHES
+    )
+    checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
+    event = training_events.RunCompleted(
+        run_id="run-1",
+        plan=plan_pb2.Plan(extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=8)),
+        dataset=to_message(dataset, object_pb2.ObjectRef),
+        checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
+    )
+    records = open_records(f"{world.database.url}?schema=activation_extraction")
+    points = {}
+    for workers in (1, 2, 4):
+        setup = Setup(
+            patches=SHARDS * SHARD_PATCHES, workers=workers, shard_patches=SHARD_PATCHES, layers=1,
+            worker_patches_per_s=SHARD_PATCHES / WAIT_S, losses_a_worker_hour=0.0,
+        )  # fmt: skip
+        points[workers] = {
+            "measured_s": round(measure(world, records, event, workers), 2),
+            "line_s": round(line_s(CONSTANTS, setup, DESIGN), 2),
+            "simulated_s": round(simulate(CONSTANTS, setup, DESIGN).shards_s, 2),
+        }
+    records.close()
+    print(json.dumps(points))
+    for workers, point in points.items():
+        for told in ("line_s", "simulated_s"):
+            assert abs(point["measured_s"] / point[told] - 1) < DEVIATION, (workers, point)
