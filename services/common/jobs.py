@@ -61,7 +61,12 @@ class Job:
         self._connection.send(("progress", progress))
         if time.monotonic() - self._gpu_told >= GPU_INTERVAL_S:
             self._gpu_told = time.monotonic()
-            self._connection.send(("gpu", gpu_memory()))
+            if memory := gpu_memory():
+                self.tell_gpu(memory)
+
+    def tell_gpu(self, memory: dict[str, dict[str, int]]) -> None:
+        """Tell how full the memory of GPUs is, as `gpu_memory` says; `report` does it from time to time."""
+        self._connection.send(("gpu", memory))
 
     def milestone(self, **facts: Any) -> None:
         """Hand over something that is finished before the job is, such as a checkpoint. Never lost."""

@@ -131,6 +131,8 @@ class _Members:
             job.report(**content)
         elif kind == "milestone":
             job.milestone(**content)
+        elif kind == "gpu":
+            job.tell_gpu(content)
         elif kind == "error":
             raise _as_error(*content)
         else:
