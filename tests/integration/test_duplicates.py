@@ -17,6 +17,7 @@ from deploy.local.servers import Server
 from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
+from services.activation_extraction.workflow.analyses import Analyses
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.cli.migrations import migrations_of
@@ -144,7 +145,8 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
     ports = ports_over(records, Base.metadata.tables, bus, tmp_path)
     Counted.done = threading.Semaphore(0)
     extractions = Counted(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
-    for replica in [create_consumers(bus, extractions, max_attempts=5)[1] for _ in range(2)]:
+    analyses = Analyses(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
+    for replica in [create_consumers(bus, extractions, analyses, max_attempts=5)[1] for _ in range(2)]:
         replica.start()
     told = completed(ports.blobs, tmp_path)
     bus.publish(encode(told))
