@@ -37,6 +37,8 @@ SERVICES = {
     "patch-rendering": "RENDERING",
     "annotation": "ANNOTATION",
 }
+COMPUTE = ("training", "activation-extraction")
+SBOM = "/usr/share/visual-primitives/sbom.cdx.json"
 STORES = ("rabbitmq", "minio", "postgres")
 PLAN = DEMO_PLAN | {"network": {"train": DEMO_PLAN["network"]["train"] | {"image_size": 96, "epochs": 1}}}
 """The demo's plan with less to train: through everything, on two cores in little time."""
@@ -90,6 +92,19 @@ def pinned() -> dict[str, str]:
     return {"python": arguments["BASE_IMAGE"].partition(":-")[2].removesuffix("}")} | names
 
 
+def check_image(docker: Docker, tag: str, computes: bool) -> None:
+    """RuntimeError unless an image runs as a numeric user, over a root that cannot be written, without pip and
+    compilers, and its SBOM names the product, and torch only if it computes."""
+    shell = ["--read-only", "--network=none", "--entrypoint=sh", tag, "-c"]
+    found = docker.run("run", "--rm", *shell, "id -u; command -v gcc cc pip pip3; touch /opt/written 2>&1 || true")
+    if found.splitlines() != ["10001", "touch: cannot touch '/opt/written': Read-only file system"]:
+        raise RuntimeError(f"{tag} is not as it should be: {found}")
+    content = json.loads(docker.run("run", "--rm", "--network=none", "--entrypoint=cat", tag, SBOM))
+    names = {component["name"] for component in content["components"]}
+    if "visual-primitives" not in names or ("torch" in names) != computes:
+        raise RuntimeError(f"the SBOM of {tag} names {sorted(names)}")
+
+
 def build_images(docker: Docker, times: Times) -> dict[str, float]:
     """Build all four; name to size in MB."""
     sizes = {}
@@ -99,6 +114,7 @@ def build_images(docker: Docker, times: Times) -> dict[str, float]:
             target = ["--file=deploy/Dockerfile", f"--target={name}", f"--tag={tag}"]
             with times.of(f"build {name}"):
                 docker.run("build", "--network=host", *arguments, *target, ".", cwd=ROOT)
+            check_image(docker, tag, name in COMPUTE)
             sizes[name] = round(int(docker.run("inspect", "--format={{.Size}}", tag)) / 1e6)
     return sizes
 
@@ -163,7 +179,7 @@ def smoke(docker: Docker, times: Times) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 40 GB, for a next run")
+    parser.add_argument("--keep", action="store_true", help="leave the engine's data, tens of GB, for a next run")
     arguments = parser.parse_args()
     install_programs()
     with running_engine(HOME) as docker:
