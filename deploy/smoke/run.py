@@ -1,6 +1,6 @@
 """`make smoke`: builds the images, brings docker-compose.yml up as it stands, and uses it.
 
-python -m deploy.smoke.run [--keep]      --keep leaves the engine's data for a next run
+python -m deploy.smoke.run [--keep]      --keep leaves the engine's data, to look into
 
 On Debian, as root, with no registry at hand. The plan of the demo, made smaller, runs over the published ports; then
 each container is restarted in turn, and the same plan once more shows that all of them found each other again and come
@@ -179,7 +179,7 @@ def smoke(docker: Docker, times: Times) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help="leave the engine's data, tens of GB, for a next run")
+    parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 20 GB, to look into")
     arguments = parser.parse_args()
     install_programs()
     with running_engine(HOME) as docker:
