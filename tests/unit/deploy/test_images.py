@@ -4,8 +4,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import requires
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from packaging.requirements import Requirement
@@ -125,6 +127,27 @@ def test_images_are_made_of_named_files_alone() -> None:
     for path in " ".join(copied).replace("${TORCH}", "cuda").split():
         assert (ROOT / path).exists()
         assert any(path == one or path.startswith(f"{one}/") for one in sent), path
+
+
+@pytest.mark.parametrize(("answer", "status"), [(200, 0), (503, 1)])
+def test_the_health_check_goes_by_readyz(answer: int, status: int) -> None:
+    """It asks /readyz at the port that a variable names, and fails where the service takes no work."""
+    asked = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        command = [sys.executable, ROOT / "deploy" / "image" / "healthcheck", "PORT_OF_IT", "1"]
+        done = subprocess.run(command, env={"PORT_OF_IT": str(server.server_port)}, capture_output=True, check=False)
+    assert (done.returncode, asked) == (status, ["/readyz"])
 
 
 def test_the_smoke_test_stands_in_for_every_pinned_image() -> None:
