@@ -82,6 +82,8 @@ def running_engine(folder: Path) -> Iterator[Docker]:
     finally:
         engine.terminate()
         engine.wait(STOP_LIMIT_S)
+        # The engine leaves the network of the host mounted there, and the folder could not be removed.
+        subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], check=False, capture_output=True)
 
 
 def _await(engine: "subprocess.Popen[bytes]", docker: Docker, log: Path) -> None:
