@@ -46,6 +46,8 @@ LAYERS = ["conv3", "conv5"]
 TOP_K = 64
 BATCH = 32
 LARGE_BYTES = 64 << 20
+MERGES = 5
+"""Of which the fastest counts: they differ by little among much that is the same for all."""
 UNITS = 320
 """Of the two layers on average."""
 
@@ -80,7 +82,7 @@ class Constants:
     maxima_bytes: float
     """Of the maxima of one patch, a layer."""
     merge_shard_s: float
-    """Of the merge, a shard and layer, beyond what goes by patches."""
+    """Of the merge, a shard and layer, from local copies, beyond what goes by patches."""
     merge_patch_s: float
     """Of the merge, a patch and layer: statistics, correlation and ranking of its maxima."""
     messages_per_s: float
@@ -161,7 +163,7 @@ def measure_extraction(sizes: Sizes) -> dict[str, float]:
         merged = {count: _merge_s(job, common, states[:count]) for count in counts}
         manifest = DatasetManifest.model_validate_json(open_blobs(blobs_url).get(dataset.bucket, dataset.key))
         patches = sizes.shards * sizes.shard_patches
-        each = _slope(merged) / len(LAYERS)
+        each = _slope(merged)  # of one layer: the two are merged beside each other
         by_patch = _statistics_s(sizes)
         return {
             "patches_per_s": patches / seconds,
@@ -178,7 +180,7 @@ def measure_extraction(sizes: Sizes) -> dict[str, float]:
 
 def _merge_s(job: Any, common: dict[str, Any], states: list[dict[str, Any]]) -> float:
     wanted = common | {"extraction_id": f"merged-{len(states)}", "shards": states}
-    return min(_timed(lambda: merge_extraction(job, **wanted))[0] for _ in range(3))
+    return min(_timed(lambda: merge_extraction(job, **wanted))[0] for _ in range(MERGES))
 
 
 def _part_bytes_per_s(folder: Path) -> float:

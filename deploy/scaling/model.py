@@ -39,7 +39,7 @@ class Design:
 
 AS_IT_IS = Design()
 CHANGED = Design(
-    "changed", 16, counts_rows=False, reads_manifest=False, progress_s=60.0, merge_fan_in=32, store_nodes=64
+    "changed", 16, counts_rows=False, reads_manifest=False, progress_s=60.0, merge_fan_in=32, store_nodes=128
 )  # fmt: skip
 
 
@@ -124,7 +124,10 @@ def merge_s(constants: Constants, setup: Setup, design: Design) -> float:
     """Seconds of the merge after the last shard: one job that does two layers at a time; or a tree, whose merges the
     workers share, as they do what goes by patches, in one pass over them."""
     by_patch = setup.patches * constants.merge_patch_s * setup.layers
-    states, each = messages(setup, design), constants.merge_shard_s * setup.layers
+    arrival = 1 / constants.store_get_bytes_per_s / design.store_nodes
+    by_patch += setup.patches * setup.layers * constants.maxima_bytes * arrival
+    states = messages(setup, design)
+    each = (constants.merge_shard_s + constants.state_bytes * arrival) * setup.layers
     if not design.merge_fan_in:
         again = setup.patches * constants.maxima_bytes / constants.part_bytes_per_s * passes(setup) * setup.layers
         return (states * each + by_patch + again) / min(MERGED_AT_A_TIME, setup.layers)

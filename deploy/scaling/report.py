@@ -3,6 +3,7 @@
 python -m deploy.scaling.report
 """
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -32,7 +33,8 @@ STEPS: tuple[Design, ...] = (
     replace(AS_IT_IS, name="a shard's part handed to it", reads_manifest=False),
     replace(AS_IT_IS, name="numbers kept, not counted", reads_manifest=False, counts_rows=False),
     replace(AS_IT_IS, name="progress once a minute", reads_manifest=False, counts_rows=False, progress_s=60.0),
-    replace(CHANGED, name="16 shards a message, 64 nodes of the store", merge_fan_in=0),
+    replace(CHANGED, name="16 shards a message", store_nodes=1, merge_fan_in=0),
+    replace(CHANGED, name="128 nodes of the store", merge_fan_in=0),
     replace(CHANGED, name="merge as a tree of 32"),
 )
 """Each with what the one before has."""
@@ -94,27 +96,21 @@ def simulated(constants: Constants) -> str:
     rows = []
     for workers in WORKERS:
         setup = Setup(patches=LARGEST, workers=workers)
-        outcome = simulate(constants, setup, CHANGED)
-        line = line_s(constants, setup, CHANGED)
-        paid = cost_a_million(constants, setup, CHANGED, outcome.seconds, Prices())
+        design = replace(CHANGED, store_nodes=math.ceil(workers * CHANGED.store_nodes / WORKERS[-1]))
+        outcome = simulate(constants, setup, design)
+        line = line_s(constants, setup, design)
+        paid = cost_a_million(constants, setup, design, outcome.seconds, Prices())
         busy = ", ".join(f"{part} {share:.0%}" for part, share in outcome.busy.items())
         rows.append(
             (
-                f"{workers:,}", duration(outcome.shards_s), f"{outcome.shards_s / line - 1:+.1%}",
-                duration(outcome.merge_s), str(outcome.losses), busy,
+                f"{workers:,}", str(design.store_nodes), duration(outcome.shards_s),
+                f"{outcome.shards_s / line - 1:+.1%}", duration(outcome.merge_s), str(outcome.losses), busy,
                 " + ".join(f"{part:.2f}" for part in paid.values()),
             )
         )  # fmt: skip
-    head = (
-        "workers",
-        "shards",
-        "over the formula",
-        "merge",
-        "losses",
-        "busy",
-        "a million patches: GPU + servers + storage",
-    )
-    return table(head, rows)
+    cost = "a million patches: GPU + servers + storage"
+    asked, told = ("workers", "nodes of the store"), ("shards", "over the formula", "merge", "losses", "busy", cost)
+    return table(asked + told, rows)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_outcome() -> None:
 def test_a_tree_of_merges_is_shared_by_the_workers() -> None:
     """400 states of 5 layers at 0.02 s: 40 s alone in one job, two layers at a time 20 s; as a tree 13 merges of 32
     beside each other, then one of 13."""
-    one = replace(CONSTANTS, merge_patch_s=0.0, maxima_bytes=0.0)
+    one = replace(CONSTANTS, merge_patch_s=0.0, maxima_bytes=0.0, state_bytes=0.0)
     setup = replace(SETUP, workers=13)
     assert merge_s(one, setup, AS_IT_IS) == pytest.approx(400 * 5 * 0.02 / 2)
     assert merge_s(one, setup, STORED) == pytest.approx((32 + 13) * 5 * 0.02)
