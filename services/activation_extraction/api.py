@@ -15,10 +15,10 @@ from services.activation_extraction.schemas import (
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
-from services.common.records import ENDED
+from services.common.plans import add_plan_routes
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
-from services.common.views import PlanStages
+from services.common.views import has_ended
 
 
 def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: Units, streams: Streams) -> None:
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: 
     @router.get("/extractions/{extraction_id}/events", response_class=EventStream, tags=["extractions"])
     def watch_extraction(extraction_id: str, request: Request) -> Response:
         """Server-sent events: the extraction, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: queries.get(extraction_id), lambda view: view.state in ENDED)
+        return streams.events(request, lambda: queries.get(extraction_id), has_ended)
 
     @router.get("/extractions/{extraction_id}/layers/{layer}/units", tags=["units"])
     def list_units(extraction_id: str, layer: str, query: Annotated[UnitsQuery, Query()]) -> UnitList:
@@ -61,22 +61,6 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: 
         """All that is known of one unit (channel from 0): statistics, similar units, top patches, the sample."""
         return units.get(extraction_id, layer, unit)
 
-    @router.get("/plans/{plan_id}", tags=["plans"])
-    def get_plan(plan_id: str) -> PlanStages:
-        """The stage of a plan that this service does."""
-        return queries.plan(plan_id)
-
-    @router.post("/plans/{plan_id}/{verb}", status_code=202, tags=["plans"])
-    def act_on_plan(plan_id: str, verb: Verb) -> PlanStages:
-        """Pause, resume or cancel what this service does for a plan. Later stages do not begin while it is paused, nor
-        once it is cancelled."""
-        extractions.act_on_plan(verb, plan_id)
-        return queries.plan(plan_id)
-
-    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
-    def watch_plan(plan_id: str, request: Request) -> Response:
-        """Server-sent events: the stages that this service does, again whenever they have changed, until they have
-        ended."""
-        return streams.events(request, lambda: queries.plan(plan_id), lambda stages: stages.ended)
+    add_plan_routes(router, queries.plan, extractions.act_on_plan, streams)
 
     app.include_router(router)

@@ -1,11 +1,12 @@
 """One decode and one forward a patch, for all layers."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from services.activation_extraction.histogram import places_of
@@ -28,11 +29,10 @@ class Wish:
     sampled: frozenset[int]
 
     @classmethod
-    def of(cls, top_k: int, ids: Collection[int]) -> "Wish":
-        """For a split of these patches; however it is cut into shards, all ask for the same."""
-        ordered = np.sort(np.fromiter(ids, np.int64))
-        drawn = np.random.default_rng(0).choice(ordered, min(SAMPLED, len(ordered)), replace=False)
-        return cls(top_k, places_of(len(ordered)), frozenset(drawn.tolist()))
+    def of(cls, top_k: int, ids: NDArray[np.int64]) -> "Wish":
+        """For a split of these patches, in order; however it is cut into shards, all ask for the same."""
+        drawn = np.random.default_rng(0).choice(ids, min(SAMPLED, len(ids)), replace=False)
+        return cls(top_k, places_of(len(ids)), frozenset(drawn.tolist()))
 
 
 @torch.inference_mode()

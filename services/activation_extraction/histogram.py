@@ -88,11 +88,6 @@ def _bin_of_code() -> Tensor:
     return torch.where(codes < half, half + codes, BINS - 1 - codes)
 
 
-def bin_of(values: Tensor) -> Tensor:
-    """The bin of each value: of two values the larger has no lower one."""
-    return _bin_of_code()[_code_of(values).to(torch.int64)]
-
-
 def bin_edges() -> NDArray[np.float64]:
     """(BINS + 1,) activations where bins begin; the last is where the last one ends."""
     codes = np.arange(BINS + 1) * _CODES_A_BIN - 32768

@@ -40,7 +40,7 @@ def extract_shard(
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     where = choose_device(device)
     manifest, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
-    shards = data.shards(split)
+    part = data.shards(split)[shard]
 
     def on_patches(done: int) -> None:
         job.report(done=done)
@@ -49,8 +49,8 @@ def extract_shard(
     tallies = extract(
         network,
         resolve_layers(manifest.architecture, network, layers),
-        read_batches(data.stream(shards[shard]), manifest.preprocessing, batch_size),
-        Wish.of(top_k, [patch_id for one in shards for patch_id in range(one.first, one.last + 1)]),
+        read_batches(data.stream(part), manifest.preprocessing, batch_size),
+        Wish.of(top_k, data.ids(split)),
         where,
         manifest.preprocessing,
         on_patches,
@@ -106,7 +106,7 @@ def merge_extraction(
             results.append(result)
             job.report(done=len(results))
             job.leave_if_told()
-    patches = sum(one.last - one.first + 1 for one in data.shards(split))
+    patches = data.manifest.splits[split]
     manifest = ExtractionManifest(
         extraction_id=extraction_id,
         network=NetworkRef(

@@ -65,9 +65,8 @@ class Asked:
     def of(cls, network: nn.Module, module: str, units: int, size: int) -> "Asked":
         """Ask a network whose input has `size` x `size` pixels of a layer of so many units."""
         device = next(network.parameters()).device
-        path = find_head(network)
-        width = getattr(network.get_submodule(path), "in_features", None) if path is not None else None
-        weights = head_weights(network, module, size) if width == units else None
+        head = linear_head(network)
+        weights = head_weights(network, module, size) if head is not None and head.in_features == units else None
         return cls(weights, receptive_field(network, module, size, device))
 
 
@@ -136,6 +135,13 @@ def _statistics(
     ]
 
 
+def linear_head(network: nn.Module) -> nn.Linear | None:
+    """The last layer of a classifier, where it is linear."""
+    path = find_head(network)
+    head = network.get_submodule(path) if path is not None else None
+    return head if isinstance(head, nn.Linear) else None
+
+
 @torch.inference_mode()
 def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float32] | None:
     """The (classes, units) weights of the last layer where it is linear over the layer's averaged maps; None elsewhere.
@@ -143,9 +149,8 @@ def head_weights(network: nn.Module, module: str, size: int) -> NDArray[np.float
     Whether it is, is asked of the network: on a random image the averaged maps through the last layer give its output.
     A network that averages a fixed window of its maps (torchvision 0.1.9's) is asked of that window.
     """
-    path = find_head(network)
-    head = network.get_submodule(path) if path is not None else None
-    if not isinstance(head, nn.Linear):
+    head = linear_head(network)
+    if head is None:
         return None
     seeded = torch.Generator().manual_seed(0)
     image = torch.randn(1, input_channels(network), size, size, generator=seeded).to(head.weight)

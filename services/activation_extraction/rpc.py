@@ -7,16 +7,15 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 
 from services.activation_extraction.analyses.rpc import AnalysisMethods
-from services.activation_extraction.schemas import ExtractionView, StartExtractionRequest, UnitsQuery
+from services.activation_extraction.schemas import StartExtractionRequest, UnitsQuery
 from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
-from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
-from services.common.views import PlanStages
+from services.common.views import PlanStages, has_ended
 
 
 class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
@@ -64,10 +63,7 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
     def WatchExtraction(
         self, request: pb.WatchExtractionRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchExtractionResponse]:
-        def ended(extraction: ExtractionView) -> bool:
-            return extraction.state in ENDED
-
-        for extraction in self._streams.views(context, lambda: self._queries.get(request.extraction_id), ended):
+        for extraction in self._streams.views(context, lambda: self._queries.get(request.extraction_id), has_ended):
             yield pb.WatchExtractionResponse(extraction=to_message(extraction, pb.Extraction))
 
     def ListUnits(self, request: pb.ListUnitsRequest, _: grpc.ServicerContext) -> pb.ListUnitsResponse:

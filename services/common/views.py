@@ -1,7 +1,7 @@
 """Views that several services answer with."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -52,6 +52,29 @@ class Stage(BaseModel):
         )
 
 
+class TaskState(Protocol):
+    """Any view of a task."""
+
+    state: str
+
+
+def has_ended(view: TaskState) -> bool:
+    """Whether nothing more will happen to a task, as a view of it tells."""
+    return view.state in ENDED
+
+
+def task_facts(task: TaskColumns) -> dict[str, Any]:
+    """What every view of a task tells from the columns that all tasks have."""
+    return {
+        "state": task.state,
+        "error": task.error,
+        "progress": Progress.model_validate(task.progress),
+        "created": task.created,
+        "started": task.started,
+        "finished": task.finished,
+    }
+
+
 class PlanStages(BaseModel):
     """What one service knows of a plan."""
 
@@ -61,7 +84,7 @@ class PlanStages(BaseModel):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to the stages that there are."""
-        return all(stage.state in ENDED for stage in self.stages)
+        return all(map(has_ended, self.stages))
 
 
 class ExtractionOptions(BaseModel):

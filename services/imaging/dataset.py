@@ -138,6 +138,10 @@ class Dataset:
             )
         return found
 
+    def ids(self, split: str) -> NDArray[np.int64]:
+        """The ids of the patches of a split, in order. InvalidInput names a split that is not there."""
+        return np.concatenate([np.arange(shard.first, shard.last + 1) for shard in self.shards(split)])
+
     def stream(self, shard: Shard) -> Iterator[tuple[int, bytes]]:
         """Patch id and encoded bytes of each patch of a shard in order, from one read of the shard."""
         content = memoryview(read_verified(self._blobs, shard.object))

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 
-from services.common.records import ENDED
+from services.common.plans import add_plan_routes
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
-from services.common.views import PictureFormat, PlanStages
+from services.common.views import PictureFormat, has_ended
 from services.imaging.media import MEDIA_TYPES, media_type
 from services.patch_rendering.schemas import (
     PictureQuery,
@@ -61,7 +61,7 @@ def add_routes(
     @router.get("/renderings/{rendering_id}/events", response_class=EventStream, tags=["renderings"])
     def watch_rendering(rendering_id: str, request: Request) -> Response:
         """Server-sent events: the rendering, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: queries.get(rendering_id), lambda view: view.state in ENDED)
+        return streams.events(request, lambda: queries.get(rendering_id), has_ended)
 
     @router.get(
         "/renderings/{rendering_id}/layers/{layer}/units/{unit}/pictures/{rank}.jpg",
@@ -119,22 +119,6 @@ def add_routes(
         named = {"extraction_id": extraction_id, "layer": layer, "unit": unit, "format": format}
         return drawn(UnitSheetRequest.model_validate(query.model_dump() | named), if_none_match)
 
-    @router.get("/plans/{plan_id}", tags=["plans"])
-    def get_plan(plan_id: str) -> PlanStages:
-        """The stage of a plan that this service does."""
-        return queries.plan(plan_id)
-
-    @router.post("/plans/{plan_id}/{verb}", status_code=202, tags=["plans"])
-    def act_on_plan(plan_id: str, verb: Verb) -> PlanStages:
-        """Pause, resume or cancel what this service does for a plan. Later stages do not begin while it is paused, nor
-        once it is cancelled."""
-        renderings.act_on_plan(verb, plan_id)
-        return queries.plan(plan_id)
-
-    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
-    def watch_plan(plan_id: str, request: Request) -> Response:
-        """Server-sent events: the stages that this service does, again whenever they have changed, until they have
-        ended."""
-        return streams.events(request, lambda: queries.plan(plan_id), lambda stages: stages.ended)
+    add_plan_routes(router, queries.plan, renderings.act_on_plan, streams)
 
     app.include_router(router)

@@ -7,12 +7,11 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 
 from services.common.grpc import to_message, to_request
-from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
-from services.common.views import PlanStages
+from services.common.views import PlanStages, has_ended
 from services.imaging.media import media_type
-from services.patch_rendering.schemas import RenderingView, StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
+from services.patch_rendering.schemas import StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
@@ -50,10 +49,7 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     def WatchRendering(
         self, request: pb.WatchRenderingRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchRenderingResponse]:
-        def ended(rendering: RenderingView) -> bool:
-            return rendering.state in ENDED
-
-        for rendering in self._streams.views(context, lambda: self._queries.get(request.rendering_id), ended):
+        for rendering in self._streams.views(context, lambda: self._queries.get(request.rendering_id), has_ended):
             yield pb.WatchRenderingResponse(rendering=to_message(rendering, pb.Rendering))
 
     def GetPicture(self, request: pb.GetPictureRequest, _: grpc.ServicerContext) -> pb.GetPictureResponse:

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from services.common.records import ENDED
+from services.common.plans import add_plan_routes
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
-from services.common.views import PlanStages
+from services.common.views import PlanStages, has_ended
 from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
@@ -21,23 +21,7 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
         """Train or take a network, extract, render, open a study; the same plan_id starts nothing twice."""
         return plans.start(request)
 
-    @router.get("/plans/{plan_id}", tags=["plans"])
-    def get_plan(plan_id: str) -> PlanStages:
-        """The stages of a plan that this service does."""
-        return plans.get(plan_id)
-
-    @router.post("/plans/{plan_id}/{verb}", status_code=202, tags=["plans"])
-    def act_on_plan(plan_id: str, verb: Verb) -> PlanStages:
-        """Pause, resume or cancel what this service does for a plan. Later stages do not begin while it is paused, nor
-        once it is cancelled."""
-        plans.act(verb, plan_id)
-        return plans.get(plan_id)
-
-    @router.get("/plans/{plan_id}/events", response_class=EventStream, tags=["plans"])
-    def watch_plan(plan_id: str, request: Request) -> Response:
-        """Server-sent events: the stages that this service does, again whenever they have changed, until they have
-        ended."""
-        return streams.events(request, lambda: plans.get(plan_id), plans.ended)
+    add_plan_routes(router, plans.get, plans.act, streams, plans.ended)
 
     @router.get("/datasets", tags=["data sets"])
     def list_datasets() -> DatasetList:
@@ -73,6 +57,6 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
     @router.get("/runs/{run_id}/events", response_class=EventStream, tags=["runs"])
     def watch_run(run_id: str, request: Request) -> Response:
         """Server-sent events: the run, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: runs.get(run_id), lambda view: view.state in ENDED)
+        return streams.events(request, lambda: runs.get(run_id), has_ended)
 
     app.include_router(router)

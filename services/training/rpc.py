@@ -7,12 +7,11 @@ from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
 
 from services.common.grpc import to_message, to_request
-from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
-from services.common.views import PlanStages
+from services.common.views import PlanStages, has_ended
 from services.training.evaluation.rpc import EvaluationMethods
-from services.training.schemas import RunView, StartPlanRequest, StartRunRequest
+from services.training.schemas import StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
@@ -78,10 +77,7 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
         return pb.CancelRunResponse(run=self._act_on_run("cancel", request.run_id))
 
     def WatchRun(self, request: pb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchRunResponse]:
-        def ended(run: RunView) -> bool:
-            return run.state in ENDED
-
-        for run in self._streams.views(context, lambda: self._runs.get(request.run_id), ended):
+        for run in self._streams.views(context, lambda: self._runs.get(request.run_id), has_ended):
             yield pb.WatchRunResponse(run=to_message(run, pb.Run))
 
     def _run(self, run_id: str) -> pb.Run:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from services.activation_extraction.analyses.kinds import AnalysisSettings
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
 from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
-from services.common.records import ENDED
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
+from services.common.views import has_ended
 
 
 def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueries, streams: Streams) -> None:
@@ -40,7 +40,7 @@ def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueri
     @router.get("/analyses/{analysis_id}/events", response_class=EventStream, tags=["analyses"])
     def watch_analysis(analysis_id: str, request: Request) -> Response:
         """Server-sent events: the analysis, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: queries.get(analysis_id), lambda view: view.state in ENDED)
+        return streams.events(request, lambda: queries.get(analysis_id), has_ended)
 
     @router.get("/analyses/{analysis_id}/layers/{layer}", tags=["analyses"])
     def get_analysis_table(analysis_id: str, layer: str, query: Annotated[TableQuery, Query()]) -> AnalysisTable:

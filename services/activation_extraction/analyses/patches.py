@@ -38,8 +38,7 @@ def asked_layers(context: Context[Any]) -> dict[str, str]:
 def draw_patches(context: Context[Any]) -> NDArray[np.int64]:
     """The ids of the patches that the settings ask for, in order. They depend on the ids of the split and the seed
     alone, not on its shards."""
-    shards = context.data.shards(context.manifest.split)
-    ids = np.concatenate([np.arange(shard.first, shard.last + 1) for shard in shards])
+    ids = context.data.ids(context.manifest.split)
     asked: int = context.settings.patches
     if asked == 0 or asked >= len(ids):
         return ids

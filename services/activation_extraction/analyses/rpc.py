@@ -8,13 +8,13 @@ from primitives.activation_extraction.v1 import analysis_pb2 as pb
 from pydantic import TypeAdapter, ValidationError
 
 from services.activation_extraction.analyses.kinds import AnalysisSettings
-from services.activation_extraction.analyses.schemas import AnalysisView, TableQuery
+from services.activation_extraction.analyses.schemas import TableQuery
 from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.common.errors import InvalidInput, in_words
 from services.common.grpc import to_message, to_request
-from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
+from services.common.views import has_ended
 
 SETTINGS: TypeAdapter[AnalysisSettings] = TypeAdapter(AnalysisSettings)
 
@@ -47,10 +47,9 @@ class AnalysisMethods:
     def WatchAnalysis(
         self, request: pb.WatchAnalysisRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchAnalysisResponse]:
-        def ended(analysis: AnalysisView) -> bool:
-            return analysis.state in ENDED
-
-        views = self._analysis_streams.views(context, lambda: self._analysis_queries.get(request.analysis_id), ended)
+        views = self._analysis_streams.views(
+            context, lambda: self._analysis_queries.get(request.analysis_id), has_ended
+        )
         for analysis in views:
             yield pb.WatchAnalysisResponse(analysis=to_message(analysis, pb.Analysis))
 

@@ -25,7 +25,7 @@ from services.common.identity import derived_id, new_id
 from services.common.records import ProgressWriter
 from services.common.service import Ports
 from services.common.tasks import Tasks
-from services.common.views import Progress
+from services.common.views import task_facts
 from services.imaging.manifests import AnalysisManifest, ExtractionManifest, read_table
 
 JOBS = "services.activation_extraction.analyses.job"
@@ -290,11 +290,6 @@ def _view(row: AnalysisRow, done: int) -> AnalysisView:
         settings=row.settings,
         pieces=row.pieces,
         pieces_done=done,
-        state=row.state,
-        error=row.error,
-        progress=Progress.model_validate(row.progress),
         manifest=ObjectRef.model_validate(row.manifest) if row.manifest else None,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
+        **task_facts(row),
     )

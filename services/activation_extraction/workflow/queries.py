@@ -11,7 +11,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.service import Ports
-from services.common.views import PlanStages, Progress, Stage
+from services.common.views import PlanStages, Stage, task_facts
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractionManifest
 
@@ -94,11 +94,6 @@ def _view(row: ExtractionRow, done: int) -> ExtractionView:
         shards=row.shards,
         shards_done=done,
         patches=row.patches,
-        state=row.state,
-        error=row.error,
-        progress=Progress.model_validate(row.progress),
         manifest=ObjectRef.model_validate(row.manifest) if row.manifest else None,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
+        **task_facts(row),
     )

@@ -19,7 +19,7 @@ from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.service import Ports
-from services.common.views import PlanStages, PlanStudy, Progress, Stage
+from services.common.views import PlanStages, PlanStudy, Progress, Stage, task_facts
 
 JOBS_QUEUE = "annotation.jobs"
 
@@ -212,11 +212,6 @@ def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
         classes=row.classes,
         units_per_class=row.units_per_class,
         labels_shown=row.labels_shown,
-        state=row.state,
-        error=row.error,
-        progress=Progress.model_validate(row.progress),
         layers=layers,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
+        **task_facts(row),
     )

@@ -21,6 +21,7 @@ from services.common.jobs import Job
 from services.imaging.architectures import choose_device
 from services.imaging.dataset import Dataset, DatasetManifest
 from services.imaging.manifests import (
+    ExtractedLayer,
     ExtractionManifest,
     RenderedGroup,
     RenderedLayer,
@@ -161,6 +162,18 @@ def _extract(
     return merge_extraction(UnwatchedJob(), shards=states, **common)
 
 
+def render_layer(
+    url: str, scratch: str, extraction: dict[str, Any], layer: ExtractedLayer, size: int, group_units: int
+) -> Iterator[dict[str, Any]]:
+    """What the job gives of each group of units of a layer."""
+    for first in range(0, layer.units, group_units):
+        last = min(first + group_units, layer.units) - 1
+        units: dict[str, Any] = {"layer": layer.name, "first": first, "last": last, "size": size}
+        yield render_units(
+            UnwatchedJob(), blobs_url=url, scratch=scratch, rendering_id=NAME, extraction=extraction, **units
+        )
+
+
 def _render(
     plan: StartPlanRequest, url: str, scratch: str, extraction: dict[str, Any], group_units: int
 ) -> tuple[ObjectRef, int]:
@@ -170,18 +183,7 @@ def _render(
     layers, pictures = [], 0
     for layer in extracted.layers:
         groups = []
-        for first in range(0, layer.units, group_units):
-            done = render_units(
-                UnwatchedJob(),
-                blobs_url=url,
-                scratch=scratch,
-                rendering_id=NAME,
-                extraction=extraction,
-                layer=layer.name,
-                first=first,
-                last=min(first + group_units, layer.units) - 1,
-                size=plan.rendering.size,
-            )
+        for done in render_layer(url, scratch, extraction, layer, plan.rendering.size, group_units):
             groups.append(RenderedGroup.model_validate(done["group"]))
             pictures += done["pictures"]
         layers.append(

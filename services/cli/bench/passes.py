@@ -13,7 +13,7 @@ from services.activation_extraction.extract import read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.network import open_network
 from services.cli.bench import original
-from services.cli.bench.floor import UnwatchedJob
+from services.cli.bench.floor import UnwatchedJob, render_layer
 from services.cli.bench.tissue import CLASSES, SPLIT, open_tissue
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
@@ -21,7 +21,6 @@ from services.imaging.architectures import build_network, choose_device, native_
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint, pack
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractionManifest
-from services.patch_rendering.job import render_units
 
 NAME = "bench"
 BATCH = 32
@@ -111,19 +110,8 @@ def pictures(_job: Job, *, blobs_url: str, scratch: str, extraction: dict[str, A
     made = 0
     with _timed() as seconds:
         for layer in manifest.layers:
-            for first in range(0, layer.units, GROUP_UNITS):
-                done = render_units(
-                    UnwatchedJob(),
-                    blobs_url=blobs_url,
-                    scratch=scratch,
-                    rendering_id=NAME,
-                    extraction=extraction,
-                    layer=layer.name,
-                    first=first,
-                    last=min(first + GROUP_UNITS, layer.units) - 1,
-                    size=size,
-                )
-                made += done["pictures"]
+            groups = render_layer(blobs_url, scratch, extraction, layer, size, GROUP_UNITS)
+            made += sum(group["pictures"] for group in groups)
     return {"seconds": seconds[0], "pictures": made}
 
 

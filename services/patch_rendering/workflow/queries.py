@@ -10,7 +10,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.service import Ports
-from services.common.views import PlanStages, Progress, Stage
+from services.common.views import PlanStages, Stage, task_facts
 from services.imaging.manifests import RenderedGroup, RenderingManifest, read_table
 from services.patch_rendering.schemas import RenderingList, RenderingView
 from services.patch_rendering.tables import GroupRow, RenderingRow
@@ -106,11 +106,6 @@ def _view(session: Session, row: RenderingRow) -> RenderingView:
         groups=row.groups,
         groups_done=groups,
         pictures=pictures,
-        state=row.state,
-        error=row.error,
-        progress=Progress.model_validate(row.progress),
         manifest=ObjectRef.model_validate(row.manifest) if row.manifest else None,
-        created=row.created,
-        started=row.started,
-        finished=row.finished,
+        **task_facts(row),
     )

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from services.common.records import ENDED
 from services.common.streams import EventStream, Streams
 from services.common.tasks import Verb
+from services.common.views import has_ended
 from services.training.evaluation.schemas import (
     CompareRequest,
     ComparisonList,
@@ -47,7 +47,7 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
     @router.get("/evaluations/{evaluation_id}/events", response_class=EventStream, tags=["evaluations"])
     def watch_evaluation(evaluation_id: str, request: Request) -> Response:
         """Server-sent events: the evaluation, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: evaluations.get(evaluation_id), lambda view: view.state in ENDED)
+        return streams.events(request, lambda: evaluations.get(evaluation_id), has_ended)
 
     @router.get("/evaluations/{evaluation_id}/report", tags=["evaluations"])
     def get_report(evaluation_id: str) -> Report:

@@ -6,10 +6,10 @@ import grpc
 from primitives.training.v1 import evaluation_pb2 as pb
 
 from services.common.grpc import to_message, to_request
-from services.common.records import ENDED
 from services.common.streams import Streams
 from services.common.tasks import Verb
-from services.training.evaluation.schemas import CompareRequest, EvaluationView, StartEvaluationRequest
+from services.common.views import has_ended
+from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
 from services.training.workflow.evaluations import Comparisons, Evaluations
 
 
@@ -49,10 +49,7 @@ class EvaluationMethods:
     def WatchEvaluation(
         self, request: pb.WatchEvaluationRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchEvaluationResponse]:
-        def ended(evaluation: EvaluationView) -> bool:
-            return evaluation.state in ENDED
-
-        views = self._evaluation_streams.views(context, lambda: self._evaluations.get(request.evaluation_id), ended)
+        views = self._evaluation_streams.views(context, lambda: self._evaluations.get(request.evaluation_id), has_ended)
         for evaluation in views:
             yield pb.WatchEvaluationResponse(evaluation=to_message(evaluation, pb.Evaluation))
 

@@ -53,7 +53,7 @@ class Stored:
             self.network,
             resolve_layers(self.manifest.architecture, self.network, layers),
             read_batches(patches, preprocessing, batch_size),
-            Wish.of(top_k, range(shards[0].first, shards[-1].last + 1)),
+            Wish.of(top_k, self.data.ids(split)),
             torch.device("cpu"),
             preprocessing,
         )

@@ -63,7 +63,7 @@ def extracted(blobs: FolderBlobs, run: RunView, patches: list[tuple[int, bytes]]
     logits: list[Tensor] = []
     network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
     batches = read_batches(iter(patches), checkpoint.preprocessing, len(patches))
-    wish = Wish.of(len(patches), [patch_id for patch_id, _ in patches])
+    wish = Wish.of(len(patches), torch.tensor([patch_id for patch_id, _ in patches]).numpy())
     tallies = extract(network, layers, batches, wish, torch.device("cpu"), checkpoint.preprocessing)
     return logits[0], {name: maxima_by_patch(tally) for name, tally in tallies.items()}
 
