@@ -37,7 +37,7 @@ from services.common.logs import configure_logs
 from services.common.records import Records, migrate, open_records
 from services.common.settings import Shared
 from services.imaging.dataset import DatasetManifest, Shard
-from services.imaging.tensors import open_tensors
+from services.imaging.tensors import local_tensors
 
 KEPT = Path(__file__).with_name("measured.json")
 """The constants that docs/scaling.md is made of."""
@@ -188,8 +188,7 @@ def _part_bytes_per_s(folder: Path) -> float:
     save_file({"maxima": torch.zeros(LARGE_BYTES // UNITS // 2, UNITS, dtype=torch.float16)}, path)
 
     def read() -> None:
-        with open_tensors(path) as part:
-            part.all("maxima")[:, :1].astype(np.float32)
+        local_tensors(path).all("maxima")[:, :1].astype(np.float32)
 
     return LARGE_BYTES / min(_timed(read)[0] for _ in range(5))
 

@@ -1,7 +1,6 @@
 """What the extraction service's child process does: extract a shard, merge all shards."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,12 @@ from services.activation_extraction.extract import Wish, extract, read_batches
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.activation_extraction.network import open_network
-from services.common.blobs import Blobs, ObjectRef, open_blobs
+from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.imaging.architectures import choose_device, resolve_layers
 from services.imaging.dataset import Dataset, fetch_object
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
-from services.imaging.tensors import Tensors, open_tensors
+from services.imaging.tensors import local_tensors
 
 MERGED_AT_A_TIME = 2
 """Layers; each takes the memory of its top state twice."""
@@ -85,27 +84,28 @@ def merge_extraction(
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
-    with ExitStack() as stack:
-        states = [stack.enter_context(_open_state(blobs, shard, folder)) for shard in shards]
-        asked = {
-            name: Asked.of(network, module, states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
-            for name, module in chosen.items()
-        }
+    states = [local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)) for shard in shards]
+    asked = {
+        name: Asked.of(network, module, states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
+        for name, module in chosen.items()
+    }
 
-        def merge(name: str) -> ExtractedLayer:
-            matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
-            store = Store(blobs, f"extractions/{extraction_id}/{name}", folder)
-            labels, classes = data.labels[matrices.ids], len(trained.classes)
-            return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked[name])
+    def merge(name: str) -> ExtractedLayer:
+        matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
+        store = Store(blobs, f"extractions/{extraction_id}/{name}", folder)
+        labels, classes = data.labels[matrices.ids], len(trained.classes)
+        return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked[name])
 
-        # Most of it is hashing, sorting and writing, which let go of the interpreter's lock.
-        pool = ThreadPoolExecutor(MERGED_AT_A_TIME, "merge")
-        stack.callback(pool.shutdown, cancel_futures=True)
-        results = []
+    results = []
+    # Most of it is hashing, sorting and writing, which let go of the interpreter's lock.
+    pool = ThreadPoolExecutor(MERGED_AT_A_TIME, "merge")
+    try:
         for result in pool.map(merge, chosen):
             results.append(result)
             job.report(done=len(results))
             job.leave_if_told()
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is not merged yet is not wanted when the job leaves
     patches = data.manifest.splits[split]
     manifest = ExtractionManifest(
         extraction_id=extraction_id,
@@ -125,8 +125,3 @@ def merge_extraction(
     )
     body = manifest.model_dump_json(indent=1).encode()
     return put_content(blobs, BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
-
-
-def _open_state(blobs: Blobs, shard: dict[str, Any], folder: Path) -> AbstractContextManager[Tensors]:
-    """The state of a shard, from a local copy."""
-    return open_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder))

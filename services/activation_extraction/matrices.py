@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.common.blobs import Blobs, ObjectRef
 from services.imaging.dataset import fetch_object
-from services.imaging.tensors import open_tensors
+from services.imaging.tensors import local_tensors
 
 BLOCK_ROWS = 1024
 PIECE_VALUES = 4 << 20
@@ -22,13 +22,13 @@ class Matrices:
         by_first = {}
         for ref in refs:
             path = fetch_object(blobs, ref, folder)
-            with open_tensors(path) as part:
-                ids = part.all("ids")
-                by_first[int(ids[0])] = (ref, path, ids)
-                self.units = part.shape("maxima")[1]
+            part = local_tensors(path)
+            ids = part.all("ids")
+            by_first[int(ids[0])] = (ref, part, ids)
+            self.units = part.shape("maxima")[1]
         ordered = [by_first[first] for first in sorted(by_first)]
         self.refs = [ref for ref, _, _ in ordered]
-        self._paths = [path for _, path, _ in ordered]
+        self._tensors = [part for _, part, _ in ordered]
         self.ids: NDArray[np.int64] = np.concatenate([ids for _, _, ids in ordered])
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -51,6 +51,5 @@ class Matrices:
             yield first, np.concatenate(columns)
 
     def _parts(self) -> Iterator[NDArray[np.float16]]:
-        for path in self._paths:
-            with open_tensors(path) as part:
-                yield part.all("maxima")
+        for part in self._tensors:
+            yield part.all("maxima")

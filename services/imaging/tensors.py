@@ -3,8 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +85,17 @@ class Tensors:
         return np.ndarray(shape, dtype, content)
 
 
-@contextmanager
-def open_tensors(path: Path) -> Iterator[Tensors]:
-    """The tensors of a local file."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(file).st_size
-        # No more than there is: memory for what is asked for is taken before it is read.
-        yield Tensors(lambda offset, length: os.pread(file, min(length, max(0, size - offset)), offset), path.name)
-    finally:
-        os.close(file)
+def local_tensors(path: Path) -> Tensors:
+    """The tensors of a local file, which is open only while it is read: there may be more files than a process may have
+    open."""
+
+    def read(offset: int, length: int) -> bytes:
+        with path.open("rb") as file:
+            # No more than there is: memory for what is asked for is taken before it is read.
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), min(length, max(0, size - offset)), offset)
+
+    return Tensors(read, path.name)
 
 
 def stored_tensors(blobs: Blobs, ref: ObjectRef) -> Tensors:

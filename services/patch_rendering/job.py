@@ -13,7 +13,7 @@ from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import PICTURE_SCHEMA, UNIT_SCHEMA, RenderedGroup, put_content, write_table
-from services.imaging.tensors import open_tensors
+from services.imaging.tensors import local_tensors
 from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.kinds import KINDS, Draw
 from services.patch_rendering.sights import Sights, read_extraction, read_top
@@ -55,18 +55,18 @@ def render_units(
     draw, encoding = KINDS[kind], Encoding(format, quality)
     rendered: list[RenderedUnit] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "render")
-    with open_tensors(fetch_object(blobs, extracted.top, Path(scratch))) as top:
+    top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
 
-        def render(unit: int) -> RenderedUnit:
-            return render_unit(read_top(top, extracted, manifest.image_size, unit), source, draw, encoding)
+    def render(unit: int) -> RenderedUnit:
+        return render_unit(read_top(top, extracted, manifest.image_size, unit), source, draw, encoding)
 
-        try:
-            for unit in pool.map(render, range(first, last + 1)):
-                rendered.append(unit)
-                job.report(done=count_pictures(rendered))
-                job.leave_if_told()
-        finally:
-            pool.shutdown(cancel_futures=True)  # what is not rendered yet is not wanted when the job leaves
+    try:
+        for unit in pool.map(render, range(first, last + 1)):
+            rendered.append(unit)
+            job.report(done=count_pictures(rendered))
+            job.leave_if_told()
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is not rendered yet is not wanted when the job leaves
     folder = f"renderings/{rendering_id}/{layer}/{first:05d}"
     group = store_group(blobs, folder, rendered, source.dataset)
     return {"group": group.model_dump(), "pictures": count_pictures(rendered)}

@@ -19,7 +19,7 @@ from tests.fakes.data import SilentJob
 
 LIMIT_S = 600.0
 LAYERS = ["layer3", "layer4"]
-PARTS = ("top", "maxima", "statistics", "ranking")
+PARTS = ("top", "sample", "correlation", "statistics", "ranking")
 
 
 @dataclass
@@ -89,9 +89,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_count: int) -> ExtractionManifest:
     """The same extraction in this process, undisturbed."""
-    blobs = open_blobs(world.store.url)
+    blobs, scratch = open_blobs(world.store.url), world.folder / "scratch-in-peace"
+    scratch.mkdir()
     common: dict[str, Any] = {
         "blobs_url": world.store.url,
+        "scratch": str(scratch),
         "extraction_id": "extraction-in-peace",
         "dataset": dataset.model_dump(),
         "checkpoint": checkpoint.model_dump(),
@@ -103,3 +105,10 @@ def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_coun
     shards = [extract_shard(job, shard=n, batch_size=4, device="cpu", **common) for n in range(shard_count)]
     ref = merge_extraction(job, shards=shards, **common)
     return ExtractionManifest.model_validate_json(read_verified(blobs, ObjectRef.model_validate(ref)))
+
+
+def hashes(manifest: ExtractionManifest) -> dict[tuple[str, str], str]:
+    """The sha256 of every result, by layer and what it is."""
+    layers = manifest.layers
+    found = {(layer.name, part): getattr(layer, part).sha256 for layer in layers for part in PARTS}
+    return found | {(layer.name, f"maxima {n}"): ref.sha256 for layer in layers for n, ref in enumerate(layer.maxima)}

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from safetensors.numpy import save
 
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
+from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.blobs import Blobs, ObjectRef
@@ -89,8 +91,8 @@ class Extracted(World):
 
     def app(self) -> FastAPI:
         """The HTTP API of what is read."""
-        app, unused = create_app("activation_extraction", lambda: True), cast("Any", None)
-        add_routes(app, unused, self.queries, self.units, Streams())
+        app = create_app("activation_extraction", lambda: True)
+        add_routes(app, Mock(spec=Extractions), self.queries, self.units, Streams())
         return app
 
 

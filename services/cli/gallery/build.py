@@ -16,7 +16,7 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
-from services.imaging.tensors import Tensors, open_tensors
+from services.imaging.tensors import Tensors, local_tensors
 from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
@@ -56,7 +56,8 @@ def build_gallery(
     shown = []
     for number, (layer, units) in enumerate(layers, 1):
         contents = LayerContents(pages, layer, number)
-        with open_tensors(fetch_object(blobs, layer.top, scratch)) as top, ThreadPoolExecutor(os.cpu_count()) as pool:
+        top = local_tensors(fetch_object(blobs, layer.top, scratch))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(partial(contents.write_unit, top, source), units):
                 done += 1
                 update(done, total)

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
-from services.imaging.tensors import HEADER_GUESS, Tensors, open_tensors, stored_tensors
+from services.imaging.tensors import HEADER_GUESS, Tensors, local_tensors, stored_tensors
 
 DTYPES = (np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.uint16)
 
@@ -59,13 +59,24 @@ def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:
     content = save({"a": np.arange(12, dtype=np.int64).reshape(4, 3)})
     (tmp_path / "file").write_bytes(content)
     stored = stored_tensors((blobs := FolderBlobs(tmp_path / "blobs")), blobs.put("bucket", "key", content))
-    with open_tensors(tmp_path / "file") as local:
-        for tensors in (local, stored):
-            assert tensors.rows("a", 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
-            with pytest.raises(InvalidInput, match="has rows 0 to 3; asked for 2 to 4"):
-                tensors.rows("a", 2, 4)
-            with pytest.raises(InvalidInput, match="has no tensor 'b'; it has a"):
-                tensors.all("b")
+    for tensors in (local_tensors(tmp_path / "file"), stored):
+        assert tensors.rows("a", 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
+        with pytest.raises(InvalidInput, match="has rows 0 to 3; asked for 2 to 4"):
+            tensors.rows("a", 2, 4)
+        with pytest.raises(InvalidInput, match="has no tensor 'b'; it has a"):
+            tensors.all("b")
+
+
+def test_a_file_is_open_only_while_it_is_read(tmp_path: Path) -> None:
+    """More files can be at hand than a process may have open: each of a large extraction's shards leaves one."""
+    content = save({"a": np.arange(12, dtype=np.int64).reshape(4, 3)})
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    files = []
+    for number in range(50):
+        (tmp_path / str(number)).write_bytes(content)
+        files.append(local_tensors(tmp_path / str(number)))
+        assert files[-1].rows("a", 0, 0).tolist() == [[0, 1, 2]]
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 50
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
