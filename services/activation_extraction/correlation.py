@@ -46,7 +46,13 @@ def similarities(correlation: NDArray[np.float64]) -> list[Similarity]:
     for unit, row in enumerate(correlation):
         others = np.lexsort((np.arange(len(row)), -row))
         others = others[(others != unit) & (row[others] > 0)][:SIMILAR]
-        before = np.flatnonzero(row[:unit] >= NEAR_DUPLICATE)
-        duplicate = int(before[0]) if len(before) else None
-        found.append(Similarity(others.tolist(), row[others].tolist(), duplicate))
+        before = [other for other in near_duplicates(row, unit) if other < unit]
+        found.append(Similarity(others.tolist(), row[others].tolist(), before[0] if before else None))
     return found
+
+
+def near_duplicates(row: NDArray[np.floating], unit: int) -> list[int]:
+    """The other units of which a unit is a near-duplicate, by its row of correlations: in float16, as they are stored,
+    so that the stored ones say the same."""
+    found = np.flatnonzero(row.astype(np.float16) >= np.float16(NEAR_DUPLICATE))
+    return [other for other in found.tolist() if other != unit]

@@ -20,6 +20,10 @@ SAMPLED = 32
 """Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
 
 
+BATCH_BYTES = 256 << 20
+"""Of a layer's maps on one batch. A batch of larger ones takes fewer patches, so that memory stays bounded."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is kept of a split: top patches a unit, places a map that are counted, and the ids of the sample."""
@@ -66,6 +70,19 @@ def extract(
             done += len(batch.ids)
             on_patches(done)
     return tallies
+
+
+@torch.inference_mode()
+def fitting_batch(
+    network: nn.Module, layers: dict[str, str], batch_size: int, device: torch.device, preprocessing: Preprocessing
+) -> int:
+    """How many patches one forward takes: as many as asked for, or as keep the largest of the layers' maps within
+    BATCH_BYTES. Every shard finds the same."""
+    sizes: list[int] = []
+    with visiting(network, layers, lambda _name, maps: sizes.append(maps.numel() * maps.element_size())):
+        pixels = torch.zeros((1, preprocessing.size, preprocessing.size), dtype=torch.uint8, device=device)
+        network(preprocessing.normalise(pixels))
+    return max(1, min(batch_size, BATCH_BYTES // max(sizes, default=1)))
 
 
 def read_batches(

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from services.activation_extraction.extract import Wish, extract, read_batches
+from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.activation_extraction.network import open_network
@@ -40,6 +40,8 @@ def extract_shard(
     where = choose_device(device)
     manifest, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
     part = data.shards(split)[shard]
+    modules = resolve_layers(manifest.architecture, network, layers)
+    batch_size = fitting_batch(network, modules, batch_size, where, manifest.preprocessing)
 
     def on_patches(done: int) -> None:
         job.report(done=done)
@@ -47,7 +49,7 @@ def extract_shard(
 
     tallies = extract(
         network,
-        resolve_layers(manifest.architecture, network, layers),
+        modules,
         read_batches(data.stream(part), manifest.preprocessing, batch_size),
         Wish.of(top_k, data.ids(split)),
         where,

@@ -82,14 +82,6 @@ def find(layer: LayerUnits, query: UnitsQuery) -> list[UnitSummary]:
     return found + [unit for unit in wanted if unit.unit not in here]
 
 
-def near_duplicates(layer: LayerUnits, unit: int) -> list[int]:
-    """The other units that are near-duplicates of the same one as a unit is."""
-    of = layer.units[unit].duplicate_of
-    root = unit if of is None else of
-    same = [one.unit for one in layer.units if root in (one.unit, one.duplicate_of)]
-    return [one for one in same if one != unit]
-
-
 def _key(layer: LayerUnits, query: UnitsQuery) -> Key:
     label = len(layer.classes) - 1 if query.label is None else query.label
     if label >= len(layer.classes):

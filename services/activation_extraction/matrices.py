@@ -1,7 +1,9 @@
 """The matrix of a layer's maxima, patches x units, which lies in one part a shard, read a bounded piece at a time."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,14 @@ from services.imaging.tensors import local_tensors
 BLOCK_ROWS = 1024
 PIECE_VALUES = 4 << 20
 """Of a piece of some columns."""
+ITEM = np.dtype(np.float16).itemsize
 
 
 class Matrices:
     """The parts of one layer, as local copies: rows come by patch id, however they are spread over the parts."""
 
     def __init__(self, blobs: Blobs, refs: Sequence[ObjectRef], folder: Path) -> None:
+        self._folder = folder
         by_first = {}
         for ref in refs:
             path = fetch_object(blobs, ref, folder)
@@ -44,11 +48,24 @@ class Matrices:
 
     def pieces(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """All columns, some at a time: the first unit, and all rows of it and those that follow."""
-        step = max(1, PIECE_VALUES // len(self.ids))
-        for first in range(0, self.units, step):
-            # Copied as they come: a view would keep the whole part it is of.
-            columns = [part[:, first : first + step].astype(np.float32) for part in self._parts()]
-            yield first, np.concatenate(columns)
+        rows = len(self.ids)
+        step = max(1, PIECE_VALUES // rows)
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            self._write_by_unit(file)
+            for first in range(0, self.units, step):
+                count = min(step, self.units - first)
+                file.seek(first * rows * ITEM)
+                content = file.read(count * rows * ITEM)
+                yield first, np.ndarray((count, rows), np.float16, content).astype(np.float32).T
+
+    def _write_by_unit(self, file: IO[bytes]) -> None:
+        """Write the matrix unit by unit, so that each part is read once for all pieces."""
+        rows, begin = len(self.ids), 0
+        for part in self._parts():
+            for unit, values in enumerate(np.ascontiguousarray(part.T)):
+                file.seek((unit * rows + begin) * ITEM)
+                file.write(values)
+            begin += len(part)
 
     def _parts(self) -> Iterator[NDArray[np.float16]]:
         for part in self._tensors:

@@ -7,7 +7,7 @@ each unit to be silenced, and only what follows the layer runs on all copies; se
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -96,16 +96,7 @@ class Ablation:
         tables = {}
         for name, module in asked_layers(context).items():
             units = units_of(context, name)
-            silenced: Iterator[NDArray[np.floating]]
-            if f"{name}/silenced" in seen[0]:
-                scores = torch.cat([state[f"{name}/silenced"] for state in seen]).numpy()
-                plain, silenced = scores[:, 0], iter(scores[:, 1:].transpose(1, 0, 2))
-            else:
-                weights = head_weights(context.network, module, context.checkpoint.preprocessing.size)
-                assert weights is not None
-                plain = torch.cat([state["logits"] for state in seen]).double().numpy()
-                means = torch.cat([state[f"{name}/averages"] for state in seen]).numpy()
-                silenced = without_units(plain, means, weights, units)
+            plain, silenced = _logits(context, seen, name, module, units)
             rows = _rows(auc_drops(plain, silenced, labels), units)
             tables[name] = pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
         return tables
@@ -186,6 +177,22 @@ def areas(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[n
     ranks = rankdata(scores, axis=0)
     found: NDArray[np.float64] = (ranks[positive].sum(0) - cases * (cases + 1) / 2) / (cases * others)
     return found
+
+
+def _logits(
+    context: Context[AblationSettings], states: Sequence[dict[str, Tensor]], name: str, module: str, units: list[int]
+) -> tuple[NDArray[Any], Iterator[NDArray[np.floating]]]:
+    """The (n, classes) logits as they are, and those without each unit of a layer, one after the other: together they
+    take more memory than all else."""
+    if f"{name}/silenced" in states[0]:
+        parts = [state[f"{name}/silenced"].numpy() for state in states]
+        copies = (np.concatenate([part[:, copy] for part in parts]) for copy in range(1 + len(units)))
+        return next(copies), copies
+    weights = head_weights(context.network, module, context.checkpoint.preprocessing.size)
+    assert weights is not None
+    plain = torch.cat([state["logits"] for state in states]).double().numpy()
+    means = torch.cat([state[f"{name}/averages"] for state in states]).numpy()
+    return plain, without_units(plain, means, weights, units)
 
 
 def _require_numbers(state: dict[str, Tensor]) -> None:

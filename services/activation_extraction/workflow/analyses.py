@@ -15,7 +15,7 @@ from services.activation_extraction.analyses.kinds import AnalysisSettings, kind
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, PieceRow
-from services.activation_extraction.workflow.extractions import JOBS_QUEUE
+from services.activation_extraction.workflow.extractions import JOBS_QUEUE, MERGES_QUEUE
 from services.activation_extraction.workflow.queries import extraction_row
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
@@ -181,7 +181,7 @@ class Analyses(Tasks[AnalysisRow]):
                 self.end_badly(session, row, "failed", reason)
 
     def _send_merge(self, session: Session, analysis_id: str) -> None:
-        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.MergeAnalysis(analysis_id=analysis_id))
+        self.ports.outbox.send(session, MERGES_QUEUE, events_pb2.MergeAnalysis(analysis_id=analysis_id))
 
     def _arguments(self, session: Session, analysis: AnalysisRow) -> dict[str, Any]:
         return {
@@ -217,7 +217,7 @@ class Analyses(Tasks[AnalysisRow]):
     def _complete(self, session: Session, analysis: AnalysisRow, manifest: dict[str, Any]) -> None:
         if analysis.active:  # a paused one is merged again when it is resumed, to the same bytes
             analysis.manifest = manifest
-            analysis.end("completed")
+            analysis.complete()
             self.tell_completion(session, analysis)
 
 

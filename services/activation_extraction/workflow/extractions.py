@@ -30,6 +30,7 @@ from services.imaging.dataset import Dataset
 from services.imaging.layers import find_layers
 
 JOBS_QUEUE = "activation_extraction.jobs"
+MERGES_QUEUE = "activation_extraction.merges"
 JOBS = "services.activation_extraction.job"
 
 
@@ -111,7 +112,7 @@ class Extractions(Tasks[ExtractionRow]):
     def _complete(self, session: Session, extraction: ExtractionRow, manifest: dict[str, Any]) -> None:
         if extraction.active:  # a paused one is merged again when it is resumed, to the same bytes
             extraction.manifest = manifest
-            extraction.end("completed")
+            extraction.complete()
             self.tell_completion(session, extraction)
 
     def failed(self, command: events_pb2.ExtractShard | events_pb2.MergeExtraction, reason: str) -> None:
@@ -205,7 +206,7 @@ class Extractions(Tasks[ExtractionRow]):
             self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def _send_merge(self, session: Session, extraction_id: str) -> None:
-        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.MergeExtraction(extraction_id=extraction_id))
+        self.ports.outbox.send(session, MERGES_QUEUE, events_pb2.MergeExtraction(extraction_id=extraction_id))
 
     def _arguments(self, extraction: ExtractionRow) -> dict[str, Any]:
         return {

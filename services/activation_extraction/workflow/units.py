@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from services.activation_extraction.correlation import near_duplicates
 from services.activation_extraction.listing import (
     RANKINGS,
     LayerUnits,
     find,
-    near_duplicates,
     phenomena_by_unit,
     summarise,
 )
@@ -100,9 +100,8 @@ class Units:
             raise NotFound(f"layer {layer} has units 0 to {opened.results.units - 1}; asked for {unit}")
         units = self._summarised(opened)
         row = self._table(opened.results.statistics).slice(unit, 1).to_pylist()[0]
-        top = self._top(opened, unit)
         return UnitView(
-            **units.units[unit].model_dump() | {"silent": top[0].value <= 0},
+            **units.units[unit].model_dump(),
             layer=layer,
             minimum=row["minimum"],
             quantiles=_quantiles(row["quantiles"]),
@@ -115,9 +114,9 @@ class Units:
                 SimilarUnit(unit=other, name=unit_name(other), correlation=correlation)
                 for other, correlation in zip(row["similar"], row["similarity"], strict=True)
             ],
-            duplicates=near_duplicates(units, unit),
+            duplicates=self._duplicates(opened, unit),
             dissection=self._phenomena(opened, unit),
-            top=top,
+            top=self._top(opened, unit),
             sample=self._sample(opened, unit),
         )
 
@@ -171,6 +170,10 @@ class Units:
             return []
         table = self._table(ref)
         return phenomena_by_unit(table.filter(pc.equal(table["unit"], unit)))[unit]
+
+    def _duplicates(self, layer: Layer, unit: int) -> list[int]:
+        state = stored_tensors(self.queries.ports.blobs, layer.results.correlation)
+        return near_duplicates(state.rows("correlation", unit, unit)[0], unit)
 
     def _top(self, layer: Layer, unit: int) -> list[TopPatch]:
         """The patches of a unit's largest maxima, from its own rows of the state alone."""

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,11 @@ from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
 
 STATIC = Path(__file__).parent / "static"
+INDEX = "index.html"
+UNFINISHED = ".unfinished-"
+"""Begins the name of the folder where pages are written until all are there."""
+FEW = 0.1
+"""Pictures over patches of the split below which patches are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +52,50 @@ class Wish:
 def build_gallery(
     blobs: Blobs, scratch: Path, ref: ObjectRef, folder: Path, wish: Wish, update: Callable[[int, int], None]
 ) -> Path:
-    """Write the pages into a folder; returns its index, which is written last. NotFound for a layer that there is not,
-    InvalidInput where no unit is left."""
+    """Write the pages into a folder that is empty or not there yet; returns its index. A run that fails leaves nothing.
+    NotFound for a layer that there is not, InvalidInput where no unit is left."""
     manifest = read_extraction(blobs, ref)
     layers = _chosen(manifest, wish)
-    pages = Pages(blobs, manifest, folder, wish)
+    with unfinished(folder) as inside:
+        _write_pages(blobs, scratch, layers, Pages(blobs, manifest, inside, wish), update)
+    return folder / INDEX
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """A folder within this one, whose contents move up when the block ends; if it fails they are removed, and this
+    folder too if it was not there."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover)
+    try:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as inside:
+            yield Path(inside)
+            for path in Path(inside).iterdir():
+                path.rename(folder / path.name)
+    except BaseException:
+        if is_new:
+            folder.rmdir()
+        raise
+
+
+def is_free(folder: Path) -> bool:
+    """Whether pages may be written into a folder: it is not there, or holds nothing but what a killed run has left."""
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name.startswith(UNFINISHED) for path in folder.iterdir())
+    )
+
+
+def _write_pages(
+    blobs: Blobs,
+    scratch: Path,
+    layers: Sequence[tuple[ExtractedLayer, list[int]]],
+    pages: "Pages",
+    update: Callable[[int, int], None],
+) -> None:
     total, done = sum(len(units) for _, units in layers), 0
-    read = LocalPatches(pages.dataset, blobs, manifest.split, scratch).read
-    source = SourcePatches(pages.dataset, read, wish.size)
+    source = SourcePatches(pages.dataset, _reader(pages, scratch, total), pages.wish.size)
     shown = []
     for number, (layer, units) in enumerate(layers, 1):
         contents = LayerContents(pages, layer, number)
@@ -62,7 +105,15 @@ def build_gallery(
                 done += 1
                 update(done, total)
         shown.append(contents.write_page())
-    return pages.write_index(shown)
+    pages.write_index(shown)
+
+
+def _reader(pages: "Pages", scratch: Path, units: int) -> Callable[[int], bytes]:
+    """Reads patches one by one from the store where few of the split are shown, else from copies of its shards."""
+    data, split = pages.dataset, pages.manifest.split
+    if units * pages.wish.top < data.manifest.splits[split] * FEW:
+        return data.read
+    return LocalPatches(data, pages.blobs, split, scratch).read
 
 
 def _chosen(manifest: ExtractionManifest, wish: Wish) -> list[tuple[ExtractedLayer, list[int]]]:
@@ -88,20 +139,18 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("services.cli.gallery"), autoescape=select_autoescape(), undefined=StrictUndefined
         )
-        folder.mkdir(parents=True, exist_ok=True)
         for file in STATIC.iterdir():
             shutil.copyfile(file, folder / file.name)
 
-    def write(self, template: str, path: Path, **facts: Any) -> Path:
+    def write(self, template: str, path: Path, **facts: Any) -> None:
         """Write a page."""
         dataset = self.dataset.manifest
         common = {"extraction": self.manifest, "classes": dataset.classes, "dataset": dataset, "wish": self.wish}
         path.write_text(self._templates.get_template(template).render(common | facts), encoding="utf-8")
-        return path
 
-    def write_index(self, layers: list[dict[str, Any]]) -> Path:
+    def write_index(self, layers: list[dict[str, Any]]) -> None:
         """Write the page that leads to the layers."""
-        return self.write("index.html", self.folder / "index.html", layers=layers, root="")
+        self.write("index.html", self.folder / INDEX, layers=layers, root="")
 
 
 class LayerContents:

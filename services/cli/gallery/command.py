@@ -26,10 +26,10 @@ def gallery(
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 227,
 ) -> None:
     """Write the units of an extraction as pages that a browser opens from disk: DIR/index.html."""
-    from services.cli.gallery.build import Wish, build_gallery
+    from services.cli.gallery.build import Wish, build_gallery, is_free
     from services.cli.progress import progress_bar
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise InvalidInput(f"{folder} is there already and not an empty folder")
     found = get(named_services().activation_extraction, f"/v1/extractions/{extraction}")
     if found["manifest"] is None:

@@ -89,6 +89,14 @@ class WorkColumns(TaskColumns):
         self._end_pause()
         super().end(state, error)
 
+    def complete(self, total: float | None = None) -> None:
+        """It is completed, and its progress, whose newest may be lost, says so: all is done of `total`, or of what was
+        expected."""
+        if not self.ended and self.progress:
+            total = self.progress["total"] if total is None else total
+            self.progress = self.progress | {"done": total, "total": total}
+        self.end("completed")
+
     def _end_pause(self) -> None:
         if self.paused is not None and self.started is not None:
             self.paused_s = (self.paused_s or 0.0) + (now() - self.paused).total_seconds()

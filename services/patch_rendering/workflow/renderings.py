@@ -213,7 +213,7 @@ class Renderings(Tasks[RenderingRow]):
         groups, pictures = done_so_far(session, rendering.rendering_id)
         if groups == rendering.groups:
             rendering.manifest = self._write_manifest(session, rendering, pictures).model_dump()
-            rendering.end("completed")
+            rendering.complete(pictures)
             self.tell_completion(session, rendering)
 
     def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save
 
 from services.activation_extraction import matrices as module
-from services.activation_extraction.correlation import correlate, similarities
+from services.activation_extraction.correlation import correlate, near_duplicates, similarities
 from services.activation_extraction.matrices import Matrices
 from services.common.blobs import FolderBlobs
+from services.imaging.tensors import Tensors
 
 
 def stored(folder: Path, maxima: np.ndarray, cuts: list[int]) -> Matrices:
@@ -59,6 +60,21 @@ def test_pieces_are_all_columns(tmp_path: Path, maxima: np.ndarray, monkeypatch:
     assert np.array_equal(np.concatenate([piece for _, piece in pieces], 1), maxima.astype(np.float32))
 
 
+def test_each_part_is_read_once_for_all_pieces(
+    tmp_path: Path, maxima: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many pieces there are; of what was written for it nothing stays."""
+    matrices = stored(tmp_path, maxima, [10, 30])
+    before = set((tmp_path / "scratch").iterdir())
+    reads: list[str] = []
+    read_all = Tensors.all
+    monkeypatch.setattr(Tensors, "all", lambda self, name: reads.append(name) or read_all(self, name))
+    monkeypatch.setattr(module, "PIECE_VALUES", 50)
+    assert len(list(matrices.pieces())) == 8
+    assert reads == ["maxima"] * 3
+    assert set((tmp_path / "scratch").iterdir()) == before
+
+
 def test_a_piece_holds_no_more_than_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is that of some columns and one part, not that of all parts."""
     maxima = np.zeros((4000, 200), np.float16)
@@ -82,3 +98,12 @@ def test_similar_units_and_duplicates(tmp_path: Path, maxima: np.ndarray) -> Non
     assert 6 not in found[0].units and 0 not in found[0].units
     assert found[0].correlations == sorted(found[0].correlations, reverse=True)
     assert (found[7].units, found[7].duplicate_of) == ([], None)
+
+
+def test_near_duplicates_know_of_each_other() -> None:
+    """Of three units of which the first two and the last two go together, each tells its own; what is stored in float16
+    says the same."""
+    correlation = np.array([[1, 0.96, 0.9], [0.96, 1, 0.95], [0.9, 0.95, 1]])
+    for rows in (correlation, correlation.astype(np.float16)):
+        assert [near_duplicates(row, unit) for unit, row in enumerate(rows)] == [[1], [0, 2], [1]]
+    assert [found.duplicate_of for found in similarities(correlation)] == [None, 0, 1]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from services.activation_extraction.extract import Wish, extract, read_batches
+from services.activation_extraction import extract as module
+from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
 from services.common.blobs import FolderBlobs, ObjectRef
@@ -250,3 +251,19 @@ def test_influence_needs_the_linear_head_to_follow(architecture: str, module: st
     assert (weights is not None) == follows
     if weights is not None:
         assert np.array_equal(weights, network.get_submodule(head_path(network)).weight.detach().numpy())
+
+
+def test_a_batch_fits_its_largest_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of layer1 have 64 x 16 x 16 values in float32; what is asked for is never exceeded, and one patch always
+    goes."""
+    stored = Stored(tmp_path, "resnet18", 64)
+    layers = resolve_layers("resnet18", stored.network, ["layer4", "layer1"])
+
+    def fitting(maps: float, asked: int) -> int:
+        monkeypatch.setattr(module, "BATCH_BYTES", int(maps * 64 * 16 * 16 * 4))
+        preprocessing = stored.manifest.preprocessing
+        return fitting_batch(stored.network, layers, asked, torch.device("cpu"), preprocessing)
+
+    assert fitting(7.5, 32) == 7
+    assert fitting(7.5, 5) == 5
+    assert fitting(0.5, 32) == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.activation_extraction.listing import LayerUnits, find, near_duplicates, summarise
+from services.activation_extraction.listing import LayerUnits, find, summarise
 from services.activation_extraction.schemas import UnitsQuery, UnitSummary
 from services.common.errors import InvalidInput
 from services.imaging.manifests import DISSECTION_SCHEMA, RANKING_SCHEMA, STATISTICS_SCHEMA
@@ -81,13 +81,6 @@ def test_an_order_that_there_is_not_names_what_there_is() -> None:
         order(sort="gradient")
     with pytest.raises(InvalidInput, match="layer4 has no dissection"):
         order(dissected=False, sort="iou")
-
-
-def test_near_duplicates_are_all_of_one_group() -> None:
-    """The one that others are like, and the others, know of each other."""
-    assert near_duplicates(layer(), 2) == [3]
-    assert near_duplicates(layer(), 3) == [2]
-    assert near_duplicates(layer(), 0) == []
 
 
 def summary(unit: int, maximum: float, auc: float | None) -> UnitSummary:

@@ -55,8 +55,8 @@ def test_a_unit_is_told_with_its_distribution_and_its_patches(extracted: Extract
 
 
 def test_reading_a_unit_reads_no_other(extracted: Extracted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the top and sample states only headers and this unit's rows are read, the state of a layer being as large as
-    all its maps; tables are read once for all units."""
+    """Of the top and sample states and the correlations only headers and this unit's rows are read, the state of a
+    layer being as large as all its maps; tables are read once for all units."""
     extracted.units.get("extraction-1", "layer4", 0)
     blobs, ranged, whole = extracted.ports.blobs, [], []
     get_range, get = blobs.get_range, blobs.get
@@ -64,7 +64,7 @@ def test_reading_a_unit_reads_no_other(extracted: Extracted, monkeypatch: pytest
     monkeypatch.setattr(blobs, "get", lambda *where: whole.append(where) or get(*where))
     extracted.units.get("extraction-1", "layer4", 1)
     assert [key for _, key in whole] == ["extractions/extraction-1/manifest.json"]
-    values = 4 * TOP, 8 * TOP, 4 * 2 * TOP, 4 * SAMPLE, 8 * SAMPLE
+    values = 4 * TOP, 8 * TOP, 4 * 2 * TOP, 4 * SAMPLE, 8 * SAMPLE, 2 * UNITS
     assert sorted(length for _, _, offset, length in ranged if offset > 0) == sorted(values)
 
 

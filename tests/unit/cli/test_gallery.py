@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from services.cli.gallery import command
+from services.cli.gallery import build, command
 from services.cli.gallery.build import Wish, build_gallery
 from services.cli.gallery.command import gallery, parse_units
-from services.common.blobs import FolderBlobs
+from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound
+from services.imaging.dataset import Dataset, LocalPatches
 from tests.fakes.extraction import store_extraction
 
 
@@ -46,21 +47,73 @@ def test_an_extraction_that_goes_on_has_no_gallery(tmp_path: Path, monkeypatch: 
         gallery("extraction-1", tmp_path / "new")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """The next one may write into the same folder, also after one that was killed."""
+    blobs, pages = FolderBlobs(tmp_path / "blobs"), tmp_path / "pages"
+    if there:
+        pages.mkdir()
+    _, ref = store_extraction(blobs, tmp_path, "layer4")
+    wish = Wish((), frozenset({1}), "heat_map", "jpeg", 2, 40)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+        patched.setattr(build.LayerContents, "write_page", full)
+        build_gallery(blobs, tmp_path, ref, pages, wish, lambda *_: None)
+    assert pages.exists() is there and (not there or not any(pages.iterdir()))
+    (pages / ".unfinished-abc" / "01-layer4").mkdir(parents=True)
+    assert build.is_free(pages)
+    build_gallery(blobs, tmp_path, ref, pages, wish, lambda *_: None)
+    assert {path.name for path in pages.iterdir()} == {"index.html", "gallery.css", "gallery.js", "01-layer4"}
+    assert not build.is_free(pages)
+
+
+@pytest.mark.parametrize(("patches", "copied"), [(9, True), (1000, False)])
+def test_few_patches_are_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patches: int, copied: bool
+) -> None:
+    """Three units of a large split do not have all of it copied."""
+    blobs = FolderBlobs(tmp_path / "blobs")
+    _, ref = store_extraction(blobs, tmp_path, "layer4")
+    made: list[str] = []
+
+    def copies(dataset: Dataset, blobs: FolderBlobs, split: str, folder: Path) -> LocalPatches:
+        made.append(split)
+        return LocalPatches(dataset, blobs, split, folder)
+
+    monkeypatch.setattr(build, "LocalPatches", copies)
+    splits = {"train": 3, "val": patches}
+    opened = Dataset.open
+
+    def of_size(blobs: FolderBlobs, manifest: ObjectRef) -> Dataset:
+        found = opened(blobs, manifest)
+        found.manifest = found.manifest.model_copy(update={"splits": splits})
+        return found
+
+    monkeypatch.setattr(Dataset, "open", of_size)
+    wish = Wish((), frozenset({1, 2, 3}), "heat_map", "jpeg", 2, 40)
+    index = build_gallery(blobs, tmp_path, ref, tmp_path / "pages", wish, lambda *_: None)
+    assert made == (["val"] if copied else [])
+    assert len(list(index.parent.glob("01-layer4/*/0001.jpeg"))) == 3
+
+
 def test_layers_and_units_are_chosen(tmp_path: Path) -> None:
     """Only what is wished for is written; what there is not is named before anything is."""
     blobs = FolderBlobs(tmp_path / "blobs")
     _, ref = store_extraction(blobs, tmp_path, "layer4")
 
-    def build(layers: tuple[str, ...], units: frozenset[int] | None) -> Path:
+    def built(layers: tuple[str, ...], units: frozenset[int] | None) -> Path:
         wish = Wish(layers, units, "heat_map", "jpeg", 2, 40)
         return build_gallery(blobs, tmp_path, ref, tmp_path / "pages", wish, lambda *_: None)
 
     with pytest.raises(NotFound, match="has no layer 'conv1'; it has layer4"):
-        build(("layer4", "conv1"), None)
+        built(("layer4", "conv1"), None)
     with pytest.raises(InvalidInput, match="layer4 has units 0 to 5"):
-        build((), frozenset({6}))
+        built((), frozenset({6}))
     assert not (tmp_path / "pages").exists()
-    index = build(("layer4",), frozenset({1, 2}))
+    index = built(("layer4",), frozenset({1, 2}))
     written = {path.relative_to(index.parent).as_posix() for path in index.parent.rglob("*") if path.is_file()}
     units = {
         f"01-layer4/unit_{unit:04d}{rest}"

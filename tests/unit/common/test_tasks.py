@@ -117,6 +117,18 @@ def test_pauses_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert after(50, lambda: None) == 15.0
 
 
+@pytest.mark.parametrize(("total", "shown"), [(None, 100), (97, 97)])
+def test_a_completed_task_has_done_all(total: float | None, shown: float) -> None:
+    """The newest progress of a job may be lost, and what was expected may be more than there was."""
+    task = Row(key="a", state="running", progress={"phase": "rendering", "done": 93, "total": 100, "unit": "pictures"})
+    task.complete(total)
+    assert task.state == "completed"
+    assert task.progress == {"phase": "rendering", "done": shown, "total": shown, "unit": "pictures"}
+    task.progress = {"done": 1, "total": 2}
+    task.complete()
+    assert task.progress["done"] == 1, "an ended one keeps its end"
+
+
 def test_progress_shows_that_it_runs(records: Records) -> None:
     """A task that was paused and resumed before its job was told runs on; a paused or ended one stays as it is."""
     for state, shown in (("queued", "running"), ("paused", "paused"), ("cancelled", "cancelled")):
