@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from deploy.scaling.constants import UNITS, Constants
-from services.activation_extraction.job import MERGED_AT_A_TIME
+from services.activation_extraction.job import AT_A_TIME
 from services.activation_extraction.matrices import PIECE_VALUES
 
 SHARED_ONCE = ("broker", "database", "store")
@@ -130,7 +130,7 @@ def merge_s(constants: Constants, setup: Setup, design: Design) -> float:
     each = (constants.merge_shard_s + constants.state_bytes * arrival) * setup.layers
     if not design.merge_fan_in:
         again = setup.patches * constants.maxima_bytes / constants.part_bytes_per_s * passes(setup) * setup.layers
-        return (states * each + by_patch + again) / min(MERGED_AT_A_TIME, setup.layers)
+        return (states * each + by_patch + again) / min(AT_A_TIME, setup.layers)
     seconds = by_patch / setup.workers
     while states > 1:
         merges = math.ceil(states / design.merge_fan_in)

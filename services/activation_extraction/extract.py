@@ -20,7 +20,7 @@ SAMPLED = 32
 """Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
 
 
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 128 << 20
 """Of a layer's maps on one batch. A batch of larger ones takes fewer patches, so that memory stays bounded."""
 
 
@@ -76,8 +76,10 @@ def extract(
 def fitting_batch(
     network: nn.Module, layers: dict[str, str], batch_size: int, device: torch.device, preprocessing: Preprocessing
 ) -> int:
-    """How many patches one forward takes: as many as asked for, or as keep the largest of the layers' maps within
-    BATCH_BYTES. Every shard finds the same."""
+    """How many patches one forward takes: as many as asked for; on a CPU no more than keep the largest of the layers'
+    maps within BATCH_BYTES. Every shard finds the same."""
+    if device.type != "cpu":
+        return batch_size
     sizes: list[int] = []
     with visiting(network, layers, lambda _name, maps: sizes.append(maps.numel() * maps.element_size())):
         pixels = torch.zeros((1, preprocessing.size, preprocessing.size), dtype=torch.uint8, device=device)

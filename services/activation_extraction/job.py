@@ -4,19 +4,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.activation_extraction.network import open_network
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
+from services.common.memory import give_back_memory
 from services.imaging.architectures import choose_device, resolve_layers
 from services.imaging.dataset import Dataset, fetch_object
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
 from services.imaging.tensors import local_tensors
 
-MERGED_AT_A_TIME = 2
-"""Layers; each takes the memory of its top state twice."""
+AT_A_TIME = 2
+"""Layers that are finished or merged at once; each merge takes the memory of the layer's top state twice."""
 
 
 def extract_shard(
@@ -35,6 +38,7 @@ def extract_shard(
     device: str,
 ) -> dict[str, Any]:
     """Store what one shard gives: `state`, which is merged, and `maxima`, a matrix a layer, which stays as it is."""
+    give_back_memory()
     blobs, folder = open_blobs(blobs_url), Path(scratch)
     data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
     where = choose_device(device)
@@ -57,14 +61,20 @@ def extract_shard(
         on_patches,
         source=data.manifest.name,
     )
-    state = {f"{name}/{part}": value for name, tally in tallies.items() for part, value in tally.state_dict().items()}
     key = f"extractions/{extraction_id}/shards/{shard:05d}"
+
+    def finish(name: str) -> tuple[ObjectRef, dict[str, Tensor]]:
+        maxima = put_tensors(blobs, f"{key}/{name}/maxima.safetensors", tallies[name].matrix(), folder)
+        return maxima, {f"{name}/{part}": value for part, value in tallies[name].state_dict().items()}
+
+    with ThreadPoolExecutor(AT_A_TIME, "finish") as pool:
+        finished = dict(zip(tallies, pool.map(finish, tallies), strict=True))
+    state = {part: value for _, parts in finished.values() for part, value in parts.items()}
     stored = put_tensors(blobs, f"{key}.safetensors", state, folder)
-    maxima = {
-        name: put_tensors(blobs, f"{key}/{name}/maxima.safetensors", tally.matrix(), folder).model_dump()
-        for name, tally in tallies.items()
+    return {
+        "state": stored.model_dump(),
+        "maxima": {name: maxima.model_dump() for name, (maxima, _) in finished.items()},
     }
-    return {"state": stored.model_dump(), "maxima": maxima}
 
 
 def merge_extraction(
@@ -81,28 +91,29 @@ def merge_extraction(
     top_k: int,
 ) -> dict[str, Any]:
     """Merge what all shards gave, rank the units, write the manifest and return a reference to it."""
+    give_back_memory()
     blobs, folder = open_blobs(blobs_url), Path(scratch)
     dataset_ref, checkpoint_ref = ObjectRef.model_validate(dataset), ObjectRef.model_validate(checkpoint)
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
     states = [local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)) for shard in shards]
-    asked = {
-        name: Asked.of(network, module, states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
-        for name, module in chosen.items()
-    }
 
-    def merge(name: str) -> ExtractedLayer:
+    def ask(name: str) -> Asked:
+        return Asked.of(network, chosen[name], states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
+
+    def merge(name: str, asked: Asked) -> ExtractedLayer:
         matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
         store = Store(blobs, f"extractions/{extraction_id}/{name}", folder)
         labels, classes = data.labels[matrices.ids], len(trained.classes)
-        return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked[name])
+        return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked)
 
     results = []
     # Most of it is hashing, sorting and writing, which let go of the interpreter's lock.
-    pool = ThreadPoolExecutor(MERGED_AT_A_TIME, "merge")
+    pool = ThreadPoolExecutor(AT_A_TIME, "merge")
     try:
-        for result in pool.map(merge, chosen):
+        # The network is asked by this thread alone, of one layer while those before it are merged.
+        for result in pool.map(merge, chosen, map(ask, chosen)):
             results.append(result)
             job.report(done=len(results))
             job.leave_if_told()

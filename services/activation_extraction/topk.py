@@ -12,8 +12,7 @@ PENDING_BYTES = 64 << 20
 
 def as_half(maps: Tensor) -> Tensor:
     """Values in float16, those beyond its range at its end."""
-    halved = maps.half()
-    return halved.clamp_(-LARGEST_FP16, LARGEST_FP16)  # infinite since rounded: what came was a number
+    return maps.clamp(-LARGEST_FP16, LARGEST_FP16).half()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.identity import derived_id
 from services.common.jobs import Job
+from services.common.memory import kept_memory
 from services.imaging.architectures import choose_device, transforms_input
 from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
@@ -26,7 +27,6 @@ from services.training.evaluation.schemas import EvaluationSettings
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import fit
-from services.training.memory import kept_memory
 from services.training.sample import (
     SAMPLE_CLASSES,
     SAMPLE_NOTICE,

@@ -150,10 +150,14 @@ class Place:
         """A folder for scratch files."""
         return str(self.folder / "scratch")
 
+    @property
+    def dataset(self) -> ObjectRef:
+        """The manifest of the patches."""
+        return ObjectRef.model_validate_json((self.folder / REFERENCE).read_text())
+
     def run_pass(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Run a function of passes.py on all patches."""
-        dataset = ObjectRef.model_validate_json((self.folder / REFERENCE).read_text()).model_dump()
-        return self.run(f"{PASSES}:{name}", blobs_url=self.blobs_url, dataset=dataset, **arguments)
+        return self.run(f"{PASSES}:{name}", blobs_url=self.blobs_url, dataset=self.dataset.model_dump(), **arguments)
 
     def run(self, target: str, **arguments: Any) -> dict[str, Any]:
         """The result of a function in a fresh process, with the surroundings of the services' jobs."""

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 from services.cli.bench.contenders import Contender, Task
 from services.common.errors import JobCrashed
-from services.training.memory import kept_memory
+from services.common.memory import kept_memory
 
 Build = Callable[[Task], Contender]
 

@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next one, which needs as much again."""
+"""What happens to memory that is freed, where the C library is glibc: kept for the next step, or given back."""
 
 import ctypes
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ def kept_memory() -> Iterator[None]:
 
     It would map every large tensor anew, and the kernel clear each of its pages: a tenth of a step on a CPU.
     """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
+    libc = _glibc()
+    if libc is None:
         yield
         return
     _set(libc, _KEEP)
@@ -27,6 +27,19 @@ def kept_memory() -> Iterator[None]:
     finally:
         _set(libc, _GIVE_BACK)
         libc.malloc_trim(0)
+
+
+def give_back_memory() -> None:
+    """Give to the system what is free, where the C library is glibc: what the threads of one job have freed lies in
+    pieces, and would stand beside the memory of the next one."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _set(libc: ctypes.CDLL, options: dict[int, int]) -> None:
