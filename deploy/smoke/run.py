@@ -1,6 +1,6 @@
 """`make smoke`: builds the images, brings docker-compose.yml up as it stands, and uses it.
 
-python -m deploy.smoke.run [--keep]      --keep leaves the engine's data, to look into
+python -m deploy.smoke.run [--full] [--keep]
 
 On Debian, as root, with no registry at hand. The plan of the demo, made smaller, runs over the published ports; then
 each container is restarted in turn, and the same plan once more shows that all of them found each other again and come
@@ -139,25 +139,25 @@ def run_plan(plan: dict[str, Any]) -> dict[str, Any]:
         return summarise(services, stages, 0.0, time.monotonic() - began)
 
 
-def use(stack: Stack, times: Times) -> dict[str, Any]:
+def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
     """A plan, a restart of every container, and the plan once more; what they came to."""
     with times.of("plan"):
-        first = run_plan(PLAN)
+        first = run_plan(plan)
     for name in (*STORES, *SERVICES):
         with times.of(f"restart {name}"):
             stack.compose("restart", "--no-deps", name)
             stack.await_healthy(name)
     stack.await_healthy(*SERVICES)
     with times.of("plan after restarts"):
-        second = run_plan(PLAN)
+        second = run_plan(plan)
     same = {what: first[what] == second[what] for what in ("auc", "patches", "units", "pictures")}
     if not all(same.values()):
         raise RuntimeError(f"the plan after the restarts came to something else: {first}, then {second}")
     return {"plan": first}
 
 
-def smoke(docker: Docker, times: Times) -> dict[str, Any]:
-    """The whole of it; what is printed."""
+def smoke(docker: Docker, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
+    """The whole of it, with this plan; what is printed."""
     with times.of("stand-ins"):
         make_stand_ins(docker, HOME, pinned())
     sizes = build_images(docker, times)
@@ -167,7 +167,7 @@ def smoke(docker: Docker, times: Times) -> dict[str, Any]:
         with times.of("up"):
             stack.compose("up", "--detach", "--no-build", "--quiet-pull")
             stack.await_healthy(*STORES, *SERVICES)
-        used = use(stack, times)
+        used = use(stack, times, plan)
         with times.of("down"):
             stack.compose("down")
     finally:
@@ -179,11 +179,12 @@ def smoke(docker: Docker, times: Times) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="run the demo's plan as it is, not one made smaller")
     parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 20 GB, to look into")
     arguments = parser.parse_args()
     install_programs()
     with running_engine(HOME) as docker:
-        result = smoke(docker, Times())
+        result = smoke(docker, Times(), DEMO_PLAN if arguments.full else PLAN)
     if not arguments.keep:
         shutil.rmtree(HOME / "data")
     print(json.dumps(result))
