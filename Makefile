@@ -24,7 +24,7 @@ down: $(VENV)/all.stamp ## Stop what `make up` started.
 	$(BIN)/python -m deploy.local.stack down
 
 test: setup ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail; and the sweep over all networks.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/imaging/test_layers.py $(ARGS)

@@ -146,7 +146,7 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
     Counted.done = threading.Semaphore(0)
     extractions = Counted(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
     analyses = Analyses(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
-    for replica in [create_consumers(bus, extractions, analyses, max_attempts=5)[1] for _ in range(2)]:
+    for replica in [create_consumers(bus, extractions, analyses, max_attempts=5)[-1] for _ in range(2)]:
         replica.start()
     told = completed(ports.blobs, tmp_path)
     bus.publish(encode(told))
