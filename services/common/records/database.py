@@ -21,6 +21,11 @@ log = get_logger(__name__)
 _GIVEN_ALREADY = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "23505")
 """How SQLite and PostgreSQL name the fault of a key that another row has."""
 
+KEPT_OPEN, MORE_AT_ONCE = 3, 5
+"""Connections of a process to PostgreSQL: those that stay, and those beyond them while many call at once."""
+CONNECTIONS = KEPT_OPEN + MORE_AT_ONCE
+"""The server has to allow so many a process: docs/kubernetes.md counts them."""
+
 
 class Records:
     """The records of one service. `tests/contract/test_records.py` is the contract of every form."""
@@ -109,6 +114,8 @@ def _open_postgres(url: URL) -> Engine:
     engine = create_engine(
         url.difference_update_query(["schema"]),
         pool_pre_ping=True,
+        pool_size=KEPT_OPEN,
+        max_overflow=MORE_AT_ONCE,
         hide_parameters=True,  # errors that quote a statement would quote what readers wrote
         connect_args={"options": f"-csearch_path={schema}", "connect_timeout": 5},
     )
