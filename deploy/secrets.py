@@ -3,7 +3,8 @@
 python -m deploy.secrets [FOLDER]        (make secrets; the folder is else var/secrets)
 
 Standard library alone, so that it runs before anything is installed. docker-compose.yml and
-k8s/components/generated-secrets take the files from here; they name the hosts rabbitmq, minio and postgres.
+k8s/components/generated-secrets take the files from here; they name the hosts rabbitmq, minio and postgres. KEDA alone
+reads `management_url`: it calls from a namespace of its own, where the broker is known by its whole name.
 """
 
 import base64
@@ -32,7 +33,7 @@ def make(folder: Path) -> None:
     tokens = {name: _kept(folder, f"{name}_token") for name in SCOPES}
     _write(folder, "store_user", USER)
     _write(folder, "bus_url", f"amqp://{USER}:{broker}@rabbitmq:5672/%2F")
-    _write(folder, "management_url", f"http://{USER}:{broker}@rabbitmq:15672/%2F")
+    _write(folder, "management_url", f"http://{USER}:{broker}@rabbitmq.visual-primitives.svc:15672/%2F")
     _write(folder, "blobs_url", f"s3://{USER}:{store}@minio:9000?secure=false")
     _write(folder, "records_url", f"postgresql+psycopg://{USER}:{database}@postgres:5432/primitives")
     _keep(folder, "broker_users.json", json.dumps(_broker_users(broker), indent=1))

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ CHECKOV = TOOLS.parent / "checkov" / "bin" / "checkov"
 """In an environment of its own, which `make setup` makes."""
 SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
 NAME = "app.kubernetes.io/name"
-TEAM = """
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-namespace: visual-primitives
-resources: [../gpu]
-components: [../../components/training-multi-node, ../../components/gpu-time-slicing, ../../components/images]
-"""
-"""What no overlay has, on top of one."""
+NAMESPACE = "visual-primitives"
+MORE = {
+    "team": ("gpu", ("training-multi-node", "gpu-time-slicing", "images")),
+    "team-elsewhere": ("production", ("training-multi-node", "images")),
+}
+"""Overlays of what ours leave out: by name the one below, and its components."""
 
 Object = dict[str, Any]
 Edge = tuple[str, str, int | str]
@@ -50,21 +48,37 @@ class Workload:
 
 
 def copied(folder: Path) -> Path:
-    """The manifests in a folder of their own, with secrets made, and an overlay `team` of what no other has."""
+    """The manifests in a folder of their own, with secrets made, and the overlays of MORE."""
     shutil.copytree(ROOT / "k8s", folder / "k8s", ignore=shutil.ignore_patterns("files"))
     for name in ("rabbitmq", "grafana"):
         shutil.copytree(ROOT / "deploy" / name, folder / "deploy" / name)
     make(folder / "k8s" / "components" / "generated-secrets" / "files")
-    (folder / "k8s" / "overlays" / "team").mkdir()
-    (folder / "k8s" / "overlays" / "team" / "kustomization.yaml").write_text(TEAM)
+    for name, (below, components) in MORE.items():
+        add_overlay(folder / "k8s", name, f"../{below}", components)
     return folder / "k8s"
 
 
+def add_overlay(k8s: Path, name: str, below: str, components: Iterable[str]) -> None:
+    """An overlay of our namespace that has nothing of its own."""
+    content = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": NAMESPACE,
+        "resources": [below],
+        "components": [f"../../components/{one}" for one in components],
+    }
+    (k8s / "overlays" / name).mkdir()
+    (k8s / "overlays" / name / "kustomization.yaml").write_text(yaml.safe_dump(content))
+
+
 def render(k8s: Path, overlay: str) -> str:
+    """What `kubectl apply -k` of an overlay would send."""
+    return render_folder(k8s / "overlays" / overlay)
+
+
+def render_folder(folder: Path) -> str:
     """What `kubectl apply -k` would send."""
-    done = subprocess.run(
-        [TOOLS / "kubectl", "kustomize", k8s / "overlays" / overlay], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([TOOLS / "kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -119,9 +133,11 @@ def _outside(policies: list[Object], pods: dict[str, dict[str, str]]) -> Iterato
         for name in (name for name, labels in pods.items() if matches(policy["podSelector"], labels)):
             for peer, port in _rules(policy):
                 number = "any" if port is None else port["port"]
+                if number == 53:
+                    continue
                 if "ipBlock" in peer:
                     yield (name, peer["ipBlock"]["cidr"], number)
-                elif "namespaceSelector" in peer and number != 53:
+                elif "namespaceSelector" in peer:
                     yield (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], name, number)
 
 

@@ -11,31 +11,38 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from deploy.release.digests import set_digests
 from services.common.bus.rabbit import BLOCKED_LIMIT_S, PUBLISH_LIMIT_S
 from services.common.grpc import GrpcServer
+from services.common.records.database import CONNECTIONS
 from tests.unit.deploy.manifests import (
     CHECKOV,
     NAME,
+    NAMESPACE,
     ROOT,
     SERVICES,
     TOOLS,
     Edge,
     Object,
     Workload,
+    add_overlay,
     copied,
     edges,
     matches,
     objects,
     render,
+    render_folder,
     workloads,
 )
 
-OVERLAYS = ("local-cpu", "gpu", "production", "team")
+OVERLAYS = ("local-cpu", "gpu", "production", "team", "team-elsewhere")
+ELSEWHERE = ("production", "team-elsewhere")
+"""Overlays whose stores are outside of the cluster, and whose Secrets somebody else makes."""
 STORES = {("rabbitmq", 5672), ("minio", 9000), ("postgres", 5432)}
 OUTSIDE = {("rabbitmq", 5672): ("192.0.2.10/32", 5671), ("minio", 9000): ("192.0.2.20/32", 443)} | {
     ("postgres", 5432): ("192.0.2.30/32", 5432)
 }
-"""The stores of production: addresses that lead nowhere until somebody puts real ones there."""
+"""Those stores: addresses that lead nowhere until somebody puts real ones there."""
 DEPENDS: dict[str, set[tuple[str, int]]] = {
     "training": STORES,
     "training-worker": STORES,
@@ -53,12 +60,13 @@ CALLED_FROM: dict[str, set[Edge]] = {
     "monitoring": {
         ("monitoring", "training", 8001),
         ("monitoring", "training-worker", 8001),
+        ("monitoring", "training-team", 8001),
         ("monitoring", "activation-extraction", 8002),
         ("monitoring", "patch-rendering", 8003),
         ("monitoring", "annotation", 8000),
         ("monitoring", "rabbitmq", 15692),
     },
-    "ingress": {("ingress", "annotation", 8000)},
+    "ingress": {("ingress-nginx", "annotation", 8000)},
     "team": {("training-team", "training-team", "any")},
 }
 """Who else is let in, by the component that lets them."""
@@ -67,17 +75,22 @@ COMPONENTS = {
     "gpu": ("keda", "monitoring"),
     "production": ("keda", "monitoring", "ingress"),
     "team": ("keda", "monitoring", "team"),
+    "team-elsewhere": ("keda", "monitoring", "ingress", "team"),
 }
 HTTP_GRACE_S = 5.0
+RESERVED_CONNECTIONS = 3
+"""Those that PostgreSQL keeps for its administrators: superuser_reserved_connections."""
 OWN_KINDS = ("ScaledObject", "ScaledJob", "TriggerAuthentication", "PodMonitor", "PrometheusRule")
 """Kinds of KEDA and of the Prometheus operator: no schema of them is bundled; tests below look at them by hand."""
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Every overlay, rendered."""
+    """Every overlay, rendered, and what goes to the GPU operator."""
     k8s = copied(tmp_path_factory.mktemp("manifests"))
-    return {overlay: render(k8s, overlay) for overlay in OVERLAYS}
+    return {overlay: render(k8s, overlay) for overlay in OVERLAYS} | {
+        "gpu-operator": render_folder(k8s / "gpu-operator")
+    }
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -128,7 +141,7 @@ def test_what_passes_the_network_is_what_is_needed(found: list[Object], overlay:
     """Edges that the policies allow are the table of dependencies, and nothing else."""
     present = set(workloads(found))
     needed = {(caller, *called) for caller, callees in DEPENDS.items() if caller in present for called in callees}
-    if overlay == "production":
+    if overlay in ELSEWHERE:
         needed = {(caller, *OUTSIDE.get((called, port), (called, port))) for caller, called, port in needed}
     extra = set().union(*(CALLED_FROM[component] for component in COMPONENTS[overlay]))
     assert edges(found) == needed | {edge for edge in extra if edge[1] in present}
@@ -153,6 +166,59 @@ def test_nothing_passes_that_no_policy_names(found: list[Object]) -> None:
     assert specs["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+def test_names_are_asked_of_the_clusters_dns_alone(found: list[Object]) -> None:
+    """Every pod may ask kube-dns, and the cache that a node may have, and on port 53 nobody asks anyone else."""
+    asking = [
+        (one["metadata"]["name"], one["spec"]["podSelector"], rule["to"], {port["port"] for port in rule["ports"]})
+        for one in found
+        if one["kind"] == "NetworkPolicy"
+        for rule in one["spec"].get("egress", [])
+        if 53 in [port["port"] for port in rule.get("ports", [])]
+    ]
+    dns = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    assert asking == [("names", {}, [dns, {"ipBlock": {"cidr": "169.254.20.10/32"}}], {53})]
+
+
+def test_objects_are_in_our_namespace(found: list[Object], texts: dict[str, str]) -> None:
+    """All of an overlay, and nothing that was written for another namespace: kustomize would move it without a word.
+    What the GPU operator reads is a kustomization of its own."""
+    clusters = [one["kind"] for one in found if "namespace" not in one["metadata"]]
+    assert clusters == ["Namespace"]
+    assert {one["metadata"].get("namespace", NAMESPACE) for one in found} == {NAMESPACE}
+    paths = [path for path in (ROOT / "k8s").rglob("*.yaml") if path.parent.name != "gpu-operator"]
+    written = {
+        (path.name, one["metadata"]["namespace"])
+        for path in paths
+        for one in yaml.safe_load_all(path.read_text())
+        if isinstance(one, dict) and "namespace" in one.get("metadata", {})
+    }
+    assert written == set()
+    assert [one["metadata"]["namespace"] for one in objects(texts["gpu-operator"])] == ["gpu-operator"]
+
+
+def test_keda_calls_the_broker_by_its_whole_name(read: dict[str, list[Object]]) -> None:
+    """KEDA asks from a namespace of its own, where a short name is another's; the name is that of a Service with the
+    port."""
+    found = read["gpu"]
+    (secret,) = [one for one in found if one["kind"] == "Secret" and one["metadata"]["name"] == "keda-rabbitmq"]
+    url = urlsplit(decoded(secret["data"], "Secret")["management_url"])
+    name, namespace, kind = (url.hostname or "").split(".")
+    (service,) = [one for one in found if one["kind"] == "Service" and one["metadata"]["name"] == name]
+    assert (namespace, kind) == (service["metadata"]["namespace"], "svc")
+    assert url.port in [port["port"] for port in service["spec"]["ports"]]
+    assert ("keda", name, url.port) in edges(found)
+
+
+def test_accounts_are_made_and_used(found: list[Object]) -> None:
+    """Every workload runs as an account of its own, and no account is there for nobody."""
+    made = {one["metadata"]["name"] for one in found if one["kind"] == "ServiceAccount"}
+    used = [one.pod["serviceAccountName"] for one in workloads(found).values()]
+    assert sorted(used) == sorted(made)
+
+
 def test_images_are_named_by_digest(found: list[Object], overlay: str) -> None:
     """By an exact tag only where images are built on the machine, and by none that moves."""
     images = [one.container["image"] for one in workloads(found).values()]
@@ -161,6 +227,21 @@ def test_images_are_named_by_digest(found: list[Object], overlay: str) -> None:
         assert all(":" in image for image in images) and "latest" not in tags
     else:
         assert [image for image in images if "@sha256:" not in image] == []
+
+
+def test_a_release_renames_no_image_that_is_built_on_the_machine(tmp_path: Path) -> None:
+    """With digests and repositories set, local-cpu names its own images as before, and the others those of the
+    release."""
+    k8s = copied(tmp_path)
+    digest = "sha256:" + "1f" * 32
+    released = {f"visual-primitives/{name}": f"registry.example/{name}@{digest}" for name in SERVICES}
+    path = k8s / "components" / "images" / "kustomization.yaml"
+    before = images_of(objects(render(k8s, "local-cpu")))
+    assert {name for name in before if name.startswith("visual-primitives/")} == {f"{name}:local" for name in released}
+    set_digests(path, [f"{name}={image}" for name, image in released.items()])
+    assert images_of(objects(render(k8s, "local-cpu"))) == before
+    for overlay in ("gpu", "production", "team"):
+        assert set(released.values()) <= images_of(objects(render(k8s, overlay)))
 
 
 def test_pods_are_restricted(found: list[Object]) -> None:
@@ -242,7 +323,7 @@ def test_services_select_pods_that_listen(found: list[Object]) -> None:
                 assert port["port"] == listened.get(port["targetPort"], port["port"]), one["metadata"]
 
 
-@pytest.mark.parametrize("overlay", ["gpu", "production", "team"], indirect=True)
+@pytest.mark.parametrize("overlay", ["gpu", "production", "team", "team-elsewhere"], indirect=True)
 def test_gpus_are_taken_where_networks_compute(found: list[Object]) -> None:
     """All four services run on nodes with GPUs; those that compute take a whole one, and never a slice."""
     known = workloads(found)
@@ -258,9 +339,7 @@ def test_gpus_are_taken_where_networks_compute(found: list[Object]) -> None:
 def test_without_keda_training_takes_a_gpu_itself(tmp_path: Path) -> None:
     """The component of GPUs alone gives one to training and to extraction."""
     k8s = copied(tmp_path)
-    alone = k8s / "overlays" / "alone"
-    alone.mkdir()
-    (alone / "kustomization.yaml").write_text("resources: [../../base]\ncomponents: [../../components/gpu]\n")
+    add_overlay(k8s, "alone", "../../base", ["gpu", "images"])
     known = workloads(objects(render(k8s, "alone")))
     whole = {name for name, one in known.items() if "nvidia.com/gpu" in one.container["resources"]["limits"]}
     assert whole == {"training", "activation-extraction"}
@@ -278,11 +357,11 @@ def test_no_secret_stands_in_the_manifests() -> None:
 
 
 def test_secrets_are_made_or_named(found: list[Object], overlay: str) -> None:
-    """Pods name the Secrets that they need, as files; an overlay with its own stores makes all of them, production
+    """Pods name the Secrets that they need, as files; an overlay with its own stores makes all of them, the others
     none."""
     named = {name for one in workloads(found).values() for name in secrets_of(one)}
     made = {one["metadata"]["name"] for one in found if one["kind"] == "Secret"}
-    assert made == set() if overlay == "production" else named <= made
+    assert made == set() if overlay in ELSEWHERE else named <= made
     for one in workloads(found).values():
         assert [entry for entry in one.container.get("env", []) if "secretKeyRef" in str(entry)] == [], one.name
 
@@ -290,22 +369,23 @@ def test_secrets_are_made_or_named(found: list[Object], overlay: str) -> None:
 @pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
 def test_scaling_goes_by_queues_that_are_there(found: list[Object]) -> None:
     """Each trigger asks over HTTP for the length of a queue of the definitions, messages in hand included, with
-    credentials by reference; KEDA alone says how many pods there are."""
+    credentials by reference, and every queue of work has one; KEDA alone says how many pods there are."""
     definitions = json.loads((ROOT / "deploy" / "rabbitmq" / "definitions.json").read_text())
     queues = {queue["name"] for queue in definitions["queues"]}
     references = {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "TriggerAuthentication"}
     assert references["rabbitmq"]["secretTargetRef"][0]["parameter"] == "host"
     scaled = [one for one in found if one["kind"] in ("ScaledObject", "ScaledJob")]
-    for one in scaled:
-        (trigger,) = one["spec"]["triggers"]
+    triggers = [trigger for one in scaled for trigger in one["spec"]["triggers"]]
+    for trigger in triggers:
         told = trigger["metadata"]
         assert (trigger["type"], told["protocol"], told["mode"]) == ("rabbitmq", "http", "QueueLength")
         assert told["excludeUnacknowledged"] == "false" and float(told["value"]) > 0
         assert told["queueName"] in queues and trigger["authenticationRef"]["name"] in references
+    asked = sorted(trigger["metadata"]["queueName"] for trigger in triggers)
+    assert asked == sorted(queue for queue in queues if queue.endswith((".jobs", ".merges")))
     targets = {one["spec"]["scaleTargetRef"]["name"] for one in scaled if one["kind"] == "ScaledObject"}
     assert targets == set(SERVICES) - {"training"}
-    deployments = {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "Deployment"}
-    assert {name for name, spec in deployments.items() if "replicas" not in spec} == targets
+    assert {name for name, spec in deployments(found).items() if "replicas" not in spec} == targets
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
@@ -321,7 +401,22 @@ def test_training_is_scaled_by_jobs(found: list[Object]) -> None:
     assert settings == [one["configMapRef"]["name"] for one in known["training"].container["envFrom"]]
 
 
-@pytest.mark.parametrize("overlay", ["team"], indirect=True)
+@pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
+def test_the_database_allows_what_all_pods_may_open(found: list[Object], overlay: str) -> None:
+    """At KEDA's own maxima every process has all of its connections, with some left for what runs once and for pods
+    that are on their way out. For a database elsewhere the page says how many."""
+    most = {one["metadata"]["name"]: one["spec"]["maxReplicaCount"] for one in found if "Scaled" in one["kind"]}
+    processes = sum(most.values()) + deployments(found)["training"]["replicas"]
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    assert f"{processes * CONNECTIONS} connections" in page
+    assert f"up to {CONNECTIONS} connections a service process" in (ROOT / "docs" / "operations.md").read_text()
+    if overlay == "gpu":
+        _, allowed = workloads(found)["postgres"].container["args"][-1].split("max_connections=")
+        beside = ("migrate", "garbage", *SERVICES)
+        assert (processes + len(beside)) * CONNECTIONS + RESERVED_CONNECTIONS <= int(allowed)
+
+
+@pytest.mark.parametrize("overlay", ["team", "team-elsewhere"], indirect=True)
 def test_machines_of_a_team_agree(found: list[Object]) -> None:
     """Pods, machines and GPUs are as many as the settings say, and all meet where the first pod is."""
     team = workloads(found)["training-team"]
@@ -344,7 +439,8 @@ def test_machines_of_a_team_agree(found: list[Object]) -> None:
 
 def test_compose_and_kubernetes_agree(read: dict[str, list[Object]]) -> None:
     """Of each service: names and values of its variables, its ports, its secrets, its user, and the path that says that
-    it takes work. Of what runs once: its command. Of the stores: the images, by tag."""
+    it takes work. Of what runs once: its command. Of the stores: the images, by tag, and their arguments. Of all: the
+    memory that processes share."""
     found = read["local-cpu"]
     composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     asked = (ROOT / "deploy" / "image" / "healthcheck").read_text()
@@ -355,6 +451,11 @@ def test_compose_and_kubernetes_agree(read: dict[str, list[Object]]) -> None:
     assert once == {name: composed[name]["command"] for name in once}
     images = {name: workloads(found)[name].container["image"] for name, _ in STORES}
     assert images == {name: default(composed[name]["image"]) for name in images}
+    arguments = {name: workloads(found)[name].container.get("args") for name in images}
+    assert arguments == {name: composed[name].get("command") for name in images}
+    shared = {name: shared_memory(workloads(found)[name]) for name in (*SERVICES, *images)}
+    sizes = {name: composed[name].get("shm_size", "") for name in shared}
+    assert shared == {name: size.replace("gb", "Gi").replace("mb", "Mi") for name, size in sizes.items()}
 
 
 def side_of_kubernetes(one: Workload, found: list[Object]) -> Object:
@@ -384,7 +485,7 @@ def default(value: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
-@pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
+@pytest.mark.parametrize("overlay", ["gpu", "production", "team"], indirect=True)
 def test_what_is_seen_is_what_compose_sees(found: list[Object]) -> None:
     """The Prometheus operator has the alerts of deploy/prometheus and the jobs that these name, Grafana has all
     dashboards, and the ports that are asked have the names that pods give them."""
@@ -402,9 +503,51 @@ def test_what_is_seen_is_what_compose_sees(found: list[Object]) -> None:
             assert endpoint["port"] in [port["name"] for port in one.container["ports"]], one.name
 
 
+@pytest.mark.parametrize("overlay", ["team", "team-elsewhere"], indirect=True)
+def test_of_a_team_the_first_pod_is_asked(found: list[Object]) -> None:
+    """The monitor of the services selects the team and keeps the pod that is the service; of other pods it keeps all,
+    which have no such number."""
+    team = workloads(found)["training-team"]
+    (monitor,) = [
+        one["spec"] for one in found if one["kind"] == "PodMonitor" and matches(one["spec"]["selector"], team.labels)
+    ]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    (kept,) = [one for one in endpoint["relabelings"] if one.get("action") == "keep"]
+    assert kept["sourceLabels"] == ["__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index"]
+    assert [number for number in ("", "0", "1", "10") if re.fullmatch(kept["regex"], number)] == ["", "0"]
+
+
+@pytest.mark.parametrize("overlay", ["production"], indirect=True)
+def test_the_host_of_the_pages_is_one(found: list[Object]) -> None:
+    """The certificate, the rule and the origin that the pages know are of the same host; the controller has a class,
+    and its namespace is let in."""
+    (ingress,) = [one["spec"] for one in found if one["kind"] == "Ingress"]
+    (rule,), (tls,) = ingress["rules"], ingress["tls"]
+    origin = environment(workloads(found)["annotation"])["PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN"]
+    assert (tls["hosts"], origin) == ([rule["host"]], f"https://{rule['host']}")
+    assert (f"ingress-{ingress['ingressClassName']}", "annotation", 8000) in edges(found)
+
+
 def services(found: list[Object]) -> list[Workload]:
     """The four services."""
     return [workloads(found)[name] for name in SERVICES]
+
+
+def deployments(found: list[Object]) -> dict[str, Object]:
+    """What is said of each Deployment, by its name."""
+    return {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "Deployment"}
+
+
+def images_of(found: list[Object]) -> set[str]:
+    """The images of all that makes pods."""
+    return {one.container["image"] for one in workloads(found).values()}
+
+
+def shared_memory(one: Workload) -> str:
+    """How large /dev/shm of a workload is; empty for the container runtime's own."""
+    names = [mount["name"] for mount in one.container["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    sizes = {volume["name"]: volume["emptyDir"]["sizeLimit"] for volume in one.pod["volumes"] if "emptyDir" in volume}
+    return "".join(sizes[name] for name in names)
 
 
 def secrets_of(one: Workload) -> set[str]:
