@@ -2,7 +2,8 @@
 
 Every metric of ours has the label `service`, since the four may share one process; what a service shows at /metrics is
 its own (`registry_of`). The other labels have few values by construction: templates of routes, names of methods,
-queues, types of messages and functions, never ids. docs/observability.md lists them all.
+queues, types of messages and functions, never ids. None is one that a scrape sets (`job`, `instance`): Prometheus would
+rename ours. docs/observability.md lists them all.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,11 +38,11 @@ MESSAGES = Histogram(
 JOBS = Histogram(
     "primitives_job_duration_seconds",
     "Seconds of a job in a child process. outcome: done, stopped, failed, crashed.",
-    ("service", "job", "outcome"),
+    ("service", "function", "outcome"),
     buckets=WORK_BUCKETS_S,
 )
 JOB_REPORTS = Counter(
-    "primitives_job_reports_total", "Reports of progress from children: signs of life.", ("service", "job")
+    "primitives_job_reports_total", "Reports of progress from children: signs of life.", ("service", "function")
 )
 PATCHES_EXTRACTED = Counter("primitives_patches_extracted_total", "Patches seen by a network.", ("service",))
 IMAGES_TRAINED = Counter("primitives_images_trained_total", "Images in steps of an optimizer.", ("service",))

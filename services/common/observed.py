@@ -58,11 +58,11 @@ class ObservedHttp:
 def observed_job(target: str) -> Iterator[Callable[[], None]]:
     """A span and a duration around a job `services.<service>.module:function`; what it yields is called at each of the
     job's reports."""
-    service, job = service_of(target), target.partition(":")[2]
+    service, function = service_of(target), target.partition(":")[2]
     began, outcome = time.perf_counter(), "failed"
-    with span(f"job {job}", service):
+    with span(f"job {function}", service):
         try:
-            yield JOB_REPORTS.labels(service, job).inc
+            yield JOB_REPORTS.labels(service, function).inc
             outcome = "done"
         except JobStopped:
             outcome = "stopped"
@@ -71,4 +71,4 @@ def observed_job(target: str) -> Iterator[Callable[[], None]]:
             outcome = "crashed"
             raise
         finally:
-            JOBS.labels(service, job, outcome).observe(time.perf_counter() - began)
+            JOBS.labels(service, function, outcome).observe(time.perf_counter() - began)

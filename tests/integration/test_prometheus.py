@@ -78,8 +78,8 @@ def panels() -> dict[str, list[str]]:
 
 
 def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
-    """All four services are scraped, every panel that needs no GPU has something to show once a plan is done, and every
-    alert rule is evaluated and silent."""
+    """All four services are scraped, every panel that needs no GPU has something to show once a plan is done, jobs go
+    by the names of their functions, and every alert rule is evaluated and silent."""
     with embedded(tmp_path / "home") as home, prometheus(tmp_path, home) as client:
         dataset = import_data(home, tmp_path / "ddsm")
         home.wait_for(lambda: ask(client, "/targets") is not None)
@@ -90,6 +90,7 @@ def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
             training_pb2_grpc.TrainingServiceStub(channel).ListRuns(training_pb2.ListRunsRequest(), timeout=30)
         home.wait_for(lambda: empty(client) <= WITHOUT_GPU)  # until the last jobs have been scraped twice
         assert empty(client) == WITHOUT_GPU
+        assert shown(client, 'primitives_job_reports_total{function="train_slice"}')
         (group,) = ask(client, "/rules")["groups"]
         states = {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
         written = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]

@@ -145,7 +145,7 @@ def test_a_job_is_measured_by_how_it_ended(error: Exception | None, outcome: str
     else:
         with pytest.raises(type(error)):
             work()
-    labels = {"service": f"jobs_test_{outcome}", "job": "work"}
+    labels = {"service": f"jobs_test_{outcome}", "function": "work"}
     assert value("primitives_job_duration_seconds_count", outcome=outcome, **labels) == 1
     assert value("primitives_job_reports_total", **labels) == 2
 

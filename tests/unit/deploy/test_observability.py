@@ -21,7 +21,10 @@ GRAFANA = ROOT / "deploy" / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 NAME = re.compile(r"\bprimitives_[a-z_]+\b")
 SELECTED = re.compile(r"(primitives_[a-z_]+)\{([^}]*)\}")
+GROUPED = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 LE = "le"
+SET_BY_A_SCRAPE = {"job", "instance", "namespace", "pod", "container", "endpoint"}
+"""Labels of Prometheus itself and of the operator's PodMonitor. Of a metric that has one it makes `exported_…`."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,8 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def test_every_query_asks_for_what_there_is(known: dict[str, set[str]]) -> None:
-    """Each metric that is named exists, with the labels that are selected by; each one that exists is documented."""
+    """Each metric that is named exists, with the labels that are selected or grouped by; each one that exists is
+    documented."""
     asked = list(queries())
     assert len(asked) > 25
     unknown = [(where, name) for where, query in asked for name in NAME.findall(query) if name not in known]
@@ -101,6 +105,10 @@ def test_every_query_asks_for_what_there_is(known: dict[str, set[str]]) -> None:
         for name, selected in SELECTED.findall(query):
             labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", selected))
             assert labels <= known[name], (where, name)
+        if NAME.search(query):
+            there = {label for name in NAME.findall(query) for label in known[name]}
+            grouped = {label.strip() for one in GROUPED.findall(query) for label in one.split(",")}
+            assert grouped <= there, where
     text = (ROOT / "docs" / "observability.md").read_text()
     families = {re.sub(r"_(bucket|count|sum)$", "", name) if "duration" in name else name for name in known}
     assert sorted(name for name in families if f"`{name}`" not in text) == []
@@ -110,6 +118,11 @@ def test_every_metric_is_of_a_service_and_named_by_convention(known: dict[str, s
     """The label that says whose a sample is, a prefix, and the unit or `_total` at the end."""
     assert [name for name, labels in known.items() if "service" not in labels] == []
     assert [name for name in known if not name.startswith("primitives_")] == []
+
+
+def test_no_label_is_one_that_a_scrape_sets(known: dict[str, set[str]]) -> None:
+    """Prometheus would rename it, and what asks for it would find the scrape's."""
+    assert {name: labels & SET_BY_A_SCRAPE for name, labels in known.items() if labels & SET_BY_A_SCRAPE} == {}
 
 
 def test_dashboards_are_whole() -> None:
