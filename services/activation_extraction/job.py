@@ -1,5 +1,8 @@
 """What the extraction service's child process does: extract a shard, merge all shards."""
 
+import math
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from services.imaging.tensors import local_tensors
 
 AT_A_TIME = 2
 """Layers that are finished or merged at once; each merge takes the memory of the layer's top state twice."""
+ALIVE_S = 15.0
+"""Seconds after which a merge reports again within a layer: well within the 15 minutes after which an alert fires."""
 
 
 def extract_shard(
@@ -97,14 +102,19 @@ def merge_extraction(
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
-    states = [local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)) for shard in shards]
+    told = _Told(job)
+    states = []
+    for shard in shards:
+        states.append(local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)))
+        told.alive()
 
     def ask(name: str) -> Asked:
         return Asked.of(network, chosen[name], states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
 
     def merge(name: str, asked: Asked) -> ExtractedLayer:
-        matrices = Matrices(blobs, [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards], folder)
-        store = Store(blobs, f"extractions/{extraction_id}/{name}", folder)
+        parts = [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards]
+        matrices = Matrices(blobs, parts, folder, told.alive)
+        store = Store(blobs, f"extractions/{extraction_id}/{name}", folder, told.alive)
         labels, classes = data.labels[matrices.ids], len(trained.classes)
         return store_layer(store, name, chosen[name], states, matrices, labels, classes, top_k, asked)
 
@@ -115,7 +125,7 @@ def merge_extraction(
         # The network is asked by this thread alone, of one layer while those before it are merged.
         for result in pool.map(merge, chosen, map(ask, chosen)):
             results.append(result)
-            job.report(done=len(results))
+            told.layer_done()
             job.leave_if_told()
     finally:
         pool.shutdown(cancel_futures=True)  # what is not merged yet is not wanted when the job leaves
@@ -138,3 +148,27 @@ def merge_extraction(
     )
     body = manifest.model_dump_json(indent=1).encode()
     return put_content(blobs, BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
+
+
+class _Told:
+    """What a merge reports: how many layers are done, when one is, and again while its threads show that they live."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._done, self._at = job, 0, -math.inf
+        self._lock = threading.Lock()  # the job's connection is written by one thread at a time
+
+    def layer_done(self) -> None:
+        """One layer more is done."""
+        with self._lock:
+            self._done += 1
+            self._report()
+
+    def alive(self) -> None:
+        """A sign of life, from any thread; reported if nothing was for ALIVE_S."""
+        with self._lock:
+            if time.monotonic() - self._at >= ALIVE_S:
+                self._report()
+
+    def _report(self) -> None:
+        self._at = time.monotonic()
+        self._job.report(done=self._done)

@@ -1,6 +1,6 @@
 """What is kept of a layer once its shards are in: top patches, sample, maxima, statistics, and a ranking of units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,24 @@ BUCKET = "activation-extraction"
 
 @dataclass(frozen=True)
 class Store:
-    """Where results go: below `folder` of the bucket, by way of files in `scratch`."""
+    """Where results go: below `folder` of the bucket, by way of files in `scratch`. `alive` is called after each."""
 
     blobs: Blobs
     folder: str
     scratch: Path
+    alive: Callable[[], None]
 
     def tensors(self, name: str, tensors: dict[str, Tensor]) -> ObjectRef:
         """Store tensors without a second copy in memory."""
-        return put_tensors(self.blobs, f"{self.folder}/{name}.safetensors", tensors, self.scratch)
+        ref = put_tensors(self.blobs, f"{self.folder}/{name}.safetensors", tensors, self.scratch)
+        self.alive()
+        return ref
 
     def table(self, name: str, rows: list[dict[str, Any]], schema: Any) -> ObjectRef:
         """Store rows."""
-        return put_content(self.blobs, BUCKET, f"{self.folder}/{name}.parquet", write_table(rows, schema))
+        ref = put_content(self.blobs, BUCKET, f"{self.folder}/{name}.parquet", write_table(rows, schema))
+        self.alive()
+        return ref
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The matrix of a layer's maxima, patches x units, which lies in one part a shard, read a bounded piece at a time."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,13 +19,17 @@ ITEM = np.dtype(np.float16).itemsize
 
 
 class Matrices:
-    """The parts of one layer, as local copies: rows come by patch id, however they are spread over the parts."""
+    """The parts of one layer, as local copies: rows come by patch id, however they are spread over the parts. `alive`
+    is called again and again while they are gone through."""
 
-    def __init__(self, blobs: Blobs, refs: Sequence[ObjectRef], folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self, blobs: Blobs, refs: Sequence[ObjectRef], folder: Path, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._alive = folder, alive
         by_first = {}
         for ref in refs:
             path = fetch_object(blobs, ref, folder)
+            alive()
             part = local_tensors(path)
             ids = part.all("ids")
             by_first[int(ids[0])] = (ref, part, ids)
@@ -41,6 +45,7 @@ class Matrices:
         for part in self._parts():
             rest = np.concatenate((rest, part))
             while len(rest) >= BLOCK_ROWS:
+                self._alive()
                 yield rest[:BLOCK_ROWS].astype(np.float32)
                 rest = rest[BLOCK_ROWS:]
         if len(rest):
@@ -53,6 +58,7 @@ class Matrices:
         with tempfile.TemporaryFile(dir=self._folder) as file:
             self._write_by_unit(file)
             for first in range(0, self.units, step):
+                self._alive()
                 count = min(step, self.units - first)
                 file.seek(first * rows * ITEM)
                 content = file.read(count * rows * ITEM)
@@ -69,4 +75,5 @@ class Matrices:
 
     def _parts(self) -> Iterator[NDArray[np.float16]]:
         for part in self._tensors:
+            self._alive()
             yield part.all("maxima")

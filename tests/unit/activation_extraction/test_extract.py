@@ -1,6 +1,9 @@
 """Extraction of whole networks against a slow, obvious reference in float64, with planted ties."""
 
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from safetensors.torch import load
 
 from services.activation_extraction import extract as module
+from services.activation_extraction import job as jobs
 from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
@@ -65,8 +69,10 @@ class Stored:
             kept |= {f"{name}/maxima": matrix["maxima"].float(), "ids": matrix["ids"]}
         return kept
 
-    def run(self, layers: list[str], order: list[int] | None = None) -> ExtractionManifest:
-        """Extract shard by shard, as the service does, and merge."""
+    def run(
+        self, layers: list[str], order: list[int] | None = None, job: SilentJob | None = None
+    ) -> ExtractionManifest:
+        """Extract shard by shard, as the service does, and merge, with reports to `job`."""
         common = {
             "blobs_url": self.blobs.url,
             "scratch": str(self.scratch),
@@ -79,7 +85,7 @@ class Stored:
         }
         numbers = order or list(range(len(self.data.shards("val"))))
         shards = [extract_shard(SilentJob(), shard=n, batch_size=8, device="cpu", **common) for n in numbers]
-        ref = merge_extraction(SilentJob(), shards=shards, **common)
+        ref = merge_extraction(job or SilentJob(), shards=shards, **common)
         return ExtractionManifest.model_validate_json(read_verified(self.blobs, ObjectRef.model_validate(ref)))
 
 
@@ -176,6 +182,53 @@ def test_shards_in_any_order_give_the_same_bytes(tmp_path: Path, shard_patches: 
         for part in ("top", "sample", "correlation", "statistics", "ranking"):
             assert len({getattr(layer, part).sha256 for layer in (one, two, three)}) == 1, (one.name, part)
         assert [ref.sha256 for ref in two.maxima] == [ref.sha256 for ref in three.maxima]
+
+
+class ToldJob(SilentJob):
+    """Keeps how many layers it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+
+    def report(self, **progress: object) -> None:
+        """Keep it."""
+        self.told.append(progress["done"])
+
+
+def test_a_merge_reports_within_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its newest progress again while it fetches, goes through parts, blocks and pieces, and stores; but once at the
+    beginning and once a layer where that takes less than ALIVE_S."""
+    stored, layers = Stored(tmp_path, "alexnet", 96, shard_patches=10), ["conv1", "conv5"]
+    quick, long = ToldJob(), ToldJob()
+    monkeypatch.setattr(jobs, "ALIVE_S", 3600.0)
+    stored.run(layers, job=quick)
+    assert quick.told == [0, 1, 2]
+    monkeypatch.setattr(jobs, "ALIVE_S", 0.0)
+    stored.run(layers, job=long)
+    shards, kinds = len(stored.data.shards("val")), 5
+    assert long.told == sorted(long.told) and long.told[-1] == 2
+    assert long.told.count(0) > shards + shards + kinds  # states, parts of maxima, and what is stored of a layer
+
+
+def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is reporting no other is, for the job's connection would mix what they send."""
+    monkeypatch.setattr(jobs, "ALIVE_S", 0.0)
+    gate, met = threading.Barrier(2), []
+
+    class Gated(SilentJob):
+        def report(self, **_progress: object) -> None:
+            """Wait for another report to begin meanwhile."""
+            with suppress(threading.BrokenBarrierError):
+                met.append(gate.wait(0.2))
+
+    told = jobs._Told(Gated())  # type: ignore[arg-type]
+    threads = [threading.Thread(target=told.alive) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == []
 
 
 def test_the_manifest_says_what_there_is(tmp_path: Path) -> None:
