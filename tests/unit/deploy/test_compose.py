@@ -24,6 +24,7 @@ from services.common.tokens import Tokens
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
+GPUS = ROOT / "compose.gpu.yml"
 BIN = Path(sys.executable).parent
 SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
 HTTP_GRACE_S = 5.0
@@ -163,17 +164,24 @@ def test_the_broker_knows_the_user_of_the_url(secrets: Path) -> None:
 
 
 def test_the_example_names_every_variable() -> None:
-    """.env.example has all that the Compose file reads, with the same defaults, and nothing else."""
-    read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text()))
+    """.env.example has all that the Compose files read, with the same defaults, and nothing else."""
+    read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text() + GPUS.read_text()))
     told = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert told.keys() == read.keys()
     shown = {"MINIO_IMAGE", "TORCH"}  # what one might swap to, not the default
     assert {name: told[name] for name in told.keys() - shown} == {name: read[name] for name in read.keys() - shown}
 
 
+def with_devices(secrets: Path, **variables: str) -> dict[str, Any]:
+    """The services as Compose reads both files."""
+    services: dict[str, Any] = rendered(secrets, "--file", FILE.name, "--file", GPUS.name, **variables)["services"]
+    return services
+
+
 def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
-    """compose.gpu.yml reserves one each for training and extraction, beside their limits, and no other has one."""
-    with_gpus = rendered(secrets, "--file", FILE.name, "--file", "compose.gpu.yml")["services"]
+    """compose.gpu.yml reserves one each for training and extraction, beside their limits, and no other has one. Both
+    have the first, and where there are two each may have its own."""
+    with_gpus = with_devices(secrets)
     reserved = {
         name: one["deploy"]["resources"]["reservations"]["devices"]
         for name, one in with_gpus.items()
@@ -181,9 +189,13 @@ def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
     }
     assert reserved.keys() == {"training", "activation-extraction"}
     for name, devices in reserved.items():
-        assert [(one["driver"], one["capabilities"]) for one in devices] == [("nvidia", ["gpu"])]
+        assert devices == [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
         assert with_gpus[name]["environment"]["PRIMITIVES_DEVICE"] == "cuda"
         assert "memory" in with_gpus[name]["deploy"]["resources"]["limits"]
+    own = with_devices(secrets, TRAINING_GPU="1", EXTRACTION_GPU="GPU-0a")
+    for name, device in (("training", "1"), ("activation-extraction", "GPU-0a")):
+        (one,) = own[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert one["device_ids"] == [device]
 
 
 def test_another_store_is_one_line(secrets: Path) -> None:

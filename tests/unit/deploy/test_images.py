@@ -44,6 +44,12 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
+def test_no_image_names_gpus() -> None:
+    """It says what of the driver it needs; which GPUs it has is what its pod or its Compose service asks for."""
+    set_ = set(re.findall(r"\b(NVIDIA_[A-Z_]+)=(\S+)", DOCKERFILE))
+    assert set_ == {("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")}
+
+
 @pytest.mark.parametrize("name", [*lock.IMAGES, "torch-cuda", "build"])
 def test_every_file_that_is_installed_is_known_by_its_hash(name: str) -> None:
     """Each line of the requirements names one version and one sha256."""
