@@ -1,14 +1,21 @@
-"""A proxy before the object store that answers 503, or cuts or alters an upload, when it is told to."""
+"""A proxy before the object store that answers 503 or 507, or cuts or alters an upload, when it is told to."""
 
 import http.client
 import http.server
 import threading
 from typing import Any
 
+FULL = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>XMinioStorageFull</Code>
+<Message>Storage backend has reached its minimum free drive threshold.</Message></Error>
+"""
+"""What MinIO says when its disk is full, with the status 507."""
+
 
 class FaultyStore:
-    """Forwards to a store; `mode` is pass, refuse (503), cut (the connection ends in mid-upload) or alter (one bit of
-    what is uploaded is flipped). `left` faults are made, then it passes; None makes them for ever."""
+    """Forwards to a store; `mode` is pass, refuse (503), full (507 to an upload), cut (the connection ends in
+    mid-upload) or alter (one bit of what is uploaded is flipped). `left` faults are made, then it passes; None makes
+    them for ever."""
 
     def __init__(self, host: str, port: int) -> None:
         outer = self
@@ -29,6 +36,9 @@ class FaultyStore:
                 body = self.rfile.read(length)
                 if outer._fault("refuse"):
                     self._answer(503, {}, b"")
+                    return
+                if self.command == "PUT" and outer._fault("full"):
+                    self._answer(507, {"Content-Type": "application/xml"}, FULL)
                     return
                 if self.command == "PUT" and body and outer._fault("alter"):
                     body = bytes([body[0] ^ 1]) + body[1:]

@@ -62,6 +62,26 @@ def test_uploads_that_are_always_spoilt_are_given_up(front: FaultyStore, blobs: 
     assert front.faults == ATTEMPTS
 
 
+@pytest.mark.parametrize("size", [len(CONTENT), PART_BYTES + 7])
+def test_a_full_store_is_tried_again_then_given_up_and_left_clean(
+    front: FaultyStore, blobs: Blobs, s3: Server, tmp_path: Path, size: int
+) -> None:
+    """To a store that says that it is full a put is made ATTEMPTS times and raises Unavailable, so that its job is
+    tried later. It leaves neither an object nor parts of one, and is done once there is room."""
+    source, key = tmp_path / "source", f"full-{size}"
+    source.write_bytes((CONTENT * (size // len(CONTENT) + 1))[:size])
+    front.mode = "full"
+    with pytest.raises(Unavailable, match=f"{BUCKET}/{key}.*XMinioStorageFull"):
+        blobs.put_file(BUCKET, key, source)
+    assert front.faults >= ATTEMPTS  # parts are sent beside each other
+    store = open_blobs(s3.url)
+    assert store.size(BUCKET, key) is None
+    assert store.discard_unfinished(BUCKET, now() + timedelta(minutes=1)) == 0
+    front.left = 2
+    ref = blobs.put_file(BUCKET, key, source)
+    assert store.get(BUCKET, key) == source.read_bytes() and ref.size == size
+
+
 def test_what_is_left_of_an_upload_is_discarded_when_it_is_old(s3: Server) -> None:
     """The parts of an upload whose process was killed are taken away, once the upload began before the moment named."""
     blobs = open_blobs(s3.url)
