@@ -1,8 +1,5 @@
 """What the extraction service's child process does: extract a shard, merge all shards."""
 
-import math
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from services.activation_extraction.extract import Wish, extract, fitting_batch,
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.activation_extraction.network import open_network
+from services.activation_extraction.told import Told
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.common.memory import give_back_memory
@@ -23,8 +21,6 @@ from services.imaging.tensors import local_tensors
 
 AT_A_TIME = 2
 """Layers that are finished or merged at once; each merge takes the memory of the layer's top state twice."""
-ALIVE_S = 15.0
-"""Seconds after which a merge reports again within a layer: well within the 15 minutes after which an alert fires."""
 
 
 def extract_shard(
@@ -102,7 +98,7 @@ def merge_extraction(
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
-    told = _Told(job)
+    told = Told(job)
     states = []
     for shard in shards:
         states.append(local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)))
@@ -148,27 +144,3 @@ def merge_extraction(
     )
     body = manifest.model_dump_json(indent=1).encode()
     return put_content(blobs, BUCKET, f"extractions/{extraction_id}/manifest.json", body).model_dump()
-
-
-class _Told:
-    """What a merge reports: how many layers are done, when one is, and again while its threads show that they live."""
-
-    def __init__(self, job: Job) -> None:
-        self._job, self._done, self._at = job, 0, -math.inf
-        self._lock = threading.Lock()  # the job's connection is written by one thread at a time
-
-    def layer_done(self) -> None:
-        """One layer more is done."""
-        with self._lock:
-            self._done += 1
-            self._report()
-
-    def alive(self) -> None:
-        """A sign of life, from any thread; reported if nothing was for ALIVE_S."""
-        with self._lock:
-            if time.monotonic() - self._at >= ALIVE_S:
-                self._report()
-
-    def _report(self) -> None:
-        self._at = time.monotonic()
-        self._job.report(done=self._done)

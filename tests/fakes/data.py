@@ -81,3 +81,19 @@ class SilentJob:
     def paused(self) -> bool:
         """Nobody pauses it."""
         return False
+
+
+class ToldJob(SilentJob):
+    """Keeps how many layers it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[object] = []
+
+    def report(self, **progress: object) -> None:
+        """Keep it."""
+        self.told.append(progress["done"])
+
+
+def unheard() -> None:
+    """Takes a sign of life for nobody."""

@@ -18,7 +18,7 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.context import Alive, Context, OnProgress
 from services.activation_extraction.analyses.patches import OfPatches, Piece, asked_layers, draw_patches
 from services.activation_extraction.analyses.silencing import Silencing
 from services.activation_extraction.layer_results import averaged, head_weights
@@ -88,18 +88,18 @@ class Ablation:
         _require_numbers(state)
         return state
 
-    def merge(self, context: Context[AblationSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+    def merge(
+        self, context: Context[AblationSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+    ) -> Iterator[tuple[str, pa.Table]]:
         """The units of each layer by the drop of each class's AUC, see RANKING_SCHEMA; a class that none or all of the
         patches have is left out."""
         seen = [state for state in states if len(state["ids"])]
         labels = context.data.labels[torch.cat([state["ids"] for state in seen]).numpy()]
-        tables = {}
         for name, module in asked_layers(context).items():
             units = units_of(context, name)
             plain, silenced = _logits(context, seen, name, module, units)
-            rows = _rows(auc_drops(plain, silenced, labels), units)
-            tables[name] = pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
-        return tables
+            rows = _rows(auc_drops(plain, silenced, labels, alive), units)
+            yield name, pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,11 @@ def without_units(
 
 
 def auc_drops(
-    plain: NDArray[np.floating], silenced: Iterator[NDArray[np.floating]], labels: NDArray[np.int64]
+    plain: NDArray[np.floating], silenced: Iterator[NDArray[np.floating]], labels: NDArray[np.int64], alive: Alive
 ) -> dict[int, NDArray[np.float64]]:
     """How much lower the AUC of each class is, from (n, classes) logits and those of each silenced unit: (units,) by
     class, for the classes that some but not all of the labels name. An AUC is that of an evaluation, over the class's
-    probability."""
+    probability. `alive` is called after some units."""
     classes = [label for label in range(plain.shape[1]) if 0 < (labels == label).sum() < len(labels)]
     at_once = max(1, VALUES_AT_ONCE // plain.size)
     drops: dict[int, list[NDArray[np.float64]]] = {label: [] for label in classes}
@@ -168,6 +168,7 @@ def auc_drops(
         for label in classes:
             aucs = areas(columns[:, :, label], labels == label)
             drops[label].append(aucs[0] - aucs[1:])
+        alive()
     return {label: np.concatenate(parts) for label, parts in drops.items()}
 
 

@@ -1,6 +1,6 @@
 """What a kind of analysis is, and what it is given: a completed extraction with its data set and its network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,6 +21,9 @@ S = TypeVar("S", bound=BaseModel)
 
 OnProgress = Callable[[int, int], None]
 """Takes how much of a piece is done, and how much there is; raises JobStopped when the piece is to be left."""
+
+Alive = Callable[[], None]
+"""Takes a sign of life of what goes on."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +92,8 @@ class Kind(Protocol):
     def run_piece(self, context: Context[Any], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
         """The state of one piece, numbered from 0; stored as safetensors."""
 
-    def merge(self, context: Context[Any], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
-        """The results by layer name, from the states of all pieces in their order."""
+    def merge(
+        self, context: Context[Any], states: Sequence[dict[str, Tensor]], alive: Alive
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """The names of the layers and their results, one after the other, from the states of all pieces in their order.
+        `alive` is called again and again within a layer that takes long."""

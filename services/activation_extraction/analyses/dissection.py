@@ -5,7 +5,7 @@ the activation that a set share of all places of all its maps exceeds. Counted a
 the outlines of each phenomenon, and those of both, as whole numbers a patient: they add up to the same in any order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from services.activation_extraction.analyses.agreement import Counts, agreement_rows
-from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.context import Alive, Context, OnProgress
 from services.activation_extraction.analyses.outlines import Outlines
 from services.activation_extraction.extract import read_batches
 from services.common.errors import InvalidInput
@@ -87,21 +87,21 @@ class Dissection:
                 on_progress(done, len(chosen))
         return tally.state()
 
-    def merge(self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+    def merge(
+        self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+    ) -> Iterator[tuple[str, pa.Table]]:
         """A row a unit and phenomenon, see DISSECTION_SCHEMA. InvalidInput where no patch reaches into an outline."""
         patches = _Patches(context)
         patients, phenomena = patches.patients, patches.outlines.phenomena
         inside = _summed(states, "inside", patients)
         if not inside.any():
             raise InvalidInput(f"no patch of split {context.manifest.split} reaches into an outline")
-        tables = {}
         for name in context.layers:
             above, both = _summed(states, f"{name}/above", patients), _summed(states, f"{name}/both", patients)
             thresholds = _thresholds(context, name)
             counts = Counts(above, inside, both)
-            rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates)
-            tables[name] = pa.Table.from_pylist(rows, schema=DISSECTION_SCHEMA)
-        return tables
+            rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates, alive)
+            yield name, pa.Table.from_pylist(rows, schema=DISSECTION_SCHEMA)
 
 
 class _Patches:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
-from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.context import Alive, Context, OnProgress
 from services.activation_extraction.analyses.patches import OfPatches, Piece, asked_layers
 from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
 
@@ -47,9 +47,11 @@ class Gradient:
             on_progress(tally.images, len(patches))
         return tally.state_dict()
 
-    def merge(self, context: Context[GradientSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+    def merge(
+        self, context: Context[GradientSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+    ) -> Iterator[tuple[str, pa.Table]]:
         """See `ranking_tables`; the mean is over the patches."""
-        return ranking_tables(asked_layers(context), states)
+        return ranking_tables(asked_layers(context), states, alive)
 
 
 def attribute(

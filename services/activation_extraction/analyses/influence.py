@@ -6,7 +6,7 @@ activation times its weight to the class. Elsewhere it is gradient x activation,
 class's logit at the place where that is largest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
-from services.activation_extraction.analyses.context import Context, OnProgress
+from services.activation_extraction.analyses.context import Alive, Context, OnProgress
 from services.activation_extraction.analyses.gradient import attribute_to, tracing
 from services.activation_extraction.analyses.patches import ASKED_LAYERS, LayerNames, asked_layers
 from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
@@ -81,9 +81,11 @@ class Influence:
             on_progress(tally.images, len(names))
         return tally.state_dict()
 
-    def merge(self, context: Context[InfluenceSettings], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+    def merge(
+        self, context: Context[InfluenceSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+    ) -> Iterator[tuple[str, pa.Table]]:
         """See `ranking_tables`; the mean is over the mammograms."""
-        return ranking_tables(asked_layers(context), states)
+        return ranking_tables(asked_layers(context), states, alive)
 
 
 def mammograms_of(context: Context[InfluenceSettings]) -> list[str]:

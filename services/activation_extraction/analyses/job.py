@@ -13,6 +13,7 @@ from safetensors.torch import save as save_tensors
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.kinds import KINDS
 from services.activation_extraction.layer_results import BUCKET
+from services.activation_extraction.told import Told
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.jobs import Job
@@ -58,22 +59,24 @@ def merge_analysis(
 ) -> dict[str, Any]:
     """Merge the states of all pieces, store a table a layer, write the manifest and return a reference to it."""
     context = _context(blobs_url, extraction, kind, settings, batch_size, device)
-    blobs = context.blobs
-    states = [load_tensors(read_verified(blobs, ObjectRef.model_validate(piece))) for piece in pieces]
-    tables = KINDS[kind].merge(context, states)
-    job.leave_if_told()
+    blobs, told = context.blobs, Told(job)
+    states = []
+    for piece in pieces:
+        states.append(load_tensors(read_verified(blobs, ObjectRef.model_validate(piece))))
+        told.alive()
+    layers = []
+    for name, table in KINDS[kind].merge(context, states, told.alive):
+        stored = put_content(blobs, BUCKET, f"analyses/{analysis_id}/{name}.parquet", _parquet(table))
+        layers.append(AnalysedLayer(name=name, table=stored))
+        told.layer_done()
+        job.leave_if_told()
     manifest = AnalysisManifest(
         analysis_id=analysis_id,
         extraction_id=context.manifest.extraction_id,
         extraction=ObjectRef.model_validate(extraction),
         kind=kind,
         settings=settings,
-        layers=tuple(
-            AnalysedLayer(
-                name=name, table=put_content(blobs, BUCKET, f"analyses/{analysis_id}/{name}.parquet", _parquet(table))
-            )
-            for name, table in tables.items()
-        ),
+        layers=tuple(layers),
     )
     body = manifest.model_dump_json(indent=1).encode()
     return put_content(blobs, BUCKET, f"analyses/{analysis_id}/manifest.json", body).model_dump()

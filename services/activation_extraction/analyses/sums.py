@@ -1,12 +1,13 @@
 """Influences of units on classes, added up over images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from services.activation_extraction.analyses.context import Alive
 from services.activation_extraction.ranking import count_leading, rank_rows
 from services.common.errors import InvalidInput
 from services.imaging.manifests import RANKING_SCHEMA
@@ -43,15 +44,16 @@ class InfluenceTally:
         return state
 
 
-def ranking_tables(layers: Iterable[str], states: Sequence[dict[str, Tensor]]) -> dict[str, pa.Table]:
+def ranking_tables(
+    layers: Iterable[str], states: Sequence[dict[str, Tensor]], alive: Alive
+) -> Iterator[tuple[str, pa.Table]]:
     """The units of each layer by their influence on each class (see RANKING_SCHEMA), from the states of all images:
     most counted first, then the larger mean influence, then the lower unit."""
     seen = [state for state in states if int(state["images"]) > 0]
     images = sum(int(state["images"]) for state in seen)
-    tables = {}
     for layer in layers:
         means = torch.stack([state[f"{layer}/sums"] for state in seen]).sum(0).numpy() / images
         counts = torch.stack([state[f"{layer}/counts"] for state in seen]).sum(0).numpy()
+        alive()
         rows = [row for label in range(len(means)) for row in rank_rows(label, means[label], counts[label])]
-        tables[layer] = pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
-    return tables
+        yield layer, pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)

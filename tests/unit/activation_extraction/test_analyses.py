@@ -11,6 +11,7 @@ from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
 from pydantic import TypeAdapter, ValidationError
 
+from services.activation_extraction import told
 from services.activation_extraction.analyses.dissection import DissectionSettings
 from services.activation_extraction.analyses.job import analyse_piece, merge_analysis
 from services.activation_extraction.analyses.kinds import KINDS, AnalysisSettings
@@ -27,7 +28,7 @@ from services.common.reach import Reach
 from services.common.streams import Streams
 from services.common.views import AnalysisKind
 from services.imaging.manifests import ExtractionManifest
-from tests.fakes.data import SilentJob
+from tests.fakes.data import SilentJob, ToldJob
 from tests.fakes.outlined import extract_outlined, store_outlined
 from tests.fakes.ports import FakeRunner, World
 
@@ -137,6 +138,27 @@ def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
     assert (view.state, view.layers, view.pieces_done, view.settings["tail"]) == (
         "completed", ["layer3", "layer4"], 4, 0.05,
     )  # fmt: skip
+
+
+def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its newest progress again while it reads the pieces' states and goes through a layer; but once at the beginning
+    and once a layer where that takes less than ALIVE_S."""
+    for command in analysis.begin():
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    quick, long = ToldJob(), ToldJob()
+
+    def answer(arguments: dict[str, Any]) -> Any:
+        monkeypatch.setattr(told, "ALIVE_S", 3600.0)
+        merge_analysis(quick, **arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(told, "ALIVE_S", 0.0)
+        return merge_analysis(long, **arguments)  # type: ignore[arg-type]
+
+    analysis.runner.answers["merge_analysis"] = answer
+    analysis.analyses.merge(merge)
+    assert quick.told == [0, 1, 2]
+    states, phenomena = 4, 2
+    assert long.told == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
 
 
 def test_the_table_is_told_in_parts(analysis: Analysis) -> None:

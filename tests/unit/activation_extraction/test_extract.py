@@ -3,7 +3,6 @@
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load
 
 from services.activation_extraction import extract as module
-from services.activation_extraction import job as jobs
+from services.activation_extraction import told
 from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
@@ -23,7 +22,7 @@ from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
 from services.imaging.manifests import ExtractionManifest, ReceptiveField, read_table
-from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
+from tests.fakes.data import SilentJob, ToldJob, store_checkpoint, store_dataset
 
 K = 8
 PATCHES, COPIES = 26, 6
@@ -184,27 +183,15 @@ def test_shards_in_any_order_give_the_same_bytes(tmp_path: Path, shard_patches: 
         assert [ref.sha256 for ref in two.maxima] == [ref.sha256 for ref in three.maxima]
 
 
-class ToldJob(SilentJob):
-    """Keeps how many layers it was told of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Any] = []
-
-    def report(self, **progress: object) -> None:
-        """Keep it."""
-        self.told.append(progress["done"])
-
-
 def test_a_merge_reports_within_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its newest progress again while it fetches, goes through parts, blocks and pieces, and stores; but once at the
     beginning and once a layer where that takes less than ALIVE_S."""
     stored, layers = Stored(tmp_path, "alexnet", 96, shard_patches=10), ["conv1", "conv5"]
     quick, long = ToldJob(), ToldJob()
-    monkeypatch.setattr(jobs, "ALIVE_S", 3600.0)
+    monkeypatch.setattr(told, "ALIVE_S", 3600.0)
     stored.run(layers, job=quick)
     assert quick.told == [0, 1, 2]
-    monkeypatch.setattr(jobs, "ALIVE_S", 0.0)
+    monkeypatch.setattr(told, "ALIVE_S", 0.0)
     stored.run(layers, job=long)
     shards, kinds = len(stored.data.shards("val")), 5
     assert long.told == sorted(long.told) and long.told[-1] == 2
@@ -213,7 +200,7 @@ def test_a_merge_reports_within_a_layer(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is reporting no other is, for the job's connection would mix what they send."""
-    monkeypatch.setattr(jobs, "ALIVE_S", 0.0)
+    monkeypatch.setattr(told, "ALIVE_S", 0.0)
     gate, met = threading.Barrier(2), []
 
     class Gated(SilentJob):
@@ -222,8 +209,8 @@ def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch
             with suppress(threading.BrokenBarrierError):
                 met.append(gate.wait(0.2))
 
-    told = jobs._Told(Gated())  # type: ignore[arg-type]
-    threads = [threading.Thread(target=told.alive) for _ in range(2)]
+    merge = told.Told(Gated())  # type: ignore[arg-type]
+    threads = [threading.Thread(target=merge.alive) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
