@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from services.activation_extraction.histogram import places_of
-from services.activation_extraction.tally import LayerTally
+from services.activation_extraction.tally import LayerTally, require_finite
 from services.common.errors import InvalidInput
 from services.imaging.capture import require_captured, visiting
 from services.imaging.prefetch import prefetch
@@ -52,21 +52,36 @@ def extract(
 ) -> dict[str, LayerTally]:
     """One forward a patch for all layers; returns what was kept of each. InvalidInput for NaN or infinity names patch
     and layer."""
-    tallies = {name: LayerTally(name, wish.top_k, wish.places, wish.sampled, source) for name in layers}
+    tallies = {name: LayerTally(wish.top_k, wish.places, wish.sampled) for name in layers}
     met: set[str] = set()
+    sums: list[Tensor] = []
+    looking = False
     done = 0
 
     def visit(name: str, maps: Tensor) -> None:
+        maps = maps[: len(batch.ids)]
+        if looking:
+            require_finite(maps, batch.ids, name, source)
+            return
         if name in met:
             raise InvalidInput(f"layer {name} is a module that one forward calls more than once")
         met.add(name)
-        tallies[name].add(maps[: len(batch.ids)], batch.ids)
+        # A sum is no number if anything in it is none: infinity below zero too, which a maximum would hide.
+        sums.append(maps.sum())
+        tallies[name].add(maps, batch.ids)
 
     with visiting(network, layers, visit):
         for batch in batches:
             met.clear()
-            network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
+            sums.clear()
+            images = preprocessing.normalise(batch.pixels.to(device, non_blocking=True))
+            network(images)
             require_captured(met, layers)
+            # Asked once a batch: an answer of a GPU takes as long as all that it still has to do.
+            if not torch.isfinite(torch.stack(sums)).all():
+                looking = True  # a sum too large for its range is no fault
+                network(images)
+                looking = False
             done += len(batch.ids)
             on_patches(done)
     return tallies

@@ -40,7 +40,7 @@ class ActivationHistogram:
         _, units, height, width = maps.shape
         if self._counts is None:
             self._counts = torch.zeros(units, BINS, dtype=torch.int64, device=maps.device)
-        places = chosen_places(ids, height * width, self._places).to(maps.device)
+        places = chosen_places(ids.to(maps.device), height * width, self._places)
         row = torch.arange(len(maps), device=maps.device)[:, None]
         chosen = maps.flatten(2)[row, :, places]  # (batch, places, units)
         self._waiting.append(_code_of(chosen).flatten(0, 1))
@@ -70,14 +70,14 @@ class ActivationHistogram:
 def chosen_places(ids: Tensor, size: int, places: int) -> Tensor:
     """(batch, min(places, size)) places of flattened maps of `size`, the same for a patch id wherever it stands."""
     count = min(places, size)
-    steps = torch.arange(count) * size // count
-    first = (ids.cpu().to(torch.int64) * 2654435761) % (1 << 32) % size
+    steps = torch.arange(count, device=ids.device) * size // count
+    first = (ids.to(torch.int64) * 2654435761) % (1 << 32) % size
     return (first[:, None] + steps) % size
 
 
 def _code_of(values: Tensor) -> Tensor:
-    """The upper bits of each value as float16, which name its bin until all is counted."""
-    return (values.half().view(torch.int16) >> 4) & (BINS - 1)
+    """The upper bits of each value as float16, which name its bin until all is counted. Zero below zero is zero."""
+    return ((values.half() + 0.0).view(torch.int16) >> 4) & (BINS - 1)
 
 
 def _bin_of_code() -> Tensor:

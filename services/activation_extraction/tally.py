@@ -1,4 +1,4 @@
-"""All that one pass keeps of a layer."""
+"""All that one pass keeps of a layer. Nothing here waits for the device but where it must know how much there is."""
 
 from collections.abc import Collection
 
@@ -16,8 +16,7 @@ class LayerTally:
     `sampled` are the ids of patches whose maps are kept of all units; `places` of each map are counted for thresholds.
     """
 
-    def __init__(self, layer: str, top_k: int, places: int, sampled: Collection[int], source: str) -> None:
-        self._layer, self._source = layer, source
+    def __init__(self, top_k: int, places: int, sampled: Collection[int]) -> None:
         self._top = TopK(top_k)
         self._histogram = ActivationHistogram(places)
         self._sampled = torch.tensor(sorted(sampled), dtype=torch.int64)
@@ -27,19 +26,16 @@ class LayerTally:
         self._shape: torch.Size
 
     def add(self, maps: Tensor, ids: Tensor) -> None:
-        """Take a (batch, units, height, width) tensor of maps and the (batch,) ids of its patches. InvalidInput names
-        layer, unit and patch where there is NaN or infinity."""
+        """Take a (batch, units, height, width) tensor of maps and the (batch,) ids of its patches, on the CPU."""
         self._shape = maps.shape[1:]
-        # A sum is no number if anything in it is none: infinity below zero too, which a maximum would hide.
-        if not torch.isfinite(maps.sum()):
-            self._require_finite(maps, ids)
         maxima = maps.amax((2, 3)).float()
-        self._top.add(maps, maxima, ids)
-        self._histogram.add(maps, ids)
+        there = ids.to(maps.device, non_blocking=True)
+        self._top.add(maps, maxima, there)
+        self._histogram.add(maps, there)
         for row in torch.isin(ids, self._sampled).nonzero(as_tuple=True)[0].tolist():
             self._sample.append((int(ids[row]), maxima[row].cpu(), as_half(maps[row]).cpu()))
         self._ids.append(ids)
-        self._maxima.append(maxima.cpu())
+        self._maxima.append(maxima)
 
     @torch.inference_mode()
     def state_dict(self) -> dict[str, Tensor]:
@@ -57,13 +53,14 @@ class LayerTally:
 
     def matrix(self) -> dict[str, Tensor]:
         """ids (n,) of all patches that came and the (n, units) maxima of the units on them, in float16."""
-        return {"ids": torch.cat(self._ids), "maxima": as_half(torch.cat(self._maxima))}
+        return {"ids": torch.cat(self._ids), "maxima": as_half(torch.cat(self._maxima)).cpu()}
 
-    def _require_finite(self, maps: Tensor, ids: Tensor) -> None:
-        """Name the first fault there is, or none, if the sum alone was too large."""
-        for row, unit in (~torch.isfinite(maps).all((2, 3))).nonzero().tolist():
-            map_ = maps[row, unit]
-            raise InvalidInput(
-                f"layer {self._layer}, unit {unit}: the activation on patch {int(ids[row])} of {self._source} is "
-                f"{map_[~torch.isfinite(map_)][0].item()}"
-            )
+
+def require_finite(maps: Tensor, ids: Tensor, layer: str, source: str) -> None:
+    """InvalidInput names layer, unit and patch of the first NaN or infinity in (batch, units, height, width) maps."""
+    for row, unit in (~torch.isfinite(maps).all((2, 3))).nonzero().tolist():
+        map_ = maps[row, unit]
+        raise InvalidInput(
+            f"layer {layer}, unit {unit}: the activation on patch {int(ids[row])} of {source} is "
+            f"{map_[~torch.isfinite(map_)][0].item()}"
+        )

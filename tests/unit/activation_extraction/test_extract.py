@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
+from torch import nn
 
 from services.activation_extraction import extract as module
 from services.activation_extraction import told
 from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
+from services.activation_extraction.tally import LayerTally
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
@@ -22,6 +24,7 @@ from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
 from services.imaging.manifests import ExtractionManifest, ReceptiveField, read_table
+from services.imaging.preprocessing import Batch, Preprocessing
 from tests.fakes.data import SilentJob, ToldJob, store_checkpoint, store_dataset
 
 K = 8
@@ -256,6 +259,41 @@ def test_a_network_that_puts_out_nan_is_an_error(tmp_path: Path) -> None:
     assert torch.isfinite(stored.extract(["layer2"], 8)["layer2/maxima"]).all()
     with pytest.raises(InvalidInput, match=r"layer layer4, unit \d+: the activation on patch \d+ of .* is nan"):
         stored.extract(["layer2", "layer4"], 8)
+
+
+def pass_maps(maps: torch.Tensor) -> dict[str, LayerTally]:
+    """A pass over a network that puts out these maps, (2, 3, 4, 4), whatever it sees."""
+
+    class Given(nn.Module):
+        def forward(self, _images: torch.Tensor) -> torch.Tensor:
+            return maps
+
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given, self.weight = Given(), nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.given(images).clamp(min=0)
+
+    batch = Batch(torch.tensor([7, 9]), torch.empty(0), torch.zeros((2, 4, 4), dtype=torch.uint8))
+    wish = Wish.of(2, np.array([7, 9]))
+    return extract(Around(), {"l": "given"}, iter([batch]), wish, torch.device("cpu"), Preprocessing(size=4))
+
+
+def test_infinity_below_zero_is_an_error_though_a_maximum_hides_it() -> None:
+    """What lies below zero is looked at too, and named."""
+    maps = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps[1, 2, 3, 0] = -torch.inf
+    with pytest.raises(InvalidInput, match=r"layer l, unit 2: the activation on patch 9 of the data set is -inf"):
+        pass_maps(maps)
+
+
+def test_a_large_sum_is_no_fault() -> None:
+    """Activations whose sum alone leaves the range of float32 are numbers all the same, and are kept once."""
+    top = pass_maps(torch.full((2, 3, 4, 4), 3e38))["l"].state_dict()
+    assert top["ids"].tolist() == [[7, 9]] * 3
+    assert top["histogram"].sum() == 2 * 3 * 16
 
 
 def test_a_layer_that_a_forward_meets_twice_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -54,6 +54,7 @@ def test_thresholds_lie_in_the_bin_of_the_exact_quantile(maps: np.ndarray, data:
             assert edges[max(low - 1, 0)] <= threshold <= edges[min(low + 1, BINS)], (exact, threshold)
 
 
+@example(np.array([0.0, -0.0], np.float16))
 @given(hnp.arrays(np.float16, st.integers(2, 40), elements=st.floats(-65504, 65504, width=16)))
 def test_bins_rise_with_values(values: np.ndarray) -> None:
     """A larger value has no lower bin, and every value lies between the edges of its bin."""
