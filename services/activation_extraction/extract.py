@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from services.activation_extraction.histogram import places_of
 from services.activation_extraction.tally import LayerTally, require_finite
 from services.common.errors import InvalidInput
+from services.imaging.batch_decode import BatchDecoder
 from services.imaging.capture import require_captured, visiting
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
@@ -22,6 +23,8 @@ SAMPLED = 32
 
 BATCH_BYTES = 128 << 20
 """Of a layer's maps on one batch. A batch of larger ones takes fewer patches, so that memory stays bounded."""
+GPU_BATCH, GPU_BATCH_BYTES = 256, 1 << 30
+"""Patches that keep a GPU at work, and what their maps may take of its memory."""
 
 
 @dataclass(frozen=True)
@@ -91,32 +94,44 @@ def extract(
 def fitting_batch(
     network: nn.Module, layers: dict[str, str], batch_size: int, device: torch.device, preprocessing: Preprocessing
 ) -> int:
-    """How many patches one forward takes: as many as asked for; on a CPU no more than keep the largest of the layers'
-    maps within BATCH_BYTES. Every shard finds the same."""
-    if device.type != "cpu":
-        return batch_size
+    """How many patches one forward takes, in every shard alike: see `batch_for`, by the largest of the layers' maps."""
     sizes: list[int] = []
     with visiting(network, layers, lambda _name, maps: sizes.append(maps.numel() * maps.element_size())):
         pixels = torch.zeros((1, preprocessing.size, preprocessing.size), dtype=torch.uint8, device=device)
         network(preprocessing.normalise(pixels))
-    return max(1, min(batch_size, BATCH_BYTES // max(sizes, default=1)))
+    return batch_for(device.type, batch_size, max(sizes, default=1))
+
+
+def batch_for(device: str, batch_size: int, map_bytes: int) -> int:
+    """How many patches whose maps have so many bytes one forward takes: on a CPU as many as asked for, but no more than
+    BATCH_BYTES hold; on a GPU no fewer than asked for, and up to GPU_BATCH while GPU_BATCH_BYTES hold them."""
+    if device == "cpu":
+        return max(1, min(batch_size, BATCH_BYTES // map_bytes))
+    return max(batch_size, min(GPU_BATCH, GPU_BATCH_BYTES // map_bytes))
 
 
 def read_batches(
-    patches: Iterator[tuple[int, bytes]], preprocessing: Preprocessing, batch_size: int
+    patches: Iterator[tuple[int, bytes]],
+    preprocessing: Preprocessing,
+    batch_size: int,
+    decoder: BatchDecoder | None = None,
 ) -> Iterator[Batch]:
-    """Batches of patches as (patch id, encoded bytes), decoded ahead. Labels are not needed here and left empty.
+    """Batches of patches as (patch id, encoded bytes), decoded ahead, by a `decoder` of many at a time where it takes
+    them. Labels are not needed here and left empty.
 
     The last batch is filled with black images up to `batch_size`, beyond its ids: convolutions choose their kernels by
     the shape of the batch, and a patch must give the same bits whatever shard it lies in.
     """
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
-        pixels = preprocessing.stack(
-            [preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk], batch_size
-        )
         ids = torch.tensor([patch_id for patch_id, _ in chunk])
-        return Batch(ids, torch.empty(0, dtype=torch.int64), torch.from_numpy(pixels))
+        pixels = decoder.decode([image for _, image in chunk]) if decoder is not None else None
+        if pixels is not None:
+            filled = nn.functional.pad(pixels, (0, 0, 0, 0, 0, batch_size - len(chunk)))
+        else:
+            alone = [preprocessing.pixels(image, f"patch {patch_id}") for patch_id, image in chunk]
+            filled = torch.from_numpy(preprocessing.stack(alone, batch_size))
+        return Batch(ids, torch.empty(0, dtype=torch.int64), filled)
 
     chunks = iter(lambda: list(islice(patches, batch_size)), [])
     return prefetch(decode, chunks)

@@ -14,8 +14,10 @@ from services.activation_extraction.told import Told
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
 from services.common.memory import give_back_memory
-from services.imaging.architectures import choose_device, resolve_layers
+from services.imaging.architectures import resolve_layers
+from services.imaging.batch_decode import device_decoder
 from services.imaging.dataset import Dataset, fetch_object
+from services.imaging.devices import choose_device
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
 from services.imaging.tensors import local_tensors
 
@@ -47,6 +49,7 @@ def extract_shard(
     part = data.shards(split)[shard]
     modules = resolve_layers(manifest.architecture, network, layers)
     batch_size = fitting_batch(network, modules, batch_size, where, manifest.preprocessing)
+    size = manifest.preprocessing.size
 
     def on_patches(done: int) -> None:
         job.report(done=done)
@@ -55,7 +58,7 @@ def extract_shard(
     tallies = extract(
         network,
         modules,
-        read_batches(data.stream(part), manifest.preprocessing, batch_size),
+        read_batches(data.stream(part), manifest.preprocessing, batch_size, device_decoder(size, where)),
         Wish.of(top_k, data.ids(split)),
         where,
         manifest.preprocessing,

@@ -21,6 +21,11 @@ class BoundedCache(Generic[V]):
         self._entries: OrderedDict[Hashable, Future[V]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether the value of a key is here, or being made."""
+        with self._lock:
+            return key in self._entries
+
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of a key. An error of `make` is raised to all who wait for it, and is not kept."""
         with self._lock:

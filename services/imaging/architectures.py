@@ -213,20 +213,6 @@ def resolve_layers(architecture: str, network: nn.Module, layers: Iterable[str])
     return {layer: offered.get(layer, layer) for layer in asked}
 
 
-def choose_device(wish: str) -> torch.device:
-    """`auto` takes the first CUDA device where there is one. InvalidInput for CUDA that is not there."""
-    available = torch.cuda.is_available()
-    if wish == "auto":
-        return torch.device("cuda" if available else "cpu")
-    try:
-        device = torch.device(wish)
-    except RuntimeError as error:
-        raise InvalidInput(f"device {wish!r}; expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not available:
-        raise InvalidInput(f"device {wish!r} was asked for, and this machine has no CUDA device")
-    return device
-
-
 def _fixed_pool(architecture: str) -> nn.Module:
     """What torchvision 0.1.9 had in the place of today's adaptive average pooling."""
     if architecture == "alexnet" or architecture.startswith("vgg"):

@@ -1,12 +1,14 @@
 """Decoding a few batches ahead of the network, in threads: PIL lets go of the interpreter lock."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-DECODERS = 2
+DECODERS = max(2, min(4, os.cpu_count() or 1))
+"""Threads. Of more than four each waits for the interpreter's lock most of the time: eight do less than four."""
 BATCHES_AHEAD = 4
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import PICTURE_SCHEMA, UNIT_SCHEMA, RenderedGroup, put_content, write_table
 from services.imaging.tensors import local_tensors
 from services.patch_rendering.encoding import Encoding
+from services.patch_rendering.gpu import decode_on_gpu
 from services.patch_rendering.kinds import KINDS, Draw
 from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
@@ -46,12 +47,13 @@ def render_units(
     format: str = "jpeg",
     quality: int = 85,
     workers: int = 0,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Store the pictures of units `first` to `last` of a layer; returns the group and its number of pictures."""
     blobs = open_blobs(blobs_url)
     manifest = read_extraction(blobs, ObjectRef.model_validate(extraction))
     extracted = next(entry for entry in manifest.layers if entry.name == layer)
-    source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size)
+    source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size, device)
     draw, encoding = KINDS[kind], Encoding(format, quality)
     rendered: list[RenderedUnit] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "render")
@@ -133,8 +135,9 @@ def _picture_rows(sights: Sights, places: list[tuple[int, int]], dataset: Datase
 
 
 @lru_cache(maxsize=1)
-def _open_source(blobs_url: str, scratch: str, dataset: ObjectRef, split: str, size: int) -> SourcePatches:
+def _open_source(blobs_url: str, scratch: str, dataset: ObjectRef, split: str, size: int, device: str) -> SourcePatches:
     """The source patches of a split, kept from one group to the next."""
     blobs = open_blobs(blobs_url)
     data = Dataset.open(blobs, dataset)
-    return SourcePatches(data, LocalPatches(data, blobs, split, Path(scratch)).read, size)
+    read = LocalPatches(data, blobs, split, Path(scratch)).read
+    return SourcePatches(data, read, size, together=decode_on_gpu(device, size))

@@ -1,6 +1,7 @@
 """Where pictures come from: patches and previews of mammograms, each decoded once while it stays in memory."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,19 +17,33 @@ from services.imaging.patches import Box
 PIXELS_KEPT = 256 << 20
 """Bytes of patches that stay in memory: units of a layer share many of them."""
 
+DecodeTogether = Callable[[Sequence[bytes]], NDArray[np.uint8] | None]
+"""Encoded patches as (n, size, size) grey values, or None where they have to be decoded one by one."""
+
 
 class SourcePatches:
     """Patches at the side of pictures, and what else pictures show of a data set. `read` gives the encoded bytes of a
-    patch, `kept` says how many bytes of pixels stay in memory."""
+    patch, `kept` says how many bytes of pixels stay in memory, `together` decodes many patches at a time."""
 
-    def __init__(self, dataset: Dataset, read: Callable[[int], bytes], size: int, kept: int = PIXELS_KEPT) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        read: Callable[[int], bytes],
+        size: int,
+        kept: int = PIXELS_KEPT,
+        together: DecodeTogether | None = None,
+    ) -> None:
         self.dataset, self.size = dataset, size
-        self._read = read
+        self._read, self._together = read, together
+        self._one_at_a_time = threading.Lock()
         self._pixels: BoundedCache[NDArray[np.uint8]] = BoundedCache(kept, lambda pixels: pixels.nbytes)
         self._whole: BoundedCache[Image.Image] = BoundedCache(kept, lambda image: image.width * image.height)
 
     def stack(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The (n, size, size) grey values of patches."""
+        if self._together is not None:
+            with self._one_at_a_time:  # what one thread decodes, the next finds
+                self._decode_together(self._together, ids.tolist())
         return np.stack([self._pixels.get(patch_id, partial(self._resize, patch_id)) for patch_id in ids.tolist()])
 
     def whole(self, patch_id: int) -> Image.Image:
@@ -54,6 +69,14 @@ class SourcePatches:
             round(patch["width"] * columns),
         )
         return preview, box
+
+    def _decode_together(self, together: DecodeTogether, ids: list[int]) -> None:
+        """Put what can be decoded together into memory; the rest is decoded when it is asked for, and faults named."""
+        missing = [patch_id for patch_id in dict.fromkeys(ids) if patch_id not in self._pixels]
+        decoded = together([self._read(patch_id) for patch_id in missing]) if missing else None
+        if decoded is not None:
+            for patch_id, pixels in zip(missing, decoded, strict=True):
+                self._pixels.get(patch_id, pixels.copy)
 
     def _resize(self, patch_id: int) -> NDArray[np.uint8]:
         return np.asarray(resize_grey(self._decode(patch_id), self.size))

@@ -15,10 +15,11 @@ from services.common.errors import InvalidInput
 from services.common.identity import derived_id
 from services.common.jobs import Job
 from services.common.memory import kept_memory
-from services.imaging.architectures import choose_device, transforms_input
+from services.imaging.architectures import transforms_input
 from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.devices import choose_device
 from services.imaging.manifests import put_content
 from services.training.batches import Batches
 from services.training.distributed import Team

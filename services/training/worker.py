@@ -12,7 +12,7 @@ from typing import Any
 
 from services.common.jobs import Job
 from services.common.logs import configure_logs_as_told, get_logger
-from services.imaging.architectures import choose_device
+from services.imaging.devices import choose_device
 from services.training.distributed import join_team, own_device, own_rank
 from services.training.job import train_part
 from services.training.launch import SOCKET, end_with_job

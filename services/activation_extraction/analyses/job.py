@@ -17,7 +17,7 @@ from services.activation_extraction.told import Told
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.jobs import Job
-from services.imaging.architectures import choose_device
+from services.imaging.devices import choose_device
 from services.imaging.manifests import AnalysedLayer, AnalysisManifest, ExtractionManifest, put_content
 
 

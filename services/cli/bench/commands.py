@@ -49,10 +49,15 @@ def training(quick: Quick = False, as_json: AsJson = False) -> None:
 def extraction(quick: Quick = False, as_json: AsJson = False) -> None:
     """Seconds of extraction and of its pictures over decoding and forwarding alone, and over the original's two passes;
     memory as patches grow."""
-    from services.cli.bench.extraction import FULL, QUICK, bench_extraction
+    from services.cli.bench.extraction import FULL, GPU_FULL, GPU_QUICK, QUICK, bench_extraction, bench_on_gpu
     from services.common.settings import Shared
+    from services.imaging.devices import choose_device
 
-    _print(bench_extraction(QUICK if quick else FULL, Shared()), as_json)
+    shared = Shared()
+    if choose_device(shared.device).type == "cuda":
+        _print(bench_on_gpu(GPU_QUICK if quick else GPU_FULL, shared), as_json)
+    else:
+        _print(bench_extraction(QUICK if quick else FULL, shared), as_json)
 
 
 @bench_app.command()

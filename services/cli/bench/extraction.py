@@ -33,21 +33,29 @@ class Network:
     units_timed: int
     targets: dict[str, float]
 
+    def on_gpu(self, rounds: int) -> "Network":
+        """The same layers on a GPU, where the measure is the bare forward."""
+        return Network(self.layers, rounds, 0, {"share_of_bare": 0.9})
+
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. Data sets have shards of `shard_patches`, so that the larger only has more of them."""
+    """How much is measured. Data sets have shards of `shard_patches`, so that the larger only has more of them; where
+    so many patches are `different`, they come again and again."""
 
     patches: int
     shard_patches: int
     top_k: int
+    different: int = 0
     networks: dict[str, Network] = field(default_factory=dict)
 
 
 ALEXNET = Network(("conv1", "conv2", "conv3", "conv4", "conv5"), 3, 2, {"over_floor": 1.15, "over_two_pass": 15.0})
 RESNET50 = Network(("layer4",), 1, 2, {"over_floor": 1.05})
-FULL = Sizes(2048, 2048, 64, {"alexnet": ALEXNET, "resnet50": RESNET50})
-QUICK = Sizes(128, 128, 16, {"alexnet": Network(ALEXNET.layers, 1, 1, ALEXNET.targets)})
+FULL = Sizes(2048, 2048, 64, networks={"alexnet": ALEXNET, "resnet50": RESNET50})
+QUICK = Sizes(128, 128, 16, networks={"alexnet": Network(ALEXNET.layers, 1, 1, ALEXNET.targets)})
+GPU_FULL = Sizes(32768, 8192, 64, 4096, {"alexnet": ALEXNET.on_gpu(3), "resnet50": RESNET50.on_gpu(3)})
+GPU_QUICK = Sizes(4096, 4096, 64, 1024, {"resnet50": RESNET50.on_gpu(1)})
 MEMORY_TARGET = 1.05
 
 
@@ -97,6 +105,46 @@ def bench_network(name: str, network: Network, place: "Place", more: "Place", si
     grown = more.run_pass("ours", scratch=more.scratch, layers=layers, top_k=top_k, **larger)
     figures = summarise(floors, ours, rendered, two_pass, grown)
     return figures | {"layers": layers, "rounds": network.rounds, "targets": network.targets}
+
+
+def bench_on_gpu(sizes: Sizes, shared: Shared) -> dict[str, Any]:
+    """The figures of a GPU, by the bare forward; docs/bench.md says what each means."""
+    machine = machine_facts() | {"busy_before": [await_quiet()]}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        tissue = store_tissue(Path(folder) / "n", SIDE, sizes.patches, sizes.shard_patches, sizes.different)
+        place = Place(tissue, shared)
+        machine |= place.run("services.cli.bench.floor:warm_up", device=shared.device)
+        networks = {name: _network_on_gpu(name, network, place, sizes) for name, network in sizes.networks.items()}
+    return {"bench": "extraction", **networks, "patches": sizes.patches, "top_k": sizes.top_k, "machine": machine}
+
+
+def _network_on_gpu(name: str, network: Network, place: "Place", sizes: Sizes) -> dict[str, Any]:
+    checkpoint = place.run(f"{PASSES}:store_network", blobs_url=place.blobs_url, architecture=name)
+    asked = {"checkpoint": checkpoint, "device": place.shared.device}
+    kept = asked | {"layers": list(network.layers), "top_k": sizes.top_k}
+    seconds: dict[str, list[float]] = {"bare": [], "floor": [], "keep": [], "jobs": [], "merge": []}
+    for _ in range(network.rounds):
+        seconds["bare"].append(place.run_pass("bare", **asked)["seconds"])
+        seconds["floor"].append(place.run_pass("floor", **asked)["seconds"])
+        seconds["keep"].append(place.run_pass("keep", **kept)["seconds"])
+        ours = place.run_pass("ours", scratch=place.scratch, **kept)
+        seconds["jobs"].append(ours["seconds"] - ours["merge_s"])
+        seconds["merge"].append(ours["merge_s"])
+    return {f"{what}_s": round(statistics.median(rounds), 3) for what, rounds in seconds.items()} | {
+        "share_of_bare": _share(seconds, "bare", "keep"),
+        "share_of_floor": _share(seconds, "floor", "keep"),
+        "jobs_share_of_bare": _share(seconds, "bare", "jobs"),
+        "patches_s": round(sizes.patches / statistics.median(seconds["keep"])),
+        "layers": list(network.layers),
+        "rounds": network.rounds,
+        "targets": network.targets,
+    }
+
+
+def _share(seconds: dict[str, list[float]], least: str, taken: str) -> float:
+    """The median over the rounds of how much of what is taken must be."""
+    ratios = [must / did for must, did in zip(seconds[least], seconds[taken], strict=True)]
+    return round(statistics.median(ratios), 3)
 
 
 def summarise(

@@ -18,8 +18,8 @@ from services.annotation.opening import read_study
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.jobs import Job
-from services.imaging.architectures import choose_device
 from services.imaging.dataset import Dataset, DatasetManifest
+from services.imaging.devices import choose_device
 from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from services.activation_extraction.extract import read_batches
+from services.activation_extraction.extract import Wish, batch_for, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.network import open_network
 from services.cli.bench import original
@@ -17,9 +17,11 @@ from services.cli.bench.floor import UnwatchedJob, render_layer
 from services.cli.bench.tissue import CLASSES, SPLIT, open_tissue
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.jobs import Job
-from services.imaging.architectures import build_network, choose_device, native_preprocessing, resolve_layers
+from services.imaging.architectures import build_network, native_preprocessing, resolve_layers
+from services.imaging.batch_decode import device_decoder
 from services.imaging.checkpoint import CheckpointManifest, load_network, open_checkpoint, pack
 from services.imaging.dataset import Dataset
+from services.imaging.devices import choose_device
 from services.imaging.manifests import ExtractionManifest
 
 NAME = "bench"
@@ -57,12 +59,59 @@ def floor(
     trained, network = _network(blobs_url, checkpoint, where)
     data = _dataset(blobs_url, dataset)
     patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
-    _forward_once(network, trained, where)
+    batch_size = batch_for(where.type, BATCH, 1)
+    _forward_once(network, trained, where, batch_size)
+    decoder = device_decoder(trained.preprocessing.size, where)
     with _timed() as seconds, torch.inference_mode():
-        for batch in read_batches(patches, trained.preprocessing, BATCH):
+        for batch in read_batches(patches, trained.preprocessing, batch_size, decoder):
             network(trained.preprocessing.normalise(batch.pixels.to(where, non_blocking=True)))
         _finish(where)
     return {"seconds": seconds[0], "peak_mb": peak_mb()}
+
+
+def bare(
+    _job: Job, *, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
+) -> dict[str, Any]:
+    """Forward as many images as there are patches, channels last, that are ready where the network is; nothing else."""
+    where = choose_device(device)
+    trained, network = _network(blobs_url, checkpoint, where)
+    batch_size, side = batch_for(where.type, BATCH, 1), trained.preprocessing.size
+    _forward_once(network, trained, where, batch_size)
+    batches = -(-_dataset(blobs_url, dataset).manifest.splits[SPLIT] // batch_size)
+    with torch.inference_mode():
+        images = trained.preprocessing.normalise(torch.randint(0, 256, (batch_size, side, side), device=where))
+        _finish(where)
+        with _timed() as seconds:
+            for _ in range(batches):
+                network(images)
+            _finish(where)
+    return {"seconds": seconds[0]}
+
+
+def keep(
+    _job: Job,
+    *,
+    blobs_url: str,
+    dataset: dict[str, Any],
+    checkpoint: dict[str, Any],
+    layers: list[str],
+    top_k: int,
+    device: str,
+) -> dict[str, Any]:
+    """Decode and forward every patch and keep what an extraction keeps; nothing of it is stored."""
+    where = choose_device(device)
+    trained, network = _network(blobs_url, checkpoint, where)
+    data, preprocessing = _dataset(blobs_url, dataset), trained.preprocessing
+    modules = resolve_layers(trained.architecture, network, layers)
+    batch_size = fitting_batch(network, modules, BATCH, where, preprocessing)
+    _forward_once(network, trained, where, batch_size)
+    patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
+    decoder = device_decoder(preprocessing.size, where)
+    with _timed() as seconds:
+        batches = read_batches(patches, preprocessing, batch_size, decoder)
+        extract(network, modules, batches, Wish.of(top_k, data.ids(SPLIT)), where, preprocessing)
+        _finish(where)
+    return {"seconds": seconds[0]}
 
 
 def ours(
@@ -80,7 +129,7 @@ def ours(
     where = choose_device(device)
     # A job finds the network that the job before it has left.
     trained, network = open_network(open_blobs(blobs_url), ObjectRef.model_validate(checkpoint), str(where))
-    _forward_once(network, trained, where)
+    _forward_once(network, trained, where, batch_for(where.type, BATCH, 1))
     common: dict[str, Any] = {
         "blobs_url": blobs_url,
         "scratch": scratch,
@@ -167,11 +216,13 @@ def _network(blobs_url: str, checkpoint: dict[str, Any], device: torch.device) -
     return trained, load_network(blobs, trained).to(device)
 
 
-def _forward_once(network: nn.Module, trained: CheckpointManifest, device: torch.device) -> None:
+def _forward_once(network: nn.Module, trained: CheckpointManifest, device: torch.device, batch_size: int) -> None:
     """Have everything loaded that is loaded at first use, in all contenders alike."""
     side = trained.preprocessing.size
     with torch.inference_mode():
-        network(trained.preprocessing.normalise(torch.zeros((BATCH, side, side), dtype=torch.uint8, device=device)))
+        network(
+            trained.preprocessing.normalise(torch.zeros((batch_size, side, side), dtype=torch.uint8, device=device))
+        )
     _finish(device)
 
 

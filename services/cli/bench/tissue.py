@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,16 @@ class StoredPatches:
     files: list[tuple[Path, int]]
 
 
-def store_tissue(folder: Path, side: int, count: int, shard_patches: int = SHARD_PATCHES) -> Path:
-    """Have `count` patches of `side` pixels below a folder, of classes that mean nothing; returns the folder."""
+def store_tissue(folder: Path, side: int, count: int, shard_patches: int = SHARD_PATCHES, different: int = 0) -> Path:
+    """Have `count` patches of `side` pixels below a folder, of classes that mean nothing; returns the folder. Where
+    only so many are `different`, they come again and again."""
     (folder / "scratch").mkdir(parents=True)
     (folder / "files").mkdir()
     blobs = _blobs(folder)
     with DatasetWriter(blobs, "training", f"bench-{side}", CLASSES, shard_patches=shard_patches) as writer:
-        for patch in cut_tissue(side, count):
+        cut = list(cut_tissue(side, different or count))
+        for number in range(count):
+            patch = replace(cut[number % len(cut)], name=f"patch_{number:06d}.jpg", label=number % len(CLASSES))
             writer.add_patch(patch)
             (folder / "files" / patch.name).write_bytes(patch.image)
         _, ref = writer.finish()

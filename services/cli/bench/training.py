@@ -18,7 +18,7 @@ from services.cli.bench.machine import await_quiet, machine_facts
 from services.cli.bench.tissue import open_tissue, store_tissue
 from services.cli.bench.turns import Build, take_turns
 from services.common.settings import Shared
-from services.imaging.architectures import choose_device
+from services.imaging.devices import choose_device
 from services.imaging.preprocessing import Preprocessing
 from services.training.batches import Batches
 from services.training.schemas import RunSettings

@@ -189,6 +189,7 @@ class Renderings(Tasks[RenderingRow]):
             "format": rendering.format,
             "quality": rendering.quality,
             "workers": self.settings.workers,
+            "device": self.settings.shared.device,
         }
 
     def _keep_group(self, session: Session, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:

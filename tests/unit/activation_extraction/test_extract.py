@@ -1,5 +1,6 @@
 """Extraction of whole networks against a slow, obvious reference in float64, with planted ties."""
 
+import io
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load
 from torch import nn
 
 from services.activation_extraction import extract as module
 from services.activation_extraction import told
-from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
+from services.activation_extraction.extract import Wish, batch_for, extract, fitting_batch, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
 from services.activation_extraction.tally import LayerTally
@@ -20,6 +22,7 @@ from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network, head_path, resolve_layers
+from services.imaging.batch_decode import BatchDecoder
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
@@ -345,3 +348,28 @@ def test_a_batch_fits_its_largest_maps(tmp_path: Path, monkeypatch: pytest.Monke
     assert fitting(7.5, 32) == 7
     assert fitting(7.5, 5) == 5
     assert fitting(0.5, 32) == 1
+
+
+def test_a_gpu_takes_more_at_a_time() -> None:
+    """No fewer than asked for, and as many as keep it at work where its memory holds their maps."""
+    small, large = module.GPU_BATCH_BYTES // 1000, module.GPU_BATCH_BYTES // 100
+    assert [batch_for("cuda", asked, small) for asked in (1, 32, 600)] == [256, 256, 600]
+    assert [batch_for("cuda", asked, large) for asked in (1, 32, 600)] == [100, 100, 600]
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 32])
+def test_patches_decoded_together_are_those_decoded_alone(tmp_path: Path, batch_size: int) -> None:
+    """Every batch has the same ids and bits, the filled last one too; what cannot be decoded together is decoded."""
+    stored = Stored(tmp_path, "test_resnet", 64)
+    patches = [pair for shard in stored.data.shards("val") for pair in stored.data.stream(shard)]
+    colours = io.BytesIO()
+    Image.open(io.BytesIO(patches[4][1])).convert("RGB").save(colours, "JPEG")
+    patches[4] = (patches[4][0], colours.getvalue())
+    preprocessing = stored.manifest.preprocessing
+    decoder = BatchDecoder(preprocessing.size, torch.device("cpu"))
+    together = list(read_batches(iter(patches), preprocessing, batch_size, decoder))
+    alone = list(read_batches(iter(patches), preprocessing, batch_size))
+    assert len(together) == len(alone) == -(-len(patches) // batch_size)
+    for one, other in zip(together, alone, strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.pixels, other.pixels)

@@ -9,7 +9,6 @@ from services.imaging.architectures import (
     ORIGINAL_LAYERS,
     build_network,
     build_skeleton,
-    choose_device,
     head_path,
     input_channels,
     layer_names,
@@ -18,6 +17,7 @@ from services.imaging.architectures import (
     transforms_input,
 )
 from services.imaging.capture import capture, check_layers
+from services.imaging.devices import choose_device
 
 SMALL = [
     "alexnet",
