@@ -6,12 +6,14 @@ const HEIGHT = 240;
 // Draw series of one chart; returns a function that draws them again with other data.
 export function drawChart(element, series) {
   const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+  // At most four significant digits, and as many as it takes: a learning rate is no 0.000.
+  const values = (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(4))));
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const options = {
     width: element.clientWidth,
     height: HEIGHT,
     scales: { x: { time: false } },
-    axes: [{ ...axis, label: "epoch", labelSize: 20, incrs: [1, 2, 5, 10, 20, 50, 100] }, { ...axis, size: 64 }],
+    axes: [{ ...axis, label: "epoch", labelSize: 20, incrs: [1, 2, 5, 10, 20, 50, 100] }, { ...axis, size: 64, values }],
     series: [
       { label: "epoch" },
       ...series.map(({ label }, index) => ({
@@ -24,9 +26,19 @@ export function drawChart(element, series) {
       })),
     ],
   };
-  const chart = new window.uPlot(options, table(series), element);
+  const first = table(series);
+  const chart = new window.uPlot(options, first, element);
+  tellIfEmpty(first);
   new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: HEIGHT })).observe(element);
-  return (newest) => chart.setData(table(newest));
+  return (newest) => {
+    const data = table(newest);
+    chart.setData(data);
+    tellIfEmpty(data);
+  };
+
+  function tellIfEmpty([epochs]) {
+    element.classList.toggle("empty", epochs.length === 0);
+  }
 }
 
 // Columns as uPlot takes them: the epochs of all series, and each series' value there, or null.
