@@ -45,7 +45,12 @@ function tell(run) {
   badge.className = `badge state-${run.state}`;
   const { phase, done, total, unit } = run.progress;
   const ended = ENDED.includes(run.state);
-  document.querySelector("#told").textContent = ended || total === 0 ? "" : `${phase}: ${done} of ${total} ${unit}`;
+  document.querySelector("#told").textContent = ended
+    ? (run.last_checkpoint ? "Load the page again to see its checkpoints." : "")
+    : (total === 0 ? "" : `${phase}: ${done} of ${total} ${unit}`);
+  const trouble = document.querySelector("#trouble");
+  trouble.textContent = run.error;
+  trouble.hidden = run.error === "";
   const bar = document.querySelector("#progress");
   bar.hidden = ended;
   bar.max = Math.max(total, 1);
