@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.annotation.pages.frame import Frame
 from services.annotation.training import Run
 from services.annotation.workflow.readers import Reader
+from services.common.errors import InvalidInput
 
 MOST_COMPARED = 6
 CURVES = ("epoch", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "train_auc", "val_auc")
@@ -28,9 +29,12 @@ def routes(frame: Frame) -> APIRouter:
     def compare(
         request: Request,
         reader: signed_in,
-        run: Annotated[list[str], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006 - FastAPI copies it
+        run: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
     ) -> Response:
-        chosen = [frame.training.run(run_id) for run_id in dict.fromkeys(run)]
+        names = list(dict.fromkeys(run))
+        if len(names) > MOST_COMPARED:
+            raise InvalidInput(f"Up to {MOST_COMPARED} runs are compared at once; {len(names)} were chosen.")
+        chosen = [frame.training.run(run_id) for run_id in names]
         facts: dict[str, Any] = {
             "runs": chosen,
             "rows": settings_rows(chosen),
