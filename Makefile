@@ -7,10 +7,10 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test chaos bench audit secrets requirements smoke lint format release clean
+.PHONY: help setup demo up down test test-gpu chaos bench audit secrets requirements smoke lint format release clean
 
 help: ## Show the targets.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/dev.stamp $(VENV)/checkov.stamp servers ## Install all that development and tests need.
 
@@ -24,7 +24,10 @@ down: $(VENV)/all.stamp ## Stop what `make up` started.
 	$(BIN)/python -m deploy.local.stack down
 
 test: setup ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not gpu" $(ARGS)
+
+test-gpu: setup ## Run the tests that need a CUDA device.
+	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
 chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail; and the sweep over all networks.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/imaging/test_layers.py $(ARGS)

@@ -54,7 +54,7 @@ ALEXNET = Network(("conv1", "conv2", "conv3", "conv4", "conv5"), 3, 2, {"over_fl
 RESNET50 = Network(("layer4",), 1, 2, {"over_floor": 1.05})
 FULL = Sizes(2048, 2048, 64, networks={"alexnet": ALEXNET, "resnet50": RESNET50})
 QUICK = Sizes(128, 128, 16, networks={"alexnet": Network(ALEXNET.layers, 1, 1, ALEXNET.targets)})
-GPU_FULL = Sizes(32768, 8192, 64, 4096, {"alexnet": ALEXNET.on_gpu(3), "resnet50": RESNET50.on_gpu(3)})
+GPU_FULL = Sizes(32768, 8192, 64, 4096, {"alexnet": ALEXNET.on_gpu(2), "resnet50": RESNET50.on_gpu(2)})
 GPU_QUICK = Sizes(4096, 4096, 64, 1024, {"resnet50": RESNET50.on_gpu(1)})
 MEMORY_TARGET = 1.05
 

@@ -146,6 +146,7 @@ def _time_ours(
             UnwatchedJob(), blobs_url=stored.url, scratch=str(scratch), rendering_id=name, layer=LAYER,
             extraction=stored.extraction.model_dump(), first=first, last=min(first + settings.group_units, units) - 1,
             size=SIZE, kind=kind, format=format, quality=settings.quality, workers=settings.workers,
+            device=settings.shared.device,
         )  # fmt: skip
         pictures += done["pictures"]
     return round(pictures / (time.monotonic() - begin))

@@ -30,6 +30,7 @@ from services.imaging.manifests import ExtractionManifest, ReceptiveField, read_
 from services.imaging.preprocessing import Batch, Preprocessing
 from tests.fakes.data import SilentJob, ToldJob, store_checkpoint, store_dataset
 
+CPU = torch.device("cpu")
 K = 8
 PATCHES, COPIES = 26, 6
 NETWORKS = [
@@ -75,7 +76,7 @@ class Stored:
         return kept
 
     def run(
-        self, layers: list[str], order: list[int] | None = None, job: SilentJob | None = None
+        self, layers: list[str], order: list[int] | None = None, job: SilentJob | None = None, device: str = "cpu"
     ) -> ExtractionManifest:
         """Extract shard by shard, as the service does, and merge, with reports to `job`."""
         common = {
@@ -89,7 +90,7 @@ class Stored:
             "top_k": K,
         }
         numbers = order or list(range(len(self.data.shards("val"))))
-        shards = [extract_shard(SilentJob(), shard=n, batch_size=8, device="cpu", **common) for n in numbers]
+        shards = [extract_shard(SilentJob(), shard=n, batch_size=8, device=device, **common) for n in numbers]
         ref = merge_extraction(job or SilentJob(), shards=shards, **common)
         return ExtractionManifest.model_validate_json(read_verified(self.blobs, ObjectRef.model_validate(ref)))
 
@@ -264,7 +265,7 @@ def test_a_network_that_puts_out_nan_is_an_error(tmp_path: Path) -> None:
         stored.extract(["layer2", "layer4"], 8)
 
 
-def pass_maps(maps: torch.Tensor) -> dict[str, LayerTally]:
+def pass_maps(maps: torch.Tensor, device: torch.device = CPU) -> dict[str, LayerTally]:
     """A pass over a network that puts out these maps, (2, 3, 4, 4), whatever it sees."""
 
     class Given(nn.Module):
@@ -281,7 +282,7 @@ def pass_maps(maps: torch.Tensor) -> dict[str, LayerTally]:
 
     batch = Batch(torch.tensor([7, 9]), torch.empty(0), torch.zeros((2, 4, 4), dtype=torch.uint8))
     wish = Wish.of(2, np.array([7, 9]))
-    return extract(Around(), {"l": "given"}, iter([batch]), wish, torch.device("cpu"), Preprocessing(size=4))
+    return extract(Around().to(device), {"l": "given"}, iter([batch]), wish, device, Preprocessing(size=4))
 
 
 def test_infinity_below_zero_is_an_error_though_a_maximum_hides_it() -> None:

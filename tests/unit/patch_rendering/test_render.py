@@ -23,7 +23,7 @@ SIZE = 120
 
 
 def render(
-    stored: Stored, manifest: ExtractionManifest, folder: Path, layer: str, first: int, last: int
+    stored: Stored, manifest: ExtractionManifest, folder: Path, layer: str, first: int, last: int, device: str = "cpu"
 ) -> RenderedGroup:
     ref = stored.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
     folder.mkdir(exist_ok=True)
@@ -37,6 +37,7 @@ def render(
         first=first,
         last=last,
         size=SIZE,
+        device=device,
     )
     return RenderedGroup.model_validate(result["group"])
 

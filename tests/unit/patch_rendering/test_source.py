@@ -81,7 +81,7 @@ def test_what_cannot_be_decoded_together_is_decoded_alone(dataset: Dataset) -> N
 
 
 def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A CPU decodes with PIL; so does a machine where no driver shows, whose torch is not asked; and one without torch."""
+    """A CPU decodes with PIL; so does a machine without torch, or where no driver shows: there torch is not asked."""
     driver = tmp_path / "nvidiactl"
     monkeypatch.setattr(gpu, "NVIDIA", (driver,))
     monkeypatch.setattr(devices, "choose_device", lambda _wish: pytest.fail("torch was asked"))

@@ -39,7 +39,8 @@ EVERYTHING = {
 class Run:
     """A run over a small data set, trained slice by slice as the service does."""
 
-    def __init__(self, folder: Path, settings: RunSettings) -> None:
+    def __init__(self, folder: Path, settings: RunSettings, device: str = "cpu") -> None:
+        self.device = device
         self.blobs = FolderBlobs(folder / "blobs")
         self.data, self.dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 41, "val": 12})
         self.folder, self.settings = folder, settings
@@ -59,7 +60,7 @@ class Run:
             checkpoint=self.checkpoint,
             slice_s=slice_s,
             cache_mb=16,
-            device="cpu",
+            device=self.device,
         )
         if job.milestones:
             self.checkpoint, self.epochs = job.milestones[-1]["last_checkpoint"], job.milestones[-1]["epochs"]  # type: ignore

@@ -45,7 +45,7 @@ class DeepRun(Run):
         patches = deepen(make_ddsm(folder / "ddsm", {"train": 26, "val": 9}))
         manifest, self.dataset = import_directory(self.blobs, "training", patches, 3, None)
         self.data = Dataset(self.blobs, manifest)
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.device = folder, settings, "cpu"
         self.checkpoint, self.epochs = None, []
 
 
