@@ -100,6 +100,7 @@ class Frame:
             "value": _value,
             "numbered": _numbered,
             "spaced": _spaced,
+            "sentence": _sentence,
         }
         return environment
 
@@ -119,6 +120,11 @@ def _numbered(items: list[str]) -> list[tuple[int, str]]:
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _sentence(message: str) -> str:
+    """What an error says, as a sentence on a page."""
+    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
 
 
 def _duration(seconds: float) -> str:
