@@ -33,7 +33,7 @@ class LayerTally:
         self._top.add(maps, maxima, there)
         self._histogram.add(maps, there)
         for row in torch.isin(ids, self._sampled).nonzero(as_tuple=True)[0].tolist():
-            self._sample.append((int(ids[row]), maxima[row].cpu(), as_half(maps[row]).cpu()))
+            self._sample.append((int(ids[row]), maxima[row], as_half(maps[row])))
         self._ids.append(ids)
         self._maxima.append(maxima)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 LARGEST_FP16 = 65504.0
-PENDING_BYTES = 64 << 20
-"""Maps that may wait until they are ranked."""
+PENDING_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
+"""Maps that may wait until they are ranked. A GPU has more memory than time for many small steps."""
 
 
 def as_half(maps: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class TopK:
         if self._shape is None:
             self._start(maps)
         _, units, height, width = maps.shape
-        step = max(1, PENDING_BYTES // (units * height * width * 4))
+        step = max(1, _pending_bytes(maps) // (units * height * width * 4))
         ids = ids.to(maps.device)
         for first in range(0, len(maps), step):
             part = slice(first, first + step)
@@ -88,7 +88,7 @@ class TopK:
             self._waiting.append(Entries(unit, maxima[row, unit], ids[row], place, as_half(winners)))
         waiting = sum(len(entries.unit) for entries in self._waiting)
         size = 2 * waiting * self._maps.shape[2]
-        if waiting >= len(self._values) * self.k or size >= PENDING_BYTES:
+        if waiting >= len(self._values) * self.k or size >= _pending_bytes(self._maps):
             self._rank()
 
     def _may_enter(self, maxima: Tensor, ids: Tensor) -> Tensor:
@@ -155,6 +155,10 @@ class TopK:
         free = held[:, : self.k].argsort(dim=1, stable=True)
         turn = (is_new.cumsum(1) - 1).clamp(min=0)
         return torch.where(is_new, free.gather(1, turn), old)
+
+
+def _pending_bytes(maps: Tensor) -> int:
+    return PENDING_BYTES.get(maps.device.type, PENDING_BYTES["cpu"])
 
 
 def rank_order(values: Tensor, ids: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
 
 BUCKET = "patch-rendering"
+MOST_WORKERS = 4
+"""Threads that share the interpreter's lock without loss; another process of the service has its own."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def render_units(
     source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size, device)
     draw, encoding = KINDS[kind], Encoding(format, quality)
     rendered: list[RenderedUnit] = []
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "render")
+    pool = ThreadPoolExecutor(workers or min(MOST_WORKERS, os.cpu_count() or 1), "render")
     top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
 
     def render(unit: int) -> RenderedUnit:

@@ -15,4 +15,9 @@ class RenderingSettings(ServiceSettings):
     grpc_port: int = Field(default=9003, description="Port of gRPC; 0 takes a free one.")
     group_units: int = Field(default=64, ge=1, description="Units that one message renders.")
     quality: int = Field(default=85, ge=1, le=100, description="Quality of JPEG and WebP, from 1 to 100.")
-    workers: int = Field(default=0, ge=0, description="Threads that draw pictures; 0 takes as many as there are cores.")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="Threads that draw pictures; 0 takes as many as there are cores, but four at most: more of them "
+        "wait for each other.",
+    )

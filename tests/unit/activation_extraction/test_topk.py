@@ -115,7 +115,7 @@ def test_what_waits_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPat
     maps, ids = torch.randn(60, 5, 4, 4, generator=generator), torch.randperm(60, generator=generator)
     patient = TopK(7)
     add(patient, maps, ids)
-    monkeypatch.setattr(topk, "PENDING_BYTES", 1)
+    monkeypatch.setattr(topk, "PENDING_BYTES", {"cpu": 1})
     hasty = TopK(7)
     for batch, some in zip(maps.split(9), ids.split(9), strict=True):
         add(hasty, batch, some)
