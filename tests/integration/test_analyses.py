@@ -37,6 +37,7 @@ def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
             ["layer3", "layer4"],
             "all",
         )
+        assert second["progress"] == {"phase": "merging", "done": 2, "total": 2, "unit": "layers"}
         listed = json.loads(home.command("analyses", first["extraction_id"]).stdout)
         assert [one["analysis_id"] for one in listed] == [second["analysis_id"], first["analysis_id"]]
         rows = table(home, first["analysis_id"])

@@ -101,7 +101,9 @@ class Analyses(Tasks[AnalysisRow]):
                 arguments = self._arguments(session, analysis)
                 rows = select(PieceRow).where(PieceRow.analysis_id == command.analysis_id).order_by(PieceRow.piece)
                 arguments["pieces"] = [row.state for row in session.scalars(rows)]
-            manifest = self.run(command.analysis_id, f"{JOBS}:merge_analysis", arguments, lambda _: None)
+                layers = analysis.settings.get("layers") or extraction_row(session, analysis.extraction_id).layers
+            listen = self._merging(command.analysis_id, len(layers))
+            manifest = self.run(command.analysis_id, f"{JOBS}:merge_analysis", arguments, listen)
             if manifest is not None:
                 with self.ports.records.transaction() as session:
                     lease.check(session)
@@ -200,6 +202,14 @@ class Analyses(Tasks[AnalysisRow]):
         def listen(told: dict[str, Any]) -> None:
             done = before + told["done"] / max(1, told["total"])
             write({"phase": "analysing", "done": PERCENT * done / pieces, "total": PERCENT, "unit": "percent"})
+
+        return listen
+
+    def _merging(self, analysis_id: str, layers: int) -> Callable[[dict[str, Any]], None]:
+        write = ProgressWriter(self.ports.records, AnalysisRow, analysis_id)
+
+        def listen(told: dict[str, Any]) -> None:
+            write({"phase": "merging", "done": told["done"], "total": layers, "unit": "layers"})
 
         return listen
 
