@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
-IMAGES = ("training", "activation-extraction", "patch-rendering", "annotation")
+IMAGES = ("training", "activation-extraction", "patch-rendering", "patch-rendering-gpu", "annotation")
 SBOM = "cyclonedx-bom==7.5.0"
 OWN = re.compile(r"visual-primitives\[([a-z,-]+)\]")
 TORCH = re.compile(r"(torch|torchvision|triton|(nvidia|cuda)-.*)$")

@@ -97,7 +97,12 @@ class ExtractionOptions(BaseModel):
         description="Names, module paths, or auto: the last layer of each size of map. Empty takes the two deepest.",
     )
     top_k: int = Field(default=64, ge=1, le=1024)
-    batch_size: int = Field(default=32, ge=1, le=1024)
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Patches that one forward takes: on a CPU fewer where their maps are large, on a GPU more.",
+    )
 
 
 AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.jobs import Job
+from services.common.logs import get_logger
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import PICTURE_SCHEMA, UNIT_SCHEMA, RenderedGroup, put_content, write_table
 from services.imaging.tensors import local_tensors
@@ -19,6 +20,8 @@ from services.patch_rendering.gpu import decode_on_gpu
 from services.patch_rendering.kinds import KINDS, Draw
 from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
+
+log = get_logger(__name__)
 
 BUCKET = "patch-rendering"
 MOST_WORKERS = 4
@@ -141,5 +144,8 @@ def _open_source(blobs_url: str, scratch: str, dataset: ObjectRef, split: str, s
     """The source patches of a split, kept from one group to the next."""
     blobs = open_blobs(blobs_url)
     data = Dataset.open(blobs, dataset)
-    read = LocalPatches(data, blobs, split, Path(scratch)).read
-    return SourcePatches(data, read, size, together=decode_on_gpu(device, size))
+    read, together = LocalPatches(data, blobs, split, Path(scratch)).read, decode_on_gpu(device, size)
+    log.info(
+        "patches are opened", dataset=data.manifest.name, split=split, decoded_on="CPU" if together is None else "GPU"
+    )
+    return SourcePatches(data, read, size, together=together)

@@ -21,6 +21,7 @@ NAME = "app.kubernetes.io/name"
 NAMESPACE = "visual-primitives"
 MORE = {
     "team": ("gpu", ("training-multi-node", "gpu-time-slicing", "images")),
+    "rendering-gpu": ("gpu", ("gpu-rendering", "images")),
     "team-elsewhere": ("production", ("training-multi-node", "images")),
 }
 """Overlays of what ours leave out: by name the one below, and its components."""

@@ -179,21 +179,23 @@ def with_devices(secrets: Path, **variables: str) -> dict[str, Any]:
 
 
 def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
-    """compose.gpu.yml reserves one each for training and extraction, beside their limits, and no other has one. Both
-    have the first, and where there are two each may have its own."""
+    """compose.gpu.yml reserves one each for training, extraction and rendering, beside their limits, and no other has
+    one. All have the first, and where there are more each may have its own; rendering is of the image with torch."""
     with_gpus = with_devices(secrets)
     reserved = {
         name: one["deploy"]["resources"]["reservations"]["devices"]
         for name, one in with_gpus.items()
         if one["deploy"]["resources"].get("reservations")
     }
-    assert reserved.keys() == {"training", "activation-extraction"}
+    assert reserved.keys() == {"training", "activation-extraction", "patch-rendering"}
     for name, devices in reserved.items():
         assert devices == [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
         assert with_gpus[name]["environment"]["PRIMITIVES_DEVICE"] == "cuda"
         assert "memory" in with_gpus[name]["deploy"]["resources"]["limits"]
-    own = with_devices(secrets, TRAINING_GPU="1", EXTRACTION_GPU="GPU-0a")
-    for name, device in (("training", "1"), ("activation-extraction", "GPU-0a")):
+    assert with_gpus["patch-rendering"]["image"] == "visual-primitives/patch-rendering-gpu:0.1.0"
+    assert with_gpus["patch-rendering"]["build"]["target"] == "patch-rendering-gpu"
+    own = with_devices(secrets, TRAINING_GPU="1", EXTRACTION_GPU="GPU-0a", RENDERING_GPU="2")
+    for name, device in (("training", "1"), ("activation-extraction", "GPU-0a"), ("patch-rendering", "2")):
         (one,) = own[name]["deploy"]["resources"]["reservations"]["devices"]
         assert one["device_ids"] == [device]
 

@@ -119,7 +119,7 @@ def test_an_image_runs_its_service_as_nobody_in_particular(image: str) -> None:
     stage = DOCKERFILE.partition(f" AS {image}\n")[2].partition("\nFROM ")[0]
     assert "USER 10001:10001\n" in stage
     assert 'HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["healthcheck", ' in stage
-    assert f'CMD ["python", "-m", "services.{image.replace("-", "_")}.main"]' in stage
+    assert f'CMD ["python", "-m", "services.{image.removesuffix("-gpu").replace("-", "_")}.main"]' in stage
     assert f'image.title="visual-primitives/{image}"' in stage
     assert 'ENTRYPOINT ["/usr/bin/tini", "--"]' in DOCKERFILE
 

@@ -35,7 +35,7 @@ from tests.unit.deploy.manifests import (
     workloads,
 )
 
-OVERLAYS = ("local-cpu", "gpu", "production", "team", "team-elsewhere")
+OVERLAYS = ("local-cpu", "gpu", "production", "team", "team-elsewhere", "rendering-gpu")
 ELSEWHERE = ("production", "team-elsewhere")
 """Overlays whose stores are outside of the cluster, and whose Secrets somebody else makes."""
 STORES = {("rabbitmq", 5672), ("minio", 9000), ("postgres", 5432)}
@@ -73,6 +73,7 @@ CALLED_FROM: dict[str, set[Edge]] = {
 COMPONENTS = {
     "local-cpu": (),
     "gpu": ("keda", "monitoring"),
+    "rendering-gpu": ("keda", "monitoring"),
     "production": ("keda", "monitoring", "ingress"),
     "team": ("keda", "monitoring", "team"),
     "team-elsewhere": ("keda", "monitoring", "ingress", "team"),
@@ -323,7 +324,17 @@ def test_services_select_pods_that_listen(found: list[Object]) -> None:
                 assert port["port"] == listened.get(port["targetPort"], port["port"]), one["metadata"]
 
 
-@pytest.mark.parametrize("overlay", ["gpu", "production", "team", "team-elsewhere"], indirect=True)
+@pytest.mark.parametrize("overlay", ["rendering-gpu"], indirect=True)
+def test_rendering_decodes_on_a_slice(found: list[Object]) -> None:
+    """With its component it asks for the GPU that it has a slice of, and has the memory that torch takes."""
+    (container,) = (one.container for name, one in workloads(found).items() if name == "patch-rendering")
+    assert {"name": "PRIMITIVES_DEVICE", "value": "cuda"} in container["env"]
+    assert container["resources"]["limits"]["nvidia.com/gpu.shared"] == "1"
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+    assert container["resources"]["limits"]["memory"] == "8Gi"
+
+
+@pytest.mark.parametrize("overlay", ["gpu", "production", "team", "team-elsewhere", "rendering-gpu"], indirect=True)
 def test_gpus_are_taken_where_networks_compute(found: list[Object]) -> None:
     """All four services run on nodes with GPUs; those that compute take a whole one, and never a slice."""
     known = workloads(found)
