@@ -69,7 +69,16 @@ def test_a_gallery_is_walked_from_disk(page: Page) -> None:
     fine(page)
     assert page.locator(".pictures img").count() == 3
     assert page.get_by_role("row", name="cancer").all_inner_texts() == ["cancer\t0.700\t1\t2"]
-    page.get_by_role("link", name="unit_0004").click()
+    for name, place in (("Next", "unit_0004"), ("Previous", "unit_0003"), ("Previous", "unit_0002")):
+        page.get_by_label("Units beside this one").get_by_role("link", name=name).click()
+        assert page.get_by_role("heading", level=1).inner_text() == place
+        fine(page)
+    page.get_by_role("link", name="layer4").click()
+    page.get_by_role("link", name="unit_0001").click()
+    assert page.get_by_label("Units beside this one").get_by_role("link").all_inner_texts() == ["Next: unit_0002"]
+    page.get_by_role("link", name="layer4").click()
+    page.get_by_role("link", name="unit_0003").click()
+    page.get_by_role("link", name="unit_0004").last.click()
     fine(page)
     assert "near-duplicate of unit_0003" in page.locator("main").inner_text()
     page.get_by_role("link", name="layer4").click()

@@ -20,6 +20,7 @@ from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
 from services.imaging.tensors import Tensors, local_tensors
 from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
+from services.patch_rendering.job import MOST_WORKERS
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.sights import Sights, read_extraction, read_top
@@ -98,9 +99,9 @@ def _write_pages(
     source = SourcePatches(pages.dataset, _reader(pages, scratch, total), pages.wish.size)
     shown = []
     for number, (layer, units) in enumerate(layers, 1):
-        contents = LayerContents(pages, layer, number)
+        contents = LayerContents(pages, layer, number, units)
         top = local_tensors(fetch_object(blobs, layer.top, scratch))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
             for _ in pool.map(partial(contents.write_unit, top, source), units):
                 done += 1
                 update(done, total)
@@ -156,8 +157,10 @@ class Pages:
 class LayerContents:
     """One layer's folder: its units are written in any order by several threads, its page at the end."""
 
-    def __init__(self, pages: Pages, layer: ExtractedLayer, number: int) -> None:
+    def __init__(self, pages: Pages, layer: ExtractedLayer, number: int, units: Sequence[int]) -> None:
         self._pages, self._layer = pages, layer
+        neighbours = zip([None, *units[:-1]], units, [*units[1:], None], strict=True)
+        self._beside = {unit: (before, after) for before, unit, after in neighbours}
         self._name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '_', layer.name)}"
         self._folder = pages.folder / self._name
         self._folder.mkdir()
@@ -182,10 +185,11 @@ class LayerContents:
             "ranks": self._ranks.get(unit, {}),
         }
         self._cards[unit] = card
+        before, after = self._beside[unit]
         pages.write(
             "unit.html", self._folder / f"{unit_name(unit)}.html", layer=self._layer, card=card, pictures=pictures,
             quantiles=list(zip(QUANTILES, self._statistics[unit]["quantiles"], strict=True)), root="../",
-            unit_name=unit_name, there=wish.has,
+            unit_name=unit_name, there=wish.has, before=before, after=after,
         )  # fmt: skip
 
     def write_page(self) -> dict[str, Any]:
