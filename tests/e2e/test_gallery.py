@@ -58,6 +58,10 @@ def test_a_gallery_is_walked_from_disk(page: Page) -> None:
     page.get_by_role("link", name="layer4").click()
     fine(page)
     assert units_of(page) == [f"unit_{number:04d}" for number in range(1, 7)]
+    shape = page.locator("#units img").first.evaluate(
+        "one => [one.naturalWidth / one.naturalHeight, one.width / one.height]"
+    )
+    assert shape[0] == pytest.approx(shape[1], rel=0.05)
     for order, first in (
         ("by influence on cancer", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]),
         ("by AUC for cancer", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0006", "unit_0005"]),

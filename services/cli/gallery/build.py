@@ -180,7 +180,6 @@ class LayerContents:
             "name": unit_name(unit),
             "silent": not pictures,
             "shown": len(pictures),
-            "across": min(len(pictures), SHEET_COLUMNS),
             "statistics": self._statistics[unit],
             "ranks": self._ranks.get(unit, {}),
         }
@@ -195,7 +194,9 @@ class LayerContents:
     def write_page(self) -> dict[str, Any]:
         """Write the layer's page; what the index says of it."""
         cards = [self._cards[unit] for unit in sorted(self._cards)]
-        self._pages.write("layer.html", self._folder / "index.html", layer=self._layer, cards=cards, root="../")
+        self._pages.write(
+            "layer.html", self._folder / "index.html", layer=self._layer, cards=cards, columns=SHEET_COLUMNS, root="../"
+        )
         silent = sum(card["silent"] for card in cards)
         return {"folder": self._name, "layer": self._layer, "units": len(cards), "silent": silent}
 
