@@ -4,7 +4,8 @@ python -m deploy.smoke.run [--full] [--keep]
 
 On Debian, as root, with no registry at hand. The plan of the demo, made smaller, runs over the published ports; then
 each container is restarted in turn, and the same plan once more shows that all of them found each other again and come
-to the same. The last line is JSON: seconds, megabytes, and what the plan came to.
+to the same. So do the analyses of both, which are under way while containers are restarted. The last line is JSON:
+seconds, megabytes, and what the plan came to.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from deploy import secrets
 from deploy.local.servers import free_port
 from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
-from services.cli.client import post
+from services.cli.analyses import follow as follow_analysis
+from services.cli.analyses import tell_analyses
+from services.cli.client import get, post
 from services.cli.demo import DEMO_PLAN, follow, services_at, summarise
 from services.common.identity import new_id
 
@@ -37,7 +40,8 @@ SERVICES = {
     "patch-rendering": "RENDERING",
     "annotation": "ANNOTATION",
 }
-COMPUTE = ("training", "activation-extraction")
+IMAGES = (*SERVICES, "patch-rendering-gpu")
+WITH_TORCH = ("training", "activation-extraction", "patch-rendering-gpu")
 SBOM = "/usr/share/visual-primitives/sbom.cdx.json"
 STORES = ("rabbitmq", "minio", "postgres")
 PLAN = DEMO_PLAN | {"network": {"train": DEMO_PLAN["network"]["train"] | {"image_size": 96, "epochs": 1}}}
@@ -92,29 +96,31 @@ def pinned() -> dict[str, str]:
     return {"python": arguments["BASE_IMAGE"].partition(":-")[2].removesuffix("}")} | names
 
 
-def check_image(docker: Docker, tag: str, computes: bool) -> None:
+def check_image(docker: Docker, tag: str, torch: bool) -> None:
     """RuntimeError unless an image runs as a numeric user, over a root that cannot be written, without pip and
-    compilers, and its SBOM names the product, and torch only if it computes."""
+    compilers, and its SBOM names the product, and torch, which it can import, only if it is to have it."""
     shell = ["--read-only", "--network=none", "--entrypoint=sh", tag, "-c"]
     found = docker.run("run", "--rm", *shell, "id -u; command -v gcc cc pip pip3; touch /opt/written 2>&1 || true")
     if found.splitlines() != ["10001", "touch: cannot touch '/opt/written': Read-only file system"]:
         raise RuntimeError(f"{tag} is not as it should be: {found}")
     content = json.loads(docker.run("run", "--rm", "--network=none", "--entrypoint=cat", tag, SBOM))
     names = {component["name"] for component in content["components"]}
-    if "visual-primitives" not in names or ("torch" in names) != computes:
+    if "visual-primitives" not in names or ("torch" in names) != torch:
         raise RuntimeError(f"the SBOM of {tag} names {sorted(names)}")
+    if torch:
+        docker.run("run", "--rm", "--read-only", "--network=none", "--entrypoint=python", tag, "-c", "import torch")
 
 
 def build_images(docker: Docker, times: Times) -> dict[str, float]:
-    """Build all four; name to size in MB."""
+    """Build them all; name to size in MB."""
     sizes = {}
     with pip_arguments() as arguments:
-        for name in SERVICES:
+        for name in IMAGES:
             tag = f"visual-primitives/{name}:0.1.0"
             target = ["--file=deploy/Dockerfile", f"--target={name}", f"--tag={tag}"]
             with times.of(f"build {name}"):
                 docker.run("build", "--network=host", *arguments, *target, ".", cwd=ROOT)
-            check_image(docker, tag, name in COMPUTE)
+            check_image(docker, tag, name in WITH_TORCH)
             sizes[name] = round(int(docker.run("inspect", "--format={{.Size}}", tag)) / 1e6)
     return sizes
 
@@ -131,16 +137,26 @@ def told(folder: Path) -> dict[str, str]:
 
 
 def run_plan(plan: dict[str, Any]) -> dict[str, Any]:
-    """Start a plan as `primitives demo --url` does, follow it to its end; what it came to."""
+    """Start a plan as `primitives demo --url` does, follow it until its study is open; what it came to."""
     with services_at("http://127.0.0.1") as services:
         began, plan_id = time.monotonic(), new_id("smoke")
         post(services.training, "/v1/plans", {"plan_id": plan_id} | plan)
         stages = follow(services, plan_id)
-        return summarise(services, stages, 0.0, time.monotonic() - began)
+        summary = summarise(services, stages, 0.0, time.monotonic() - began)
+        return summary | {"extraction": stages["extraction"]["id"]}
+
+
+def end_analyses(extraction_id: str) -> dict[str, Any]:
+    """Follow the analyses of an extraction to their end; what they came to. PrimitivesError if one fails."""
+    with services_at("http://127.0.0.1") as services:
+        base = services.activation_extraction
+        for view in get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]:
+            follow_analysis(base, view["analysis_id"])
+        return tell_analyses(base, extraction_id)
 
 
 def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan, a restart of every container, and the plan once more; what they came to."""
+    """A plan, a restart of every container, the plan once more, the analyses of both; what they came to."""
     with times.of("plan"):
         first = run_plan(plan)
     for name in (*STORES, *SERVICES):
@@ -150,7 +166,12 @@ def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
     stack.await_healthy(*SERVICES)
     with times.of("plan after restarts"):
         second = run_plan(plan)
-    same = {what: first[what] == second[what] for what in ("auc", "patches", "units", "pictures")}
+    with times.of("analyses"):
+        for each in (first, second):
+            each["analyses"] = end_analyses(each["extraction"])
+    if set(first["analyses"]) != set(plan["extraction"]["analyses"]):
+        raise RuntimeError(f"the plan names other analyses than there are: {first}")
+    same = {what: first[what] == second[what] for what in ("auc", "patches", "units", "pictures", "analyses")}
     if not all(same.values()):
         raise RuntimeError(f"the plan after the restarts came to something else: {first}, then {second}")
     return {"plan": first}
@@ -164,14 +185,16 @@ def smoke(docker: Docker, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
     stack = Stack(docker, told(HOME / "secrets"))
     os.environ.update(stack.environment)  # for the client in this process, and the commands that it starts
     try:
-        with times.of("up"):
-            stack.compose("up", "--detach", "--no-build", "--quiet-pull")
-            stack.await_healthy(*STORES, *SERVICES)
-        used = use(stack, times, plan)
+        try:
+            with times.of("up"):
+                stack.compose("up", "--detach", "--no-build", "--quiet-pull")
+                stack.await_healthy(*STORES, *SERVICES)
+            used = use(stack, times, plan)
+        finally:
+            stack.compose("logs", "--no-color")  # before "down": it removes them
         with times.of("down"):
             stack.compose("down")
     finally:
-        stack.compose("logs", "--no-color")
         stack.compose("down", "--volumes", "--timeout=10")
     return used | {"megabytes": sizes, "seconds": times.seconds}
 
