@@ -1,8 +1,13 @@
 """One decode and one forward a patch, for all layers."""
 
+import copy
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -14,14 +19,15 @@ from services.activation_extraction.tally import LayerTally, require_finite
 from services.common.errors import InvalidInput
 from services.imaging.batch_decode import BatchDecoder
 from services.imaging.capture import require_captured, visiting
-from services.imaging.prefetch import prefetch
+from services.imaging.prefetch import prefetch, work_ahead
 from services.imaging.preprocessing import Batch, Preprocessing
 
 SAMPLED = 32
 """Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
 
 
-BATCH_BYTES = 128 << 20
+AT_ONCE = 4
+BATCH_BYTES = 64 << 20
 """Of a layer's maps on one batch. A batch of larger ones takes fewer patches, so that memory stays bounded."""
 GPU_BATCH, GPU_BATCH_BYTES = 256, 1 << 30
 """Patches that keep a GPU at work, and what their maps may take of its memory."""
@@ -42,7 +48,6 @@ class Wish:
         return cls(top_k, places_of(len(ids)), frozenset(drawn.tolist()))
 
 
-@torch.inference_mode()
 def extract(
     network: nn.Module,
     layers: dict[str, str],
@@ -52,42 +57,111 @@ def extract(
     preprocessing: Preprocessing,
     on_patches: Callable[[int], None] = lambda _done: None,
     source: str = "the data set",
+    at_once: int = 0,
 ) -> dict[str, LayerTally]:
     """One forward a patch for all layers; returns what was kept of each. InvalidInput for NaN or infinity names patch
-    and layer."""
+    and layer. `at_once` batches are forwarded beside each other; 0 takes as many as suit the device."""
     tallies = {name: LayerTally(wish.top_k, wish.places, wish.sampled) for name in layers}
-    met: set[str] = set()
-    sums: list[Tensor] = []
-    looking = False
+    locks = {name: threading.Lock() for name in layers}
+
+    def keep(name: str, maps: Tensor, ids: Tensor) -> None:
+        with locks[name]:
+            tallies[name].add(maps, ids)
+
+    at_once = at_once or forwards_at_once(device)
+    free: SimpleQueue[_Looker] = SimpleQueue()
+    for _ in range(at_once):
+        free.put(_Looker(_sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source))
+
+    def look(batch: Batch) -> int:
+        looker = free.get()
+        try:
+            looker.look(batch, keep)
+        finally:
+            free.put(looker)
+        return len(batch.ids)
+
     done = 0
-
-    def visit(name: str, maps: Tensor) -> None:
-        maps = maps[: len(batch.ids)]
-        if looking:
-            require_finite(maps, batch.ids, name, source)
-            return
-        if name in met:
-            raise InvalidInput(f"layer {name} is a module that one forward calls more than once")
-        met.add(name)
-        # A sum is no number if anything in it is none: infinity below zero too, which a maximum would hide.
-        sums.append(maps.sum())
-        tallies[name].add(maps, batch.ids)
-
-    with visiting(network, layers, visit):
-        for batch in batches:
-            met.clear()
-            sums.clear()
-            images = preprocessing.normalise(batch.pixels.to(device, non_blocking=True))
-            network(images)
-            require_captured(met, layers)
-            # Asked once a batch: an answer of a GPU takes as long as all that it still has to do.
-            if not torch.isfinite(torch.stack(sums)).all():
-                looking = True  # a sum too large for its range is no fault
-                network(images)
-                looking = False
-            done += len(batch.ids)
+    with _threads(at_once) as pool:
+        for count in work_ahead(pool, look, batches, at_once + 1) if pool is not None else map(look, batches):
+            done += count
             on_patches(done)
     return tallies
+
+
+def forwards_at_once(device: torch.device) -> int:
+    """How many batches are forwarded beside each other: one on a GPU; on a CPU as many as torch has threads, up to
+    AT_ONCE, since two forwards of one thread each take less time than two of two threads after each other."""
+    return min(AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor | None]:
+    """A pool of so many threads, which share torch's threads evenly; None where one is enough."""
+    if count == 1:
+        yield None
+        return
+    all_threads = torch.get_num_threads()
+    share = max(1, all_threads // count)
+    pool = ThreadPoolExecutor(count, "forward", initializer=torch.set_num_threads, initargs=(share,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(all_threads)  # threads that begin later go by what was set last
+
+
+def _sharing_weights(network: nn.Module) -> nn.Module:
+    """A network of the same weights, whose modules take hooks of their own."""
+    weights = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(one): one for one in weights})
+
+
+class _Looker:
+    """One network that looks at one batch at a time."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: dict[str, str],
+        preprocessing: Preprocessing,
+        device: torch.device,
+        source: str,
+    ) -> None:
+        self._network, self._layers, self._preprocessing = network, layers, preprocessing
+        self._device, self._source = device, source
+
+    @torch.inference_mode()
+    def look(self, batch: Batch, keep: Callable[[str, Tensor, Tensor], None]) -> None:
+        """Forward a batch and have what each layer puts out be kept. InvalidInput as `extract`."""
+        images = self._preprocessing.normalise(batch.pixels.to(self._device, non_blocking=True))
+        met: set[str] = set()
+        sums: list[Tensor] = []
+
+        def visit(name: str, maps: Tensor) -> None:
+            if name in met:
+                raise InvalidInput(f"layer {name} is a module that one forward calls more than once")
+            met.add(name)
+            maps = maps[: len(batch.ids)]
+            # A sum is no number if anything in it is none: infinity below zero too, which a maximum would hide.
+            sums.append(maps.sum())
+            keep(name, maps, batch.ids)
+
+        with visiting(self._network, self._layers, visit):
+            self._network(images)
+        require_captured(met, self._layers)
+        # Asked once a batch: an answer of a GPU takes as long as all that it still has to do.
+        if not torch.isfinite(torch.stack(sums)).all():
+            self._name_fault(images, batch.ids)
+
+    def _name_fault(self, images: Tensor, ids: Tensor) -> None:
+        """Forward a batch again and name what is no number in it. A sum beyond its range alone is no fault."""
+
+        def visit(name: str, maps: Tensor) -> None:
+            require_finite(maps[: len(ids)], ids, name, self._source)
+
+        with visiting(self._network, self._layers, visit):
+            self._network(images)
 
 
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from services.common.errors import InvalidInput
 
 
 class LayerTally:
-    """Accumulates what is kept of a layer's maps; every part of its state merges, in any order, to the same.
+    """Accumulates what is kept of a layer's maps, which may come in any order; every part of its state merges, in any
+    order, to the same.
 
     `sampled` are the ids of patches whose maps are kept of all units; `places` of each map are counted for thresholds.
     """
@@ -26,7 +27,8 @@ class LayerTally:
         self._shape: torch.Size
 
     def add(self, maps: Tensor, ids: Tensor) -> None:
-        """Take a (batch, units, height, width) tensor of maps and the (batch,) ids of its patches, on the CPU."""
+        """Take a (batch, units, height, width) tensor of maps and the (batch,) ids of its patches, on the CPU; from one
+        thread at a time."""
         self._shape = maps.shape[1:]
         maxima = maps.amax((2, 3)).float()
         there = ids.to(maps.device, non_blocking=True)
@@ -42,18 +44,20 @@ class LayerTally:
         """values, ids, positions and maps of the top patches, histogram (units, bins), and sample_ids (s,),
         sample_values (units, s) and sample_maps (units, s, height, width) of those of the sample that came."""
         state = self._top.state_dict() | {"histogram": self._histogram.state()}
+        sample = sorted(self._sample, key=lambda kept: kept[0])
         sample_maps = torch.empty(self._shape[0], len(self._sample), *self._shape[1:], dtype=torch.float16)
-        for column, (_, _, maps) in enumerate(self._sample):
+        for column, (_, _, maps) in enumerate(sample):
             sample_maps[:, column] = maps
         values = torch.empty(self._shape[0], len(self._sample))
-        for column, (_, maxima, _) in enumerate(self._sample):
+        for column, (_, maxima, _) in enumerate(sample):
             values[:, column] = maxima
-        ids = torch.tensor([patch_id for patch_id, _, _ in self._sample], dtype=torch.int64)
+        ids = torch.tensor([patch_id for patch_id, _, _ in sample], dtype=torch.int64)
         return state | {"sample_ids": ids, "sample_values": values, "sample_maps": sample_maps}
 
     def matrix(self) -> dict[str, Tensor]:
-        """ids (n,) of all patches that came and the (n, units) maxima of the units on them, in float16."""
-        return {"ids": torch.cat(self._ids), "maxima": as_half(torch.cat(self._maxima)).cpu()}
+        """ids (n,) of all patches that came, rising, and the (n, units) maxima of the units on them, in float16."""
+        ids, order = torch.cat(self._ids).sort()
+        return {"ids": ids, "maxima": as_half(torch.cat(self._maxima)).cpu()[order]}
 
 
 def require_finite(maps: Tensor, ids: Tensor, layer: str, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Decoding a few batches ahead of the network, in threads: PIL lets go of the interpreter lock."""
+"""Working a few items ahead in threads: PIL and torch let go of the interpreter lock."""
 
 import os
 from collections import deque
@@ -17,10 +17,15 @@ R = TypeVar("R")
 
 def prefetch(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`work(item)` for each item in order, begun up to BATCHES_AHEAD items early; what it raises is raised here."""
-    waiting = iter(items)
     with ThreadPoolExecutor(DECODERS, "decode") as pool:
-        ahead: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(waiting, BATCHES_AHEAD))
-        while ahead:
-            done = ahead.popleft().result()
-            ahead.extend(pool.submit(work, item) for item in islice(waiting, 1))
-            yield done
+        yield from work_ahead(pool, work, items, BATCHES_AHEAD)
+
+
+def work_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`work(item)` for each item in order, in the threads of a pool, with up to `ahead` items begun and not given."""
+    waiting = iter(items)
+    begun: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(waiting, ahead))
+    while begun:
+        done = begun.popleft().result()
+        begun.extend(pool.submit(work, item) for item in islice(waiting, 1))
+        yield done

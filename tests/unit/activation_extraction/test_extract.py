@@ -14,7 +14,14 @@ from torch import nn
 
 from services.activation_extraction import extract as module
 from services.activation_extraction import told
-from services.activation_extraction.extract import Wish, batch_for, extract, fitting_batch, read_batches
+from services.activation_extraction.extract import (
+    Wish,
+    batch_for,
+    extract,
+    fitting_batch,
+    forwards_at_once,
+    read_batches,
+)
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
 from services.activation_extraction.tally import LayerTally
@@ -54,7 +61,7 @@ class Stored:
         self.scratch.mkdir()
 
     def extract(
-        self, layers: list[str], batch_size: int, split: str = "val", top_k: int = K
+        self, layers: list[str], batch_size: int, split: str = "val", top_k: int = K, at_once: int = 1
     ) -> dict[str, torch.Tensor]:
         """One pass over a split in this process: by `<layer>/<name>` the state and the maxima, and the `ids`."""
         shards = self.data.shards(split)
@@ -67,6 +74,7 @@ class Stored:
             Wish.of(top_k, self.data.ids(split)),
             torch.device("cpu"),
             preprocessing,
+            at_once=at_once,
         )
         kept: dict[str, torch.Tensor] = {}
         for name, tally in tallies.items():
@@ -291,6 +299,41 @@ def test_infinity_below_zero_is_an_error_though_a_maximum_hides_it() -> None:
     maps[1, 2, 3, 0] = -torch.inf
     with pytest.raises(InvalidInput, match=r"layer l, unit 2: the activation on patch 9 of the data set is -inf"):
         pass_maps(maps)
+
+
+@pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
+def test_batches_beside_each_other_give_the_same_bits(
+    tmp_path: Path, architecture: str, size: int, layers: list[str]
+) -> None:
+    """However many are forwarded at once, whichever ends first; the network keeps its weights and has no hook left."""
+    stored = Stored(tmp_path, architecture, size)
+    weights = {name: value.clone() for name, value in stored.network.state_dict().items()}
+    threads = torch.get_num_threads()
+    alone = stored.extract(layers, 3)
+    for at_once in (2, 3, 5):
+        beside = stored.extract(layers, 3, at_once=at_once)
+        assert beside.keys() == alone.keys()
+        assert [name for name in alone if not torch.equal(alone[name], beside[name])] == []
+    assert all(torch.equal(value, weights[name]) for name, value in stored.network.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in stored.network.modules())
+    assert torch.get_num_threads() == threads
+
+
+def test_a_fault_beside_other_batches_is_named(tmp_path: Path) -> None:
+    """As when they come one after the other."""
+    stored = Stored(tmp_path, "resnet18", 64)
+    with torch.no_grad():
+        stored.network.get_submodule("layer3").get_parameter("0.conv1.weight")[5] = float("nan")
+    with pytest.raises(InvalidInput, match=r"layer layer4, unit \d+: the activation on patch \d+ of .* is nan"):
+        stored.extract(["layer2", "layer4"], 3, at_once=2)
+
+
+def test_a_cpu_forwards_as_many_batches_as_it_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four at most; a GPU one."""
+    for threads, expected in ((1, 1), (2, 2), (4, 4), (16, 4)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert forwards_at_once(CPU) == expected
+        assert forwards_at_once(torch.device("cuda")) == 1
 
 
 def test_a_large_sum_is_no_fault() -> None:
