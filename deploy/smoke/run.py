@@ -12,10 +12,11 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from typing import Any
 import yaml
 
 from deploy import secrets
-from deploy.local.servers import free_port
 from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
 from services.cli.analyses import follow as follow_analysis
@@ -125,14 +125,22 @@ def build_images(docker: Docker, times: Times) -> dict[str, float]:
     return sizes
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now, each another: all are held until the last is found."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in held]
+
+
 def told(folder: Path) -> dict[str, str]:
     """The environment of Compose and, by the same ports, of the `primitives` command."""
     secrets.make(folder)
     environment = {"SECRETS": str(folder), "PRIMITIVES_TOKEN": (folder / "operator_token").read_text()}
+    ports = map(str, free_ports(2 * len(SERVICES)))
     for prefix in SERVICES.values():
-        port = str(free_port())
+        port = next(ports)
         environment |= {f"{prefix}_HTTP_PORT": port, f"PRIMITIVES_{prefix}_HTTP_PORT": port}
-        environment[f"{prefix}_GRPC_PORT"] = str(free_port())
+        environment[f"{prefix}_GRPC_PORT"] = next(ports)
     return environment
 
 
@@ -206,10 +214,12 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 20 GB, to look into")
     arguments = parser.parse_args()
     install_programs()
-    with running_engine(HOME) as docker:
-        result = smoke(docker, Times(), DEMO_PLAN if arguments.full else PLAN)
-    if not arguments.keep:
-        shutil.rmtree(HOME / "data")
+    try:
+        with running_engine(HOME) as docker:
+            result = smoke(docker, Times(), DEMO_PLAN if arguments.full else PLAN)
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(HOME / "data", ignore_errors=True)
     print(json.dumps(result))
 
 

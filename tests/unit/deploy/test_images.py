@@ -166,3 +166,8 @@ def test_the_smoke_test_stands_in_for_every_pinned_image() -> None:
         command = [BIN / "hadolint", "--no-color", "--ignore", "DL3008", path]
         said = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (said.returncode, said.stdout, said.stderr) == (0, "", ""), path
+
+
+def test_no_port_is_given_twice() -> None:
+    """Of many ports that smoke asks for at once each is another: two containers cannot publish the same."""
+    assert len(set(run.free_ports(400))) == 400
