@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from services.common import errors
+from services.common.cores import limit_openmp
 from services.common.disk import passing_faults
 from services.common.logs import configure_logs, get_logger, log_ids, log_scope
 from services.common.metrics import GPU_MEMORY, service_of
@@ -251,6 +252,7 @@ def _child_main(connection: Connection, log_format: str, log_level: str) -> None
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     # Read when torch is first imported, below: idle OpenMP threads that spin slow two jobs on the same cores tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    limit_openmp()
     configure_logs(log_format, log_level)
     while True:
         try:

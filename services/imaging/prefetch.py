@@ -1,13 +1,14 @@
 """Working a few items ahead in threads: PIL and torch let go of the interpreter lock."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-DECODERS = max(2, min(4, os.cpu_count() or 1))
+from services.common.cores import usable_cores
+
+DECODERS = max(2, min(4, usable_cores()))
 """Threads. Of more than four each waits for the interpreter's lock most of the time: eight do less than four."""
 BATCHES_AHEAD = 4
 

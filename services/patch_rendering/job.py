@@ -1,7 +1,6 @@
 """What the rendering service's child process does: render a group of units, from the maps that extraction kept."""
 
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.blobs import Blobs, ObjectRef, open_blobs
+from services.common.cores import usable_cores
 from services.common.jobs import Job
 from services.common.logs import get_logger
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
@@ -61,7 +61,7 @@ def render_units(
     source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size, device)
     draw, encoding = KINDS[kind], Encoding(format, quality)
     rendered: list[RenderedUnit] = []
-    pool = ThreadPoolExecutor(workers or min(MOST_WORKERS, os.cpu_count() or 1), "render")
+    pool = ThreadPoolExecutor(workers or min(MOST_WORKERS, usable_cores()), "render")
     top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
 
     def render(unit: int) -> RenderedUnit:

@@ -1,6 +1,5 @@
 """Writing a gallery: an index, a page a layer, a page a unit, and all pictures as files beside them."""
 
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from services.common.blobs import Blobs, ObjectRef
+from services.common.cores import usable_cores
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
@@ -101,7 +101,7 @@ def _write_pages(
     for number, (layer, units) in enumerate(layers, 1):
         contents = LayerContents(pages, layer, number, units)
         top = local_tensors(fetch_object(blobs, layer.top, scratch))
-        with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(MOST_WORKERS, usable_cores())) as pool:
             for _ in pool.map(partial(contents.write_unit, top, source), units):
                 done += 1
                 update(done, total)
