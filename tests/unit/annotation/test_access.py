@@ -1,6 +1,7 @@
 """Who may use the pages and the API where the service has access tokens."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ def test_pages_ask_for_a_session_and_the_session_for_a_token(guarded: Guarded) -
     ):
         answer = browser.post("/sign-in", data=form)
         assert (answer.status_code, told in answer.text) == (status, True), form
+        wrong = re.findall(r'<input id="([a-z-]+)"[^>]* autofocus[^>]* aria-invalid="true"', answer.text)
+        assert wrong == ["name" if status == 422 else "access-token"], form
+        assert answer.text.count(" autofocus") == 1
         assert guarded.ana not in answer.text and guarded.program not in answer.text
     assert browser.get("/", follow_redirects=False).status_code == 303
     assert browser.post("/sign-in", data={"name": "ana", "access_token": f" {guarded.ana} "}).status_code == 200

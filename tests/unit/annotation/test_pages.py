@@ -280,6 +280,25 @@ def test_lists_are_paged_and_anchored(annotation: Annotation) -> None:
     assert first.count('loading="lazy"') == 23 * 8
     for strange in ("0", "-1", "x", "9999999999999999999999", "٣"):
         assert 'id="unit_0001"' in browser.get(annotation.overview_path(f"list=all&page={strange}")).text
+    beyond = html.unescape(browser.get(annotation.overview_path("list=all&page=99")).text)
+    assert f'rel="prev" href="{annotation.overview_path("list=all&page=2")}"' in beyond
+
+
+def test_seven_runs_are_too_many_to_compare(annotation: Annotation) -> None:
+    """The page says how many are not, as a sentence; the same run named again counts once."""
+    answer = annotation.browser("Ana").get("/runs/compare", params={"run": [f"run-{n}" for n in range(7)]})
+    assert answer.status_code == 422
+    assert "Up to 6 runs are compared at once; 7 were chosen." in answer.text
+
+
+def test_what_went_wrong_is_told_in_a_sentence(annotation: Annotation) -> None:
+    """It begins with a capital and ends with a stop, once."""
+    browser = annotation.browser("Ana")
+    told = [
+        html.unescape(re.findall(r'<p class="lead">(.*)</p>', browser.get(annotation.overview_path(query)).text)[0])
+        for query in ("list=nope", "list=ranked&label=7")
+    ]
+    assert all(re.fullmatch(r"[A-Z].*[^.]\.", one) for one in told), told
 
 
 def test_the_survey_knows_its_list(annotation: Annotation) -> None:
