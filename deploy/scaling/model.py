@@ -45,7 +45,7 @@ CHANGED = Design(
 
 @dataclass(frozen=True)
 class Setup:
-    """What is asked for, and of what. The rate of a GPU is assumed: none was at hand."""
+    """What is asked for, and of what. The rate of a GPU is assumed: see docs/scaling.md."""
 
     patches: int = 10**9
     workers: int = 1
