@@ -1,6 +1,5 @@
 """One decode and one forward a patch, for all layers."""
 
-import copy
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +16,24 @@ from torch import Tensor, nn
 
 from services.activation_extraction.histogram import places_of
 from services.activation_extraction.tally import LayerTally, require_finite
-from services.common.errors import InvalidInput
+from services.common.errors import InvalidInput, JobStopped
 from services.imaging.batch_decode import BatchDecoder
 from services.imaging.capture import require_captured, visiting
 from services.imaging.prefetch import prefetch, work_ahead
 from services.imaging.preprocessing import Batch, Preprocessing
+from services.imaging.sharing import sharing_weights
 
 SAMPLED = 32
 """Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
 
 
 AT_ONCE = 4
-BATCH_BYTES = 64 << 20
-"""Of a layer's maps on one batch. A batch of larger ones takes fewer patches, so that memory stays bounded."""
-GPU_BATCH, GPU_BATCH_BYTES = 256, 1 << 30
-"""Patches that keep a GPU at work, and what their maps may take of its memory."""
+"""Batches that are forwarded beside each other on a CPU, at most."""
+BATCH_BYTES = 192 << 20
+"""Of what a module takes in and puts out for a batch there. Larger networks and images have smaller batches, so that
+memory stays bounded."""
+GPU_BATCH, GPU_BATCH_BYTES = 256, 2 << 30
+"""Patches that keep a GPU at work, and what a module may take in and put out for them."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,25 @@ def extract(
     preprocessing: Preprocessing,
     on_patches: Callable[[int], None] = lambda _done: None,
     source: str = "the data set",
-    at_once: int = 0,
+    at_once: int = 1,
 ) -> dict[str, LayerTally]:
     """One forward a patch for all layers; returns what was kept of each. InvalidInput for NaN or infinity names patch
-    and layer. `at_once` batches are forwarded beside each other; 0 takes as many as suit the device."""
+    and layer. `at_once` batches are forwarded beside each other: on a CPU two forwards of one thread each take less
+    time than two of two threads after each other."""
     tallies = {name: LayerTally(wish.top_k, wish.places, wish.sampled) for name in layers}
     locks = {name: threading.Lock() for name in layers}
 
+    left = threading.Event()
+
     def keep(name: str, maps: Tensor, ids: Tensor) -> None:
+        if left.is_set():
+            raise JobStopped("nobody waits for this batch any more")
         with locks[name]:
             tallies[name].add(maps, ids)
 
-    at_once = at_once or forwards_at_once(device)
     free: SimpleQueue[_Looker] = SimpleQueue()
     for _ in range(at_once):
-        free.put(_Looker(_sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source))
+        free.put(_Looker(sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source))
 
     def look(batch: Batch) -> int:
         looker = free.get()
@@ -83,16 +90,13 @@ def extract(
 
     done = 0
     with _threads(at_once) as pool:
-        for count in work_ahead(pool, look, batches, at_once + 1) if pool is not None else map(look, batches):
-            done += count
-            on_patches(done)
+        try:
+            for count in work_ahead(pool, look, batches, at_once + 1) if pool is not None else map(look, batches):
+                done += count
+                on_patches(done)
+        finally:
+            left.set()
     return tallies
-
-
-def forwards_at_once(device: torch.device) -> int:
-    """How many batches are forwarded beside each other: one on a GPU; on a CPU as many as torch has threads, up to
-    AT_ONCE, since two forwards of one thread each take less time than two of two threads after each other."""
-    return min(AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
 @contextmanager
@@ -109,12 +113,6 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor | None]:
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(all_threads)  # threads that begin later go by what was set last
-
-
-def _sharing_weights(network: nn.Module) -> nn.Module:
-    """A network of the same weights, whose modules take hooks of their own."""
-    weights = (*network.parameters(), *network.buffers())
-    return copy.deepcopy(network, {id(one): one for one in weights})
 
 
 class _Looker:
@@ -151,7 +149,7 @@ class _Looker:
             self._network(images)
         require_captured(met, self._layers)
         # Asked once a batch: an answer of a GPU takes as long as all that it still has to do.
-        if not torch.isfinite(torch.stack(sums)).all():
+        if sums and not torch.isfinite(torch.stack(sums)).all():
             self._name_fault(images, batch.ids)
 
     def _name_fault(self, images: Tensor, ids: Tensor) -> None:
@@ -164,24 +162,48 @@ class _Looker:
             self._network(images)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How many patches one forward takes, in every shard alike, and how many forwards go on beside each other."""
+
+    batch_size: int
+    at_once: int = 1
+
+    @classmethod
+    def of(cls, network: nn.Module, batch_size: int, device: torch.device, preprocessing: Preprocessing) -> "Pace":
+        """That of a network on a device, for so many patches asked for."""
+        step_bytes = _largest_step(network, device, preprocessing)
+        return cls.within(device.type, batch_size, step_bytes, torch.get_num_threads())
+
+    @classmethod
+    def within(cls, device: str, batch_size: int, step_bytes: int, threads: int) -> "Pace":
+        """By the most that a module takes in and puts out of one patch. On a CPU a batch has as many patches as asked
+        for, and no more than BATCH_BYTES hold; up to AT_ONCE go beside each other, as many as leave the fewest of
+        torch's threads idle, and as few as take no more memory than AT_ONCE such batches. On a GPU it is one batch, of
+        GPU_BATCH or what is asked for, and no more than GPU_BATCH_BYTES hold."""
+        if device != "cpu":
+            return cls(max(1, min(max(batch_size, GPU_BATCH), GPU_BATCH_BYTES // step_bytes)))
+        size = max(1, min(batch_size, BATCH_BYTES // step_bytes))
+        most = max(1, min(AT_ONCE, threads, AT_ONCE * BATCH_BYTES // (size * step_bytes)))
+        return cls(size, max(range(min(2, most), most + 1), key=lambda count: (threads // count * count, count)))
+
+
 @torch.inference_mode()
-def fitting_batch(
-    network: nn.Module, layers: dict[str, str], batch_size: int, device: torch.device, preprocessing: Preprocessing
-) -> int:
-    """How many patches one forward takes, in every shard alike: see `batch_for`, by the largest of the layers' maps."""
-    sizes: list[int] = []
-    with visiting(network, layers, lambda _name, maps: sizes.append(maps.numel() * maps.element_size())):
+def _largest_step(network: nn.Module, device: torch.device, preprocessing: Preprocessing) -> int:
+    """Bytes that a module takes in and puts out of one patch: those of the one where it is most."""
+    sizes = [1]
+
+    def weigh(_module: nn.Module, inputs: Any, output: Any) -> None:
+        sizes.append(sum(one.nbytes for one in (*inputs, output) if isinstance(one, Tensor)))
+
+    handles = [module.register_forward_hook(weigh) for module in network.modules() if not any(module.children())]
+    try:
         pixels = torch.zeros((1, preprocessing.size, preprocessing.size), dtype=torch.uint8, device=device)
         network(preprocessing.normalise(pixels))
-    return batch_for(device.type, batch_size, max(sizes, default=1))
-
-
-def batch_for(device: str, batch_size: int, map_bytes: int) -> int:
-    """How many patches whose maps have so many bytes one forward takes: on a CPU as many as asked for, but no more than
-    BATCH_BYTES hold; on a GPU no fewer than asked for, and up to GPU_BATCH while GPU_BATCH_BYTES hold them."""
-    if device == "cpu":
-        return max(1, min(batch_size, BATCH_BYTES // map_bytes))
-    return max(batch_size, min(GPU_BATCH, GPU_BATCH_BYTES // map_bytes))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(sizes)
 
 
 def read_batches(

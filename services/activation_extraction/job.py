@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from services.activation_extraction.extract import Wish, extract, fitting_batch, read_batches
+from services.activation_extraction.extract import Pace, Wish, extract, read_batches
 from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
 from services.activation_extraction.network import open_network
@@ -48,8 +48,7 @@ def extract_shard(
     manifest, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
     part = data.shards(split)[shard]
     modules = resolve_layers(manifest.architecture, network, layers)
-    batch_size = fitting_batch(network, modules, batch_size, where, manifest.preprocessing)
-    size = manifest.preprocessing.size
+    pace, size = Pace.of(network, batch_size, where, manifest.preprocessing), manifest.preprocessing.size
 
     def on_patches(done: int) -> None:
         job.report(done=done)
@@ -58,12 +57,13 @@ def extract_shard(
     tallies = extract(
         network,
         modules,
-        read_batches(data.stream(part), manifest.preprocessing, batch_size, device_decoder(size, where)),
+        read_batches(data.stream(part), manifest.preprocessing, pace.batch_size, device_decoder(size, where)),
         Wish.of(top_k, data.ids(split)),
         where,
         manifest.preprocessing,
         on_patches,
         source=data.manifest.name,
+        at_once=pace.at_once,
     )
     key = f"extractions/{extraction_id}/shards/{shard:05d}"
 

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""What a container is given of them: microseconds of processor time in a period, or `max`, and the period."""
+"""What a container is given of them (cgroups of version 2): microseconds of processor time in a period, or `max`, and
+the period."""
 
 
 def usable_cores() -> int:
@@ -30,5 +31,5 @@ def limit_openmp() -> None:
 def _limit() -> float | None:
     if not QUOTA.is_file():
         return None
-    quota, period = QUOTA.read_text().split()
-    return None if quota == "max" else int(quota) / int(period)
+    quota, *period = QUOTA.read_text().split() or ["max"]
+    return int(quota) / int(period[0]) if quota.isdecimal() and period and int(period[0]) > 0 else None

@@ -16,8 +16,9 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 DEEP = "I;16"
 _PNG_DEPTH = 24
 """Where a PNG says how many bits a channel has."""
-_MARKER, _BASELINE, _TABLES, _FIRST_APPLICATION, _COMMENT = 0xFF, 0xC0, (0xC4, 0xDB, 0xDD), 0xE0, 0xFE
+_MARKER, _BASELINE, _TABLES, _APPLICATIONS, _COMMENT = 0xFF, 0xC0, (0xC4, 0xDB, 0xDD), range(0xE0, 0xF0), 0xFE
 """Of JPEG: what every segment begins with, and kinds of segments that may stand before and at the frame."""
+_NOT_SUBSAMPLED = 0x11
 LARGEST_SIDE = 8192
 """Of a patch that is decoded together with others."""
 
@@ -61,14 +62,14 @@ def plain_jpeg_side(image: bytes) -> int | None:
     if not (image.startswith(b"\xff\xd8") and image.endswith(b"\xff\xd9")):
         return None
     place = 2
-    while place + 10 <= len(image) and image[place] == _MARKER:
+    while place + 12 <= len(image) and image[place] == _MARKER:
         kind = image[place + 1]
         if kind == _BASELINE:
             bits, channels = image[place + 4], image[place + 9]
             height, width = (int.from_bytes(image[place + at : place + at + 2], "big") for at in (5, 7))
-            plain = bits == 8 and channels == 1 and 0 < height == width <= LARGEST_SIDE
-            return height if plain else None
-        if not (kind in _TABLES or _FIRST_APPLICATION <= kind <= _COMMENT):
+            plain = bits == 8 and channels == 1 and image[place + 11] == _NOT_SUBSAMPLED
+            return height if plain and 0 < height == width <= LARGEST_SIDE else None
+        if not (kind in _TABLES or kind in _APPLICATIONS or kind == _COMMENT):
             return None
         place += 2 + int.from_bytes(image[place + 2 : place + 4], "big")
     return None

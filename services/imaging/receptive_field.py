@@ -13,6 +13,7 @@ from services.common.errors import InvalidInput
 from services.imaging.architectures import input_channels
 from services.imaging.capture import visiting
 from services.imaging.manifests import ReceptiveField
+from services.imaging.sharing import sharing_weights
 
 Span = tuple[int, int]
 """First and last pixel that is seen, along rows or columns."""
@@ -30,12 +31,23 @@ def receptive_field(network: nn.Module, module_path: str, size: int, device: tor
     """
     with torch.inference_mode(False), torch.enable_grad():
         images = torch.ones(1, input_channels(network), size, size, device=device, requires_grad=True)
-        maps = _positive_forward(network.to(device), module_path, images)
+        maps = _positive_forward(_apart(network.to(device)), module_path, images)
         if maps is None or not maps.requires_grad or maps.shape[2] != maps.shape[3]:
             return None
         side = maps.shape[2]
         places = sorted({0, 1, side // 2 - 1, side // 2, side - 2, side - 1} & set(range(side)))
         return _fit({place: _seen(maps, place, images) for place in (ALL, *places)})
+
+
+def _apart(network: nn.Module) -> nn.Module:
+    """The network with modules of its own, which remember nothing of its weights: what a forward with ones leaves in
+    them must not be found by forwards that count."""
+    apart = sharing_weights(network)
+    for module in apart.modules():
+        for name, kept in vars(module).items():
+            if name.endswith("_cache") and isinstance(kept, dict):  # timm's attention_bias_cache
+                kept.clear()
+    return apart
 
 
 def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> Tensor | None:

@@ -1,6 +1,7 @@
 """What only a CUDA device shows; `make test-gpu` runs it, and fails without one."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.imaging.batch_decode import BatchDecoder, device_decoder, resize_as_pil
 from services.imaging.manifests import ExtractionManifest
+from services.imaging.prefetch import work_ahead
 from services.patch_rendering.gpu import decode_on_gpu
 from services.training.schemas import RunSettings
 from tests.unit.activation_extraction.test_extract import Stored, pass_maps
@@ -43,6 +45,32 @@ def test_its_decoder_gives_pils_pixels(side: int, quality: int) -> None:
     found = decoder.as_array(images)
     assert found is not None
     assert np.array_equal(found, one_by_one(images, 224))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_is_decoded_while_a_network_computes_is_right(threads: int) -> None:
+    """Thousands of different patches, decoded by several threads while forwards wait in a queue and let go of memory of
+    every size: no patch has another's pixels."""
+    rng = np.random.default_rng(0)
+    images = [encoded(rng.integers(0, 256, (64, 64), dtype=np.uint8)) for _ in range(3000)]
+    expected = torch.from_numpy(one_by_one(images, 48))
+    decoder, numbers = BatchDecoder(48, CUDA), [list(range(first, first + 60)) for first in range(0, 3000, 60)]
+    network = torch.nn.Sequential(*(torch.nn.Conv2d(64, 64, 3, padding=1) for _ in range(20))).to(CUDA).eval()
+    heavy = torch.randn(64, 64, 96, 96, device=CUDA)
+    wrong = 0
+
+    def decode(chunk: list[int]) -> tuple[list[int], torch.Tensor]:
+        found = decoder.decode([images[number] for number in chunk])
+        assert found is not None
+        return chunk, found
+
+    with torch.inference_mode(), ThreadPoolExecutor(threads) as pool:
+        for chunk, found in work_ahead(pool, decode, numbers, 2 * threads):
+            network(heavy)
+            kept = (found.float() * 1).to(torch.uint8)  # waits behind the forward; what was decoded is let go of now
+            del found
+            wrong += int((kept.cpu() != expected[chunk]).flatten(1).any(1).sum())
+    assert wrong == 0
 
 
 def test_it_resizes_as_pil() -> None:

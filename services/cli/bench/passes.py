@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from services.activation_extraction.extract import Wish, batch_for, extract, fitting_batch, read_batches
+from services.activation_extraction.extract import Pace, Wish, extract, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.network import open_network
 from services.cli.bench import original
@@ -59,7 +59,7 @@ def floor(
     trained, network = _network(blobs_url, checkpoint, where)
     data = _dataset(blobs_url, dataset)
     patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
-    batch_size = batch_for(where.type, BATCH, 1)
+    batch_size = Pace.of(network, BATCH, where, trained.preprocessing).batch_size
     _forward_once(network, trained, where, batch_size)
     decoder = device_decoder(trained.preprocessing.size, where)
     with _timed() as seconds, torch.inference_mode():
@@ -75,7 +75,7 @@ def bare(
     """Forward as many images as there are patches, channels last, that are ready where the network is; nothing else."""
     where = choose_device(device)
     trained, network = _network(blobs_url, checkpoint, where)
-    batch_size, side = batch_for(where.type, BATCH, 1), trained.preprocessing.size
+    batch_size, side = Pace.of(network, BATCH, where, trained.preprocessing).batch_size, trained.preprocessing.size
     _forward_once(network, trained, where, batch_size)
     batches = -(-_dataset(blobs_url, dataset).manifest.splits[SPLIT] // batch_size)
     with torch.inference_mode():
@@ -103,13 +103,14 @@ def keep(
     trained, network = _network(blobs_url, checkpoint, where)
     data, preprocessing = _dataset(blobs_url, dataset), trained.preprocessing
     modules = resolve_layers(trained.architecture, network, layers)
-    batch_size = fitting_batch(network, modules, BATCH, where, preprocessing)
-    _forward_once(network, trained, where, batch_size)
+    pace = Pace.of(network, BATCH, where, preprocessing)
+    _forward_once(network, trained, where, pace.batch_size)
     patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
     decoder = device_decoder(preprocessing.size, where)
     with _timed() as seconds:
-        batches = read_batches(patches, preprocessing, batch_size, decoder)
-        extract(network, modules, batches, Wish.of(top_k, data.ids(SPLIT)), where, preprocessing)
+        batches = read_batches(patches, preprocessing, pace.batch_size, decoder)
+        wish = Wish.of(top_k, data.ids(SPLIT))
+        extract(network, modules, batches, wish, where, preprocessing, at_once=pace.at_once)
         _finish(where)
     return {"seconds": seconds[0]}
 
@@ -129,7 +130,7 @@ def ours(
     where = choose_device(device)
     # A job finds the network that the job before it has left.
     trained, network = open_network(open_blobs(blobs_url), ObjectRef.model_validate(checkpoint), str(where))
-    _forward_once(network, trained, where, batch_for(where.type, BATCH, 1))
+    _forward_once(network, trained, where, Pace.of(network, BATCH, where, trained.preprocessing).batch_size)
     common: dict[str, Any] = {
         "blobs_url": blobs_url,
         "scratch": scratch,

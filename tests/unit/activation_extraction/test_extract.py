@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,20 +15,13 @@ from torch import nn
 
 from services.activation_extraction import extract as module
 from services.activation_extraction import told
-from services.activation_extraction.extract import (
-    Wish,
-    batch_for,
-    extract,
-    fitting_batch,
-    forwards_at_once,
-    read_batches,
-)
+from services.activation_extraction.extract import Pace, Wish, extract, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
 from services.activation_extraction.tally import LayerTally
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import InvalidInput
+from services.common.errors import InvalidInput, JobStopped
 from services.imaging.architectures import build_network, head_path, resolve_layers
 from services.imaging.batch_decode import BatchDecoder
 from services.imaging.checkpoint import load_network, open_checkpoint
@@ -328,12 +322,24 @@ def test_a_fault_beside_other_batches_is_named(tmp_path: Path) -> None:
         stored.extract(["layer2", "layer4"], 3, at_once=2)
 
 
-def test_a_cpu_forwards_as_many_batches_as_it_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four at most; a GPU one."""
-    for threads, expected in ((1, 1), (2, 2), (4, 4), (16, 4)):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        assert forwards_at_once(CPU) == expected
-        assert forwards_at_once(torch.device("cuda")) == 1
+def test_batches_beside_each_other_end_when_one_leaves(tmp_path: Path) -> None:
+    """What is told to leave does: batches that are under way stop at their next layer, and no more is begun."""
+    stored = Stored(tmp_path, "resnet18", 64)
+    preprocessing, begun = stored.manifest.preprocessing, []
+    empty = torch.empty(0, dtype=torch.int64)
+
+    def batches() -> Iterator[Batch]:
+        for number in range(50):
+            begun.append(number)
+            yield Batch(torch.tensor([number]), empty, torch.zeros((1, 64, 64), dtype=torch.uint8))
+
+    def leave(_done: int) -> None:
+        raise JobStopped("told to")
+
+    wish = Wish.of(2, np.arange(50))
+    with pytest.raises(JobStopped, match="told to"):
+        extract(stored.network, {"l": "layer4"}, batches(), wish, CPU, preprocessing, leave, at_once=2)
+    assert len(begun) <= 4
 
 
 def test_a_large_sum_is_no_fault() -> None:
@@ -378,27 +384,46 @@ def test_influence_needs_the_linear_head_to_follow(architecture: str, module: st
         assert np.array_equal(weights, network.get_submodule(head_path(network)).weight.detach().numpy())
 
 
-def test_a_batch_fits_its_largest_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps of layer1 have 64 x 16 x 16 values in float32; what is asked for is never exceeded, and one patch always
-    goes."""
+MB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("step", "asked", "threads", "expected"),
+    [
+        (6 * MB, 32, 2, (32, 2)),
+        (6 * MB, 32, 1, (32, 1)),
+        (6 * MB, 5, 2, (5, 2)),
+        (26 * MB, 32, 2, (7, 2)),
+        (400 * MB, 32, 8, (1, 1)),
+        (250 * MB, 32, 8, (1, 2)),
+        (MB, 32, 16, (32, 4)),
+        (MB, 32, 6, (32, 3)),
+        (MB, 32, 7, (32, 3)),
+        (MB, 32, 5, (32, 4)),
+    ],
+)
+def test_what_a_cpu_forwards_stays_within_memory(
+    step: int, asked: int, threads: int, expected: tuple[int, int]
+) -> None:
+    """Never more than asked for, one patch at least; threads are left idle only where memory or their number says."""
+    pace = Pace.within("cpu", asked, step, threads)
+    assert (pace.batch_size, pace.at_once) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "asked", "expected"),
+    [(6 * MB, 32, 256), (6 * MB, 600, 341), (6 * MB, 300, 300), (26 * MB, 4, 78), (4096 * MB, 32, 1)],
+)
+def test_a_gpu_takes_more_at_a_time(step: int, asked: int, expected: int) -> None:
+    """As many as keep it at work, or more if asked for, where its memory holds what they take; one batch at a time."""
+    assert Pace.within("cuda", asked, step, 16) == Pace(expected, 1)
+
+
+def test_memory_is_that_of_the_largest_module(tmp_path: Path) -> None:
+    """Of all of a network, whichever layers are asked for: ReLU behind resnet18's first convolution, at 64 pixels."""
     stored = Stored(tmp_path, "resnet18", 64)
-    layers = resolve_layers("resnet18", stored.network, ["layer4", "layer1"])
-
-    def fitting(maps: float, asked: int) -> int:
-        monkeypatch.setattr(module, "BATCH_BYTES", int(maps * 64 * 16 * 16 * 4))
-        preprocessing = stored.manifest.preprocessing
-        return fitting_batch(stored.network, layers, asked, torch.device("cpu"), preprocessing)
-
-    assert fitting(7.5, 32) == 7
-    assert fitting(7.5, 5) == 5
-    assert fitting(0.5, 32) == 1
-
-
-def test_a_gpu_takes_more_at_a_time() -> None:
-    """No fewer than asked for, and as many as keep it at work where its memory holds their maps."""
-    small, large = module.GPU_BATCH_BYTES // 1000, module.GPU_BATCH_BYTES // 100
-    assert [batch_for("cuda", asked, small) for asked in (1, 32, 600)] == [256, 256, 600]
-    assert [batch_for("cuda", asked, large) for asked in (1, 32, 600)] == [100, 100, 600]
+    assert module._largest_step(stored.network, CPU, stored.manifest.preprocessing) == 2 * 64 * 32 * 32 * 4
+    assert not any(one._forward_hooks for one in stored.network.modules())
 
 
 @pytest.mark.parametrize("batch_size", [3, 7, 32])

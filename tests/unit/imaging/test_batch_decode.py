@@ -111,22 +111,60 @@ def test_comments_and_tables_may_come_before_the_frame() -> None:
     assert plain_jpeg_side(image) == 20
 
 
+DAMAGED_AT = PLAIN.index(b"\xff\xc4") + 5
+DAMAGED = PLAIN[:DAMAGED_AT] + b"\xff" * 30 + PLAIN[DAMAGED_AT + 30 :]
+"""Its first table of codes is none."""
+
+
 def test_a_damaged_image_leaves_its_batch_to_pil() -> None:
-    """What the decoder refuses is no error here."""
-    begin = PLAIN.index(b"\xff\xc4")  # the first table of codes
-    damaged = PLAIN[: begin + 5] + b"\xff" * 30 + PLAIN[begin + 35 :]
-    assert plain_jpeg_side(damaged) == 48
+    """What the decoder refuses is no error here, and what comes after is decoded again."""
+    assert plain_jpeg_side(DAMAGED) == 48
     decoder = BatchDecoder(32, CPU)
     assert decoder.decode([PLAIN]) is not None
-    assert decoder.decode([PLAIN, damaged]) is None
+    assert decoder.decode([PLAIN, DAMAGED]) is None
     assert decoder.decode([PLAIN]) is not None
 
 
-def test_a_decoder_that_does_not_do_as_pil_does_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One grey value that differs in the first image, and PIL decodes all."""
+def test_a_decoder_that_fails_at_once_is_not_used() -> None:
+    """A torchvision that cannot decode on this device is asked once."""
+    decoder = BatchDecoder(32, CPU)
+    assert decoder.decode([DAMAGED]) is None
+    assert decoder.decode([PLAIN]) is None
+
+
+@pytest.mark.parametrize("first", [PLAIN, encoded(np.zeros((48, 48), np.uint8))], ids=["tissue", "black"])
+def test_a_decoder_that_does_not_do_as_pil_does_is_not_used(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """One grey value that differs in the first image that is not of one value, and PIL decodes all; for ever."""
     decode = batch_decode.decode_jpeg
-    monkeypatch.setattr(batch_decode, "decode_jpeg", lambda *given: decode(*given) ^ 1)
+
+    def spoilt(*given: object) -> torch.Tensor:
+        grey = decode(*given)
+        return grey if grey.min() == grey.max() else grey ^ 1
+
+    monkeypatch.setattr(batch_decode, "decode_jpeg", spoilt)
     decoder = BatchDecoder(32, CPU)
+    assert (decoder.decode([first]) is None) == (first is PLAIN)
     assert decoder.decode([PLAIN]) is None
     monkeypatch.setattr(batch_decode, "decode_jpeg", decode)
     assert decoder.decode([PLAIN]) is None
+
+
+def test_every_side_is_held_against_pil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder may do otherwise with patches of another side."""
+    decode = batch_decode.decode_jpeg
+
+    def spoilt(*given: object) -> torch.Tensor:
+        grey = decode(*given)
+        return grey ^ 1 if grey.shape[-1] == 40 else grey
+
+    monkeypatch.setattr(batch_decode, "decode_jpeg", spoilt)
+    decoder = BatchDecoder(32, CPU)
+    assert decoder.decode([PLAIN]) is not None
+    assert decoder.decode([encoded(tissue(40))]) is None
+
+
+def test_a_frame_that_says_it_is_subsampled_is_left_to_pil() -> None:
+    """Of one channel that means nothing, and decoders differ in what they make of it."""
+    frame = PLAIN.index(b"\xff\xc0")
+    assert plain_jpeg_side(PLAIN[: frame + 11] + b"\x22" + PLAIN[frame + 12 :]) is None
+    assert plain_jpeg_side(PLAIN[:2] + b"\xff\xf3\x00\x02" + PLAIN[2:]) is None

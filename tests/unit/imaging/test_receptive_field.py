@@ -98,3 +98,29 @@ def test_a_larger_image_shows_a_larger_field() -> None:
     """The field of ResNet-18's last layer is 435 pixels, which 512 can show."""
     network = build_network("resnet18", 2).eval()
     assert receptive_field(network, "layer4", 512, CPU) == ReceptiveField(size=435, stride=32, start=-217)
+
+
+@pytest.mark.parametrize("first", ["field", "forward"])
+def test_asking_for_a_field_changes_no_forward(first: str) -> None:
+    """LeViT remembers its attention biases from one forward to the next: those of ones are not to be found there, nor
+    are its own in the forward of ones."""
+    network = build_network("levit_128s", 2).eval()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.endswith("attention_biases"):
+                nn.init.normal_(weight, std=3.0)
+            elif name.endswith("bn.weight"):
+                nn.init.ones_(weight)  # some begin as zeros, and let nothing of attention through
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = build_network("levit_128s", 2).eval()
+        expected.load_state_dict(network.state_dict())
+        wanted = expected(images)
+        if first == "forward":
+            network(images)
+    fields = [
+        receptive_field(one, "stem.conv2.linear", 224, CPU) for one in (network, build_network("levit_128s", 2).eval())
+    ]
+    assert fields[0] == fields[1]
+    with torch.inference_mode():
+        assert torch.equal(network(images), wanted)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
-from services.imaging import devices
+from services.imaging import batch_decode, devices
 from services.imaging.batch_decode import BatchDecoder
 from services.imaging.dataset import Dataset
 from services.patch_rendering import gpu
@@ -88,6 +88,8 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
     assert decode_on_gpu("cpu", SIZE) is None
     assert decode_on_gpu("auto", SIZE) is None
     driver.touch()
+    on_cpu = BatchDecoder(SIZE, torch.device("cpu"))
+    monkeypatch.setattr(batch_decode, "device_decoder", lambda _size, device: on_cpu if device.type == "cuda" else None)
     monkeypatch.setattr(devices, "choose_device", lambda wish: torch.device("cuda" if wish == "auto" else "cpu"))
     assert decode_on_gpu("auto", SIZE) is not None
     assert decode_on_gpu("cuda:9", SIZE) is None
