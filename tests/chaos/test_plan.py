@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from deploy.local.servers import Server
+from deploy.local.servers import Server, free_ports
 from services.activation_extraction.tables import ExtractionRow
 from services.annotation.tables import StudyRow
 from services.cli.client import Services, plan_stages, post
@@ -29,7 +29,7 @@ from services.patch_rendering.tables import RenderingRow
 from services.training.tables import RunRow
 from tests.chaos.world import wait_for
 from tests.fakes.ddsm import make_ddsm
-from tests.integration.embedded import embedded, free_ports
+from tests.integration.embedded import embedded
 from tests.servers import fresh_database, fresh_vhost
 
 PREFIXES = ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION")

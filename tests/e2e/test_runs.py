@@ -12,10 +12,11 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from deploy.local.servers import free_ports
 from services.cli.client import get, post
 from tests.e2e.browser import NARROW, layout_faults
 from tests.e2e.conftest import Site, sign_in
-from tests.integration.embedded import Embedded, embedded, free_ports
+from tests.integration.embedded import Embedded, embedded
 from tests.integration.test_plan import import_data
 
 NewPage = Callable[..., Page]

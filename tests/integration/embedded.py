@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.local.servers import free_ports
 from services.cli.client import Services, get, is_ready, plan_stages
 
 LIMIT_S = 180.0
@@ -18,21 +18,13 @@ PREFIXES = ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION")
 STAGES = ("training", "extraction", "rendering", "study")
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 class Embedded:
     """A home folder and the process that serves it, which may be killed and started again."""
 
     def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
-        http, grpc = free_ports(4), free_ports(4)
+        ports = free_ports(2 * len(PREFIXES))
+        http, grpc = ports[: len(PREFIXES)], ports[len(PREFIXES) :]
         self.grpc = dict(zip(PREFIXES, grpc, strict=True))
         self.environment = os.environ | {"PRIMITIVES_HOME": str(home), "OMP_NUM_THREADS": "1"} | environment
         for prefix, http_port, grpc_port in zip(PREFIXES, http, grpc, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2
 
-from deploy.local.servers import Server
+from deploy.local.servers import Server, free_ports
 from services.cli.client import get, is_ready, post
 from services.cli.migrations import migrations_of
 from services.common.blobs import open_blobs
@@ -24,7 +24,7 @@ from services.common.grpc import to_message
 from services.common.identity import derived_id
 from services.common.records import migrate, open_records
 from tests.fakes.data import store_checkpoint, store_dataset
-from tests.integration.embedded import LIMIT_S, free_ports
+from tests.integration.embedded import LIMIT_S
 from tests.integration.processes import children_work, takes_effect
 from tests.servers import fresh_vhost
 

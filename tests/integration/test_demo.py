@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.servers import free_ports
 from services.cli import demo
-from tests.integration.embedded import PREFIXES, free_ports
+from tests.integration.embedded import PREFIXES
 
 
 def test_the_demo_ends_with_a_summary(

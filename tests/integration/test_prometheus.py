@@ -13,7 +13,8 @@ import httpx
 import yaml
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
-from tests.integration.embedded import LIMIT_S, Embedded, embedded, free_ports
+from deploy.local.servers import free_ports
+from tests.integration.embedded import LIMIT_S, Embedded, embedded
 from tests.integration.test_plan import import_data, start_plan
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

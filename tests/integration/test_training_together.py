@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
+from deploy.local.servers import free_ports
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, JobCrashed, JobStopped
@@ -20,7 +21,6 @@ from services.training.job import train_slice
 from services.training.launch import launch_command
 from services.training.schemas import RunSettings
 from tests.fakes.data import SilentJob, store_dataset
-from tests.integration.embedded import free_ports
 from tests.integration.processes import children_of, takes_effect
 
 LIMIT_S = 60.0

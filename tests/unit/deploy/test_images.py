@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy import lock
+from deploy.local import servers
 from deploy.smoke import run, standins
 
 ROOT = Path(__file__).parents[3]
@@ -170,4 +171,4 @@ def test_the_smoke_test_stands_in_for_every_pinned_image() -> None:
 
 def test_no_port_is_given_twice() -> None:
     """Of many ports that smoke asks for at once each is another: two containers cannot publish the same."""
-    assert len(set(run.free_ports(400))) == 400
+    assert len(set(servers.free_ports(400))) == 400
