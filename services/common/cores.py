@@ -16,6 +16,16 @@ def usable_cores() -> int:
     return there if limit is None else max(1, min(there, math.ceil(limit)))
 
 
+MOST_THREADS = 4
+"""Threads that share the interpreter's lock without loss: of eight each waits for it most of the time. More work at a
+time takes more processes."""
+
+
+def working_threads() -> int:
+    """How many threads of Python that mostly compute outside the interpreter's lock a process has work for."""
+    return min(MOST_THREADS, usable_cores())
+
+
 def machine_cores() -> int:
     """Those that this process may run on, for however little time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

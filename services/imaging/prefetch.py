@@ -6,10 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from services.common.cores import usable_cores
+from services.common.cores import working_threads
 
-DECODERS = max(2, min(4, usable_cores()))
-"""Threads. Of more than four each waits for the interpreter's lock most of the time: eight do less than four."""
+DECODERS = max(2, working_threads())
 BATCHES_AHEAD = 4
 
 T = TypeVar("T")

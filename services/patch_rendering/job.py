@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.blobs import Blobs, ObjectRef, open_blobs
-from services.common.cores import usable_cores
+from services.common.cores import working_threads
 from services.common.jobs import Job
 from services.common.logs import get_logger
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
@@ -24,8 +24,6 @@ from services.patch_rendering.source import SourcePatches
 log = get_logger(__name__)
 
 BUCKET = "patch-rendering"
-MOST_WORKERS = 4
-"""Threads that share the interpreter's lock without loss; another process of the service has its own."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def render_units(
     source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size, device)
     draw, encoding = KINDS[kind], Encoding(format, quality)
     rendered: list[RenderedUnit] = []
-    pool = ThreadPoolExecutor(workers or min(MOST_WORKERS, usable_cores()), "render")
+    pool = ThreadPoolExecutor(workers or working_threads(), "render")
     top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
 
     def render(unit: int) -> RenderedUnit:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from services.imaging.checkpoint import CheckpointManifest, load_network, open_c
 from services.imaging.dataset import Dataset
 from services.imaging.devices import choose_device
 from services.imaging.manifests import ExtractionManifest
+from services.imaging.preprocessing import Batch, Preprocessing
 
 NAME = "bench"
 BATCH = 32
@@ -55,17 +57,11 @@ def floor(
     _job: Job, *, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
 ) -> dict[str, Any]:
     """Decode every patch and forward it, channels last, and keep nothing."""
-    where = choose_device(device)
-    trained, network = _network(blobs_url, checkpoint, where)
-    data = _dataset(blobs_url, dataset)
-    patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
-    batch_size = Pace.of(network, BATCH, where, trained.preprocessing).batch_size
-    _forward_once(network, trained, where, batch_size)
-    decoder = device_decoder(trained.preprocessing.size, where)
+    ready = Ready.of(blobs_url, dataset, checkpoint, device)
     with _timed() as seconds, torch.inference_mode():
-        for batch in read_batches(patches, trained.preprocessing, batch_size, decoder):
-            network(trained.preprocessing.normalise(batch.pixels.to(where, non_blocking=True)))
-        _finish(where)
+        for batch in ready.batches():
+            ready.network(ready.preprocessing.normalise(batch.pixels.to(ready.device, non_blocking=True)))
+        _finish(ready.device)
     return {"seconds": seconds[0], "peak_mb": peak_mb()}
 
 
@@ -73,18 +69,16 @@ def bare(
     _job: Job, *, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
 ) -> dict[str, Any]:
     """Forward as many images as there are patches, channels last, that are ready where the network is; nothing else."""
-    where = choose_device(device)
-    trained, network = _network(blobs_url, checkpoint, where)
-    batch_size, side = Pace.of(network, BATCH, where, trained.preprocessing).batch_size, trained.preprocessing.size
-    _forward_once(network, trained, where, batch_size)
-    batches = -(-_dataset(blobs_url, dataset).manifest.splits[SPLIT] // batch_size)
+    ready = Ready.of(blobs_url, dataset, checkpoint, device)
+    size, side = ready.pace.batch_size, ready.preprocessing.size
+    batches = -(-ready.data.manifest.splits[SPLIT] // size)
     with torch.inference_mode():
-        images = trained.preprocessing.normalise(torch.randint(0, 256, (batch_size, side, side), device=where))
-        _finish(where)
+        images = ready.preprocessing.normalise(torch.randint(0, 256, (size, side, side), device=ready.device))
+        _finish(ready.device)
         with _timed() as seconds:
             for _ in range(batches):
-                network(images)
-            _finish(where)
+                ready.network(images)
+            _finish(ready.device)
     return {"seconds": seconds[0]}
 
 
@@ -99,19 +93,12 @@ def keep(
     device: str,
 ) -> dict[str, Any]:
     """Decode and forward every patch and keep what an extraction keeps; nothing of it is stored."""
-    where = choose_device(device)
-    trained, network = _network(blobs_url, checkpoint, where)
-    data, preprocessing = _dataset(blobs_url, dataset), trained.preprocessing
-    modules = resolve_layers(trained.architecture, network, layers)
-    pace = Pace.of(network, BATCH, where, preprocessing)
-    _forward_once(network, trained, where, pace.batch_size)
-    patches = (pair for shard in data.shards(SPLIT) for pair in data.stream(shard))
-    decoder = device_decoder(preprocessing.size, where)
+    ready = Ready.of(blobs_url, dataset, checkpoint, device)
+    modules = resolve_layers(ready.architecture, ready.network, layers)
     with _timed() as seconds:
-        batches = read_batches(patches, preprocessing, pace.batch_size, decoder)
-        wish = Wish.of(top_k, data.ids(SPLIT))
-        extract(network, modules, batches, wish, where, preprocessing, at_once=pace.at_once)
-        _finish(where)
+        wish, at_once = Wish.of(top_k, ready.data.ids(SPLIT)), ready.pace.at_once
+        extract(ready.network, modules, ready.batches(), wish, ready.device, ready.preprocessing, at_once=at_once)
+        _finish(ready.device)
     return {"seconds": seconds[0]}
 
 
@@ -127,10 +114,8 @@ def ours(
     device: str,
 ) -> dict[str, Any]:
     """The jobs of the extraction service: every shard, then the merge."""
-    where = choose_device(device)
     # A job finds the network that the job before it has left.
-    trained, network = open_network(open_blobs(blobs_url), ObjectRef.model_validate(checkpoint), str(where))
-    _forward_once(network, trained, where, Pace.of(network, BATCH, where, trained.preprocessing).batch_size)
+    ready = Ready.of(blobs_url, dataset, checkpoint, device)
     common: dict[str, Any] = {
         "blobs_url": blobs_url,
         "scratch": scratch,
@@ -144,7 +129,7 @@ def ours(
     with _timed() as seconds:
         shards = [
             extract_shard(UnwatchedJob(), shard=shard, batch_size=BATCH, device=device, **common)
-            for shard in range(len(_dataset(blobs_url, dataset).shards(SPLIT)))
+            for shard in range(len(ready.data.shards(SPLIT)))
         ]
         extracted = time.perf_counter()
         manifest = merge_extraction(UnwatchedJob(), shards=shards, **common)
@@ -207,24 +192,36 @@ def peak_mb() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def _dataset(blobs_url: str, dataset: dict[str, Any]) -> Dataset:
-    return Dataset.open(open_blobs(blobs_url), ObjectRef.model_validate(dataset))
+@dataclass(frozen=True)
+class Ready:
+    """What contenders begin with: a network that has forwarded a batch of black images, so that all is loaded that is
+    loaded at first use, and the data."""
 
+    architecture: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    data: Dataset
+    device: torch.device
+    pace: Pace
 
-def _network(blobs_url: str, checkpoint: dict[str, Any], device: torch.device) -> tuple[CheckpointManifest, nn.Module]:
-    blobs = open_blobs(blobs_url)
-    trained = open_checkpoint(blobs, ObjectRef.model_validate(checkpoint))
-    return trained, load_network(blobs, trained).to(device)
+    @classmethod
+    def of(cls, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str) -> "Ready":
+        """Open a checkpoint, as the jobs do, and a data set."""
+        blobs, where = open_blobs(blobs_url), choose_device(device)
+        trained, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
+        data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
+        pace, side = Pace.of(network, BATCH, where, trained.preprocessing), trained.preprocessing.size
+        black = torch.zeros((pace.batch_size, side, side), dtype=torch.uint8, device=where)
+        with torch.inference_mode():
+            network(trained.preprocessing.normalise(black))
+        _finish(where)
+        return cls(trained.architecture, network, trained.preprocessing, data, where, pace)
 
-
-def _forward_once(network: nn.Module, trained: CheckpointManifest, device: torch.device, batch_size: int) -> None:
-    """Have everything loaded that is loaded at first use, in all contenders alike."""
-    side = trained.preprocessing.size
-    with torch.inference_mode():
-        network(
-            trained.preprocessing.normalise(torch.zeros((batch_size, side, side), dtype=torch.uint8, device=device))
-        )
-    _finish(device)
+    def batches(self) -> Iterator[Batch]:
+        """All patches, as an extraction has them decoded."""
+        patches = (pair for shard in self.data.shards(SPLIT) for pair in self.data.stream(shard))
+        decoder = device_decoder(self.preprocessing.size, self.device)
+        return read_batches(patches, self.preprocessing, self.pace.batch_size, decoder)
 
 
 def _finish(device: torch.device) -> None:

@@ -14,13 +14,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from services.common.blobs import Blobs, ObjectRef
-from services.common.cores import usable_cores
+from services.common.cores import working_threads
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
 from services.imaging.tensors import Tensors, local_tensors
 from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
-from services.patch_rendering.job import MOST_WORKERS
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.sights import Sights, read_extraction, read_top
@@ -101,7 +100,7 @@ def _write_pages(
     for number, (layer, units) in enumerate(layers, 1):
         contents = LayerContents(pages, layer, number, units)
         top = local_tensors(fetch_object(blobs, layer.top, scratch))
-        with ThreadPoolExecutor(min(MOST_WORKERS, usable_cores())) as pool:
+        with ThreadPoolExecutor(working_threads()) as pool:
             for _ in pool.map(partial(contents.write_unit, top, source), units):
                 done += 1
                 update(done, total)
