@@ -49,14 +49,14 @@ audit: $(VENV)/audit.stamp ## Look every pin of the images up among known vulner
 		$(addprefix -r ,$(filter-out %/torch-cpu.txt,$(wildcard deploy/requirements/*.txt))) $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
-	$(BIN)/ruff check services tests deploy hatch_build.py
-	$(BIN)/ruff format --check services tests deploy hatch_build.py
+	$(BIN)/ruff check services bench tests deploy hatch_build.py
+	$(BIN)/ruff format --check services bench tests deploy hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/buf lint proto
 
 format: $(VENV)/dev.stamp ## Put the code into its style.
-	$(BIN)/ruff check --fix services tests deploy hatch_build.py
-	$(BIN)/ruff format services tests deploy hatch_build.py
+	$(BIN)/ruff check --fix services bench tests deploy hatch_build.py
+	$(BIN)/ruff format services bench tests deploy hatch_build.py
 
 release: $(VENV)/dev.stamp ## Take the protos and the OpenAPI of the code as what later code must not break (docs/contracts.md).
 	$(BIN)/python -m deploy.release.contracts keep

@@ -70,7 +70,7 @@ def _broker_users(password: str) -> dict[str, object]:
 
 
 def _entry(name: str, token: str) -> dict[str, object]:
-    """As services.common.tokens keeps it."""
+    """As services.common.access.tokens keeps it."""
     return {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest(), "scopes": SCOPES[name]}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.common.logs import log_scope
+from services.common.observability.logs import log_scope
 from tests.servers import postgres, rabbitmq, s3
 
 __all__ = ["postgres", "rabbitmq", "s3"]

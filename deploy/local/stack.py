@@ -20,14 +20,14 @@ from pathlib import Path
 
 import httpx
 
+from bench.commands import bench_app
 from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3, stop_epmd
-from services.cli.bench.commands import bench_app
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
 from services.cli.migrations import SERVICES
 from services.cli.signals import leave_in_order
+from services.common.access.tokens import add_token
 from services.common.settings import Shared
-from services.common.tokens import add_token
 
 DEFINITIONS = Path(__file__).parents[1] / "rabbitmq" / "definitions.json"
 PORTS = {"training": 8001, "activation_extraction": 8002, "patch_rendering": 8003, "annotation": 8000}

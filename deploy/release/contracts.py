@@ -23,10 +23,10 @@ from services.activation_extraction import main as activation_extraction
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
+from services.common.access.tokens import add_token
 from services.common.bus import MemoryBus
-from services.common.service import Service
+from services.common.runtime.service import Service
 from services.common.settings import Shared
-from services.common.tokens import add_token
 from services.patch_rendering import main as patch_rendering
 from services.patch_rendering.settings import RenderingSettings
 from services.training import main as training

@@ -20,20 +20,20 @@ import torch
 from safetensors.torch import save_file
 from sqlalchemy import func, insert, select, text
 
+from bench.floor import UnwatchedJob
+from bench.machine import machine_facts
+from bench.messages import measure_throughput, over_outbox
+from bench.passes import store_network
+from bench.tissue import REFERENCE, SPLIT, store_tissue
 from deploy.local.servers import start_postgres, start_rabbitmq, start_s3, stop_epmd
-from services.activation_extraction.extract import Wish
+from services.activation_extraction.extract import TallyOptions
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.matrices import BLOCK_ROWS, PIECE_VALUES
 from services.activation_extraction.statistics import unit_statistics
 from services.activation_extraction.tables import ExtractionRow, ShardRow
-from services.cli.bench.floor import UnwatchedJob
-from services.cli.bench.machine import machine_facts
-from services.cli.bench.messages import measure_throughput, over_outbox
-from services.cli.bench.passes import store_network
-from services.cli.bench.tissue import REFERENCE, SPLIT, store_tissue
 from services.cli.migrations import migrations_of
 from services.common.blobs import ObjectRef, open_blobs
-from services.common.logs import configure_logs
+from services.common.observability.logs import configure_logs
 from services.common.records import Records, migrate, open_records
 from services.common.settings import Shared
 from services.imaging.dataset import DatasetManifest, Shard
@@ -301,7 +301,7 @@ def measure_manifest(sizes: Sizes) -> dict[str, float]:
 
 def measure_sample(sizes: Sizes) -> dict[str, float]:
     """Drawing the sample, as the job of every shard does over all patches of the split."""
-    seconds, _ = _timed(lambda: Wish.of(TOP_K, list(range(sizes.patch_ids))))
+    seconds, _ = _timed(lambda: TallyOptions.of(TOP_K, list(range(sizes.patch_ids))))
     return {"sample_patch_s": seconds / sizes.patch_ids}
 
 
@@ -316,10 +316,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what one thing costs.")
     parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
     parser.add_argument("--keep", action="store_true", help=f"write them to {KEPT.name} too")
-    wish = parser.parse_args()
+    options = parser.parse_args()
     configure_logs("console", "warning")
-    found = measure(QUICK if wish.quick else FULL)
-    if wish.keep:
+    found = measure(QUICK if options.quick else FULL)
+    if options.keep:
         KEPT.write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write(json.dumps(found) + "\n")
 

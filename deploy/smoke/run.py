@@ -27,7 +27,7 @@ from deploy.local.servers import free_ports
 from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
 from services.cli.analyses import follow as follow_analysis
-from services.cli.analyses import tell_analyses
+from services.cli.analyses import print_analyses
 from services.cli.client import get, post
 from services.cli.demo import DEMO_PLAN, follow, services_at, summarise
 from services.common.identity import new_id
@@ -153,7 +153,7 @@ def end_analyses(extraction_id: str) -> dict[str, Any]:
         base = services.activation_extraction
         for view in get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]:
             follow_analysis(base, view["analysis_id"])
-        return tell_analyses(base, extraction_id)
+        return print_analyses(base, extraction_id)
 
 
 def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from services.activation_extraction.schemas import (
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
-from services.common.plans import add_plan_routes
-from services.common.streams import EventStream, Streams
-from services.common.tasks import Verb
-from services.common.views import has_ended
+from services.common.http.plan_routes import add_plan_routes
+from services.common.http.streams import EventStream, Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import has_ended
 
 
 def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: Units, streams: Streams) -> None:

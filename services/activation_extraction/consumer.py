@@ -4,7 +4,7 @@ does not wait behind all jobs of others; and one for events, which wait for neit
 from primitives.activation_extraction.v1 import events_pb2
 from primitives.training.v1 import events_pb2 as training_events
 
-from services.activation_extraction.workflow.analyses import Analyses
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.workflow.extractions import JOBS_QUEUE, MERGES_QUEUE, Extractions
 from services.common.bus import Bus, Consumer
 

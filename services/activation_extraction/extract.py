@@ -37,7 +37,7 @@ GPU_BATCH, GPU_BATCH_BYTES = 256, 2 << 30
 
 
 @dataclass(frozen=True)
-class Wish:
+class TallyOptions:
     """What is kept of a split: top patches a unit, places a map that are counted, and the ids of the sample."""
 
     top_k: int
@@ -45,7 +45,7 @@ class Wish:
     sampled: frozenset[int]
 
     @classmethod
-    def of(cls, top_k: int, ids: NDArray[np.int64]) -> "Wish":
+    def of(cls, top_k: int, ids: NDArray[np.int64]) -> "TallyOptions":
         """For a split of these patches, in order; however it is cut into shards, all ask for the same."""
         drawn = np.random.default_rng(0).choice(ids, min(SAMPLED, len(ids)), replace=False)
         return cls(top_k, places_of(len(ids)), frozenset(drawn.tolist()))
@@ -55,7 +55,7 @@ def extract(
     network: nn.Module,
     layers: dict[str, str],
     batches: Iterator[Batch],
-    wish: Wish,
+    options: TallyOptions,
     device: torch.device,
     preprocessing: Preprocessing,
     on_patches: Callable[[int], None] = lambda _done: None,
@@ -65,7 +65,7 @@ def extract(
     """One forward a patch for all layers; returns what was kept of each. InvalidInput for NaN or infinity names patch
     and layer. `at_once` batches are forwarded beside each other: on a CPU two forwards of one thread each take less
     time than two of two threads after each other."""
-    tallies = {name: LayerTally(wish.top_k, wish.places, wish.sampled) for name in layers}
+    tallies = {name: LayerTally(options.top_k, options.places, options.sampled) for name in layers}
     locks = {name: threading.Lock() for name in layers}
 
     left = threading.Event()
@@ -76,9 +76,11 @@ def extract(
         with locks[name]:
             tallies[name].add(maps, ids)
 
-    free: SimpleQueue[_Looker] = SimpleQueue()
+    free: SimpleQueue[_BatchRunner] = SimpleQueue()
     for _ in range(at_once):
-        free.put(_Looker(sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source))
+        free.put(
+            _BatchRunner(sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source)
+        )
 
     def look(batch: Batch) -> int:
         looker = free.get()
@@ -115,7 +117,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor | None]:
         torch.set_num_threads(all_threads)  # threads that begin later go by what was set last
 
 
-class _Looker:
+class _BatchRunner:
     """One network that looks at one batch at a time."""
 
     def __init__(
@@ -148,7 +150,7 @@ class _Looker:
         with visiting(self._network, self._layers, visit):
             self._network(images)
         require_captured(met, self._layers)
-        # Asked once a batch: an answer of a GPU takes as long as all that it still has to do.
+        # LayerProperties once a batch: an answer of a GPU takes as long as all that it still has to do.
         if sums and not torch.isfinite(torch.stack(sums)).all():
             self._name_fault(images, batch.ids)
 
@@ -163,20 +165,22 @@ class _Looker:
 
 
 @dataclass(frozen=True)
-class Pace:
+class BatchSizing:
     """How many patches one forward takes, in every shard alike, and how many forwards go on beside each other."""
 
     batch_size: int
     at_once: int = 1
 
     @classmethod
-    def of(cls, network: nn.Module, batch_size: int, device: torch.device, preprocessing: Preprocessing) -> "Pace":
+    def of(
+        cls, network: nn.Module, batch_size: int, device: torch.device, preprocessing: Preprocessing
+    ) -> "BatchSizing":
         """That of a network on a device, for so many patches asked for."""
         step_bytes = _largest_step(network, device, preprocessing)
         return cls.within(device.type, batch_size, step_bytes, torch.get_num_threads())
 
     @classmethod
-    def within(cls, device: str, batch_size: int, step_bytes: int, threads: int) -> "Pace":
+    def within(cls, device: str, batch_size: int, step_bytes: int, threads: int) -> "BatchSizing":
         """By the most that a module takes in and puts out of one patch. On a CPU a batch has as many patches as asked
         for, and no more than BATCH_BYTES hold; up to AT_ONCE go beside each other, as many as leave the fewest of
         torch's threads idle, and as few as take no more memory than AT_ONCE such batches. On a GPU it is one batch, of

@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from services.activation_extraction.extract import Pace, Wish, extract, read_batches
-from services.activation_extraction.layer_results import BUCKET, Asked, Store, put_tensors, store_layer
+from services.activation_extraction.extract import BatchSizing, TallyOptions, extract, read_batches
+from services.activation_extraction.layer_results import BUCKET, LayerProperties, Store, put_tensors, store_layer
 from services.activation_extraction.matrices import Matrices
+from services.activation_extraction.merge_progress import MergeProgress
 from services.activation_extraction.network import open_network
-from services.activation_extraction.told import Told
 from services.common.blobs import ObjectRef, open_blobs
-from services.common.jobs import Job
-from services.common.memory import give_back_memory
+from services.common.machine.memory import give_back_memory
+from services.common.work.jobs import Job
 from services.imaging.architectures import resolve_layers
 from services.imaging.batch_decode import device_decoder
 from services.imaging.dataset import Dataset, fetch_object
@@ -48,17 +48,17 @@ def extract_shard(
     manifest, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
     part = data.shards(split)[shard]
     modules = resolve_layers(manifest.architecture, network, layers)
-    pace, size = Pace.of(network, batch_size, where, manifest.preprocessing), manifest.preprocessing.size
+    pace, size = BatchSizing.of(network, batch_size, where, manifest.preprocessing), manifest.preprocessing.size
 
     def on_patches(done: int) -> None:
         job.report(done=done)
-        job.leave_if_told()
+        job.stop_if_requested()
 
     tallies = extract(
         network,
         modules,
         read_batches(data.stream(part), manifest.preprocessing, pace.batch_size, device_decoder(size, where)),
-        Wish.of(top_k, data.ids(split)),
+        TallyOptions.of(top_k, data.ids(split)),
         where,
         manifest.preprocessing,
         on_patches,
@@ -101,16 +101,18 @@ def merge_extraction(
     data = Dataset.open(blobs, dataset_ref)
     trained, network = open_network(blobs, checkpoint_ref, "cpu")
     chosen = resolve_layers(trained.architecture, network, layers)
-    told = Told(job)
+    told = MergeProgress(job)
     states = []
     for shard in shards:
         states.append(local_tensors(fetch_object(blobs, ObjectRef.model_validate(shard["state"]), folder)))
         told.alive()
 
-    def ask(name: str) -> Asked:
-        return Asked.of(network, chosen[name], states[0].shape(f"{name}/values")[0], trained.preprocessing.size)
+    def ask(name: str) -> LayerProperties:
+        return LayerProperties.of(
+            network, chosen[name], states[0].shape(f"{name}/values")[0], trained.preprocessing.size
+        )
 
-    def merge(name: str, asked: Asked) -> ExtractedLayer:
+    def merge(name: str, asked: LayerProperties) -> ExtractedLayer:
         parts = [ObjectRef.model_validate(shard["maxima"][name]) for shard in shards]
         matrices = Matrices(blobs, parts, folder, told.alive)
         store = Store(blobs, f"extractions/{extraction_id}/{name}", folder, told.alive)
@@ -125,7 +127,7 @@ def merge_extraction(
         for result in pool.map(merge, chosen, map(ask, chosen)):
             results.append(result)
             told.layer_done()
-            job.leave_if_told()
+            job.stop_if_requested()
     finally:
         pool.shutdown(cancel_futures=True)  # what is not merged yet is not wanted when the job leaves
     patches = data.manifest.splits[split]

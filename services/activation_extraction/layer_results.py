@@ -59,7 +59,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LayerProperties:
     """What a network says of a layer: the (classes, units) weights of a linear head over it, if there is one, and what
     of the input a place sees."""
 
@@ -67,7 +67,7 @@ class Asked:
     field: ReceptiveField | None
 
     @classmethod
-    def of(cls, network: nn.Module, module: str, units: int, size: int) -> "Asked":
+    def of(cls, network: nn.Module, module: str, units: int, size: int) -> "LayerProperties":
         """Ask a network whose input has `size` x `size` pixels of a layer of so many units."""
         device = next(network.parameters()).device
         head = linear_head(network)
@@ -89,7 +89,7 @@ def store_layer(
     labels: NDArray[np.int64],
     classes: int,
     top_k: int,
-    asked: Asked,
+    asked: LayerProperties,
 ) -> ExtractedLayer:
     """Store the results of a layer: its merged states, and what its maxima say with the (patches,) labels of its rows.
     Memory does not grow with the number of patches, beyond their ids."""

@@ -5,27 +5,27 @@ from pathlib import Path
 from primitives.activation_extraction.v1 import activation_extraction_pb2, activation_extraction_pb2_grpc
 
 from services.activation_extraction.analyses.api import add_analysis_routes
+from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.layer_results import BUCKET
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
-from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
-from services.common.bootstrap import open_ports
+from services.common.access.edge import open_edge
 from services.common.bus import Bus, open_bus
-from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
-from services.common.http import create_app
-from services.common.jobs import JobRunner
-from services.common.logs import configure_logs
-from services.common.monitor import Monitor, add_status_routes
-from services.common.service import HttpServer, Service, serve
-from services.common.streams import Streams
-from services.common.tracing import configure_tracing
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
+from services.common.observability.logs import configure_logs
+from services.common.observability.tracing import configure_tracing
+from services.common.runtime.bootstrap import open_ports
+from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.jobs import JobRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -7,15 +7,15 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 
 from services.activation_extraction.analyses.rpc import AnalysisMethods
+from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
 from services.activation_extraction.schemas import StartExtractionRequest, UnitsQuery
-from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
-from services.common.streams import Streams
-from services.common.tasks import Verb
-from services.common.views import PlanStages, has_ended
+from services.common.http.streams import Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages, has_ended
 
 
 class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
-from services.common.views import ExtractionOptions, Moment, Progress
+from services.common.work.views import ExtractionOptions, Moment, Progress
 
 
 class StartExtractionRequest(ExtractionOptions):

@@ -24,7 +24,7 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
-from services.common.views import PlanStages
+from services.common.work.views import PlanStages
 
 Channel = Annotated[int, InPath(ge=0, lt=2**31, description="Channel from 0.")]
 Offset = Annotated[int, Query(ge=0, lt=2**31)]

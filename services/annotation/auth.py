@@ -1,6 +1,7 @@
 """Who makes a request: a browser with a session, or a program that names its reader.
 
-Where the service has tokens, a program must show one (see services/common/http.py), and so must a reader who signs in.
+Where the service has tokens, a program must show one
+(see services/common/http/app.py), and so must a reader who signs in.
 A session ends when its token does (see `Sessions`).
 """
 
@@ -11,9 +12,9 @@ from starlette.responses import Response
 
 from services.annotation.sessions import Sessions, csrf_matches
 from services.annotation.workflow.readers import Reader, Readers
+from services.common.access.tokens import Caller, Tokens
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
-from services.common.http import SAFE_METHODS
-from services.common.tokens import Caller, Tokens
+from services.common.http.app import SAFE_METHODS
 
 COOKIE = "primitives_session"
 READER_HEADER = "x-reader"

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.http import SAFE_METHODS, is_own_origin, problem_of
+from services.common.http.app import SAFE_METHODS, is_own_origin, problem_of
 
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
 """How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""

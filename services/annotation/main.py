@@ -9,8 +9,9 @@ from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.api import add_routes
 from services.annotation.auth import Auth
+from services.annotation.clients.extraction import ExtractionService, RenderingService
+from services.annotation.clients.training import TrainingService
 from services.annotation.consumer import EVENTS_QUEUE, create_consumers
-from services.annotation.extraction import ExtractionService, RenderingService
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
@@ -18,22 +19,22 @@ from services.annotation.rpc import AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
-from services.annotation.training import TrainingService
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
-from services.common.bootstrap import open_ports
+from services.common.access.edge import open_edge
+from services.common.access.tokens import Tokens
 from services.common.bus import Bus, open_bus
-from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
-from services.common.http import create_app
-from services.common.logs import configure_logs
-from services.common.monitor import Monitor, add_status_routes
+from services.common.http.app import create_app
+from services.common.observability.logs import configure_logs
+from services.common.observability.tracing import configure_tracing
 from services.common.records import now
-from services.common.service import HttpServer, Ports, Service, serve
-from services.common.tokens import Tokens
-from services.common.tracing import configure_tracing
+from services.common.runtime.bootstrap import open_ports
+from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.ports import Ports
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

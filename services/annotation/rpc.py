@@ -11,9 +11,9 @@ from services.annotation.workflow.readers import Reader, Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput, NotSignedIn
 from services.common.grpc import caller_of, to_message, to_request
-from services.common.tokens import Tokens
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
 
@@ -53,9 +53,9 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         reader, key = self._reader(context), _key(request)
         for name in _PLACE_FIELDS:
             request.ClearField(name)
-        wish = to_request(request, PutResponseRequest)
-        answer = Answer(wish.recognizable, wish.associated, wish.multiplicity, wish.description)
-        saved = self._responses.put(reader, key, answer, wish.base_version, wish.idempotency_key)
+        options = to_request(request, PutResponseRequest)
+        answer = Answer(options.recognizable, options.associated, options.multiplicity, options.description)
+        saved = self._responses.put(reader, key, answer, options.base_version, options.idempotency_key)
         return pb.PutResponseResponse(response=to_message(saved, pb.Response))
 
     def ListResponses(

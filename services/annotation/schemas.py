@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.views import Moment, PlanStudy, Progress
+from services.common.work.views import Moment, PlanStudy, Progress
 
 ListName = Literal["subset", "ranked", "all"]
 MOST_UNITS = 200

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import ReaderRow, SessionRow
 from services.annotation.workflow.readers import Reader, is_bound_to_another
+from services.common.access.tokens import Caller, Tokens
 from services.common.errors import NotSignedIn
 from services.common.records import Records, now
-from services.common.tokens import Caller, Tokens
 
 SEEN_EVERY = timedelta(seconds=60)
 """How old the last sight of a session may be before it is written again: not every picture writes."""

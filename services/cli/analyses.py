@@ -24,8 +24,8 @@ def analyse(
     """Analyse a completed extraction, on the running services. Prints the analysis as JSON."""
     from services.cli.client import post
 
-    wish = {"kind": kind} | dict(map(_setting, setting or []))
-    view = post(_base(), f"/v1/extractions/{extraction}/analyses", wish)
+    options = {"kind": kind} | dict(map(_setting, setting or []))
+    view = post(_base(), f"/v1/extractions/{extraction}/analyses", options)
     typer.echo(json.dumps(follow(_base(), view["analysis_id"]) if wait else view, indent=1))
 
 
@@ -53,7 +53,7 @@ def follow(base: str, analysis_id: str) -> dict[str, Any]:
     return view
 
 
-def tell_analyses(base: str, extraction_id: str) -> dict[str, Any]:
+def print_analyses(base: str, extraction_id: str) -> dict[str, Any]:
     """By kind how the analyses of an extraction stand; of a completed dissection the best unit of each phenomenon."""
     from services.cli.client import get
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
+from services.common.access.credentials import bearer, client_context
 from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError, Unavailable
 from services.common.settings import Shared
-from services.common.trust import bearer, client_context
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0

@@ -8,7 +8,7 @@ from typing import Any
 from services.cli.progress import progress_bar
 from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
-from services.common.jobs import JobRunner
+from services.common.work.jobs import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import DatasetManifest
 from services.training.checkpoints import choose_checkpoint

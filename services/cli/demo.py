@@ -17,7 +17,7 @@ import typer
 from services import __version__
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
-from services.cli.analyses import tell_analyses
+from services.cli.analyses import print_analyses
 from services.cli.client import Services, get, is_ready, plan_stages, post
 from services.cli.progress import STAGES, StageBars
 from services.cli.signals import leave_in_order
@@ -105,7 +105,7 @@ def summarise(
         "layers": len(extraction["results"]),
         "units": sum(layer["units"] for layer in extraction["results"]),
         "pictures": rendering["pictures"],
-        "analyses": tell_analyses(services.activation_extraction, extraction["extraction_id"]),
+        "analyses": print_analyses(services.activation_extraction, extraction["extraction_id"]),
         "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
         "study": stages["study"]["id"],
     }

@@ -7,9 +7,9 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
 from services.common.bus import Bus, MemoryBus
-from services.common.service import Service, serve
+from services.common.observability.tracing import configure_tracing
+from services.common.runtime.service import Service, serve
 from services.common.settings import Shared
-from services.common.tracing import configure_tracing
 from services.patch_rendering import main as patch_rendering
 from services.patch_rendering.settings import RenderingSettings
 from services.training import main as training

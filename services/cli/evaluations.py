@@ -32,9 +32,9 @@ def evaluate(
     from services.cli.demo import named_services
 
     base = named_services().training
-    wish: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
-    wish["settings"] = {"replicates": replicates}
-    started = post(base, "/v1/evaluations", wish)
+    options: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
+    options["settings"] = {"replicates": replicates}
+    started = post(base, "/v1/evaluations", options)
     path = f"/v1/evaluations/{started['evaluation_id']}"
     _follow(base, path)
     report = get(base, f"{path}/report")
@@ -58,8 +58,8 @@ def compare(
     from services.cli.client import post
     from services.cli.demo import named_services
 
-    wish = {"evaluation_a": evaluation_a, "evaluation_b": evaluation_b, "settings": {"replicates": replicates}}
-    comparison = post(named_services().training, "/v1/comparisons", wish)
+    options = {"evaluation_a": evaluation_a, "evaluation_b": evaluation_b, "settings": {"replicates": replicates}}
+    comparison = post(named_services().training, "/v1/comparisons", options)
     if as_json:
         typer.echo(json.dumps(comparison))
     else:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from bench.commands import bench_app
 from services import __version__
 from services.cli.analyses import analyse, analyses
-from services.cli.bench.commands import bench_app
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
@@ -20,8 +20,8 @@ from services.cli.recovery import recover
 from services.cli.runs import run_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
-from services.common.errors import InvalidInput, PrimitivesError, in_words
-from services.common.logs import configure_logs
+from services.common.errors import InvalidInput, PrimitivesError, describe_faults
+from services.common.observability.logs import configure_logs
 from services.common.settings import Shared
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the units of a mammogram network respond to.")
@@ -158,7 +158,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ValidationError as error:
-        typer.echo(f"primitives: the settings are wrong ({error.title}): {in_words(error.errors())}", err=True)
+        typer.echo(f"primitives: the settings are wrong ({error.title}): {describe_faults(error.errors())}", err=True)
         sys.exit(1)
 
 

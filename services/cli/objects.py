@@ -12,10 +12,10 @@ import typer
 from services.cli.migrations import SERVICES, migrations_of
 from services.common.blobs import open_blobs
 from services.common.blobs.copy import copy_buckets
-from services.common.collector import collect
-from services.common.crosscheck import cross_check
-from services.common.leftovers import remove_old_files
-from services.common.reach import Owner
+from services.common.machine.old_files import remove_old_files
+from services.common.objects.collector import collect
+from services.common.objects.cross_check import cross_check
+from services.common.objects.references import Owner
 from services.common.records import Records, ensure_migrated, now, open_records
 from services.common.settings import Shared
 
@@ -83,7 +83,7 @@ def owner_of(service: str) -> Owner:
     """What a service says of its bucket and its records; loads that service alone."""
     if service not in SERVICES:
         raise typer.BadParameter(f"{service!r} is none of {', '.join(SERVICES)}")
-    owner: Owner = importlib.import_module(f"services.{service}.reach").OWNER
+    owner: Owner = importlib.import_module(f"services.{service}.references").OWNER
     return owner
 
 

@@ -8,7 +8,7 @@ import typer
 from services.cli.migrations import SERVICES
 from services.common.bus import Bus, open_bus
 from services.common.errors import InvalidInput
-from services.common.service import Service
+from services.common.runtime.service import Service
 from services.common.settings import Shared
 
 SETTINGS = {

@@ -63,12 +63,12 @@ def start_run(config: str, dataset_id: str) -> dict[str, Any]:
 
     run = read_run(config)
     run.require_classes(get(_training(), f"/v1/datasets/{dataset_id}")["classes"], dataset_id)
-    wish = {
+    options = {
         "dataset_id": dataset_id,
         "settings": run.run_settings().model_dump(),
         "resume_from": _origin(run, dataset_id),
     }
-    started: dict[str, Any] = post(_training(), "/v1/runs", wish)
+    started: dict[str, Any] = post(_training(), "/v1/runs", options)
     return started
 
 

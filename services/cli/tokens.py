@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from services.common.access.tokens import add_token
 from services.common.errors import InvalidInput
 from services.common.settings import Shared
-from services.common.tokens import add_token
 
 
 def token(

@@ -65,7 +65,7 @@ class JobStopped(PrimitivesError):
     """A job left before it was done, because it was asked to: what it works on was paused or has ended."""
 
 
-def in_words(faults: Iterable[Mapping[str, Any]]) -> str:
+def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
     """The faults that pydantic found, each with its place: "settings.epochs: Input should be …". Without the input
     itself, which may be large, secret, or not expressible in JSON."""
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)

@@ -72,12 +72,12 @@ def _build(
     if architecture in torchvision.models.list_models(module=torchvision.models):
         network = _torchvision(architecture, ("DEFAULT" if pool is None else "IMAGENET1K_V1") if pretrained else None)
         if architecture in _TRANSFORM_INPUT:
-            wish = transforms_input(architecture, weights) if transform_input is None else transform_input
-            if wish and channels != 3:
+            options = transforms_input(architecture, weights) if transform_input is None else transform_input
+            if options and channels != 3:
                 raise InvalidInput(
                     f"network {architecture} with ImageNet's weights takes three channels, not {channels}"
                 )
-            setattr(network, "transform_input", wish)  # noqa: B010 - nn.Module's own attribute types admit no bool
+            setattr(network, "transform_input", options)  # noqa: B010 - nn.Module's own attribute types admit no bool
         if channels != 3:
             _replace_stem(network, channels, pretrained)
         if pool is not None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from services.common.errors import InvalidInput
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 from services.imaging.decode import decode_grey, plain_jpeg_side
 from services.imaging.resizing import FRACTION_BITS, bilinear_taps
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
-from services.common.reading import too_large
+from services.common.machine.reading import too_large
 from services.imaging.architectures import Semantics, build_network
 from services.imaging.preprocessing import Preprocessing
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from services.common.cores import working_threads
+from services.common.machine.cores import working_threads
 
 DECODERS = max(2, working_threads())
 BATCHES_AHEAD = 4

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 
-from services.common.plans import add_plan_routes
-from services.common.streams import EventStream, Streams
-from services.common.tasks import Verb
-from services.common.views import PictureFormat, has_ended
+from services.common.http.plan_routes import add_plan_routes
+from services.common.http.streams import EventStream, Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import PictureFormat, has_ended
 from services.imaging.media import MEDIA_TYPES, media_type
 from services.patch_rendering.schemas import (
     PictureQuery,

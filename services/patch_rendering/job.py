@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from services.common.blobs import Blobs, ObjectRef, open_blobs
-from services.common.cores import working_threads
-from services.common.jobs import Job
-from services.common.logs import get_logger
+from services.common.machine.cores import working_threads
+from services.common.observability.logs import get_logger
+from services.common.work.jobs import Job
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import PICTURE_SCHEMA, UNIT_SCHEMA, RenderedGroup, put_content, write_table
 from services.imaging.tensors import local_tensors
 from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.gpu import decode_on_gpu
 from services.patch_rendering.kinds import KINDS, Draw
-from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
+from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top
 
 log = get_logger(__name__)
 
@@ -30,7 +30,7 @@ BUCKET = "patch-rendering"
 class RenderedUnit:
     """A unit on its top patches, and its pictures by rank; a silent one has neither pictures nor a sheet."""
 
-    sights: Sights
+    unit_maps: UnitMaps
     sheet: bytes
     pictures: list[bytes]
 
@@ -69,7 +69,7 @@ def render_units(
         for unit in pool.map(render, range(first, last + 1)):
             rendered.append(unit)
             job.report(done=count_pictures(rendered))
-            job.leave_if_told()
+            job.stop_if_requested()
     finally:
         pool.shutdown(cancel_futures=True)  # what is not rendered yet is not wanted when the job leaves
     folder = f"renderings/{rendering_id}/{layer}/{first:05d}"
@@ -77,12 +77,12 @@ def render_units(
     return {"group": group.model_dump(), "pictures": count_pictures(rendered)}
 
 
-def render_unit(sights: Sights, source: SourcePatches, draw: Draw, encoding: Encoding) -> RenderedUnit:
+def render_unit(unit_maps: UnitMaps, source: SourcePatches, draw: Draw, encoding: Encoding) -> RenderedUnit:
     """All pictures of a unit, and its contact sheet."""
-    if not sights.shown:
-        return RenderedUnit(sights, b"", [])
-    pictures = draw(sights, source)
-    return RenderedUnit(sights, encoding.sheet(pictures), encoding.encode(pictures))
+    if not unit_maps.shown:
+        return RenderedUnit(unit_maps, b"", [])
+    pictures = draw(unit_maps, source)
+    return RenderedUnit(unit_maps, encoding.sheet(pictures), encoding.encode(pictures))
 
 
 def count_pictures(rendered: Sequence[RenderedUnit]) -> int:
@@ -98,8 +98,8 @@ def store_group(blobs: Blobs, folder: str, rendered: Sequence[RenderedUnit], dat
     for unit in rendered:
         unit_rows.append(
             {
-                "unit": unit.sights.unit,
-                "best": unit.sights.best,
+                "unit": unit.unit_maps.unit,
+                "best": unit.unit_maps.best,
                 "silent": not unit.pictures,
                 "sheet_offset": pack.tell(),
                 "sheet_size": len(unit.sheet),
@@ -110,30 +110,30 @@ def store_group(blobs: Blobs, folder: str, rendered: Sequence[RenderedUnit], dat
         for picture in unit.pictures:
             places.append((pack.tell(), len(picture)))
             pack.write(picture)
-        picture_rows += _picture_rows(unit.sights, places, dataset)
+        picture_rows += _picture_rows(unit.unit_maps, places, dataset)
     return RenderedGroup(
-        first=rendered[0].sights.unit,
-        last=rendered[-1].sights.unit,
+        first=rendered[0].unit_maps.unit,
+        last=rendered[-1].unit_maps.unit,
         pack=put_content(blobs, BUCKET, f"{folder}/pictures.pack", pack.getvalue()),
         pictures=put_content(blobs, BUCKET, f"{folder}/pictures.parquet", write_table(picture_rows, PICTURE_SCHEMA)),
         units=put_content(blobs, BUCKET, f"{folder}/units.parquet", write_table(unit_rows, UNIT_SCHEMA)),
     )
 
 
-def _picture_rows(sights: Sights, places: list[tuple[int, int]], dataset: Dataset) -> list[dict[str, Any]]:
-    patches = dataset.index.take(sights.ids[: len(places)]).to_pylist()
+def _picture_rows(unit_maps: UnitMaps, places: list[tuple[int, int]], dataset: Dataset) -> list[dict[str, Any]]:
+    patches = dataset.index.take(unit_maps.ids[: len(places)]).to_pylist()
     copied = ("patch_id", "label", "phenomenon", "mammogram", "row", "column", "height", "width")
     return [
         {name: patch[name] for name in copied}
         | {
-            "unit": sights.unit,
+            "unit": unit_maps.unit,
             "rank": rank,
             "value": float(value),
             "patch": patch["name"],
             "offset": offset,
             "size": size,
         }
-        for rank, (patch, value, (offset, size)) in enumerate(zip(patches, sights.values, places, strict=False), 1)
+        for rank, (patch, value, (offset, size)) in enumerate(zip(patches, unit_maps.values, places, strict=False), 1)
     ]
 
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_pb2_grpc
 
-from services.common.bootstrap import open_ports
+from services.common.access.edge import open_edge
 from services.common.bus import Bus, open_bus
-from services.common.edge import open_edge
 from services.common.grpc import GrpcServer
-from services.common.http import create_app
-from services.common.jobs import JobRunner
-from services.common.logs import configure_logs
-from services.common.monitor import Monitor, add_status_routes
-from services.common.service import HttpServer, Service, serve
-from services.common.streams import Streams
-from services.common.tracing import configure_tracing
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
+from services.common.observability.logs import configure_logs
+from services.common.observability.tracing import configure_tracing
+from services.common.runtime.bootstrap import open_ports
+from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.jobs import JobRunner
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
 from services.patch_rendering.job import BUCKET

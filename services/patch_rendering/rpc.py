@@ -7,9 +7,9 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 
 from services.common.grpc import to_message, to_request
-from services.common.streams import Streams
-from services.common.tasks import Verb
-from services.common.views import PlanStages, has_ended
+from services.common.http.streams import Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages, has_ended
 from services.imaging.media import media_type
 from services.patch_rendering.schemas import StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.workflow.pictures import UnitPictures

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.views import Moment, PictureFormat, PictureKind, PlanRendering, Progress
+from services.common.work.views import Moment, PictureFormat, PictureKind, PlanRendering, Progress
 
 
 class StartRenderingRequest(PlanRendering):

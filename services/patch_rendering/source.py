@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.common.cache import BoundedCache
 from services.common.errors import NotFound
+from services.common.machine.cache import BoundedCache
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey, resize_grey
 from services.imaging.patches import Box

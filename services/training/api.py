@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from services.common.plans import add_plan_routes
-from services.common.streams import EventStream, Streams
-from services.common.tasks import Verb
-from services.common.views import PlanStages, has_ended
+from services.common.http.plan_routes import add_plan_routes
+from services.common.http.streams import EventStream, Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages, has_ended
 from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans

@@ -12,7 +12,7 @@ from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Grey, Preprocessing
 from services.training.distributed import Team
-from services.training.sampling import EpochOrder, order_by_id, order_epoch
+from services.training.epoch_order import EpochOrder, order_by_id, order_epoch
 from services.training.schemas import RunSettings
 
 Bounds = tuple[int, int]

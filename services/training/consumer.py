@@ -3,9 +3,9 @@
 from primitives.training.v1 import events_pb2
 
 from services.common.bus import Bus, Consumer
+from services.training.evaluation.workflow import Evaluations
 from services.training.idle import Watch, unwatched
 from services.training.workflow.datasets import JOBS_QUEUE, Datasets
-from services.training.workflow.evaluations import Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 

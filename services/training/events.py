@@ -16,8 +16,8 @@ from services.training.tables import DatasetRow, PlanRow, RunRow
 def run_completed(session: Session, run: RunRow, dataset: DatasetRow, plan_id: str) -> events_pb2.RunCompleted:
     """The event that a run has its final checkpoint; with the plan that goes on from it, if there is one."""
     plan = session.get(PlanRow, plan_id)
-    wish = StartPlanRequest.model_validate(plan.request).network.checkpoint if plan is not None else ""
-    checkpoint = choose_checkpoint(RunView.model_validate(run), wish)
+    options = StartPlanRequest.model_validate(plan.request).network.checkpoint if plan is not None else ""
+    checkpoint = choose_checkpoint(RunView.model_validate(run), options)
     event = events_pb2.RunCompleted(
         run_id=run.run_id, dataset=_ref(dataset.manifest), checkpoint=to_message(checkpoint, object_pb2.ObjectRef)
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
-from services.common.reading import read_at_most
+from services.common.machine.reading import read_at_most
 from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.decode import LARGEST_IMAGE, decode_grey

@@ -13,8 +13,8 @@ from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.identity import derived_id
-from services.common.jobs import Job
-from services.common.memory import kept_memory
+from services.common.machine.memory import kept_memory
+from services.common.work.jobs import Job
 from services.imaging.architectures import transforms_input
 from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
@@ -28,7 +28,7 @@ from services.training.evaluation.schemas import EvaluationSettings
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import fit
-from services.training.sample import (
+from services.training.sample_dataset import (
     SAMPLE_CLASSES,
     SAMPLE_NOTICE,
     VARIANTS,
@@ -60,7 +60,7 @@ def build_sample(job: Job, *, blobs_url: str) -> dict[str, Any]:
             for patch in sample.patches:
                 writer.add_patch(patch)
             job.report(phase="cutting patches", done=done, total=total, unit="mammograms")
-            job.leave_if_told()
+            job.stop_if_requested()
         manifest, ref = writer.finish()
     return {"manifest": manifest.model_dump(), "ref": ref.model_dump()}
 
@@ -80,7 +80,7 @@ def evaluate(
 
     def on_patches(done: int, total: int) -> None:
         job.report(phase="predicting", done=done, total=total, unit="patches")
-        job.leave_if_told()
+        job.stop_if_requested()
 
     manifest = evaluate_checkpoint(
         open_blobs(blobs_url),

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from services.common import errors
-from services.common.jobs import LEAVE_S, POLL_S, Job, Order
-from services.common.logs import logs_for_a_process
+from services.common.observability.logs import log_environment
+from services.common.work.jobs import LEAVE_S, POLL_S, Job, Order
 
 SOCKET = "VISUAL_PRIMITIVES_JOB_SOCKET"
 """The environment variable that names the socket to the processes of this machine."""
@@ -34,7 +34,7 @@ def train_together(job: Job, arguments: dict[str, Any], processes: int, nodes: i
         launcher = subprocess.Popen(
             launch_command(processes, nodes, 0, rendezvous),
             stdin=subprocess.PIPE,
-            env=os.environ | logs_for_a_process() | {SOCKET: str(path)},
+            env=os.environ | log_environment() | {SOCKET: str(path)},
         )
         members = _Members(server, arguments)
         try:
@@ -132,7 +132,7 @@ class _Members:
         elif kind == "milestone":
             job.milestone(**content)
         elif kind == "gpu":
-            job.tell_gpu(content)
+            job.report_gpu_memory(content)
         elif kind == "error":
             raise _as_error(*content)
         else:

@@ -5,28 +5,29 @@ from pathlib import Path
 
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
-from services.common.bootstrap import open_ports
+from services.common.access.edge import open_edge
 from services.common.bus import Bus, open_bus
-from services.common.edge import open_edge
 from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
-from services.common.http import create_app
-from services.common.jobs import JobRunner
-from services.common.logs import configure_logs
-from services.common.monitor import Monitor, add_status_routes
-from services.common.service import HttpServer, Ports, Service, serve
-from services.common.streams import Streams
-from services.common.tracing import configure_tracing
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
+from services.common.observability.logs import configure_logs
+from services.common.observability.tracing import configure_tracing
+from services.common.runtime.bootstrap import open_ports
+from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.jobs import JobRunner
+from services.common.work.ports import Ports
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
+from services.training.evaluation.workflow import Comparisons, Evaluations
 from services.training.idle import IdleEnd, unwatched
 from services.training.job import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, BuildRow, EvaluationRow, RunRow
 from services.training.workflow.datasets import Datasets
-from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 

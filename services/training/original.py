@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
-from services.common.reading import read_at_most
+from services.common.machine.reading import read_at_most
 from services.imaging.architectures import native_preprocessing
 from services.imaging.checkpoint import read_file, state_dict_of
 from services.training.distributed import Team

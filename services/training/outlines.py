@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.errors import InvalidInput, in_words
-from services.common.reading import read_at_most
+from services.common.errors import InvalidInput, describe_faults
+from services.common.machine.reading import read_at_most
 from services.imaging.patches import Lesion
 
 FARTHEST = 1e6
@@ -42,7 +42,7 @@ def _read_line(line: str, where: str, mammograms: frozenset[str]) -> Lesion:
     try:
         read = OutlineLine.model_validate_json(line)
     except ValidationError as error:
-        raise InvalidInput(f"{where}: {in_words(error.errors())}") from error
+        raise InvalidInput(f"{where}: {describe_faults(error.errors())}") from error
     if read.mammogram not in mammograms:
         raise InvalidInput(f"{where}: no patch was cut from mammogram {read.mammogram!r}")
     return Lesion(read.mammogram, read.phenomenon, tuple(read.outline))

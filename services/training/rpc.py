@@ -7,13 +7,13 @@ from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
 
 from services.common.grpc import to_message, to_request
-from services.common.streams import Streams
-from services.common.tasks import Verb
-from services.common.views import PlanStages, has_ended
+from services.common.http.streams import Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages, has_ended
 from services.training.evaluation.rpc import EvaluationMethods
+from services.training.evaluation.workflow import Comparisons, Evaluations
 from services.training.schemas import StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
-from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 

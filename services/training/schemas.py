@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
-from services.common.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
+from services.common.work.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
 from services.imaging.architectures import Semantics
 
 LARGEST_INT32 = 2**31 - 1

@@ -10,8 +10,8 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from services.common.jobs import Job
-from services.common.logs import configure_logs_as_told, get_logger
+from services.common.observability.logs import configure_logs_from_environment, get_logger
+from services.common.work.jobs import Job
 from services.imaging.devices import choose_device
 from services.training.distributed import join_team, own_device, own_rank
 from services.training.job import train_part
@@ -39,7 +39,7 @@ class QuietJob(Job):
 
 def main() -> None:
     """Do this process's part, and tell the job how it ended."""
-    configure_logs_as_told()
+    configure_logs_from_environment()
     connection = _connect() if SOCKET in os.environ else None
     try:
         told: tuple[str, Any] = ("result", work(connection))

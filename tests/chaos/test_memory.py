@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from bench.extraction import PASSES, SIDE, Place
+from bench.passes import peak_mb
+from bench.tissue import SPLIT, store_tissue
 from services.activation_extraction.job import extract_shard, merge_extraction
-from services.cli.bench.extraction import PASSES, SIDE, Place
-from services.cli.bench.passes import peak_mb
-from services.cli.bench.tissue import SPLIT, store_tissue
 from services.common.blobs import FolderBlobs
-from services.common.jobs import Job
 from services.common.settings import Shared
+from services.common.work.jobs import Job
 from services.imaging.manifests import ExtractionManifest
 
 PATCHES = 160

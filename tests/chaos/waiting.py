@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from services.activation_extraction import main as service
-from services.common.jobs import JobRunner
+from services.common.work.jobs import JobRunner
 
 REF = {"bucket": "activation-extraction", "key": "waited", "sha256": "0" * 64, "size": 1}
 

@@ -33,8 +33,8 @@ POINTS = (
 class Point:
     """Counts how often a place is passed, and kills the process at the n-th time."""
 
-    def __init__(self, wish: str) -> None:
-        self.name, _, count = wish.partition(":")
+    def __init__(self, options: str) -> None:
+        self.name, _, count = options.partition(":")
         self._left = int(count or 0)
         self._lock = threading.Lock()
 

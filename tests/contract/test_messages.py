@@ -18,9 +18,9 @@ from primitives.patch_rendering.v1 import events_pb2 as rendering_events
 from primitives.training.v1 import events_pb2 as training_events
 
 from services.activation_extraction import consumer as extraction_consumer
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
-from services.activation_extraction.workflow.analyses import Analyses
 from services.annotation import consumer as annotation_consumer
 from services.common.blobs import ObjectRef
 from services.common.bus import Consumer, Envelope, decode

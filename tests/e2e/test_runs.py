@@ -46,8 +46,8 @@ def dataset_id(home: Embedded, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def start(home: Embedded, dataset_id: str, **changes: Any) -> str:
     """Start a run; its id."""
-    wish = {"dataset_id": dataset_id, "settings": SETTINGS | changes}
-    return str(post(home.services.training, "/v1/runs", wish)["run_id"])
+    options = {"dataset_id": dataset_id, "settings": SETTINGS | changes}
+    return str(post(home.services.training, "/v1/runs", options)["run_id"])
 
 
 def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:

@@ -15,9 +15,9 @@ from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.access.tokens import Tokens
 from services.common.identity import derived_id
 from services.common.records import now
-from services.common.tokens import Tokens
 from tests.fakes.ports import World
 from tests.fakes.rendering import store_rendering
 

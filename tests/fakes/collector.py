@@ -10,7 +10,7 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 
-class Told(NamedTuple):
+class CollectedSpan(NamedTuple):
     """A span as it was sent."""
 
     name: str
@@ -30,7 +30,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
     def __init__(self) -> None:
         self.endpoint = ""
-        self.traces: defaultdict[str, list[Told]] = defaultdict(list)
+        self.traces: defaultdict[str, list[CollectedSpan]] = defaultdict(list)
 
     def Export(self, request: trace_service_pb2.ExportTraceServiceRequest, _: grpc.ServicerContext) -> Any:
         """Take spans."""
@@ -39,7 +39,9 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
                 for one in scope.spans:
                     told = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in one.attributes}
                     trace = one.trace_id.hex()
-                    self.traces[trace].append(Told(one.name, trace, one.span_id.hex(), one.parent_span_id.hex(), told))
+                    self.traces[trace].append(
+                        CollectedSpan(one.name, trace, one.span_id.hex(), one.parent_span_id.hex(), told)
+                    )
         return trace_service_pb2.ExportTraceServiceResponse()
 
 

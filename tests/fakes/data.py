@@ -75,7 +75,7 @@ class SilentJob:
         """Keep it."""
         self.milestones.append(facts)
 
-    def leave_if_told(self) -> None:
+    def stop_if_requested(self) -> None:
         """Nobody tells it."""
 
     def paused(self) -> bool:

@@ -16,8 +16,8 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.blobs import Blobs, ObjectRef
-from services.common.http import create_app
-from services.common.streams import Streams
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
     DISSECTION_SCHEMA,

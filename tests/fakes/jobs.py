@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from services.common.errors import InvalidInput
-from services.common.jobs import Job
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
+from services.common.work.jobs import Job
 
 
 def add(job: Job, *, left: int, right: int) -> int:
@@ -56,7 +56,7 @@ def work_until_told(job: Job) -> None:
     """Work, batch by batch, until it is told to stop."""
     for done in itertools.count():
         job.report(done=done)
-        job.leave_if_told()
+        job.stop_if_requested()
 
 
 def keep_when_paused(job: Job) -> int:

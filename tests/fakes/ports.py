@@ -10,9 +10,9 @@ from sqlalchemy import MetaData, Table
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, MemoryBus, decode
 from services.common.errors import JobStopped
-from services.common.jobs import LEAVE_S, Order
 from services.common.records import Leases, Outbox, open_records
-from services.common.service import Ports
+from services.common.work.jobs import LEAVE_S, Order
+from services.common.work.ports import Ports
 
 
 class RecordingBus(MemoryBus):

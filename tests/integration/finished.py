@@ -14,11 +14,11 @@ from services.annotation import main as annotation
 from services.annotation.settings import AnnotationSettings
 from services.cli.client import get, post
 from services.cli.migrations import SERVICES
+from services.common.access.tokens import add_token
 from services.common.bus import MemoryBus
-from services.common.logs import configure_logs
-from services.common.service import Service
+from services.common.observability.logs import configure_logs
+from services.common.runtime.service import Service
 from services.common.settings import Shared
-from services.common.tokens import add_token
 from services.patch_rendering import main as patch_rendering
 from services.patch_rendering.settings import RenderingSettings
 from services.training import main as training
@@ -116,8 +116,8 @@ def _run_plan(home: Embedded, folder: Path) -> dict[str, list[str]]:
 
 def _evaluate(home: Embedded, run_id: str) -> str:
     training = home.services.training
-    wish = {"run_id": run_id, "settings": {"replicates": 10}}
-    evaluation_id = post(training, "/v1/evaluations", wish)["evaluation_id"]
+    options = {"run_id": run_id, "settings": {"replicates": 10}}
+    evaluation_id = post(training, "/v1/evaluations", options)["evaluation_id"]
     home.wait_for(lambda: bool(get(training, f"/v1/evaluations/{evaluation_id}")["state"] == "completed"))
     return str(evaluation_id)
 

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2
 
-from services.cli.analyses import tell_analyses
+from services.cli.analyses import print_analyses
 from services.cli.client import get
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.finished import NETWORK
@@ -19,8 +19,8 @@ def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
     """The analysis that a plan asks for outlives a kill as soon as it is recorded; it is no stage of the plan; the
     command's analysis finds the same; HTTP and gRPC tell the same rows."""
     with embedded(tmp_path / "home") as home:
-        wish = EXTRACTION | {"analyses": ["dissection"]}
-        start_plan(home, import_data(home, tmp_path / "ddsm", outlined=True), network=NETWORK, extraction=wish)
+        options = EXTRACTION | {"analyses": ["dissection"]}
+        start_plan(home, import_data(home, tmp_path / "ddsm", outlined=True), network=NETWORK, extraction=options)
         home.wait_for(lambda: bool(analyses_of(home)))
         home.kill()
         home.start()
@@ -45,7 +45,7 @@ def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
         assert {row["phenomenon"] for row in rows} == {"disc"}
         assert any(row["iou"] > 0 for row in rows)
         check_grpc(home, first["analysis_id"], rows)
-        told = tell_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
+        told = print_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
         assert (told["state"], list(told["best"])) == ("completed", ["disc"])
         assert told["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")
@@ -73,6 +73,6 @@ def check_grpc(home: Embedded, analysis_id: str, rows: list[dict[str, Any]]) -> 
     """The same rows over gRPC."""
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
         stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
-        wish = analysis_pb2.GetAnalysisTableRequest(analysis_id=analysis_id, layer="layer4", limit=1000)
-        answer = stub.GetAnalysisTable(wish, timeout=10)
+        options = analysis_pb2.GetAnalysisTableRequest(analysis_id=analysis_id, layer="layer4", limit=1000)
+        answer = stub.GetAnalysisTable(options, timeout=10)
         assert [json_format.MessageToDict(row) for row in answer.rows] == rows

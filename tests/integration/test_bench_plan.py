@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.bench import machine
+from bench import machine
 from services.cli.main import app
 from tests.fakes.ddsm import make_ddsm
 from tests.integration.embedded import STAGES, embedded

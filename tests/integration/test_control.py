@@ -45,11 +45,11 @@ class Kind:
     home: Embedded
     base: str
     noun: str
-    wish: dict[str, Any]
+    options: dict[str, Any]
 
     def start(self) -> str:
         """Start one; its id."""
-        return str(post(self.base, f"/v1/{self.noun}s", self.wish)[f"{self.noun}_id"])
+        return str(post(self.base, f"/v1/{self.noun}s", self.options)[f"{self.noun}_id"])
 
     def get(self, key: str) -> dict[str, Any]:
         """How it is."""
@@ -212,8 +212,8 @@ def test_many_idle_streams_leave_the_service_responsive(kinds: dict[str, Kind]) 
     key = kind.start()
     kind.act("pause", key)
     with httpx.Client(limits=httpx.Limits(max_connections=None), timeout=LIMIT_S) as client:
-        wish = client.build_request("GET", f"{kind.base}/v1/runs/{key}/events")
-        streams = [client.send(wish, stream=True) for _ in range(150)]
+        options = client.build_request("GET", f"{kind.base}/v1/runs/{key}/events")
+        streams = [client.send(options, stream=True) for _ in range(150)]
         lines = [stream.iter_lines() for stream in streams]
         for line in lines:
             assert '"state":"paused"' in next(line)
@@ -238,8 +238,8 @@ def watch(kind: Kind, key: str) -> list[Any]:
             return [answer.run for answer in calls.WatchRun(training_pb2.WatchRunRequest(run_id=key))]
         if kind.noun == "extraction":
             calls = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
-            wish = extraction_pb.WatchExtractionRequest(extraction_id=key)
-            return [answer.extraction for answer in calls.WatchExtraction(wish)]
+            options = extraction_pb.WatchExtractionRequest(extraction_id=key)
+            return [answer.extraction for answer in calls.WatchExtraction(options)]
         calls = patch_rendering_pb2_grpc.PatchRenderingServiceStub(channel)
         return [
             answer.rendering for answer in calls.WatchRendering(rendering_pb.WatchRenderingRequest(rendering_id=key))
@@ -248,9 +248,9 @@ def watch(kind: Kind, key: str) -> list[Any]:
 
 def test_a_plan_is_watched_and_acted_on_as_a_whole(kinds: dict[str, Kind]) -> None:
     """Each service answers for its stage; a plan that is cancelled while it trains never extracts."""
-    services, dataset_id = kinds["run"].home.services, kinds["run"].wish["dataset_id"]
-    wish = {"plan_id": "plan-2", "dataset": {"dataset_id": dataset_id}, "network": {"train": LONG_RUN}}
-    post(services.training, "/v1/plans", wish)
+    services, dataset_id = kinds["run"].home.services, kinds["run"].options["dataset_id"]
+    options = {"plan_id": "plan-2", "dataset": {"dataset_id": dataset_id}, "network": {"train": LONG_RUN}}
+    post(services.training, "/v1/plans", options)
     run_id = get(services.training, "/v1/plans/plan-2")["stages"][0]["id"]
     kinds["run"].wait_until_at_work(run_id)
     told: list[dict[str, Any]] = []

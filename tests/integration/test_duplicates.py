@@ -14,10 +14,10 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy import Table, event
 
 from deploy.local.servers import Server
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.consumer import create_consumers
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
-from services.activation_extraction.workflow.analyses import Analyses
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.cli.migrations import migrations_of
@@ -25,7 +25,7 @@ from services.common.blobs import Blobs, FolderBlobs
 from services.common.bus import Envelope, MemoryBus, encode
 from services.common.grpc import to_message
 from services.common.records import Leases, Outbox, Records, migrate, open_records
-from services.common.service import Ports
+from services.common.work.ports import Ports
 from services.training.schemas import StartPlanRequest
 from services.training.settings import TrainingSettings
 from services.training.tables import Base as TrainingBase

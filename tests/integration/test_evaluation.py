@@ -58,8 +58,8 @@ def check_edges(home: Embedded, report: dict[str, Any], comparison: dict[str, An
     assert len(httpx.get(f"{path}/report", timeout=30).json()["classes"][0]["roc"]["x"]) > 2
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['TRAINING']}") as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
-        wish = evaluation_pb2.GetEvaluationReportRequest(evaluation_id=report["evaluation_id"])
-        assert stub.GetEvaluationReport(wish, timeout=30).report.accuracy == report["accuracy"]
+        options = evaluation_pb2.GetEvaluationReportRequest(evaluation_id=report["evaluation_id"])
+        assert stub.GetEvaluationReport(options, timeout=30).report.accuracy == report["accuracy"]
         watched = list(
             stub.WatchEvaluation(
                 evaluation_pb2.WatchEvaluationRequest(evaluation_id=report["evaluation_id"]), timeout=30

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
-from services.common import jobs
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import JobCrashed
-from services.common.jobs import Job, JobRunner
+from services.common.work import jobs
+from services.common.work.jobs import Job, JobRunner
 from services.imaging.checkpoint import CheckpointManifest, open_checkpoint
 from services.training.job import train_slice
 from services.training.schemas import RunSettings

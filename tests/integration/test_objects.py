@@ -80,8 +80,8 @@ def test_what_is_reached_outlives_every_collection(done: Embedded) -> None:
     for bucket, key in ORPHANS.items():
         blobs.put(bucket, key, b"orphan")
     assert len(manifests_of_checkpoints(blobs)) > 2
-    wish = ("gc", "--grace-h", "0")
-    planned, collected = told(done, 0, *wish, "--dry-run"), told(done, 0, *wish)
+    options = ("gc", "--grace-h", "0")
+    planned, collected = told(done, 0, *options, "--dry-run"), told(done, 0, *options)
     assert planned["services"] == collected["services"]
     assert {one["service"] for one in collected["services"]} == {"training", "activation_extraction", "patch_rendering"}
     assert all(one["removed"] > 0 for one in collected["services"])
@@ -94,20 +94,20 @@ def test_what_is_reached_outlives_every_collection(done: Embedded) -> None:
     checked = told(done, 0, "check", "--deep")
     assert checked["faults"] == []
     assert {bucket: one["objects"] for bucket, one in checked["unnamed"].items()} == dict.fromkeys(BUCKETS, 0)
-    assert all(one["removed"] == 0 for one in told(done, 0, *wish)["services"])
+    assert all(one["removed"] == 0 for one in told(done, 0, *options)["services"])
 
 
 def test_within_the_grace_nothing_goes(done: Embedded) -> None:
     """An object that nothing names is counted as young for a day, and taken after it."""
     blobs = objects_of(done)
     blobs.put("training", "young.json", b"x")
-    wish = ("gc", "--service", "training")
-    [collected] = told(done, 0, *wish)["services"]
+    options = ("gc", "--service", "training")
+    [collected] = told(done, 0, *options)["services"]
     assert (collected["removed"], collected["young"]) == (0, 1)
     assert told(done, 0, "check")["unnamed"]["training"]["manifests"] == ["young.json"]
     day_ago = time.time() - 24 * 3600 - 60
     os.utime(done.home / "objects" / "training" / "young.json", (day_ago, day_ago))
-    [collected] = told(done, 0, *wish)["services"]
+    [collected] = told(done, 0, *options)["services"]
     assert (collected["removed"], collected["bytes"], collected["young"]) == (1, 1, 0)
 
 

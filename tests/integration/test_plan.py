@@ -55,9 +55,9 @@ def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
         collector() as spans,
         embedded(tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint, **told) as home,
     ):
-        wish = plan_wish(import_data(home, tmp_path / "ddsm"))
+        options = plan_wish(import_data(home, tmp_path / "ddsm"))
         answer = httpx.post(
-            f"{home.services.training}/v1/plans", json=wish, headers={"traceparent": PARENT}, timeout=30
+            f"{home.services.training}/v1/plans", json=options, headers={"traceparent": PARENT}, timeout=30
         )
         assert answer.is_success, answer.text
         stages = home.wait_for_plan("plan-1")
@@ -149,10 +149,10 @@ def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], 
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
         stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
-        wish = activation_extraction_pb2.GetUnitRequest(
+        options = activation_extraction_pb2.GetUnitRequest(
             extraction_id=extraction["extraction_id"], layer="layer4", unit=3
         )
-        unit = stub.GetUnit(wish, timeout=10).unit
+        unit = stub.GetUnit(options, timeout=10).unit
         path = f"/v1/extractions/{extraction['extraction_id']}/layers/layer4/units/3"
         over_http = get(home.services.activation_extraction, path)
         assert (unit.name, len(unit.top)) == ("unit_0004", 8)
@@ -161,10 +161,10 @@ def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], 
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['RENDERING']}") as channel:
         stub = patch_rendering_pb2_grpc.PatchRenderingServiceStub(channel)
         active = next(n for n in range(64) if picture(home, rendering["rendering_id"], n, 1).status_code == 200)
-        wish = patch_rendering_pb2.GetPictureRequest(
+        options = patch_rendering_pb2.GetPictureRequest(
             rendering_id=rendering["rendering_id"], layer="layer4", unit=active, rank=1
         )
-        jpeg = stub.GetPicture(wish, timeout=10).jpeg
+        jpeg = stub.GetPicture(options, timeout=10).jpeg
         assert jpeg == picture(home, rendering["rendering_id"], active, 1).content
         assert jpeg.startswith(b"\xff\xd8")
 

@@ -36,8 +36,8 @@ def test_unfinished_work_is_asked_for_again(tmp_path: Path, rabbitmq: Server) ->
     ports = open_training_ports(TrainingSettings(shared=shared), lost)
     data, ref = store_dataset(ports.blobs, tmp_path / "ddsm", {"train": 3})
     Datasets(ports, NO_RUNNER).register(data.manifest, ref)
-    wish = StartRunRequest(dataset_id=data.manifest.dataset_id, settings=SETTINGS)
-    run = Runs(ports, NO_RUNNER, TrainingSettings(shared=shared)).start(wish)
+    options = StartRunRequest(dataset_id=data.manifest.dataset_id, settings=SETTINGS)
+    run = Runs(ports, NO_RUNNER, TrainingSettings(shared=shared)).start(options)
     assert ports.outbox.flush() == 1
     ports.records.close()
 

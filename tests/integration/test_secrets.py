@@ -17,19 +17,19 @@ from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
 from typer.testing import CliRunner
 
 from deploy.local.servers import Server, free_port
-from services.annotation.siblings import Sibling
+from services.annotation.clients.http import Sibling
 from services.cli import client
 from services.cli.main import app as command
+from services.common.access.edge import Edge
 from services.common.blobs import open_blobs
 from services.common.bus import Consumer, MemoryBus, encode, open_bus
-from services.common.edge import Edge
 from services.common.errors import InvalidInput, JobFailed, PrimitivesError, Unavailable
 from services.common.grpc import GrpcServer
-from services.common.http import create_app
-from services.common.jobs import Job, JobRunner
-from services.common.logs import configure_logs
+from services.common.http.app import create_app
+from services.common.observability.logs import configure_logs
 from services.common.records import open_records
 from services.common.settings import Shared
+from services.common.work.jobs import Job, JobRunner
 
 SECRET = "S3CR3T-canary-8f0d"
 UNESCAPED = f"{SECRET}/x#y?z"

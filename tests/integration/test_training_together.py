@@ -15,7 +15,7 @@ from deploy.local.servers import free_ports
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, JobCrashed, JobStopped
-from services.common.jobs import JobRunner
+from services.common.work.jobs import JobRunner
 from services.imaging.checkpoint import CheckpointManifest, open_checkpoint
 from services.training.job import train_slice
 from services.training.launch import launch_command

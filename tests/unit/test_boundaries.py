@@ -62,7 +62,7 @@ def test_ports_are_opened_in_one_place() -> None:
 @pytest.mark.parametrize("service", WITHOUT_TORCH)
 def test_a_service_that_computes_no_network_loads_no_torch(service: str) -> None:
     """Importing its entry loads neither torch nor timm: their images hold none."""
-    module = "services.common.service" if service == "common" else f"services.{service}.main"
+    module = "services.common.runtime.service" if service == "common" else f"services.{service}.main"
     code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "[]"

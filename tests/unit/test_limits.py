@@ -14,14 +14,14 @@ import torch
 from fastapi.testclient import TestClient
 from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
 
+from services.common.access.edge import Edge
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, decode
 from services.common.bus.messages import LONGEST_BODY
-from services.common.edge import Edge
 from services.common.errors import InvalidInput
 from services.common.grpc import LARGEST_REQUEST, GrpcServer
-from services.common.http import create_app
-from services.common.reading import read_at_most
+from services.common.http.app import create_app
+from services.common.machine.reading import read_at_most
 from services.imaging.checkpoint import read_file
 from services.imaging.manifests import read_table
 from services.imaging.tensors import LARGEST_HEADER, Tensors, local_tensors

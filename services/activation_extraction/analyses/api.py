@@ -6,10 +6,10 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 
 from services.activation_extraction.analyses.kinds import AnalysisSettings
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
-from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
-from services.common.streams import EventStream, Streams
-from services.common.tasks import Verb
-from services.common.views import has_ended
+from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
+from services.common.http.streams import EventStream, Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import has_ended
 
 
 def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueries, streams: Streams) -> None:

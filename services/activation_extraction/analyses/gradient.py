@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
 from services.activation_extraction.analyses.context import Alive, Context, OnProgress
+from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
 from services.activation_extraction.analyses.patches import OfPatches, Piece, asked_layers
-from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
 
 
 class GradientSettings(OfPatches):

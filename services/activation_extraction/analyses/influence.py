@@ -18,10 +18,10 @@ from torch import Tensor
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
 from services.activation_extraction.analyses.context import Alive, Context, OnProgress
+from services.activation_extraction.analyses.fully_convolutional import FullyConvolutionalImages, as_whole, frugal
 from services.activation_extraction.analyses.gradient import attribute_to, tracing
+from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
 from services.activation_extraction.analyses.patches import ASKED_LAYERS, LayerNames, asked_layers
-from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
-from services.activation_extraction.analyses.whole import WholeImages, as_whole, frugal
 from services.activation_extraction.layer_results import head_weights
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
@@ -142,7 +142,7 @@ def _mammogram_bytes(context: Context[InfluenceSettings], name: str) -> bytes:
 
 
 def influences(
-    whole: WholeImages,
+    whole: FullyConvolutionalImages,
     layers: Mapping[str, str],
     axes: Mapping[str, int],
     weights: Mapping[str, Tensor],
@@ -158,7 +158,7 @@ def influences(
 
 @torch.inference_mode()
 def _by_weight(
-    whole: WholeImages, layers: Mapping[str, str], weights: Mapping[str, Tensor], image: Tensor
+    whole: FullyConvolutionalImages, layers: Mapping[str, str], weights: Mapping[str, Tensor], image: Tensor
 ) -> dict[str, Tensor]:
     largest: dict[str, Tensor] = {}
 
@@ -172,7 +172,7 @@ def _by_weight(
 
 
 def _by_gradient(
-    whole: WholeImages, layers: Mapping[str, str], axes: Mapping[str, int], image: Tensor
+    whole: FullyConvolutionalImages, layers: Mapping[str, str], axes: Mapping[str, int], image: Tensor
 ) -> dict[str, Tensor]:
     with frugal(whole.network, [*layers.values(), whole.trunk]), tracing(whole.network, layers, axes) as kept:
         logits = whole.logits(image)[0].flatten(1)

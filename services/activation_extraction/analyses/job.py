@@ -13,10 +13,10 @@ from safetensors.torch import save as save_tensors
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.kinds import KINDS
 from services.activation_extraction.layer_results import BUCKET
-from services.activation_extraction.told import Told
+from services.activation_extraction.merge_progress import MergeProgress
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
-from services.common.jobs import Job
+from services.common.work.jobs import Job
 from services.imaging.devices import choose_device
 from services.imaging.manifests import AnalysedLayer, AnalysisManifest, ExtractionManifest, put_content
 
@@ -37,7 +37,7 @@ def analyse_piece(
 
     def on_progress(done: int, total: int) -> None:
         job.report(done=done, total=total)
-        job.leave_if_told()
+        job.stop_if_requested()
 
     context = _context(blobs_url, extraction, kind, settings, batch_size, device)
     state = save_tensors(KINDS[kind].run_piece(context, piece, on_progress))
@@ -59,7 +59,7 @@ def merge_analysis(
 ) -> dict[str, Any]:
     """Merge the states of all pieces, store a table a layer, write the manifest and return a reference to it."""
     context = _context(blobs_url, extraction, kind, settings, batch_size, device)
-    blobs, told = context.blobs, Told(job)
+    blobs, told = context.blobs, MergeProgress(job)
     states = []
     for piece in pieces:
         states.append(load_tensors(read_verified(blobs, ObjectRef.model_validate(piece))))
@@ -69,7 +69,7 @@ def merge_analysis(
         stored = put_content(blobs, BUCKET, f"analyses/{analysis_id}/{name}.parquet", _parquet(table))
         layers.append(AnalysedLayer(name=name, table=stored))
         told.layer_done()
-        job.leave_if_told()
+        job.stop_if_requested()
     manifest = AnalysisManifest(
         analysis_id=analysis_id,
         extraction_id=context.manifest.extraction_id,
@@ -85,8 +85,8 @@ def merge_analysis(
 def _context(
     blobs_url: str, extraction: dict[str, Any], kind: str, settings: dict[str, Any], batch_size: int, device: str
 ) -> Context[Any]:
-    wish = KINDS[kind].settings.model_validate(settings)
-    return _open_context(blobs_url, ObjectRef.model_validate(extraction), wish, batch_size, device)
+    options = KINDS[kind].settings.model_validate(settings)
+    return _open_context(blobs_url, ObjectRef.model_validate(extraction), options, batch_size, device)
 
 
 @lru_cache(maxsize=1)

@@ -9,12 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.activation_extraction.analyses.kinds import AnalysisSettings
 from services.activation_extraction.analyses.schemas import TableQuery
-from services.activation_extraction.workflow.analyses import Analyses, AnalysisQueries
-from services.common.errors import InvalidInput, in_words
+from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
+from services.common.errors import InvalidInput, describe_faults
 from services.common.grpc import to_message, to_request
-from services.common.streams import Streams
-from services.common.tasks import Verb
-from services.common.views import has_ended
+from services.common.http.streams import Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import has_ended
 
 SETTINGS: TypeAdapter[AnalysisSettings] = TypeAdapter(AnalysisSettings)
 
@@ -77,4 +77,4 @@ def _settings_of(request: pb.StartAnalysisRequest) -> AnalysisSettings:
     try:
         return SETTINGS.validate_python(content | {"kind": kind})
     except ValidationError as error:
-        raise InvalidInput(in_words(error.errors())) from error
+        raise InvalidInput(describe_faults(error.errors())) from error

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
-from services.common.views import Moment, Progress
+from services.common.work.views import Moment, Progress
 
 
 class AnalysisView(BaseModel):

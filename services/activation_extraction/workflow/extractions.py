@@ -19,10 +19,10 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.metrics import PATCHES_EXTRACTED, counted
+from services.common.observability.metrics import PATCHES_EXTRACTED, counted
 from services.common.records import ProgressWriter
-from services.common.tasks import Tasks
-from services.common.views import ExtractionOptions, PlanExtraction
+from services.common.work.tasks import Tasks
+from services.common.work.views import ExtractionOptions, PlanExtraction
 from services.imaging.architectures import build_skeleton
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
@@ -55,8 +55,8 @@ class Extractions(Tasks[ExtractionRow]):
             begun = session.get(ExtractionRow, extraction_id) is not None
         if begun or not event.HasField("plan"):
             return
-        wish = to_request(event.plan.extraction, PlanExtraction)
-        self._queue(extraction_id, event.run_id, dataset, checkpoint, wish, event.plan)
+        options = to_request(event.plan.extraction, PlanExtraction)
+        self._queue(extraction_id, event.run_id, dataset, checkpoint, options, event.plan)
 
     def start(self, request: StartExtractionRequest) -> str:
         """Queue an extraction and return its id. NotFound for a run that this service was not told of."""
@@ -113,12 +113,12 @@ class Extractions(Tasks[ExtractionRow]):
         if extraction.active:  # a paused one is merged again when it is resumed, to the same bytes
             extraction.manifest = manifest
             extraction.complete()
-            self.tell_completion(session, extraction)
+            self.publish_completed(session, extraction)
 
     def failed(self, command: events_pb2.ExtractShard | events_pb2.MergeExtraction, reason: str) -> None:
         """A command of an extraction was given up."""
         with self.ports.records.transaction() as session:
-            self.end_badly(session, self.locked(session, command.extraction_id), "failed", reason)
+            self.fail_or_cancel(session, self.locked(session, command.extraction_id), "failed", reason)
 
     def plan_failed(self, event: training_events.RunCompleted, reason: str) -> None:
         """RunCompleted could not be acted on: the plan's extraction is recorded as failed, so that callers see why."""
@@ -143,14 +143,14 @@ class Extractions(Tasks[ExtractionRow]):
                     row.end("failed", reason)
                     session.add(row)
 
-    def ask(self, session: Session, task: ExtractionRow) -> None:
+    def enqueue(self, session: Session, task: ExtractionRow) -> None:
         done = select(ShardRow.shard).where(ShardRow.extraction_id == task.extraction_id)
         missing = set(range(task.shards)) - set(session.scalars(done))
         self._send_shards(session, task.extraction_id, sorted(missing))
         if not missing:
             self._send_merge(session, task.extraction_id)
 
-    def tell_completion(self, session: Session, task: ExtractionRow) -> None:
+    def publish_completed(self, session: Session, task: ExtractionRow) -> None:
         event = events_pb2.ExtractionCompleted(
             extraction_id=task.extraction_id,
             manifest=to_message(ObjectRef.model_validate(task.manifest), object_pb2.ObjectRef),
@@ -159,7 +159,7 @@ class Extractions(Tasks[ExtractionRow]):
             json_format.ParseDict(task.plan, event.plan)
         self.ports.outbox.publish(session, event)
 
-    def tell_failure(self, session: Session, task: ExtractionRow) -> None:
+    def publish_failed(self, session: Session, task: ExtractionRow) -> None:
         event = events_pb2.ExtractionFailed(extraction_id=task.extraction_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
 
@@ -169,17 +169,17 @@ class Extractions(Tasks[ExtractionRow]):
         run_id: str,
         dataset: ObjectRef,
         checkpoint: ObjectRef,
-        wish: ExtractionOptions,
+        options: ExtractionOptions,
         plan: plan_pb2.Plan | None,
     ) -> None:
         """Record an extraction and one command a shard, unless it is known. Checks layers and split first."""
         trained = open_checkpoint(self.ports.blobs, checkpoint)
         seen = trained.preprocessing
         network = build_skeleton(trained.architecture, len(trained.classes), trained.semantics, seen.channels)
-        layers = find_layers(trained.architecture, network, wish.layers, seen.size)
+        layers = find_layers(trained.architecture, network, options.layers, seen.size)
         check_layers(network, layers, seen.size)
         data = Dataset.open(self.ports.blobs, dataset)
-        shards = data.shards(wish.split)
+        shards = data.shards(options.split)
         with self.ports.records.transaction() as session:
             if session.get(ExtractionRow, extraction_id) is not None:
                 return
@@ -190,12 +190,12 @@ class Extractions(Tasks[ExtractionRow]):
                 run_id=run_id,
                 dataset=dataset.model_dump(),
                 checkpoint=checkpoint.model_dump(),
-                split=wish.split,
+                split=options.split,
                 layers=list(layers),
-                top_k=wish.top_k,
-                batch_size=wish.batch_size,
+                top_k=options.top_k,
+                batch_size=options.batch_size,
                 shards=len(shards),
-                patches=data.manifest.splits[wish.split],
+                patches=data.manifest.splits[options.split],
             )
             session.add(row)
             self._send_shards(session, extraction_id, range(len(shards)))

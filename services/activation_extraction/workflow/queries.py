@@ -10,8 +10,8 @@ from services.activation_extraction.tables import AnalysisRow, ExtractionRow, Sh
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
-from services.common.service import Ports
-from services.common.views import PlanStages, Stage, task_facts
+from services.common.work.ports import Ports
+from services.common.work.views import PlanStages, Stage, task_facts
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractionManifest
 

@@ -34,8 +34,8 @@ from services.activation_extraction.schemas import (
 from services.activation_extraction.workflow.queries import Queries
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.cache import BoundedCache
 from services.common.errors import NotFound
+from services.common.machine.cache import BoundedCache
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
     QUANTILES,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.annotation.extraction import WholeUnit
+from services.annotation.clients.extraction import WholeUnit
 
 WIDTH = 1000
 """Of a row, in the units of its drawing."""

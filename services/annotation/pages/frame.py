@@ -14,16 +14,16 @@ from starlette.staticfiles import StaticFiles
 from services.annotation.answer import CHOICES, LONGEST_DESCRIPTION, QUESTIONS, WORDS
 from services.annotation.auth import Auth, token_of
 from services.annotation.browsing import Browse
-from services.annotation.extraction import ExtractionService, RenderingService
+from services.annotation.clients.extraction import ExtractionService, RenderingService
+from services.annotation.clients.training import TrainingService
 from services.annotation.pages import links
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
-from services.annotation.training import TrainingService
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
-from services.common.monitor import Monitor
+from services.common.runtime.status import Monitor
 from services.imaging.manifests import unit_name
 
 _HERE = Path(__file__).parent.parent

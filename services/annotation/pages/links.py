@@ -73,10 +73,10 @@ def unit_sheet(where: tuple[str, str, int], kind: str, count: int, size: int) ->
     return f"/unit-sheets/{_of_unit(where)}.webp{query}"
 
 
-def local_path(wish: str) -> str:
+def local_path(target: str) -> str:
     """Where to go after signing in: a path of ours, or home for anything that would lead elsewhere."""
-    leads_away = not wish.startswith("/") or wish[1:2] in ("/", "\\") or not wish.isprintable() or "\\" in wish
-    return "/" if leads_away else wish
+    leads_away = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
+    return "/" if leads_away else target
 
 
 def _of_unit(where: tuple[str, str, int]) -> str:

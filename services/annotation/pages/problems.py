@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from services.annotation.guard import HEADERS
 from services.annotation.pages.frame import Frame
 from services.common.errors import NotSignedIn, PrimitivesError
-from services.common.http import Problem, problem_of, status_of
-from services.common.logs import get_logger
+from services.common.http.app import Problem, problem_of, status_of
+from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 
@@ -44,8 +44,8 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
         if request.url.path.startswith(FOR_PROGRAMS):
             return problem_of(error)
         if isinstance(error, NotSignedIn) and request.method == "GET":
-            wish = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return RedirectResponse(f"/sign-in?next={quote(wish, '')}", status_code=303)
+            options = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+            return RedirectResponse(f"/sign-in?next={quote(options, '')}", status_code=303)
         return page(request, status_of(error), str(error))
 
     @app.exception_handler(HTTPException)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from services.annotation.clients.training import Run
 from services.annotation.pages.frame import Frame
-from services.annotation.training import Run
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput
 

@@ -9,7 +9,7 @@ from services.annotation.auth import check_csrf
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn, PrimitivesError
-from services.common.http import status_of
+from services.common.http.app import status_of
 
 SIGN_IN_FAULTS = (InvalidInput, NotSignedIn, Forbidden)
 """What may be wrong when someone signs in: the name, or the access token."""

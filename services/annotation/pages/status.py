@@ -11,10 +11,10 @@ from starlette.responses import Response
 from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
 from services.common.errors import PrimitivesError
-from services.common.monitor import ServiceStatus
+from services.common.runtime.status import ServiceStatus
 
 
-class Told(NamedTuple):
+class MergeProgress(NamedTuple):
     """A service by name: what it says of itself, or why it does not."""
 
     name: str
@@ -45,7 +45,7 @@ def routes(frame: Frame) -> APIRouter:
     return router
 
 
-def everybody(frame: Frame) -> list[Told]:
+def everybody(frame: Frame) -> list[MergeProgress]:
     """The four services, asked at once: one that does not answer holds up the page no longer than itself."""
     asked: dict[str, Callable[[], ServiceStatus]] = {
         "training": frame.training.status,
@@ -58,8 +58,8 @@ def everybody(frame: Frame) -> list[Told]:
         return [answer.result() for answer in answers.values()]
 
 
-def _ask(name: str, ask: Callable[[], ServiceStatus]) -> Told:
+def _ask(name: str, ask: Callable[[], ServiceStatus]) -> MergeProgress:
     try:
-        return Told(name, ask())
+        return MergeProgress(name, ask())
     except PrimitivesError as error:
-        return Told(name, None, str(error))
+        return MergeProgress(name, None, str(error))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from services.annotation.browsing import KINDS, RANKINGS, SORTS, Browse
-from services.annotation.extraction import Extraction, Layer, Unit, UnitsPart
+from services.annotation.clients.extraction import Extraction, Layer, Unit, UnitsPart
 from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution

@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from services.annotation.names import name_key, reader_name
 from services.annotation.tables import ReaderRow
+from services.common.access.tokens import Caller
 from services.common.errors import Forbidden, Overtaken
 from services.common.identity import new_id
 from services.common.records import Records
-from services.common.tokens import Caller
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
 from services.common.records import now
-from services.common.service import Ports
+from services.common.work.ports import Ports
 from services.imaging.manifests import unit_name
 
 

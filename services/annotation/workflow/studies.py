@@ -18,8 +18,8 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
-from services.common.service import Ports
-from services.common.views import PlanStages, PlanStudy, Progress, Stage, task_facts
+from services.common.work.ports import Ports
+from services.common.work.views import PlanStages, PlanStudy, Progress, Stage, task_facts
 
 JOBS_QUEUE = "annotation.jobs"
 
@@ -142,14 +142,14 @@ def _study_of(plan_id: str) -> str:
     return derived_id("study", plan_id)
 
 
-def _new_row(study_id: str, rendering_id: str, wish: PlanStudy) -> StudyRow:
+def _new_row(study_id: str, rendering_id: str, options: PlanStudy) -> StudyRow:
     return StudyRow(
         study_id=study_id,
         plan_id="",
         rendering_id=rendering_id,
-        title=clean_text(wish.title),
-        units_per_class=wish.units_per_class,
-        labels_shown=wish.labels_shown,
+        title=clean_text(options.title),
+        units_per_class=options.units_per_class,
+        labels_shown=options.labels_shown,
         state="queued",
     )
 

@@ -22,7 +22,7 @@ from services.annotation.schemas import (
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
-from services.common.service import Ports
+from services.common.work.ports import Ports
 from services.imaging.manifests import unit_name
 
 

@@ -14,16 +14,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from services.common.blobs import Blobs, ObjectRef
-from services.common.cores import working_threads
 from services.common.errors import InvalidInput, NotFound
+from services.common.machine.cores import working_threads
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
 from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
 from services.imaging.tensors import Tensors, local_tensors
 from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.sights import Sights, read_extraction, read_top
 from services.patch_rendering.source import SourcePatches
+from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top
 
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
@@ -34,7 +34,7 @@ FEW = 0.1
 
 
 @dataclass(frozen=True)
-class Wish:
+class TallyOptions:
     """What of an extraction is shown, and how: `layers` empty and `units` None stand for all."""
 
     layers: tuple[str, ...]
@@ -50,14 +50,14 @@ class Wish:
 
 
 def build_gallery(
-    blobs: Blobs, scratch: Path, ref: ObjectRef, folder: Path, wish: Wish, update: Callable[[int, int], None]
+    blobs: Blobs, scratch: Path, ref: ObjectRef, folder: Path, options: TallyOptions, update: Callable[[int, int], None]
 ) -> Path:
     """Write the pages into a folder that is empty or not there yet; returns its index. A run that fails leaves nothing.
     NotFound for a layer that there is not, InvalidInput where no unit is left."""
     manifest = read_extraction(blobs, ref)
-    layers = _chosen(manifest, wish)
+    layers = _chosen(manifest, options)
     with unfinished(folder) as inside:
-        _write_pages(blobs, scratch, layers, Pages(blobs, manifest, inside, wish), update)
+        _write_pages(blobs, scratch, layers, Pages(blobs, manifest, inside, options), update)
     return folder / INDEX
 
 
@@ -95,7 +95,7 @@ def _write_pages(
     update: Callable[[int, int], None],
 ) -> None:
     total, done = sum(len(units) for _, units in layers), 0
-    source = SourcePatches(pages.dataset, _reader(pages, scratch, total), pages.wish.size)
+    source = SourcePatches(pages.dataset, _reader(pages, scratch, total), pages.options.size)
     shown = []
     for number, (layer, units) in enumerate(layers, 1):
         contents = LayerContents(pages, layer, number, units)
@@ -111,18 +111,18 @@ def _write_pages(
 def _reader(pages: "Pages", scratch: Path, units: int) -> Callable[[int], bytes]:
     """Reads patches one by one from the store where few of the split are shown, else from copies of its shards."""
     data, split = pages.dataset, pages.manifest.split
-    if units * pages.wish.top < data.manifest.splits[split] * FEW:
+    if units * pages.options.top < data.manifest.splits[split] * FEW:
         return data.read
     return LocalPatches(data, pages.blobs, split, scratch).read
 
 
-def _chosen(manifest: ExtractionManifest, wish: Wish) -> list[tuple[ExtractedLayer, list[int]]]:
+def _chosen(manifest: ExtractionManifest, options: TallyOptions) -> list[tuple[ExtractedLayer, list[int]]]:
     by_name = {layer.name: layer for layer in manifest.layers}
-    for name in wish.layers:
+    for name in options.layers:
         if name not in by_name:
             raise NotFound(f"extraction {manifest.extraction_id} has no layer {name!r}; it has {', '.join(by_name)}")
-    layers = [by_name[name] for name in dict.fromkeys(wish.layers)] or list(manifest.layers)
-    chosen = [(layer, [unit for unit in range(layer.units) if wish.has(unit)]) for layer in layers]
+    layers = [by_name[name] for name in dict.fromkeys(options.layers)] or list(manifest.layers)
+    chosen = [(layer, [unit for unit in range(layer.units) if options.has(unit)]) for layer in layers]
     if not any(units for _, units in chosen):
         there = ", ".join(f"{layer.name} has units 0 to {layer.units - 1}" for layer in layers)
         raise InvalidInput(f"none of the units is there: {there}")
@@ -132,10 +132,10 @@ def _chosen(manifest: ExtractionManifest, wish: Wish) -> list[tuple[ExtractedLay
 class Pages:
     """The templates, and what all pages say."""
 
-    def __init__(self, blobs: Blobs, manifest: ExtractionManifest, folder: Path, wish: Wish) -> None:
-        self.blobs, self.manifest, self.folder, self.wish = blobs, manifest, folder, wish
+    def __init__(self, blobs: Blobs, manifest: ExtractionManifest, folder: Path, options: TallyOptions) -> None:
+        self.blobs, self.manifest, self.folder, self.options = blobs, manifest, folder, options
         self.dataset = Dataset.open(blobs, manifest.dataset)
-        self.encoding = Encoding(wish.format, RenderingSettings().quality)
+        self.encoding = Encoding(options.format, RenderingSettings().quality)
         self._templates = Environment(
             loader=PackageLoader("services.cli.gallery"), autoescape=select_autoescape(), undefined=StrictUndefined
         )
@@ -145,7 +145,7 @@ class Pages:
     def write(self, template: str, path: Path, **facts: Any) -> None:
         """Write a page."""
         dataset = self.dataset.manifest
-        common = {"extraction": self.manifest, "classes": dataset.classes, "dataset": dataset, "wish": self.wish}
+        common = {"extraction": self.manifest, "classes": dataset.classes, "dataset": dataset, "options": self.options}
         path.write_text(self._templates.get_template(template).render(common | facts), encoding="utf-8")
 
     def write_index(self, layers: list[dict[str, Any]]) -> None:
@@ -171,9 +171,9 @@ class LayerContents:
 
     def write_unit(self, top: Tensors, source: SourcePatches, unit: int) -> None:
         """Write a unit's page and its pictures."""
-        pages, wish = self._pages, self._pages.wish
-        sights = read_top(top, self._layer, pages.manifest.image_size, unit).ranks(1, wish.top)
-        pictures = self._write_pictures(sights, source) if sights.shown else []
+        pages, options = self._pages, self._pages.options
+        unit_maps = read_top(top, self._layer, pages.manifest.image_size, unit).ranks(1, options.top)
+        pictures = self._write_pictures(unit_maps, source) if unit_maps.shown else []
         card = {
             "unit": unit,
             "name": unit_name(unit),
@@ -187,7 +187,7 @@ class LayerContents:
         pages.write(
             "unit.html", self._folder / f"{unit_name(unit)}.html", layer=self._layer, card=card, pictures=pictures,
             quantiles=list(zip(QUANTILES, self._statistics[unit]["quantiles"], strict=True)), root="../",
-            unit_name=unit_name, there=wish.has, before=before, after=after,
+            unit_name=unit_name, there=options.has, before=before, after=after,
         )  # fmt: skip
 
     def write_page(self) -> dict[str, Any]:
@@ -199,17 +199,17 @@ class LayerContents:
         silent = sum(card["silent"] for card in cards)
         return {"folder": self._name, "layer": self._layer, "units": len(cards), "silent": silent}
 
-    def _write_pictures(self, sights: Sights, source: SourcePatches) -> list[dict[str, Any]]:
-        pages, wish = self._pages, self._pages.wish
-        drawn = KINDS[wish.kind](sights, source)
-        folder = self._folder / unit_name(sights.unit)
+    def _write_pictures(self, unit_maps: UnitMaps, source: SourcePatches) -> list[dict[str, Any]]:
+        pages, options = self._pages, self._pages.options
+        drawn = KINDS[options.kind](unit_maps, source)
+        folder = self._folder / unit_name(unit_maps.unit)
         folder.mkdir()
-        (folder / f"sheet.{wish.format}").write_bytes(pages.encoding.sheet(drawn[:SHEET_COLUMNS]))
-        patches = pages.dataset.index.take(sights.ids).to_pylist()
+        (folder / f"sheet.{options.format}").write_bytes(pages.encoding.sheet(drawn[:SHEET_COLUMNS]))
+        patches = pages.dataset.index.take(unit_maps.ids).to_pylist()
         pictures = []
         for rank, (content, value, patch) in enumerate(
-            zip(pages.encoding.encode(drawn), sights.values, patches, strict=True), 1
+            zip(pages.encoding.encode(drawn), unit_maps.values, patches, strict=True), 1
         ):
-            (folder / f"{rank:04d}.{wish.format}").write_bytes(content)
+            (folder / f"{rank:04d}.{options.format}").write_bytes(content)
             pictures.append({"rank": rank, "value": float(value), "patch": patch})
         return pictures

@@ -10,7 +10,7 @@ from services.cli.demo import named_services
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.errors import Conflict, InvalidInput
 from services.common.settings import Shared
-from services.common.views import PictureFormat, PictureKind
+from services.common.work.views import PictureFormat, PictureKind
 
 MOST_UNITS = 1_000_000
 
@@ -26,7 +26,7 @@ def gallery(
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 227,
 ) -> None:
     """Write the units of an extraction as pages that a browser opens from disk: DIR/index.html."""
-    from services.cli.gallery.build import Wish, build_gallery, is_free
+    from services.cli.gallery.build import TallyOptions, build_gallery, is_free
     from services.cli.progress import progress_bar
 
     if not is_free(folder):
@@ -35,10 +35,10 @@ def gallery(
     if found["manifest"] is None:
         raise Conflict(f"extraction {extraction} is {found['state']}; its units are known once it is completed")
     shared = Shared()
-    wish = Wish(tuple(layer or ()), parse_units(units), kind, format, top, size)
+    options = TallyOptions(tuple(layer or ()), parse_units(units), kind, format, top, size)
     with progress_bar("units") as update:
         ref = ObjectRef.model_validate(found["manifest"])
-        index = build_gallery(open_blobs(shared.blobs()), shared.scratch(), ref, folder, wish, update)
+        index = build_gallery(open_blobs(shared.blobs()), shared.scratch(), ref, folder, options, update)
     typer.echo(index)
 
 

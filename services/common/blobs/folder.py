@@ -11,9 +11,9 @@ from stat import S_ISREG
 
 from services.common.blobs.keys import check_key
 from services.common.blobs.port import ObjectRef, StoredObject
-from services.common.disk import passing_faults
 from services.common.errors import NotFound
-from services.common.leftovers import remove_old_files
+from services.common.machine.disk import transient_faults
+from services.common.machine.old_files import remove_old_files
 
 _INCOMING = ".incoming"
 
@@ -30,7 +30,7 @@ class FolderBlobs:
         (self._folder / bucket).mkdir(parents=True, exist_ok=True)
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
-        with passing_faults(f"object {bucket}/{key}"), self._incoming(bucket, key) as aside:
+        with transient_faults(f"object {bucket}/{key}"), self._incoming(bucket, key) as aside:
             aside.write(content)
         return ObjectRef(bucket=bucket, key=key, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
@@ -38,7 +38,7 @@ class FolderBlobs:
         digest = hashlib.sha256()
         size = 0
         with (
-            passing_faults(f"object {bucket}/{key}"),
+            transient_faults(f"object {bucket}/{key}"),
             path.open("rb") as source,
             self._incoming(bucket, key) as aside,
         ):
@@ -65,7 +65,7 @@ class FolderBlobs:
     def get_file(self, bucket: str, key: str, path: Path) -> None:
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with passing_faults(f"a copy of object {bucket}/{key}"):
+            with transient_faults(f"a copy of object {bucket}/{key}"):
                 shutil.copyfile(self._path(bucket, key), aside)
             aside.replace(path)
         except (FileNotFoundError, IsADirectoryError) as error:

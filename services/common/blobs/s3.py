@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from services.common.blobs.keys import check_key
 from services.common.blobs.port import ObjectRef, StoredObject
 from services.common.errors import InvalidInput, NotFound, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -12,10 +12,10 @@ from opentelemetry.trace import SpanKind
 from services.common.bus.messages import Envelope, decode, ids_of
 from services.common.bus.port import Bus
 from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
-from services.common.logs import get_logger, log_scope
-from services.common.metrics import MESSAGES
+from services.common.observability.logs import get_logger, log_scope
+from services.common.observability.metrics import MESSAGES
+from services.common.observability.tracing import span
 from services.common.redaction import redacted
-from services.common.tracing import span
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver, Depth, Parked
 from services.common.errors import NotFound, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 

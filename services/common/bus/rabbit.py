@@ -22,7 +22,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, Unrouta
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver, Depth, Parked
 from services.common.errors import InvalidInput, NotFound, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 

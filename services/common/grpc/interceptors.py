@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from services.common import errors
-from services.common.logs import get_logger
-from services.common.metrics import GRPC_REQUESTS
-from services.common.tokens import Caller, Tokens
-from services.common.tracing import span
+from services.common.access.tokens import Caller, Tokens
+from services.common.observability.logs import get_logger
+from services.common.observability.metrics import GRPC_REQUESTS
+from services.common.observability.tracing import span
 
 log = get_logger(__name__)
 

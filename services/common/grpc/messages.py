@@ -23,7 +23,7 @@ def to_request(content: message.Message, kind: type[V]) -> V:
     try:
         return kind.model_validate(json_format.MessageToDict(content, preserving_proto_field_name=True))
     except ValidationError as error:
-        raise errors.InvalidInput(errors.in_words(error.errors())) from error
+        raise errors.InvalidInput(errors.describe_faults(error.errors())) from error
 
 
 def _fill_holes(value: Any) -> Any:

@@ -8,7 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import errors
-from services.common.edge import Edge, Tls
+from services.common.access.edge import Edge, Tls
 from services.common.grpc.interceptors import (
     Around,
     CallsWithin,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateSchema
 
 from services.common.errors import InvalidInput, Overtaken, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 from services.common.redaction import scheme_of
 
 log = get_logger(__name__)
@@ -121,7 +121,7 @@ def _open_postgres(url: URL) -> Engine:
     )
     try:
         with engine.begin() as connection:
-            # Asked first: a service's role need not have the right to make one.
+            # LayerProperties first: a service's role need not have the right to make one.
             if schema not in inspect(connection).get_schema_names():
                 connection.execute(CreateSchema(schema, if_not_exists=True))
     except OperationalError as error:

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert,
 from sqlalchemy.orm import Session
 
 from services.common.errors import Busy, LeaseLost, Overtaken, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 from services.common.records.database import Records
 from services.common.records.types import UtcTime, now
 

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from services.common.bus import Bus, Envelope, encode, ids_of
 from services.common.errors import Unavailable
-from services.common.logs import get_logger, log_scope
+from services.common.observability.logs import get_logger, log_scope
+from services.common.observability.tracing import span, traceparent
 from services.common.records.database import Records
 from services.common.records.types import UtcTime, now
-from services.common.tracing import span, traceparent
 
 log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select
 
 from services.common.errors import Conflict, InvalidInput, Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 from services.common.records.database import Records
 
 log = get_logger(__name__)

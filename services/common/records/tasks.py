@@ -8,7 +8,7 @@ from sqlalchemy import JSON, Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.errors import Unavailable
-from services.common.logs import get_logger
+from services.common.observability.logs import get_logger
 from services.common.records.database import Records
 from services.common.records.types import UtcTime, now
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
-from services.common.service import Ports
-from services.common.views import PlanStages, Stage, task_facts
+from services.common.work.ports import Ports
+from services.common.work.views import PlanStages, Stage, task_facts
 from services.imaging.manifests import RenderedGroup, RenderingManifest, read_table
 from services.patch_rendering.schemas import RenderingList, RenderingView
 from services.patch_rendering.tables import GroupRow, RenderingRow

@@ -14,16 +14,16 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.metrics import PICTURES_RENDERED, counted
+from services.common.observability.metrics import PICTURES_RENDERED, counted
 from services.common.records import ProgressWriter
-from services.common.tasks import Tasks
-from services.common.views import PlanRendering
+from services.common.work.tasks import Tasks
+from services.common.work.views import PlanRendering
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.sights import read_extraction
 from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
+from services.patch_rendering.unit_maps import read_extraction
 from services.patch_rendering.workflow.queries import done_so_far
 
 JOBS_QUEUE = "patch_rendering.jobs"
@@ -46,8 +46,8 @@ class Renderings(Tasks[RenderingRow]):
                 session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest.model_dump()))
         if event.HasField("plan"):
             rendering_id = derived_id("rendering", event.plan.plan_id)
-            wish = to_request(event.plan.rendering, PlanRendering)
-            self._queue(rendering_id, event.extraction_id, manifest, wish, event.plan)
+            options = to_request(event.plan.rendering, PlanRendering)
+            self._queue(rendering_id, event.extraction_id, manifest, options, event.plan)
 
     def start(self, request: StartRenderingRequest) -> str:
         """Queue a rendering and return its id. NotFound for an extraction that this service was not told of."""
@@ -92,7 +92,7 @@ class Renderings(Tasks[RenderingRow]):
     def failed(self, command: events_pb2.RenderUnits, reason: str) -> None:
         """RenderUnits was given up."""
         with self.ports.records.transaction() as session:
-            self.end_badly(session, self.locked(session, command.rendering_id), "failed", reason)
+            self.fail_or_cancel(session, self.locked(session, command.rendering_id), "failed", reason)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
         """ExtractionCompleted could not be acted on: the plan's rendering is recorded as failed, so that callers see
@@ -114,7 +114,7 @@ class Renderings(Tasks[RenderingRow]):
             rendering.end("failed", reason)
             session.add(rendering)
 
-    def ask(self, session: Session, task: RenderingRow) -> None:
+    def enqueue(self, session: Session, task: RenderingRow) -> None:
         done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == task.rendering_id)
         finished = {(layer, first) for layer, first in session.execute(done)}
         extraction = self._extraction(session, task)
@@ -123,7 +123,7 @@ class Renderings(Tasks[RenderingRow]):
                 self.ports.outbox.send(session, JOBS_QUEUE, command)
         self._complete_if_all_in(session, task)
 
-    def tell_completion(self, session: Session, task: RenderingRow) -> None:
+    def publish_completed(self, session: Session, task: RenderingRow) -> None:
         event = events_pb2.RenderingCompleted(
             rendering_id=task.rendering_id,
             manifest=to_message(ObjectRef.model_validate(task.manifest), object_pb2.ObjectRef),
@@ -132,12 +132,12 @@ class Renderings(Tasks[RenderingRow]):
             json_format.ParseDict(task.plan, event.plan)
         self.ports.outbox.publish(session, event)
 
-    def tell_failure(self, session: Session, task: RenderingRow) -> None:
+    def publish_failed(self, session: Session, task: RenderingRow) -> None:
         event = events_pb2.RenderingFailed(rendering_id=task.rendering_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
 
     def _queue(
-        self, rendering_id: str, extraction_id: str, ref: ObjectRef, wish: PlanRendering, plan: plan_pb2.Plan | None
+        self, rendering_id: str, extraction_id: str, ref: ObjectRef, options: PlanRendering, plan: plan_pb2.Plan | None
     ) -> None:
         """Record a rendering and one command a group of units, unless it is known."""
         extraction = read_extraction(self.ports.blobs, ref)
@@ -152,9 +152,9 @@ class Renderings(Tasks[RenderingRow]):
                     plan_id=plan.plan_id if plan else "",
                     plan=json_format.MessageToDict(plan, preserving_proto_field_name=True) if plan else None,
                     extraction_id=extraction_id,
-                    size=wish.size,
-                    kind=wish.kind,
-                    format=wish.format,
+                    size=options.size,
+                    kind=options.kind,
+                    format=options.format,
                     quality=self.settings.quality,
                     groups=len(commands),
                     group_units=step,
@@ -215,7 +215,7 @@ class Renderings(Tasks[RenderingRow]):
         if groups == rendering.groups:
             rendering.manifest = self._write_manifest(session, rendering, pictures).model_dump()
             rendering.complete(pictures)
-            self.tell_completion(session, rendering)
+            self.publish_completed(session, rendering)
 
     def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:
         extraction = self._extraction(session, rendering)

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from services.common.streams import EventStream, Streams
-from services.common.tasks import Verb
-from services.common.views import has_ended
+from services.common.http.streams import EventStream, Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import has_ended
 from services.training.evaluation.schemas import (
     CompareRequest,
     ComparisonList,
@@ -14,7 +14,7 @@ from services.training.evaluation.schemas import (
     Report,
     StartEvaluationRequest,
 )
-from services.training.workflow.evaluations import Comparisons, Evaluations
+from services.training.evaluation.workflow import Comparisons, Evaluations
 
 SVG = "image/svg+xml"
 

@@ -6,11 +6,11 @@ import grpc
 from primitives.training.v1 import evaluation_pb2 as pb
 
 from services.common.grpc import to_message, to_request
-from services.common.streams import Streams
-from services.common.tasks import Verb
-from services.common.views import has_ended
+from services.common.http.streams import Streams
+from services.common.work.tasks import Verb
+from services.common.work.views import has_ended
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
-from services.training.workflow.evaluations import Comparisons, Evaluations
+from services.training.evaluation.workflow import Comparisons, Evaluations
 
 
 class EvaluationMethods:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.views import Moment, Progress
+from services.common.work.views import Moment, Progress
 from services.training.schemas import LARGEST_INT32, Identifier
 
 MOST_REPLICATES = 10_000

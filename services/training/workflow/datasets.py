@@ -13,7 +13,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.identity import derived_id
 from services.common.records import ProgressWriter
-from services.common.tasks import Tasks
+from services.common.work.tasks import Tasks
 from services.imaging.dataset import DatasetManifest
 from services.training.importer import import_directory
 from services.training.job import BUCKET
@@ -55,12 +55,12 @@ class Datasets(Tasks[BuildRow]):
             return  # a paused one is built again when it is resumed, to the same bytes
         build.dataset_id = manifest.dataset_id
         build.end("completed")
-        self.tell_completion(session, build)
+        self.publish_completed(session, build)
 
     def build_failed(self, command: events_pb2.BuildDataset, reason: str) -> None:
         """BuildDataset was given up."""
         with self.ports.records.transaction() as session:
-            self.end_badly(session, self.locked(session, command.build_id), "failed", reason)
+            self.fail_or_cancel(session, self.locked(session, command.build_id), "failed", reason)
 
     def import_directory(
         self,
@@ -95,16 +95,16 @@ class Datasets(Tasks[BuildRow]):
         """Have the sample built for a plan."""
         build = BuildRow(build_id=derived_id("build", plan_id), plan_id=plan_id)
         session.add(build)
-        self.ask(session, build)
+        self.enqueue(session, build)
 
-    def ask(self, session: Session, task: BuildRow) -> None:
+    def enqueue(self, session: Session, task: BuildRow) -> None:
         self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=task.build_id))
 
-    def tell_completion(self, session: Session, task: BuildRow) -> None:
+    def publish_completed(self, session: Session, task: BuildRow) -> None:
         event = events_pb2.DatasetBuilt(build_id=task.build_id, plan_id=task.plan_id, dataset_id=task.dataset_id or "")
         self.ports.outbox.publish(session, event)
 
-    def tell_failure(self, session: Session, task: BuildRow) -> None:
+    def publish_failed(self, session: Session, task: BuildRow) -> None:
         """Nobody is told: the plan's stage shows it."""
 
 

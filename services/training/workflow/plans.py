@@ -9,17 +9,17 @@ from sqlalchemy.orm import Session
 
 from services.common.errors import Conflict, InvalidInput, NotFound, Overtaken
 from services.common.identity import derived_id, new_id
-from services.common.service import Ports
-from services.common.tasks import Verb
-from services.common.tracing import about
-from services.common.views import PlanStages, Stage
+from services.common.observability.tracing import about
+from services.common.work.ports import Ports
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages, Stage
 from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.layers import find_layers
 from services.training.checkpoints import choose_checkpoint
 from services.training.events import run_completed
-from services.training.sample import SPLIT_OF_PATIENT
+from services.training.sample_dataset import SPLIT_OF_PATIENT
 from services.training.schemas import PlanNetwork, RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
 from services.training.workflow.datasets import Datasets, dataset_row

@@ -13,9 +13,9 @@ from services import __version__
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import derived_id, new_id
-from services.common.metrics import IMAGES_TRAINED, counted
+from services.common.observability.metrics import IMAGES_TRAINED, counted
 from services.common.records import Lease, ProgressWriter
-from services.common.tasks import Tasks
+from services.common.work.tasks import Tasks
 from services.imaging.architectures import (
     build_skeleton,
     native_preprocessing,
@@ -96,14 +96,14 @@ class Runs(Tasks[RunRow]):
             return
         if complete:
             run.end("completed")
-            self.tell_completion(session, run)
+            self.publish_completed(session, run)
         else:
-            self.ask(session, run)
+            self.enqueue(session, run)
 
     def train_failed(self, command: events_pb2.TrainSlice, reason: str) -> None:
         """TrainSlice was given up."""
         with self.ports.records.transaction() as session:
-            self.end_badly(session, self.locked(session, command.run_id), "failed", reason)
+            self.fail_or_cancel(session, self.locked(session, command.run_id), "failed", reason)
 
     def import_checkpoint(
         self, path: Path, architecture: str, dataset_id: str, image_size: int, channels: int = 3
@@ -183,7 +183,7 @@ class Runs(Tasks[RunRow]):
             run.end("completed")
             session.add(run)
             session.flush()
-            self.tell_completion(session, run)
+            self.publish_completed(session, run)
 
     def all(self) -> RunList:
         """All runs, newest first."""
@@ -202,17 +202,17 @@ class Runs(Tasks[RunRow]):
             run = RunRow(run_id=run_id, plan_id=plan_id, dataset_id=dataset_id, settings=settings.model_dump())
             session.add(run)
             session.flush()
-            self.ask(session, run)
+            self.enqueue(session, run)
 
-    def ask(self, session: Session, task: RunRow) -> None:
+    def enqueue(self, session: Session, task: RunRow) -> None:
         command = events_pb2.TrainSlice(run_id=task.run_id, slice=task.slices)
         self.ports.outbox.send(session, JOBS_QUEUE, command)
 
-    def tell_completion(self, session: Session, task: RunRow) -> None:
+    def publish_completed(self, session: Session, task: RunRow) -> None:
         event = run_completed(session, task, dataset_row(session, task.dataset_id), task.plan_id)
         self.ports.outbox.publish(session, event)
 
-    def tell_failure(self, session: Session, task: RunRow) -> None:
+    def publish_failed(self, session: Session, task: RunRow) -> None:
         event = events_pb2.RunFailed(run_id=task.run_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
 
@@ -252,11 +252,11 @@ class Runs(Tasks[RunRow]):
         if origin.last_checkpoint is None:
             raise Conflict(f"run {origin.run_id} has no checkpoint to go on from")
         checkpoint = open_checkpoint(self.ports.blobs, ObjectRef.model_validate(origin.last_checkpoint))
-        check_can_go_on(checkpoint, request)
+        check_resumable(checkpoint, request)
         return origin.last_checkpoint
 
 
-def check_can_go_on(checkpoint: CheckpointManifest, request: StartRunRequest) -> None:
+def check_resumable(checkpoint: CheckpointManifest, request: StartRunRequest) -> None:
     """InvalidInput if what a run keeps from a checkpoint does not fit it: weights, moments of the optimizer, and in the
     middle of an epoch which patches are done."""
     settings = request.settings

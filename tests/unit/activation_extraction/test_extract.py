@@ -14,8 +14,8 @@ from safetensors.torch import load
 from torch import nn
 
 from services.activation_extraction import extract as module
-from services.activation_extraction import told
-from services.activation_extraction.extract import Pace, Wish, extract, read_batches
+from services.activation_extraction import merge_progress as told
+from services.activation_extraction.extract import BatchSizing, TallyOptions, extract, read_batches
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.layer_results import head_weights
 from services.activation_extraction.tally import LayerTally
@@ -65,7 +65,7 @@ class Stored:
             self.network,
             resolve_layers(self.manifest.architecture, self.network, layers),
             read_batches(patches, preprocessing, batch_size),
-            Wish.of(top_k, self.data.ids(split)),
+            TallyOptions.of(top_k, self.data.ids(split)),
             torch.device("cpu"),
             preprocessing,
             at_once=at_once,
@@ -218,7 +218,7 @@ def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch
             with suppress(threading.BrokenBarrierError):
                 met.append(gate.wait(0.2))
 
-    merge = told.Told(Gated())  # type: ignore[arg-type]
+    merge = told.MergeProgress(Gated())  # type: ignore[arg-type]
     threads = [threading.Thread(target=merge.alive) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -283,8 +283,8 @@ def pass_maps(maps: torch.Tensor, device: torch.device = CPU) -> dict[str, Layer
             return self.given(images).clamp(min=0)
 
     batch = Batch(torch.tensor([7, 9]), torch.empty(0), torch.zeros((2, 4, 4), dtype=torch.uint8))
-    wish = Wish.of(2, np.array([7, 9]))
-    return extract(Around().to(device), {"l": "given"}, iter([batch]), wish, device, Preprocessing(size=4))
+    options = TallyOptions.of(2, np.array([7, 9]))
+    return extract(Around().to(device), {"l": "given"}, iter([batch]), options, device, Preprocessing(size=4))
 
 
 def test_infinity_below_zero_is_an_error_though_a_maximum_hides_it() -> None:
@@ -336,9 +336,9 @@ def test_batches_beside_each_other_end_when_one_leaves(tmp_path: Path) -> None:
     def leave(_done: int) -> None:
         raise JobStopped("told to")
 
-    wish = Wish.of(2, np.arange(50))
+    options = TallyOptions.of(2, np.arange(50))
     with pytest.raises(JobStopped, match="told to"):
-        extract(stored.network, {"l": "layer4"}, batches(), wish, CPU, preprocessing, leave, at_once=2)
+        extract(stored.network, {"l": "layer4"}, batches(), options, CPU, preprocessing, leave, at_once=2)
     assert len(begun) <= 4
 
 
@@ -406,7 +406,7 @@ def test_what_a_cpu_forwards_stays_within_memory(
     step: int, asked: int, threads: int, expected: tuple[int, int]
 ) -> None:
     """Never more than asked for, one patch at least; threads are left idle only where memory or their number says."""
-    pace = Pace.within("cpu", asked, step, threads)
+    pace = BatchSizing.within("cpu", asked, step, threads)
     assert (pace.batch_size, pace.at_once) == expected
 
 
@@ -416,7 +416,7 @@ def test_what_a_cpu_forwards_stays_within_memory(
 )
 def test_a_gpu_takes_more_at_a_time(step: int, asked: int, expected: int) -> None:
     """As many as keep it at work, or more if asked for, where its memory holds what they take; one batch at a time."""
-    assert Pace.within("cuda", asked, step, 16) == Pace(expected, 1)
+    assert BatchSizing.within("cuda", asked, step, 16) == BatchSizing(expected, 1)
 
 
 def test_memory_is_that_of_the_largest_module(tmp_path: Path) -> None:

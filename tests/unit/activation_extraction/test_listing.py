@@ -26,13 +26,13 @@ def layer(dissected: bool = True) -> LayerUnits:
     return summarise("layer4", CLASSES, statistics, rankings, dissection)  # type: ignore[arg-type]
 
 
-def order(dissected: bool = True, **wish: Any) -> list[int]:
+def order(dissected: bool = True, **options: Any) -> list[int]:
     """The units that a query finds."""
-    return [unit.unit for unit in find(layer(dissected), UnitsQuery(**wish))]
+    return [unit.unit for unit in find(layer(dissected), UnitsQuery(**options))]
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("options", "expected"),
     [
         ({}, [0, 1, 2, 3, 4, 5]),
         ({"descending": True}, [5, 4, 3, 2, 1, 0]),
@@ -50,13 +50,13 @@ def order(dissected: bool = True, **wish: Any) -> list[int]:
         ({"sort": "iou", "descending": False}, [1, 2, 0, 3, 4, 5]),
     ],
 )
-def test_units_are_sorted(wish: dict[str, Any], expected: list[int]) -> None:
+def test_units_are_sorted(options: dict[str, Any], expected: list[int]) -> None:
     """Ties go to the lower unit in either direction; a unit that lacks the value stands at the end in both."""
-    assert order(**wish) == expected
+    assert order(**options) == expected
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("options", "expected"),
     [
         ({"silent": True}, [5]),
         ({"silent": False}, [0, 1, 2, 3, 4]),
@@ -68,9 +68,9 @@ def test_units_are_sorted(wish: dict[str, Any], expected: list[int]) -> None:
         ({"among": [5, 1, 2], "silent": False, "sort": "iou"}, [2, 1]),
     ],
 )
-def test_units_are_filtered(wish: dict[str, Any], expected: list[int]) -> None:
+def test_units_are_filtered(options: dict[str, Any], expected: list[int]) -> None:
     """By silence, by part of the name or of the best phenomenon, by number, and by all at once."""
-    assert order(**wish) == expected
+    assert order(**options) == expected
 
 
 def test_an_order_that_there_is_not_names_what_there_is() -> None:

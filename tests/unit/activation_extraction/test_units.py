@@ -9,7 +9,7 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 
 from services.activation_extraction.rpc import ExtractionServicer
 from services.common.errors import NotFound
-from services.common.streams import Streams
+from services.common.http.streams import Streams
 from tests.fakes.extraction import SAMPLE, SILENT, TOP, UNITS, Extracted
 
 PATH = "/v1/extractions/extraction-1/layers/layer4/units"

@@ -19,7 +19,7 @@ from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
-from services.common.streams import Streams
+from services.common.http.streams import Streams
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
 
@@ -125,18 +125,18 @@ def test_a_known_run_can_be_extracted_again(extraction: Extraction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("options", "message"),
     [
         (StartExtractionRequest(run_id="run-1", layers=["layer9"]), "no layer 'layer9'; it has"),
         (StartExtractionRequest(run_id="run-1", split="test"), "no split 'test'; it has train, val"),
     ],
 )
-def test_what_does_not_exist_is_refused(extraction: Extraction, wish: StartExtractionRequest, message: str) -> None:
+def test_what_does_not_exist_is_refused(extraction: Extraction, options: StartExtractionRequest, message: str) -> None:
     """A layer or split that is not there names those that are, and nothing is recorded."""
     extraction.begin()
     before = len(extraction.queries.all().extractions)
     with pytest.raises(InvalidInput, match=message):
-        extraction.extractions.start(wish)
+        extraction.extractions.start(options)
     assert len(extraction.queries.all().extractions) == before
     assert extraction.sent() == []
 
@@ -276,10 +276,10 @@ def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
     extraction.begin()
     extraction_id = extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}ExtractionRequest")(extraction_id=extraction_id)
-        assert getattr(servicer, f"{verb}Extraction")(wish, None).extraction.state == state
+        options = getattr(pb, f"{verb}ExtractionRequest")(extraction_id=extraction_id)
+        assert getattr(servicer, f"{verb}Extraction")(options, None).extraction.state == state
     assert extraction.queries.plan("plan-1").stages[0].state == "queued"
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
-        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        options = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(options, None).stages
         assert stage.state == state

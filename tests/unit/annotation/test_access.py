@@ -14,9 +14,9 @@ from primitives.annotation.v1 import annotation_pb2_grpc
 from services.annotation.main import create_web
 from services.annotation.rpc import AnnotationServicer
 from services.annotation.settings import AnnotationSettings
-from services.common.edge import Edge
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
 from services.common.grpc import GrpcServer
-from services.common.tokens import Tokens, add_token
 from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
 
 

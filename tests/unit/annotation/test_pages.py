@@ -24,8 +24,8 @@ def test_without_a_session_pages_lead_to_the_sign_in(annotation: Annotation) -> 
     for path in (f"/pictures/{annotation.study_id}/{LAYER}/unit_0001/1.jpg", annotation.api_path(), "/v1/summary"):
         assert browser.get(path).status_code == 401
     form = browser.get(annotation.unit_path(3, "list=subset")).text
-    wish = html.unescape(re.findall(r'name="next" value="([^"]*)"', form)[0])
-    answer = browser.post("/sign-in", data={"name": "Ana", "next": wish})
+    options = html.unescape(re.findall(r'name="next" value="([^"]*)"', form)[0])
+    answer = browser.post("/sign-in", data={"name": "Ana", "next": options})
     assert str(answer.url).endswith(annotation.unit_path(3, "list=subset"))
 
 

@@ -98,13 +98,13 @@ def test_a_secure_cookie_is_a_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "target"),
+    ("options", "target"),
     [("/answers", "/answers"), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil.example", "/"),
      ("/a\r\nb", "/")],
 )  # fmt: skip
-def test_signing_in_leads_to_our_own_pages_only(annotation: Annotation, wish: str, target: str) -> None:
+def test_signing_in_leads_to_our_own_pages_only(annotation: Annotation, options: str, target: str) -> None:
     """`next` is a path of ours, or home."""
-    answer = annotation.browser().post("/sign-in", data={"name": "Ana", "next": wish}, follow_redirects=False)
+    answer = annotation.browser().post("/sign-in", data={"name": "Ana", "next": options}, follow_redirects=False)
     assert answer.headers["location"] == target
 
 

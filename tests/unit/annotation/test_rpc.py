@@ -8,7 +8,7 @@ from primitives.annotation.v1 import annotation_pb2 as pb
 from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.rpc import AnnotationServicer
-from services.common.edge import Edge
+from services.common.access.edge import Edge
 from services.common.grpc import GrpcServer
 from tests.fakes.annotation import FORM, LAYER, Annotation
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import SecretStr
 
+from services.annotation.clients.training import Run, TrainingService
 from services.annotation.pages.runs import settings_rows
-from services.annotation.training import Run, TrainingService
 from services.common.errors import Forbidden, NotFound, Unavailable
 from services.common.settings import Shared
 

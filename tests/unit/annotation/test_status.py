@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from services.common.edge import Edge
-from services.common.service import HttpServer
-from services.common.tokens import Tokens, add_token
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
+from services.common.runtime.service import HttpServer
 from tests.fakes.annotation import Annotation, Browser
 from tests.unit.common.test_monitor import QUEUE, Watched
 

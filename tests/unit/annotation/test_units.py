@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from services.common.edge import Edge
-from services.common.service import HttpServer
-from services.common.tokens import Tokens, add_token
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
+from services.common.runtime.service import HttpServer
 from tests.fakes.annotation import LAYER, Annotation, Browser
 from tests.fakes.extraction import Extracted
 

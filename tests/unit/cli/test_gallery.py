@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.cli.gallery import build, command
-from services.cli.gallery.build import Wish, build_gallery
+from services.cli.gallery.build import TallyOptions, build_gallery
 from services.cli.gallery.command import gallery, parse_units
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.errors import Conflict, InvalidInput, NotFound
@@ -54,18 +54,18 @@ def test_a_run_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     if there:
         pages.mkdir()
     _, ref = store_extraction(blobs, tmp_path, "layer4")
-    wish = Wish((), frozenset({1}), "heat_map", "jpeg", 2, 40)
+    options = TallyOptions((), frozenset({1}), "heat_map", "jpeg", 2, 40)
 
     def full(*_: Any) -> None:
         raise OSError("no space left")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
         patched.setattr(build.LayerContents, "write_page", full)
-        build_gallery(blobs, tmp_path, ref, pages, wish, lambda *_: None)
+        build_gallery(blobs, tmp_path, ref, pages, options, lambda *_: None)
     assert pages.exists() is there and (not there or not any(pages.iterdir()))
     (pages / ".unfinished-abc" / "01-layer4").mkdir(parents=True)
     assert build.is_free(pages)
-    build_gallery(blobs, tmp_path, ref, pages, wish, lambda *_: None)
+    build_gallery(blobs, tmp_path, ref, pages, options, lambda *_: None)
     assert {path.name for path in pages.iterdir()} == {"index.html", "gallery.css", "gallery.js", "01-layer4"}
     assert not build.is_free(pages)
 
@@ -93,8 +93,8 @@ def test_few_patches_are_read_one_by_one(
         return found
 
     monkeypatch.setattr(Dataset, "open", of_size)
-    wish = Wish((), frozenset({1, 2, 3}), "heat_map", "jpeg", 2, 40)
-    index = build_gallery(blobs, tmp_path, ref, tmp_path / "pages", wish, lambda *_: None)
+    options = TallyOptions((), frozenset({1, 2, 3}), "heat_map", "jpeg", 2, 40)
+    index = build_gallery(blobs, tmp_path, ref, tmp_path / "pages", options, lambda *_: None)
     assert made == (["val"] if copied else [])
     assert len(list(index.parent.glob("01-layer4/*/0001.jpeg"))) == 3
 
@@ -105,8 +105,8 @@ def test_layers_and_units_are_chosen(tmp_path: Path) -> None:
     _, ref = store_extraction(blobs, tmp_path, "layer4")
 
     def built(layers: tuple[str, ...], units: frozenset[int] | None) -> Path:
-        wish = Wish(layers, units, "heat_map", "jpeg", 2, 40)
-        return build_gallery(blobs, tmp_path, ref, tmp_path / "pages", wish, lambda *_: None)
+        options = TallyOptions(layers, units, "heat_map", "jpeg", 2, 40)
+        return build_gallery(blobs, tmp_path, ref, tmp_path / "pages", options, lambda *_: None)
 
     with pytest.raises(NotFound, match="has no layer 'conv1'; it has layer4"):
         built(("layer4", "conv1"), None)

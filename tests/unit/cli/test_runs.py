@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from services.cli import client, datasets
 from services.cli.main import app
 from services.common.errors import InvalidInput, NotFound
-from services.common.http import create_app
-from services.common.streams import Streams
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
 from services.training.api import add_routes
 from services.training.original import PRESETS, OriginalNetwork, read_run
 from services.training.schemas import RunSettings, StartRunRequest

@@ -17,10 +17,10 @@ import yaml
 
 from deploy.secrets import make
 from services.annotation.settings import AnnotationSettings
+from services.common.access.tokens import Tokens
 from services.common.bus.rabbit import BLOCKED_LIMIT_S, PUBLISH_LIMIT_S
 from services.common.grpc.server import GrpcServer
 from services.common.settings import Shared
-from services.common.tokens import Tokens
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
@@ -28,7 +28,7 @@ GPUS = ROOT / "compose.gpu.yml"
 BIN = Path(sys.executable).parent
 SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
 HTTP_GRACE_S = 5.0
-"""What services/common/service.py gives its HTTP server; tests/unit/deploy/test_k8s.py holds it to that."""
+"""What services/common/runtime/service.py gives its HTTP server; tests/unit/deploy/test_k8s.py holds it to that."""
 
 
 @pytest.fixture(scope="module")

@@ -272,7 +272,7 @@ def test_pods_ask_for_what_they_may_take(found: list[Object]) -> None:
 
 
 def test_services_are_probed_where_they_answer(found: list[Object]) -> None:
-    """The paths of services/common/http.py: alive is not ready, and starting may take long."""
+    """The paths of services/common/http/app.py: alive is not ready, and starting may take long."""
     for one in services(found):
         probes = {kind: one.container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")}
         paths = {kind: (probe["httpGet"]["path"], probe["httpGet"]["port"]) for kind, probe in probes.items()}
@@ -295,7 +295,7 @@ def test_pods_have_the_time_that_a_service_needs_to_stop(found: list[Object]) ->
 
 
 def test_the_grace_of_http_is_the_one_of_the_service() -> None:
-    """The number above is what services/common/service.py gives its HTTP server."""
+    """The number above is what services/common/runtime/service.py gives its HTTP server."""
     text = (ROOT / "services" / "common" / "service.py").read_text()
     assert f"timeout_graceful_shutdown={HTTP_GRACE_S:.0f}" in text
 

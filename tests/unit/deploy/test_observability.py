@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client import Metric
 
-from services.common import metrics
-from services.common.monitor import Monitor
+from services.common.observability import metrics
+from services.common.runtime.status import Monitor
 from tests.unit.common.test_monitor import QUEUE, Row, Watched
 
 ROOT = Path(__file__).parents[3]

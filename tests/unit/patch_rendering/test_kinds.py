@@ -12,7 +12,7 @@ from PIL import Image
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import NotFound
-from services.common.views import PictureKind
+from services.common.work.views import PictureKind
 from services.imaging.dataset import Dataset
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.manifests import ReceptiveField
@@ -23,8 +23,8 @@ from services.patch_rendering.heat_map import ANCHORS, LEVELS, OPAQUE, heat_map
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.outlined import outlined
 from services.patch_rendering.overlay import DIMMED, LEAST_KEPT, THRESHOLD
-from services.patch_rendering.sights import Sights
 from services.patch_rendering.source import SourcePatches
+from services.patch_rendering.unit_maps import UnitMaps
 
 SIZE = 48
 
@@ -49,8 +49,8 @@ def source(tmp_path: Path) -> SourcePatches:
     return SourcePatches(dataset, dataset.read, SIZE)
 
 
-def sights(best: float, maps: np.ndarray, field: ReceptiveField | None = None) -> Sights:
-    return Sights(
+def unit_maps(best: float, maps: np.ndarray, field: ReceptiveField | None = None) -> UnitMaps:
+    return UnitMaps(
         0, best, np.arange(len(maps)), np.ones(len(maps), np.float32), np.ones((len(maps), 2), np.int32),
         maps.astype(np.float16), field, 64,
     )  # fmt: skip
@@ -59,7 +59,7 @@ def sights(best: float, maps: np.ndarray, field: ReceptiveField | None = None) -
 def test_every_kind_that_can_be_asked_for_is_drawn(source: SourcePatches) -> None:
     """KINDS has what the schemas take; each gives n pictures of their size, grey or in colour."""
     assert tuple(KINDS) == get_args(PictureKind)
-    seen_ = sights(1.0, np.random.default_rng(0).random((2, 4, 4)))
+    seen_ = unit_maps(1.0, np.random.default_rng(0).random((2, 4, 4)))
     shapes = {name: draw(seen_, source).shape for name, draw in KINDS.items()}
     grey, colour = (2, SIZE, SIZE), (2, SIZE, SIZE, 3)
     assert shapes == {"overlay": grey, "heat_map": colour, "contour": colour, "crop": grey, "mammogram": colour}
@@ -68,7 +68,7 @@ def test_every_kind_that_can_be_asked_for_is_drawn(source: SourcePatches) -> Non
 @pytest.mark.parametrize("best", [-1.0, 0.0, 1e-9, 1e-40])
 def test_a_unit_that_is_active_nowhere_has_nothing_marked(source: SourcePatches, best: float) -> None:
     """Also one whose maps are below what fp16 holds: dimmed all over, no heat, no line, and no division by nothing."""
-    silent = sights(best, np.full((2, 4, 4), best))
+    silent = unit_maps(best, np.full((2, 4, 4), best))
     patches = source.stack(silent.ids)
     assert not silent.shown
     with np.errstate(all="raise"):
@@ -79,7 +79,7 @@ def test_a_unit_that_is_active_nowhere_has_nothing_marked(source: SourcePatches,
 
 def test_values_beyond_fp16_are_measured_by_what_is_kept_of_them() -> None:
     """A best activation of a million, whose map is cut at 65504, still marks its place."""
-    assert sights(1e6, np.full((1, 2, 2), 65504.0)).shares.min() == 1
+    assert unit_maps(1e6, np.full((1, 2, 2), 65504.0)).shares.min() == 1
 
 
 def test_the_least_value_that_is_kept_is_exact() -> None:
@@ -136,13 +136,13 @@ def test_a_crop_is_what_the_place_sees(size: int, stride: float, start: float, r
 def test_a_crop_without_a_field_is_the_whole_patch(source: SourcePatches) -> None:
     """An unknown field, and one larger than the patch on all sides, show all of it."""
     for field in (None, ReceptiveField(size=500, stride=8, start=-250)):
-        whole = sights(1.0, np.ones((2, 4, 4)), field)
+        whole = unit_maps(1.0, np.ones((2, 4, 4)), field)
         np.testing.assert_array_equal(KINDS["crop"](whole, source), source.stack(whole.ids))
 
 
 def test_a_crop_is_cut_from_the_patch(source: SourcePatches) -> None:
     """A field of half the input is that half of the patch, enlarged from its own pixels."""
-    half = sights(1.0, np.ones((1, 4, 4)), ReceptiveField(size=32, stride=16, start=0))
+    half = unit_maps(1.0, np.ones((1, 4, 4)), ReceptiveField(size=32, stride=16, start=0))
     expected = source.whole(0).crop((15, 15, 45, 45)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     found = KINDS["crop"](half, source)[0]
     assert np.abs(found.astype(int) - np.asarray(expected))[2:-2, 2:-2].max() <= 1

@@ -16,8 +16,8 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, InvalidInput, NotFound
-from services.common.http import create_app
-from services.common.streams import Streams
+from services.common.http.app import create_app
+from services.common.http.streams import Streams
 from services.imaging.manifests import ExtractionManifest, read_table
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.encoding import Encoding
@@ -26,9 +26,9 @@ from services.patch_rendering.overlay import DIMMED
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.settings import RenderingSettings
-from services.patch_rendering.sights import Sights
 from services.patch_rendering.source import SourcePatches
 from services.patch_rendering.tables import Base, ExtractionRow
+from services.patch_rendering.unit_maps import UnitMaps
 from services.patch_rendering.workflow import pictures
 from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
@@ -58,10 +58,10 @@ class Extracted(World):
         self.client = TestClient(app)
         self.servicer = RenderingServicer(renderings, Queries(self.ports), self.pictures, Streams())
 
-    def draw(self, **wish: Any) -> bytes:
+    def draw(self, **options: Any) -> bytes:
         """A picture of unit 1 unless another is wished for; a sheet if a `count` is."""
-        kind = UnitSheetRequest if "count" in wish else UnitPictureRequest
-        fields = {"extraction_id": "extraction-1", "layer": "layer4", "unit": 1, "rank": 1} | wish
+        kind = UnitSheetRequest if "count" in options else UnitPictureRequest
+        fields = {"extraction_id": "extraction-1", "layer": "layer4", "unit": 1, "rank": 1} | options
         return self.pictures.draw(self.pictures.look_up(kind.model_validate(fields)))
 
 
@@ -104,14 +104,14 @@ def test_no_more_is_drawn_at_once_than_memory_is_meant_for(
     drawing: list[int] = []
     overlay, most = pictures.KINDS["overlay"], [0]
 
-    def slow(sights: Sights, source: SourcePatches) -> np.ndarray:
+    def slow(unit_maps: UnitMaps, source: SourcePatches) -> np.ndarray:
         with lock:
-            drawing.append(sights.unit)
+            drawing.append(unit_maps.unit)
             most[0] = max(most[0], len(drawing))
         both.wait(10)
         with lock:
-            drawing.remove(sights.unit)
-        return overlay(sights, source)
+            drawing.remove(unit_maps.unit)
+        return overlay(unit_maps, source)
 
     monkeypatch.setitem(pictures.KINDS, "overlay", slow)
     asked = [
@@ -131,29 +131,31 @@ def test_http_and_grpc_answer_alike(extracted: Extracted) -> None:
             ("pictures/2", extracted.servicer.GetUnitPicture, pb.GetUnitPictureRequest, {"rank": 2}),
             ("sheet", extracted.servicer.GetUnitSheet, pb.GetUnitSheetRequest, {"first": 2, "count": 2}),
         ):
-            wish = {"kind": "contour", "size": 40} | fields
-            answer = extracted.client.get(f"{UNITS}/1/{path}.{format}", params=wish | {"from": "sample"})
+            options = {"kind": "contour", "size": 40} | fields
+            answer = extracted.client.get(f"{UNITS}/1/{path}.{format}", params=options | {"from": "sample"})
             assert answer.status_code == 200, answer.text
             told = call(
-                request(extraction_id="extraction-1", layer="layer4", unit=1, source="sample", format=format, **wish),
+                request(
+                    extraction_id="extraction-1", layer="layer4", unit=1, source="sample", format=format, **options
+                ),
                 None,
             )
             assert (answer.content, answer.headers["content-type"]) == (told.content, told.media_type)
             assert (opened(told.content).format, told.media_type) == (format.upper(), f"image/{format}")
             assert (answer.headers["etag"], "immutable" in answer.headers["cache-control"]) == (told.etag, True)
             again = extracted.client.get(
-                f"{UNITS}/1/{path}.{format}", params=wish | {"from": "sample"}, headers={"if-none-match": told.etag}
+                f"{UNITS}/1/{path}.{format}", params=options | {"from": "sample"}, headers={"if-none-match": told.etag}
             )
             assert (again.status_code, again.content) == (304, b"")
 
 
 def test_tags_tell_pictures_apart(extracted: Extracted) -> None:
-    """Any other wish has another tag; the same wish has the same, in another process too."""
-    wishes = [
+    """Any other options has another tag; the same options has the same, in another process too."""
+    variants = [
         {}, {"unit": 2}, {"rank": 2}, {"kind": "crop"}, {"format": "webp"}, {"size": 64}, {"source": "sample"},
     ]  # fmt: skip
     fields = {"extraction_id": "extraction-1", "layer": "layer4", "unit": 1, "rank": 1}
-    requests = [UnitPictureRequest.model_validate(fields | wish) for wish in wishes]
+    requests = [UnitPictureRequest.model_validate(fields | options) for options in variants]
     tags = [extracted.pictures.look_up(request).etag for request in requests]
     assert len(set(tags)) == len(tags)
     another = UnitPictures(extracted.ports, quality=85)
@@ -249,12 +251,12 @@ def test_no_more_is_read_than_is_needed(extracted: Extracted, monkeypatch: pytes
 
 def test_many_at_once_are_drawn_as_one_by_one(extracted: Extracted) -> None:
     """Threads that ask for the same and for other pictures get what one alone gets."""
-    wishes = [{"unit": unit, "rank": rank, "size": 40} for unit in range(6) for rank in (1, 2, 3)] * 3
+    variants = [{"unit": unit, "rank": rank, "size": 40} for unit in range(6) for rank in (1, 2, 3)] * 3
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda wish: extracted.draw(**wish), wishes))
+        together = list(pool.map(lambda options: extracted.draw(**options), variants))
     alone = UnitPictures(extracted.ports, quality=85)
     extracted.pictures = alone
-    assert together == [extracted.draw(**wish) for wish in wishes]
+    assert together == [extracted.draw(**options) for options in variants]
 
 
 def test_what_is_kept_is_bounded(extracted: Extracted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
     driver.touch()
     on_cpu = BatchDecoder(SIZE, torch.device("cpu"))
     monkeypatch.setattr(batch_decode, "device_decoder", lambda _size, device: on_cpu if device.type == "cuda" else None)
-    monkeypatch.setattr(devices, "choose_device", lambda wish: torch.device("cuda" if wish == "auto" else "cpu"))
+    monkeypatch.setattr(devices, "choose_device", lambda options: torch.device("cuda" if options == "auto" else "cpu"))
     assert decode_on_gpu("auto", SIZE) is not None
     assert decode_on_gpu("cuda:9", SIZE) is None
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda _name: None)

@@ -13,7 +13,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.grpc import to_message
-from services.common.streams import Streams
+from services.common.http.streams import Streams
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import StartRenderingRequest
@@ -63,9 +63,9 @@ class Rendering(World):
             manifest=to_message(ref, object_pb2.ObjectRef),
             plan=plan_pb2.Plan(plan_id="plan-1", rendering=plan_pb2.PlanRendering(size=100)),
         )
-        self.runner.answers["render_units"] = lambda wish: {
-            "group": {"first": wish["first"], "last": wish["last"], "pack": REF, "pictures": REF, "units": REF},
-            "pictures": 4 * (wish["last"] - wish["first"] + 1),
+        self.runner.answers["render_units"] = lambda options: {
+            "group": {"first": options["first"], "last": options["last"], "pack": REF, "pictures": REF, "units": REF},
+            "pictures": 4 * (options["last"] - options["first"] + 1),
         }
 
     def begin(self) -> list[Any]:
@@ -79,8 +79,8 @@ def rendering(tmp_path: Path) -> Rendering:
     made = Rendering(tmp_path)
     answer = made.runner.answers["render_units"]
 
-    def plain(wish: dict[str, Any]) -> dict[str, Any]:
-        result = answer(wish)
+    def plain(options: dict[str, Any]) -> dict[str, Any]:
+        result = answer(options)
         group = {name: v.model_dump() if isinstance(v, ObjectRef) else v for name, v in result["group"].items()}
         return {"group": group, "pictures": result["pictures"]}
 
@@ -235,10 +235,10 @@ def test_grpc_pauses_resumes_and_cancels(rendering: Rendering) -> None:
     rendering.begin()
     rendering_id = rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}RenderingRequest")(rendering_id=rendering_id)
-        assert getattr(servicer, f"{verb}Rendering")(wish, None).rendering.state == state
+        options = getattr(pb, f"{verb}RenderingRequest")(rendering_id=rendering_id)
+        assert getattr(servicer, f"{verb}Rendering")(options, None).rendering.state == state
     assert rendering.queries.plan("plan-1").stages[0].state == "queued"
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
-        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        options = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(options, None).stages
         assert stage.state == state

@@ -4,7 +4,7 @@ import socket
 from multiprocessing import Pipe
 from typing import Any
 
-from services.common.jobs import Job
+from services.common.work.jobs import Job
 from services.training.launch import _Members
 
 
@@ -18,7 +18,7 @@ class HeardJob(Job):
     def report(self, **progress: Any) -> None:
         self.heard.append(("progress", progress))
 
-    def tell_gpu(self, memory: dict[str, dict[str, int]]) -> None:
+    def report_gpu_memory(self, memory: dict[str, dict[str, int]]) -> None:
         self.heard.append(("gpu", memory))
 
     def milestone(self, **facts: Any) -> None:

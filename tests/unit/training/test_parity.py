@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from services.activation_extraction.extract import Wish, extract, read_batches
+from services.activation_extraction.extract import TallyOptions, extract, read_batches
 from services.activation_extraction.tally import LayerTally
 from services.common.blobs import FolderBlobs
 from services.imaging.architectures import ORIGINAL_LAYERS, resolve_layers
@@ -63,8 +63,8 @@ def extracted(blobs: FolderBlobs, run: RunView, patches: list[tuple[int, bytes]]
     logits: list[Tensor] = []
     network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
     batches = read_batches(iter(patches), checkpoint.preprocessing, len(patches))
-    wish = Wish.of(len(patches), torch.tensor([patch_id for patch_id, _ in patches]).numpy())
-    tallies = extract(network, layers, batches, wish, torch.device("cpu"), checkpoint.preprocessing)
+    options = TallyOptions.of(len(patches), torch.tensor([patch_id for patch_id, _ in patches]).numpy())
+    tallies = extract(network, layers, batches, options, torch.device("cpu"), checkpoint.preprocessing)
     return logits[0], {name: maxima_by_patch(tally) for name, tally in tallies.items()}
 
 

@@ -26,11 +26,11 @@ def run() -> RunView:
 
 
 @pytest.mark.parametrize(
-    ("wish", "key"), [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth")]
+    ("options", "key"), [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth")]
 )
-def test_a_checkpoint_is_picked_by_name(run: RunView, wish: str, key: str) -> None:
+def test_a_checkpoint_is_picked_by_name(run: RunView, options: str, key: str) -> None:
     """Best, last, a kept epoch by its number; none named is the one that the settings keep."""
-    assert choose_checkpoint(run, wish).key == key
+    assert choose_checkpoint(run, options).key == key
 
 
 def test_a_checkpoint_that_was_not_kept_is_named(run: RunView) -> None:

@@ -9,7 +9,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import InvalidInput
 from services.imaging.checkpoint import open_checkpoint
 from services.training.schemas import StartRunRequest
-from services.training.workflow.runs import check_can_go_on
+from services.training.workflow.runs import check_resumable
 from tests.fakes.data import SilentJob
 from tests.unit.training.test_loop import EVERYTHING, SETTINGS, Run, comparable
 
@@ -45,11 +45,11 @@ def test_in_the_middle_of_an_epoch_its_order_has_to_stay(tmp_path: Path) -> None
     run.slice(slice_s=0.0)
     manifest = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
     request = StartRunRequest(dataset_id=manifest.dataset_id, settings=SHORT)
-    check_can_go_on(manifest, request)
-    check_can_go_on(manifest, request.model_copy(update={"settings": SHORT.model_copy(update={"learning_rate": 1.0})}))
+    check_resumable(manifest, request)
+    check_resumable(manifest, request.model_copy(update={"settings": SHORT.model_copy(update={"learning_rate": 1.0})}))
     changed = SHORT.model_copy(update={"seed": 9, "batch_size": 4, "accumulate_steps": 1, "balance": "none"})
     told = "seed 9, expected 5; batch_size 4, expected 8; accumulate_steps 1, expected 2; balance 'none', expected 's"
     with pytest.raises(InvalidInput, match=told):
-        check_can_go_on(manifest, request.model_copy(update={"settings": changed}))
+        check_resumable(manifest, request.model_copy(update={"settings": changed}))
     between = manifest.model_copy(update={"epoch": 1, "step": 0})
-    check_can_go_on(between, request.model_copy(update={"settings": changed}))
+    check_resumable(between, request.model_copy(update={"settings": changed}))

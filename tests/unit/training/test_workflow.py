@@ -9,8 +9,9 @@ from primitives.training.v1 import events_pb2
 from primitives.training.v1 import training_pb2 as pb
 
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
-from services.common.streams import Streams
+from services.common.http.streams import Streams
 from services.imaging.architectures import build_network
+from services.training.evaluation.workflow import Comparisons, Evaluations
 from services.training.rpc import TrainingServicer
 from services.training.schemas import (
     PlanDataset,
@@ -23,7 +24,6 @@ from services.training.schemas import (
 from services.training.settings import TrainingSettings
 from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
-from services.training.workflow.evaluations import Comparisons, Evaluations
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 from tests.fakes.data import store_dataset
@@ -58,12 +58,12 @@ class Training(World):
 
     def plan(self, **changes: Any) -> StartPlanRequest:
         """A plan over the registered data set."""
-        wish: dict[str, Any] = {
+        options: dict[str, Any] = {
             "plan_id": "plan-1",
             "dataset": PlanDataset(dataset_id=self.dataset_id),
             "network": PlanNetwork(train=SETTINGS),
         }
-        return StartPlanRequest(**(wish | changes))
+        return StartPlanRequest(**(options | changes))
 
 
 @pytest.fixture
@@ -396,10 +396,10 @@ def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
     )
     run_id = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)).run_id
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}RunRequest")(run_id=run_id)
-        assert getattr(servicer, f"{verb}Run")(wish, None).run.state == state
+        options = getattr(pb, f"{verb}RunRequest")(run_id=run_id)
+        assert getattr(servicer, f"{verb}Run")(options, None).run.state == state
     training.plans.start(training.plan())
     for verb, state in VERBS:
-        wish = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
-        [stage] = getattr(servicer, f"{verb}Plan")(wish, None).stages
+        options = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(options, None).stages
         assert stage.state == state

@@ -198,8 +198,8 @@ def test_a_sample_of_patches_is_the_same_whatever_the_shards(stored: tuple, tmp_
     blobs = FolderBlobs(tmp_path / "blobs")
     whole = store_dataset(blobs, tmp_path / "ddsm", {"train": 3, "val": 12})
     drawn = []
-    for place, wish in ((stored, SAMPLE), ((tmp_path, blobs, whole), SAMPLE), (stored, OTHER_SAMPLE)):
-        context = context_of(*place, wish)
+    for place, options in ((stored, SAMPLE), ((tmp_path, blobs, whole), SAMPLE), (stored, OTHER_SAMPLE)):
+        context = context_of(*place, options)
         drawn.append(draw_patches(context).tolist())
         preprocessing = context.checkpoint.preprocessing
         pieces = [Piece(context, number) for number in range(Ablation().pieces(context))]

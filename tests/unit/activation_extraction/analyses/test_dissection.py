@@ -95,9 +95,9 @@ def test_figures_are_those_of_the_reference(tmp_path: Path, over: Any, tail: flo
 
 def test_shards_and_their_order_change_nothing(tmp_path: Path) -> None:
     """One shard or four, forwards or backwards: the same rows, intervals included."""
-    wish = DissectionSettings(tail=0.05)
-    one = dissect(context_of(FolderBlobs(tmp_path / "1"), tmp_path, wish))
-    four = context_of(FolderBlobs(tmp_path / "4"), tmp_path, wish, shard_patches=3)
+    options = DissectionSettings(tail=0.05)
+    one = dissect(context_of(FolderBlobs(tmp_path / "1"), tmp_path, options))
+    four = context_of(FolderBlobs(tmp_path / "4"), tmp_path, options, shard_patches=3)
     assert KIND.pieces(four) == 4
     assert dissect(four) == dissect(four, order=-1) == one
     assert any(row["iou_low"] is not None for row in one["layer4"])

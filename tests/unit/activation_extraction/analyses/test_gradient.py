@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from services.activation_extraction.analyses.axes import unit_axes
 from services.activation_extraction.analyses.gradient import Gradient, GradientSettings, attribute
-from services.activation_extraction.analyses.sums import InfluenceTally, ranking_tables
+from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from services.activation_extraction.analyses import influence as module
+from services.activation_extraction.analyses.fully_convolutional import as_whole
 from services.activation_extraction.analyses.influence import (
     Influence,
     InfluenceSettings,
@@ -17,7 +18,6 @@ from services.activation_extraction.analyses.influence import (
     read_mammogram,
     scale_of,
 )
-from services.activation_extraction.analyses.whole import as_whole
 from services.activation_extraction.layer_results import head_weights
 from services.common.blobs import Blobs, FolderBlobs, ObjectRef
 from services.common.errors import InvalidInput

@@ -11,17 +11,17 @@ from primitives.training.v1 import events_pb2
 
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
-from services.common.reach import Reach
+from services.common.objects.references import References
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.training import job
 from services.training.evaluation.predictions import predict, read_predictions
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
-from services.training.reach import reach
+from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.references import reach
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, RunRow
 from services.training.workflow.datasets import Datasets
-from services.training.workflow.evaluations import Comparisons, Evaluations
 from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
 
@@ -62,8 +62,8 @@ class Training(World):
 
     def start(self, run_id: str = "run-1", **changes: Any) -> str:
         """Queue an evaluation; its id."""
-        wish = {"run_id": run_id, "settings": SETTINGS} | changes
-        return self.evaluations.start(StartEvaluationRequest.model_validate(wish)).evaluation_id
+        options = {"run_id": run_id, "settings": SETTINGS} | changes
+        return self.evaluations.start(StartEvaluationRequest.model_validate(options)).evaluation_id
 
     def evaluate(self, run_id: str = "run-1", **changes: Any) -> str:
         """Do one; its id."""
@@ -80,7 +80,7 @@ class Training(World):
 
     def named(self) -> set[str]:
         """The keys that the records reach."""
-        found = Reach(self.blobs)
+        found = References(self.blobs)
         reach(self.ports.records, found)
         assert found.faults == []
         return {one.key for one in found.named}
@@ -221,8 +221,8 @@ def test_two_evaluations_of_a_split_are_compared_once(training: Training) -> Non
     """Differences are those of the two reports; the same request finds the same comparison, the other way round it is
     another with the opposite sign."""
     a, b = training.evaluate("run-1"), training.evaluate("run-2")
-    wish = CompareRequest.model_validate({"evaluation_a": a, "evaluation_b": b, "settings": {"replicates": 50}})
-    found = training.comparisons.compare(wish)
+    options = CompareRequest.model_validate({"evaluation_a": a, "evaluation_b": b, "settings": {"replicates": 50}})
+    found = training.comparisons.compare(options)
     ours, theirs = training.evaluations.report(a), training.evaluations.report(b)
     for one, mine, other in zip(found.classes, ours.classes, theirs.classes, strict=True):
         assert (one.a, one.b) == (mine.auc.value, other.auc.value)
@@ -231,8 +231,8 @@ def test_two_evaluations_of_a_split_are_compared_once(training: Training) -> Non
         assert one.delong.p is not None and 0 <= one.delong.p <= 1
         assert one.clustered.p is None and "two patients" in one.clustered.reason, "all of val is one patient's"
     assert (found.macro.a, found.micro.b) == (ours.macro_auc.value, theirs.micro_auc.value)
-    assert training.comparisons.compare(wish) == found == training.comparisons.get(found.comparison_id)
-    mirrored = training.comparisons.compare(wish.model_copy(update={"evaluation_a": b, "evaluation_b": a}))
+    assert training.comparisons.compare(options) == found == training.comparisons.get(found.comparison_id)
+    mirrored = training.comparisons.compare(options.model_copy(update={"evaluation_a": b, "evaluation_b": a}))
     assert mirrored.macro.difference.value == pytest.approx(-(found.macro.difference.value or 0))
     assert [one.comparison_id for one in training.comparisons.all().comparisons] == [
         mirrored.comparison_id, found.comparison_id,
@@ -258,8 +258,8 @@ def test_what_cannot_be_compared_is_refused(training: Training) -> None:
 def test_grpc_has_the_same_verbs(training: Training) -> None:
     """Each answers what HTTP does; a figure that is absent is absent, not zero."""
     methods: Any = EvaluationMethods(training.evaluations, training.comparisons, None)  # type: ignore[arg-type]
-    wish = pb.StartEvaluationRequest(run_id="run-1", settings=pb.EvaluationSettings(replicates=20))
-    evaluation_id = methods.StartEvaluation(wish, None).evaluation.evaluation_id
+    options = pb.StartEvaluationRequest(run_id="run-1", settings=pb.EvaluationSettings(replicates=20))
+    evaluation_id = methods.StartEvaluation(options, None).evaluation.evaluation_id
     for verb, state in (("Pause", "paused"), ("Resume", "queued")):
         request = getattr(pb, f"{verb}EvaluationRequest")(evaluation_id=evaluation_id)
         assert getattr(methods, f"{verb}Evaluation")(request, None).evaluation.state == state
@@ -279,6 +279,6 @@ def test_grpc_has_the_same_verbs(training: Training) -> None:
     other = training.evaluate("run-2")
     compare = pb.CompareEvaluationsRequest(evaluation_a=evaluation_id, evaluation_b=other)
     comparison = methods.CompareEvaluations(compare, None).comparison
-    wish = pb.GetComparisonRequest(comparison_id=comparison.comparison_id)
-    assert methods.GetComparison(wish, None).comparison == comparison
+    options = pb.GetComparisonRequest(comparison_id=comparison.comparison_id)
+    assert methods.GetComparison(options, None).comparison == comparison
     assert list(methods.ListComparisons(pb.ListComparisonsRequest(), None).comparisons) == [comparison]

@@ -1,0 +1,27 @@
+"""What the records of the annotation service reach. It writes no objects: all that it shows belongs to others."""
+
+from sqlalchemy import select
+
+from services.annotation.tables import MammogramRow, RenderingRow, StudyRow, UnitRow
+from services.common.objects.references import Owner, References
+from services.common.records import Records
+
+
+def collect_references(records: Records, found: References) -> None:
+    """The manifest of every rendering that is known, the packs of pictures and the previews that open studies show."""
+    packs = select(UnitRow.study_id, UnitRow.pack_bucket, UnitRow.pack_key).distinct()
+    previews = select(MammogramRow.study_id, MammogramRow.preview_bucket, MammogramRow.preview_key)
+    with records.reading() as session:
+        renderings = {row.rendering_id: row.manifest for row in session.scalars(select(RenderingRow))}
+        studies = session.execute(select(StudyRow.study_id, StudyRow.rendering_id, StudyRow.state)).all()
+        shown = [*session.execute(packs), *session.execute(previews)]
+    for rendering_id, manifest in renderings.items():
+        found.add(manifest, f"rendering {rendering_id}")
+    for study_id, rendering_id, state in studies:
+        if state != "failed" and rendering_id not in renderings:
+            found.dangling(f"rendering {rendering_id}", f"study {study_id}")
+    for study_id, bucket, key in shown:
+        found.add_key(bucket, key, f"study {study_id}")
+
+
+OWNER = Owner("annotation", None, collect_references)

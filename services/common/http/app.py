@@ -1,0 +1,214 @@
+"""The HTTP side that every service has: health, metrics, and errors as codes in one place."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services import __version__
+from services.common import errors
+from services.common.access.tokens import Tokens
+from services.common.observability.metrics import registry_of
+
+LARGEST_BODY = 1 << 20
+LONGEST_MESSAGE = 4000
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEALTH_PATHS = ("/healthz", "/readyz")
+
+STATUS_OF: dict[type[errors.PrimitivesError], int] = {
+    errors.InvalidInput: 422,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.NotSignedIn: 401,
+    errors.Forbidden: 403,
+    errors.TooMany: 429,
+    errors.Unavailable: 503,
+}
+
+
+class Problem(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: str
+    message: str
+
+
+def status_of(error: errors.PrimitivesError) -> int:
+    """The HTTP code of an error; 500 for what no caller can mend."""
+    return next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+
+
+def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPException) -> JSONResponse:
+    """The answer to an error: its code, its name and its words."""
+    if isinstance(error, RequestValidationError):
+        return _answer(422, "InvalidInput", errors.describe_faults(error.errors()))
+    if isinstance(error, HTTPException):
+        return _answer(error.status_code, HTTPStatus(error.status_code).phrase.replace(" ", ""), str(error.detail))
+    return _answer(status_of(error), type(error).__name__, str(error))
+
+
+def create_app(
+    service: str,
+    ready: Callable[[], bool],
+    tokens: Tokens | None = None,
+    open_to: Callable[[str], bool] | None = None,
+) -> FastAPI:
+    """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
+
+    With `tokens` every call but health must show one; paths that `open_to` names see to their callers themselves, and
+    an application that has such paths also sees itself to what comes from other sites.
+    """
+    app = FastAPI(
+        title=f"Visual Primitives: {service.replace('_', ' ')}",
+        version=__version__,
+        # Its own spans would lie within ours, and its records of errors quote what we take secrets out of.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        responses={"default": {"model": Problem, "description": "What went wrong."}},
+        # Tells callers and /docs of the header; Authentication below is what asks for it.
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
+    )
+
+    app.state.registry = registry_of(service)
+
+    @app.exception_handler(errors.PrimitivesError)
+    def problem(_: Request, error: errors.PrimitivesError) -> JSONResponse:
+        return problem_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_of(error)
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return problem_of(error)
+
+    app.add_middleware(BodyLimit)
+    if open_to is None:
+        app.add_middleware(OwnOrigin)
+    if tokens is not None:
+        app.add_middleware(Authentication, service=service, tokens=tokens, open_to=open_to or _nothing)
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive", "service": service, "version": __version__}
+
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        response_class=PlainTextResponse,
+        responses={503: {"description": "Not ready to take work.", "content": {"text/plain": {}}}},
+    )
+    def readyz() -> Response:
+        """The service takes work."""
+        return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)
+
+    @app.get("/metrics", tags=["health"], include_in_schema=False)
+    def metrics() -> Response:
+        """Prometheus metrics of this service in this process."""
+        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class Authentication:
+    """Answers 401 to a request without a known token and 403 where its scopes do not allow the method, before anything
+    of the request is read. Whoever is let in is `request.state.caller`."""
+
+    def __init__(self, app: ASGIApp, service: str, tokens: Tokens, open_to: Callable[[str], bool]) -> None:
+        self._app, self._service, self._tokens, self._open_to = app, service, tokens, open_to
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS or self._open_to(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            # In a thread: the tokens' file may have to be read again.
+            caller = await run_in_threadpool(self._tokens.caller, Headers(scope=scope).get("authorization"))
+            caller.check(self._service, "read" if scope["method"] in SAFE_METHODS else "write")
+        except errors.PrimitivesError as error:
+            answer = problem_of(error)
+            if isinstance(error, errors.NotSignedIn):
+                answer.headers["www-authenticate"] = "Bearer"
+            await answer(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+class OwnOrigin:
+    """Answers 403 to a call that would change something and comes from a page of another site, which a browser lets
+    reach services that only this machine reaches."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        safe = scope["type"] != "http" or scope["method"] in SAFE_METHODS
+        if safe or is_own_origin(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+        else:
+            refusal = HTTPException(403, "this call came from a page of another site and was refused")
+            await problem_of(refusal)(scope, receive, send)
+
+
+def is_own_origin(headers: Headers, public_origin: str = "") -> bool:
+    """Whether a call comes from a page of ours or from no page at all. Programs send neither header; browsers send at
+    least one with every unsafe request."""
+    origin = headers.get("origin")
+    if origin is not None:
+        own = origin == public_origin or origin.partition("://")[2] == headers.get("host", "")
+        return own and origin != "null"
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+class BodyLimit:
+    """Answers 413 to a body above LARGEST_BODY, whether its length is told or not, without reading the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        if told.isdigit() and int(told) > LARGEST_BODY:
+            await _too_large()(scope, receive, send)
+            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > LARGEST_BODY:
+                raise HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _nothing(_path: str) -> bool:
+    return False
+
+
+def _too_large() -> JSONResponse:
+    return problem_of(HTTPException(413, f"a body has at most {LARGEST_BODY} bytes"))
+
+
+def _answer(status: int, name: str, message: str) -> JSONResponse:
+    printable = message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    return JSONResponse(Problem(error=name, message=printable).model_dump(), status_code=status)

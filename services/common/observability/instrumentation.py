@@ -1,0 +1,74 @@
+"""What is seen of every HTTP call and every job: a span and a duration."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common.errors import JobCrashed, JobStopped
+from services.common.observability.metrics import HTTP_REQUESTS, JOB_REPORTS, JOBS, service_of
+from services.common.observability.tracing import span
+
+UNTRACED = ("/healthz", "/readyz", "/metrics")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+OTHER = "other"
+"""The route of a call that matches none, and of static files; the method of one that is none of METHODS."""
+
+
+class ObservedHttp:
+    """ASGI middleware around a whole application: a span and a duration a call, by the template of its route."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, seconds, code = time.perf_counter(), None, 500
+
+        async def send_seen(message: Message) -> None:
+            nonlocal seconds, code
+            if message["type"] == "http.response.start":
+                seconds, code = time.perf_counter() - began, message["status"]
+            await send(message)
+
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        with self._span(scope, method) as current:
+            try:
+                await self._app(scope, receive, send_seen)
+            finally:
+                route = getattr(scope.get("route"), "path", OTHER)
+                elapsed = time.perf_counter() - began if seconds is None else seconds
+                HTTP_REQUESTS.labels(self._service, method, route, str(code)).observe(elapsed)
+                current.update_name(f"{method} {route}")
+                current.set_attributes({"http.route": route, "http.response.status_code": code})
+
+    def _span(self, scope: Scope, method: str) -> AbstractContextManager[Span]:
+        if scope["path"] in UNTRACED:
+            return nullcontext(INVALID_SPAN)
+        return span(method, self._service, SpanKind.SERVER, Headers(scope=scope).get("traceparent", ""))
+
+
+@contextmanager
+def observed_job(target: str) -> Iterator[Callable[[], None]]:
+    """A span and a duration around a job `services.<service>.module:function`; what it yields is called at each of the
+    job's reports."""
+    service, function = service_of(target), target.partition(":")[2]
+    began, outcome = time.perf_counter(), "failed"
+    with span(f"job {function}", service):
+        try:
+            yield JOB_REPORTS.labels(service, function).inc
+            outcome = "done"
+        except JobStopped:
+            outcome = "stopped"
+            raise
+        except JobCrashed:
+            outcome = "crashed"
+            raise
+        finally:
+            JOBS.labels(service, function, outcome).observe(time.perf_counter() - began)

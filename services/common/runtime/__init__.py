@@ -1,0 +1,1 @@
+"""A service as a running process: its ports opened, its servers and consumers started and stopped."""

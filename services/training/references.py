@@ -1,0 +1,91 @@
+"""What the records of the training service reach: data sets with all that they hold, and checkpoints that count."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from services.common.objects.references import Owner, References
+from services.common.records import Records
+from services.imaging.checkpoint import CheckpointManifest
+from services.imaging.dataset import DatasetManifest
+from services.imaging.manifests import read_table
+from services.training.evaluation.evaluate import EvaluationManifest
+from services.training.job import BUCKET
+from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, EvaluationRow, PlanRow, RunRow
+
+
+def collect_references(records: Records, found: References) -> None:
+    """Every data set; the best and the last checkpoint of every run that is completed or can go on. Other checkpoints
+    are not reached, nor those of runs that failed or were cancelled. What evaluations have stored, and
+    until they end the checkpoint that they are of."""
+    with records.reading() as session:
+        datasets = {row.dataset_id: row.manifest for row in session.scalars(select(DatasetRow))}
+        runs = {row.run_id: row for row in session.scalars(select(RunRow))}
+        plans = {row.plan_id: row.request for row in session.scalars(select(PlanRow))}
+        evaluations = list(session.scalars(select(EvaluationRow)))
+    for dataset_id, manifest in datasets.items():
+        _add_dataset(found, manifest, f"data set {dataset_id}")
+    for run_id, run in runs.items():
+        if run.state not in WITHOUT_CHECKPOINT:
+            for checkpoint in _checkpoints(run):
+                _add_checkpoint(found, checkpoint, f"run {run_id}")
+    for evaluation in evaluations:
+        _add_evaluation(found, evaluation)
+    for plan_id, request in plans.items():
+        for kind, name, known in (
+            ("run", request["network"]["run_id"], runs),
+            ("data set", request["dataset"]["dataset_id"], datasets),
+        ):
+            if name and name not in known:
+                found.dangling(f"{kind} {name}", f"plan {plan_id}")
+
+
+def _add_dataset(found: References, ref: dict[str, Any], by: str) -> None:
+    content = found.read(ref, by)
+    if content is None:
+        return
+    manifest = DatasetManifest.model_validate_json(content)
+    for shard in manifest.shards:
+        found.add(shard.object, by)
+    found.add(manifest.index, by)
+    found.add(manifest.lesions, by)
+    if found.read(manifest.mammograms, by) is None:
+        return
+    for row in read_table(found.blobs, manifest.mammograms).to_pylist():
+        found.add_key(manifest.mammograms.bucket, row["key"], by, row["sha256"])
+        found.add_key(manifest.mammograms.bucket, row["preview_key"], by, row["preview_sha256"])
+
+
+def _checkpoints(run: RunRow) -> list[dict[str, Any]]:
+    """The checkpoints that a run records, each once."""
+    kept = [kept["checkpoint"] for kept in run.checkpoints]
+    recorded = [run.checkpoint, run.best_checkpoint, run.last_checkpoint, *kept]
+    return list({ref["key"]: ref for ref in recorded if ref is not None}.values())
+
+
+def _add_checkpoint(found: References, ref: dict[str, Any], by: str) -> None:
+    content = found.read(ref, by)
+    if content is None:
+        return
+    manifest = CheckpointManifest.model_validate_json(content)
+    found.add(manifest.weights, by)
+    for part in (manifest.resume, manifest.events):
+        if part is not None:
+            found.add(part, by)
+
+
+def _add_evaluation(found: References, evaluation: EvaluationRow) -> None:
+    by = f"evaluation {evaluation.evaluation_id}"
+    if not evaluation.ended:
+        _add_checkpoint(found, evaluation.checkpoint, by)
+    if evaluation.manifest is None:
+        return
+    content = found.read(evaluation.manifest, by)
+    if content is None:
+        return
+    manifest = EvaluationManifest.model_validate_json(content)
+    for ref in (manifest.predictions, manifest.report, *manifest.figures.values()):
+        found.add(ref, by)
+
+
+OWNER = Owner("training", BUCKET, collect_references)

@@ -1,0 +1,372 @@
+"""What the extraction service decides about analyses."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from primitives.activation_extraction.v1 import analysis_pb2 as pb
+from primitives.activation_extraction.v1 import events_pb2
+from primitives.common.v1 import object_pb2, plan_pb2
+from pydantic import TypeAdapter, ValidationError
+
+from services.activation_extraction import merge_progress as told
+from services.activation_extraction.analyses.dissection import DissectionSettings
+from services.activation_extraction.analyses.job import analyse_piece, merge_analysis
+from services.activation_extraction.analyses.kinds import KINDS, AnalysisSettings
+from services.activation_extraction.analyses.rpc import AnalysisMethods
+from services.activation_extraction.analyses.schemas import TableQuery
+from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
+from services.activation_extraction.references import reach
+from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
+from services.common.blobs import FolderBlobs, ObjectRef
+from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
+from services.common.grpc import to_message
+from services.common.http.streams import Streams
+from services.common.objects.references import References
+from services.common.work.views import AnalysisKind
+from services.imaging.manifests import ExtractionManifest
+from tests.fakes.data import SilentJob, ToldJob
+from tests.fakes.outlined import extract_outlined, store_outlined
+from tests.fakes.ports import FakeRunner, World
+
+WISH = DissectionSettings(tail=0.05)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A store with an extraction."""
+
+    folder: Path
+    manifest: ExtractionManifest
+    ref: ObjectRef
+
+    @classmethod
+    def make(cls, folder: Path, outlined: bool) -> "Extracted":
+        """An extraction of four shards."""
+        blobs = FolderBlobs(folder / "blobs")
+        data, dataset = store_outlined(blobs, shard_patches=3, outlined=outlined)
+        return cls(folder / "blobs", *extract_outlined(blobs, folder, data, dataset))
+
+
+class Analysis(World):
+    """The use cases, over an extraction that is completed; jobs run here instead of in a child."""
+
+    def __init__(self, folder: Path, extracted: Extracted) -> None:
+        shutil.copytree(extracted.folder, folder / "blobs")
+        super().__init__(folder, Base.metadata)
+        self.runner = FakeRunner()
+        self.analyses = Analyses(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
+        self.queries = AnalysisQueries(self.ports)
+        self.manifest, self.ref = extracted.manifest, extracted.ref
+        row = ExtractionRow(
+            extraction_id="extraction-1", run_id="run-1", dataset=self.manifest.dataset.model_dump(),
+            checkpoint=self.manifest.network.checkpoint.model_dump(), split="val", layers=["layer3", "layer4"], top_k=4,
+            batch_size=5, shards=4, patches=12, state="completed", manifest=self.ref.model_dump(),
+        )  # fmt: skip
+        with self.ports.records.transaction() as session:
+            session.add(row)
+        self.runner.answers["analyse_piece"] = lambda arguments: analyse_piece(SilentJob(), **arguments)  # type: ignore[arg-type]
+        self.runner.answers["merge_analysis"] = lambda arguments: merge_analysis(SilentJob(), **arguments)  # type: ignore[arg-type]
+
+    def begin(self) -> list[Any]:
+        """Start an analysis; the commands that follow."""
+        self.analyses.start("extraction-1", WISH)
+        return self.sent()
+
+    def complete(self) -> events_pb2.AnalysisCompleted:
+        """Do all of it; the event that tells."""
+        for command in self.begin():
+            self.analyses.analyse_piece(command)
+        [merge] = self.sent()
+        self.analyses.merge(merge)
+        [event] = self.sent()
+        assert isinstance(event, events_pb2.AnalysisCompleted)
+        return event
+
+    def event(self, *kinds: str) -> events_pb2.ExtractionCompleted:
+        """A plan's extraction is completed, and the plan asks for analyses."""
+        return events_pb2.ExtractionCompleted(
+            extraction_id="extraction-1",
+            plan=plan_pb2.Plan(plan_id="plan-1", extraction=plan_pb2.PlanExtraction(analyses=kinds)),
+            manifest=to_message(self.ref, object_pb2.ObjectRef),
+        )
+
+    def state(self, analysis_id: str) -> str:
+        return self.queries.get(analysis_id).state
+
+    def reached(self) -> set[str]:
+        """Keys below analyses/ that the records reach."""
+        found = References(self.blobs)
+        reach(self.ports.records, found)
+        assert not found.blind
+        return {one.key for one in found.named if one.key.startswith("analyses/")}
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
+    return Extracted.make(tmp_path_factory.mktemp("outlined"), outlined=True)
+
+
+@pytest.fixture(scope="module")
+def without_outlines(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
+    return Extracted.make(tmp_path_factory.mktemp("bare"), outlined=False)
+
+
+@pytest.fixture
+def analysis(tmp_path: Path, extracted: Extracted) -> Analysis:
+    return Analysis(tmp_path, extracted)
+
+
+def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
+    """Each piece is done once however often it is asked for; the last asks for the merge; one event tells."""
+    commands = analysis.begin()
+    assert [command.piece for command in commands] == [0, 1, 2, 3]
+    merges = []
+    for number in (2, 0, 2, 3, 1, 1):
+        analysis.analyses.analyse_piece(commands[number])
+        merges += analysis.sent()
+    [merge] = merges
+    analysis.analyses.merge(merge)
+    analysis.analyses.merge(merge)
+    [event] = analysis.sent()
+    assert (event.kind, event.extraction_id, event.plan_id) == ("dissection", "extraction-1", "")
+    assert [name for name, _ in analysis.runner.calls] == ["analyse_piece"] * 4 + ["merge_analysis"]
+    view = analysis.queries.get(event.analysis_id)
+    assert (view.state, view.layers, view.pieces_done, view.settings["tail"]) == (
+        "completed", ["layer3", "layer4"], 4, 0.05,
+    )  # fmt: skip
+
+
+def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its newest progress again while it reads the pieces' states and goes through a layer; but once at the beginning
+    and once a layer where that takes less than ALIVE_S."""
+    for command in analysis.begin():
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    quick, long = ToldJob(), ToldJob()
+
+    def answer(arguments: dict[str, Any]) -> Any:
+        monkeypatch.setattr(told, "ALIVE_S", 3600.0)
+        merge_analysis(quick, **arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(told, "ALIVE_S", 0.0)
+        return merge_analysis(long, **arguments)  # type: ignore[arg-type]
+
+    analysis.runner.answers["merge_analysis"] = answer
+    analysis.analyses.merge(merge)
+    assert quick.told == [0, 1, 2]
+    states, phenomena = 4, 2
+    assert long.told == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
+
+
+def test_the_table_is_told_in_parts(analysis: Analysis) -> None:
+    """Rows from any place on, as many as are asked for; what there is not is named."""
+    analysis_id = analysis.complete().analysis_id
+    whole = analysis.queries.table(analysis_id, "layer4", TableQuery(limit=1000))
+    units = analysis.manifest.layers[1].units
+    assert (len(whole.rows), whole.total) == (2 * units, 2 * units)
+    assert {row["phenomenon"] for row in whole.rows} == {"mass", "vessel"}
+    part = analysis.queries.table(analysis_id, "layer4", TableQuery(offset=3, limit=2))
+    assert part.rows == whole.rows[3:5]
+    assert analysis.queries.table(analysis_id, "layer4", TableQuery(offset=10_000)).rows == []
+    with pytest.raises(NotFound, match="has no layer 'layer9'; it has layer3, layer4"):
+        analysis.queries.table(analysis_id, "layer9", TableQuery())
+
+
+def test_only_a_completed_extraction_is_analysed(analysis: Analysis) -> None:
+    """Any other is a conflict that says how it stands; one that there is not is not found."""
+    with analysis.ports.records.transaction() as session:
+        row = session.get_one(ExtractionRow, "extraction-1")
+        row.state, row.manifest = "running", None
+    with pytest.raises(Conflict, match="extraction-1 is running; only a completed one can be analysed"):
+        analysis.begin()
+    with pytest.raises(NotFound, match="no extraction 'none'"):
+        analysis.analyses.start("none", WISH)
+    with pytest.raises(NotFound, match="no extraction 'none'"):
+        analysis.queries.of("none")
+
+
+def test_what_cannot_be_analysed_is_refused(tmp_path: Path, without_outlines: Extracted) -> None:
+    """A data set without outlines: nothing is recorded."""
+    analysis = Analysis(tmp_path, without_outlines)
+    with pytest.raises(InvalidInput, match="has outlines"):
+        analysis.begin()
+    assert (analysis.queries.of("extraction-1").analyses, analysis.sent()) == ([], [])
+
+
+def test_a_plan_starts_its_analyses_once(analysis: Analysis) -> None:
+    """An event that comes twice starts each kind once, with default settings; without a plan none starts."""
+    analysis.analyses.extraction_completed(events_pb2.ExtractionCompleted(extraction_id="extraction-1"))
+    assert analysis.sent() == []
+    for _ in range(2):
+        analysis.analyses.extraction_completed(analysis.event("dissection", "dissection"))
+    assert [command.piece for command in analysis.sent()] == [0, 1, 2, 3]
+    [view] = analysis.queries.of("extraction-1").analyses
+    assert (view.plan_id, view.kind, view.settings) == ("plan-1", "dissection", DissectionSettings().model_dump())
+
+
+def test_what_a_plan_cannot_have_is_recorded_as_failed(tmp_path: Path, without_outlines: Extracted) -> None:
+    """The plan goes on; the reason stands in the record, and is told. So it is when the event is given up."""
+    analysis = Analysis(tmp_path, without_outlines)
+    analysis.analyses.extraction_completed(analysis.event("dissection", "divination"))
+    analysis.analyses.plan_failed(analysis.event("dissection"), "later")
+    told = {event.kind: event.error for event in analysis.sent()}
+    views = {view.kind: view for view in analysis.queries.of("extraction-1").analyses}
+    assert {kind: view.state for kind, view in views.items()} == {"dissection": "failed", "divination": "failed"}
+    assert told == {kind: view.error for kind, view in views.items()}
+    assert "has outlines" in told["dissection"] and "no analysis of kind 'divination'" in told["divination"]
+
+
+def test_a_given_up_piece_fails_the_analysis(analysis: Analysis) -> None:
+    """With its words, once; what comes later does nothing."""
+    commands = analysis.begin()
+    analysis.analyses.failed(commands[1], "shard 1 is gone")
+    analysis.analyses.failed(commands[2], "later")
+    [event] = analysis.sent()
+    assert (event.error, event.kind) == ("shard 1 is gone", "dissection")
+    analysis.analyses.analyse_piece(commands[0])
+    assert analysis.runner.calls == []
+
+
+def test_paused_it_keeps_its_pieces_and_goes_on_with_the_rest(analysis: Analysis) -> None:
+    """A piece that is done when it is paused is kept; resumed it asks for the others; the result is the same bytes."""
+    expected = analysis.complete()
+    commands = analysis.begin()
+    analysis_id = commands[0].analysis_id
+
+    def pause_meanwhile(_: dict[str, Any]) -> Any:
+        analysis.analyses.act("pause", analysis_id)
+        raise JobStopped("noticed")
+
+    answer = analysis.runner.answers["analyse_piece"]
+    analysis.analyses.analyse_piece(commands[1])
+    analysis.runner.answers["analyse_piece"] = pause_meanwhile
+    analysis.analyses.analyse_piece(commands[0])
+    analysis.analyses.analyse_piece(commands[2])
+    assert analysis.state(analysis_id) == "paused"
+    analysis.runner.answers["analyse_piece"] = answer
+    analysis.analyses.act("resume", analysis_id)
+    again = analysis.sent()
+    assert [command.piece for command in again] == [0, 2, 3]
+    for command in again:
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    analysis.analyses.merge(merge)
+    [event] = analysis.sent()
+    for layer in ("layer3", "layer4"):
+        tables = [
+            analysis.queries.table(one, layer, TableQuery(limit=1000)).rows
+            for one in (expected.analysis_id, event.analysis_id)
+        ]
+        assert tables[0] == tables[1]
+
+
+def test_a_restart_asks_for_what_is_missing(analysis: Analysis) -> None:
+    """Pieces, then the merge, then the event again; a merge that comes too early is left."""
+    commands = analysis.begin()
+    analysis.analyses.analyse_piece(commands[0])
+    analysis.analyses.merge(events_pb2.MergeAnalysis(analysis_id=commands[0].analysis_id))
+    analysis.analyses.recover()
+    again = analysis.sent()
+    assert [command.piece for command in again] == [1, 2, 3]
+    for command in again:
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    analysis.analyses.recover()
+    assert analysis.sent() == [merge]
+    analysis.analyses.merge(merge)
+    [event] = analysis.sent()
+    analysis.analyses.recover()
+    assert analysis.sent() == [event]
+
+
+def test_what_the_records_reach(analysis: Analysis) -> None:
+    """States of pieces until they are merged, then manifest and tables; a cancelled one reaches nothing."""
+    commands = analysis.begin()
+    analysis_id = commands[0].analysis_id
+    analysis.analyses.analyse_piece(commands[0])
+    [piece] = analysis.reached()
+    assert piece.startswith(f"analyses/{analysis_id}/pieces/00000-")
+    for command in commands[1:]:
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    analysis.analyses.merge(merge)
+    names = sorted(key.removeprefix(f"analyses/{analysis_id}/").partition("-")[0] for key in analysis.reached())
+    assert names == ["layer3", "layer4", "manifest"]
+    analysis.sent()
+    other = analysis.begin()[0]
+    analysis.analyses.analyse_piece(other)
+    analysis.analyses.act("cancel", other.analysis_id)
+    assert not any(key.startswith(f"analyses/{other.analysis_id}/") for key in analysis.reached())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_setting_that_a_kind_lacks_is_refused(kind: str) -> None:
+    """A setting written wrongly is named; it does not leave the default in its place in silence."""
+    TypeAdapter(AnalysisSettings).validate_python({"kind": kind})
+    with pytest.raises(ValidationError, match="tial"):
+        TypeAdapter(AnalysisSettings).validate_python({"kind": kind, "tial": 0.01})
+
+
+def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
+    """The settings of a kind by its name; each verb answers with the state that it leads to; rows are structures."""
+    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
+    with pytest.raises(InvalidInput, match="give those of one kind"):
+        methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
+    options = pb.StartAnalysisRequest(extraction_id="extraction-1", dissection=pb.DissectionSettings(tail=0.02))
+    with pytest.raises(InvalidInput, match="tail"):
+        methods.StartAnalysis(options, None)  # type: ignore[arg-type]
+    options.dissection.tail = 0.05
+    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
+    assert (started.kind, started.settings["tail"], started.settings["over"]) == ("dissection", 0.05, "outlined")
+    for verb, state in (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled")):
+        request = getattr(pb, f"{verb}AnalysisRequest")(analysis_id=started.analysis_id)
+        assert getattr(methods, f"{verb}Analysis")(request, None).analysis.state == state
+    listed = methods.ListAnalyses(pb.ListAnalysesRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
+    assert [one.analysis_id for one in listed.analyses] == [started.analysis_id]
+    analysis.sent()
+    done = pb.GetAnalysisTableRequest(analysis_id=analysis.complete().analysis_id, layer="layer4", limit=1)
+    answer = methods.GetAnalysisTable(done, None)  # type: ignore[arg-type]
+    assert (answer.rows[0]["unit"], answer.rows[0]["phenomenon"]) == (0, "mass")
+
+
+@pytest.mark.parametrize(
+    ("options", "units"),
+    [
+        (pb.StartAnalysisRequest(influence=pb.InfluenceSettings(scale=2, layers=["layer4"])), None),
+        (pb.StartAnalysisRequest(gradient=pb.GradientSettings(patches=8, seed=1, batch_size=3)), None),
+        (pb.StartAnalysisRequest(ablation=pb.AblationSettings(patches=0, units=[3, 5])), {3, 5}),
+    ],
+)
+def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequest, units: set[int] | None) -> None:
+    """Each kind of ranking, with the settings that are given, goes the whole way: every unit has a rank for each class,
+    in the columns of RANKING_SCHEMA; only ablation counts nothing."""
+    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
+    options.extraction_id = "extraction-1"
+    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
+    for command in analysis.sent():
+        analysis.analyses.analyse_piece(command)
+    [merge] = analysis.sent()
+    analysis.analyses.merge(merge)
+    view = analysis.queries.get(started.analysis_id)
+    assert view.layers == (list(options.influence.layers) or ["layer3", "layer4"])
+    for layer in view.layers:
+        rows = analysis.queries.table(started.analysis_id, layer, TableQuery(limit=1000)).rows
+        expected = units or set(range(analysis.manifest.layers[-1 if layer == "layer4" else 0].units))
+        for label in range(2):
+            mine = [row for row in rows if row["label"] == label]
+            assert [row["rank"] for row in mine] == list(range(1, len(expected) + 1))
+            assert {row["unit"] for row in mine} == expected
+        assert all((row["count"] is None) == (view.kind == "ablation") for row in rows)
+
+
+def test_a_kind_is_called_the_same_everywhere() -> None:
+    """Plans and requests know every kind by its name, its settings know it, and it fits its column."""
+    assert list(get_args(AnalysisKind)) == list(KINDS)
+    assert [field.name for field in pb.StartAnalysisRequest.DESCRIPTOR.oneofs_by_name["settings"].fields] == list(KINDS)
+    length = AnalysisRow.__table__.columns["kind"].type.length  # type: ignore[attr-defined]
+    for name, kind in KINDS.items():
+        assert kind.name == name and len(name) <= length
+        assert kind.settings().model_dump()["kind"] == name

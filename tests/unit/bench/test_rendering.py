@@ -1,0 +1,19 @@
+"""The bench of rendering, in small."""
+
+import json
+
+import pytest
+
+from bench import rendering
+from bench.rendering import Sizes, bench_rendering
+
+
+def test_it_tells_both_rates_and_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways make pictures of the same units; the figures are those of the first side, and plain JSON."""
+    monkeypatch.setattr(rendering, "await_quiet", lambda: 0.0)
+    figures = bench_rendering(Sizes(sides=(64,), patches=64, units=2, original_units=1, rounds=1))
+    json.dumps(figures)
+    for name in ("ours_pictures_s", "original_pictures_s", "webp_pictures_s", "heat_map_pictures_s"):
+        assert figures[name] > 0
+    assert figures["ratio"] == round(figures["ours_pictures_s"] / figures["original_pictures_s"], 2)
+    assert figures["by_side"]["64"]["rounds"]["ours"] == [figures["ours_pictures_s"]]

@@ -1,0 +1,145 @@
+"""The bench of training: what its contenders do, its arithmetic, and the shape of what it prints. Times are not looked
+at."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from bench import machine, training
+from bench.contenders import PatchFiles, Task, bare_steps, our_loop, our_loop_cached, plain_loop
+from bench.loading import LoadedEpoch, resident_mb, summarise_loading
+from bench.tissue import open_tissue, store_tissue
+from bench.training import Sizes, run_settings, summarise_rounds
+from bench.turns import Lane
+from services.cli.main import app
+from services.common.errors import JobCrashed
+from services.imaging.preprocessing import Preprocessing
+
+TINY = Sizes(side=40, steps=2, rounds=1, loading_sides=(32, 40), patches=12, epochs=4, batch_size=2, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four patches below a folder."""
+    return store_tissue(tmp_path_factory.mktemp("tissue") / "stored", TINY.side, 4)
+
+
+@pytest.fixture
+def task(tissue: Path) -> Task:
+    """An epoch of the smallest network that there is."""
+    return Task(run_settings("test_resnet", TINY), tissue, torch.device("cpu"))
+
+
+def test_the_data_set_and_the_files_are_the_same_patches(tissue: Path) -> None:
+    """Byte for byte, of both classes, each a square of the asked size that is not blank."""
+    stored = open_tissue(tissue)
+    assert [label for _, label in stored.files] == [0, 1, 0, 1]
+    for patch_id, (path, _) in enumerate(stored.files):
+        assert stored.local.read(patch_id) == path.read_bytes()
+        grey = np.asarray(Image.open(path))
+        assert grey.shape == (TINY.side, TINY.side)
+        assert grey.std() > 0
+
+
+def test_the_plain_loop_sees_what_the_service_sees(tissue: Path) -> None:
+    """Its images are those of the service's preprocessing, but for rounding."""
+    stored, preprocessing = open_tissue(tissue), Preprocessing(size=64)
+    for number, (path, label) in enumerate(stored.files):
+        image, found = PatchFiles(stored.files, preprocessing)[number]
+        grey = torch.from_numpy(preprocessing.pixels(path.read_bytes(), path.name).copy())
+        assert torch.allclose(image, preprocessing.normalise(grey[None])[0], atol=1e-5)
+        assert found == label
+
+
+@pytest.mark.parametrize("build", [our_loop, our_loop_cached, bare_steps, plain_loop])
+def test_each_contender_steps_as_often(task: Task, build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of two batches are four steps of the optimizer, whoever does them."""
+    steps = 0
+    real = torch.optim.SGD.step
+
+    def counting(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", counting)
+    epoch = build(task)
+    epoch()
+    epoch()
+    assert steps == 4
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    """A machine that was half as fast in one round changes no ratio; medians and ranges are told."""
+    rates = {"ours": [90.0, 45.0, 99.0], "floor": [100.0, 50.0, 100.0], "plain": [60.0, 30.0, 60.0]}
+    found = summarise_rounds(rates)
+    assert (found["ours"], found["floor"], found["plain"]) == (90.0, 100.0, 60.0)
+    assert (found["over_floor"], found["over_plain"]) == (0.9, 1.5)
+    assert found["ranges"]["ours"] == [45.0, 99.0]
+    assert found["ranges"]["over_floor"] == [0.9, 0.99]
+
+
+def test_memory_grows_from_the_third_epoch_on() -> None:
+    """What the first epochs make once does not count, and neither does the first epoch's rate among the later ones."""
+    decoded = [LoadedEpoch(*values) for values in ((1.0, 100.0), (30.0, 180.0), (20.0, 200.0), (10.0, 203.5))]
+    cached = [LoadedEpoch(*values) for values in ((1.0, 0.0), (500.0, 0.0), (700.0, 0.0))]
+    assert summarise_loading(decoded, cached) == {
+        "first_epoch": 1,
+        "later_epochs": 20,
+        "later_epochs_cached": 600,
+        "epochs": 4,
+        "resident_mb": 203.5,
+        "growth_mb": 3.5,
+    }
+
+
+def test_memory_that_is_held_is_seen() -> None:
+    """Two hundred megabytes more are that much more."""
+    before = resident_mb()
+    held = np.ones(200 << 20, dtype=np.uint8)
+    assert resident_mb() - before == pytest.approx(held.nbytes / 2**20, rel=0.1)
+
+
+def test_a_contender_works_in_its_own_process(task: Task) -> None:
+    """It answers with its seconds, turn after turn; one that has ended is named."""
+    with Lane("floor", bare_steps, task, as_job=True) as lane:
+        assert 0 < lane.turn() < math.inf
+        assert 0 < lane.turn() < math.inf
+        lane._process.kill()
+        with pytest.raises(JobCrashed, match="the process of floor has ended"):
+            lane.turn()
+
+
+def test_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`primitives bench training --quick --json` prints an object a network, and loading for each size of patches."""
+
+    def in_this_process(builds: Any, _task: Task, _images: int, rounds: int) -> dict[str, list[float]]:
+        return {name: [10.0 + place] * rounds for place, name in enumerate(builds)}
+
+    monkeypatch.setattr(training, "take_turns", in_this_process)
+    monkeypatch.setattr(training, "QUICK", {"cpu": TINY})
+    monkeypatch.setattr(machine, "QUIET_LIMIT_S", 0.0)
+    monkeypatch.setattr(machine, "WATCH_S", 0.0)
+    monkeypatch.setenv("PRIMITIVES_DEVICE", "cpu")
+    done = CliRunner().invoke(app, ["bench", "training", "--quick", "--json"])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout.splitlines()[-1])
+    for network in ("alexnet", "resnet18"):
+        assert {name: figures[network][name] for name in ("ours", "ours_cached", "floor", "plain")} == {
+            "ours": 10.0,
+            "ours_cached": 11.0,
+            "floor": 12.0,
+            "plain": 13.0,
+        }
+    assert figures["targets"] == {"over_floor": 0.95, "over_plain": 1.3}
+    for side in ("32", "40"):
+        assert figures["loading"][side]["epochs"] == 4
+        assert figures["loading"][side]["first_epoch"] > 0
+    assert {"torch", "threads", "device", "busy_before"} < set(figures["machine"])

@@ -1,0 +1,278 @@
+"""Tokens: who may call, over HTTP and over gRPC, in the clear and over TLS."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from primitives.training.v1 import training_pb2 as pb
+from primitives.training.v1 import training_pb2_grpc
+from pydantic import ValidationError
+
+from services.common.access.edge import Edge, Tls, open_edge
+from services.common.access.tokens import Tokens, add_token, read_tokens
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
+from services.common.grpc import GrpcServer
+from services.common.http.app import create_app
+from services.common.runtime.service import HttpServer
+from services.common.settings import Shared
+from tests.fakes.certificates import Authority
+
+NAME = "primitives.training.v1.TrainingService"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "tokens.json"
+
+
+class Servicer(training_pb2_grpc.TrainingServiceServicer):
+    """Answers what a test needs."""
+
+    def GetRun(self, request: pb.GetRunRequest, context: grpc.ServicerContext) -> pb.GetRunResponse:
+        return pb.GetRunResponse(run=pb.Run(run_id=request.run_id))
+
+    def StartRun(self, request: pb.StartRunRequest, context: grpc.ServicerContext) -> pb.StartRunResponse:
+        return pb.StartRunResponse()
+
+
+def serve_grpc(edge: Edge) -> GrpcServer:
+    """A server of the training service's methods."""
+    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
+    server = GrpcServer(NAME, lambda to: register(Servicer(), to), edge, 0)
+    server.start()
+    return server
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that shows a token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+def metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that show a token."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+def test_a_file_keeps_no_token(file: Path) -> None:
+    """The token is told once; the file holds its hash, is the owner's alone, and knows its holder."""
+    token = add_token(file, "ana", ("training:read",), reader="Ana")
+    assert token not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    caller = Tokens(file).holder(token)
+    assert (caller.name, caller.reader, caller.scopes) == ("ana", "Ana", ("training:read",))
+    with pytest.raises(InvalidInput, match="'ana' already"):
+        add_token(file, "ana", ("training:read",))
+    with pytest.raises(InvalidInput, match="scopes"):
+        add_token(file, "ben", ("training:all",))
+
+
+def test_adding_a_token_keeps_the_files_rights(file: Path) -> None:
+    """A service of another user reads the file by its group; it must still be able to when a token is added."""
+    add_token(file, "ana", ("training:read",))
+    file.chmod(0o640)
+    add_token(file, "ben", ("training:read",))
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_two_who_add_at_once_do_not_undo_each_other(file: Path) -> None:
+    """Who comes second is told, and nothing is half done; a fault leaves the way free."""
+    add_token(file, "ana", ("training:read",))
+    aside = file.with_name(".tokens.json.new")
+    aside.touch()
+    with pytest.raises(Conflict, match=r"somebody else is adding a token, or was interrupted.*\.tokens\.json\.new"):
+        add_token(file, "ben", ("training:read",))
+    aside.unlink()
+    with pytest.raises(InvalidInput):
+        add_token(file, "ben", ("training:all",))
+    add_token(file, "ben", ("training:read",))
+    assert [caller.name for caller in read_tokens(file)] == ["ana", "ben"]
+
+
+@pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer ", "Bearer no-such-token", "Basic YTpi", "bearer"])
+def test_no_known_token_is_nobody(file: Path, shown: str | None) -> None:
+    """Whatever is not a known token in a bearer header is refused."""
+    add_token(file, "ana", ("*:read",))
+    with pytest.raises(NotSignedIn):
+        Tokens(file).caller(shown)
+
+
+def test_scopes_are_separate(file: Path) -> None:
+    """A scope allows one verb at one service; a star allows the verb at every service; writing is not reading."""
+    token = add_token(file, "ana", ("training:write", "*:read"))
+    caller = Tokens(file).holder(token)
+    caller.check("training", "write")
+    caller.check("annotation", "read")
+    with pytest.raises(Forbidden, match="annotation:write"):
+        caller.check("annotation", "write")
+
+
+def test_a_token_expires(file: Path) -> None:
+    """After its day a token is refused, and the error says so."""
+    past = add_token(file, "past", ("*:read",), expires=datetime.now(UTC) - timedelta(seconds=1))
+    future = add_token(file, "future", ("*:read",), expires=datetime.now(UTC) + timedelta(hours=1))
+    tokens = Tokens(file)
+    assert tokens.holder(future).name == "future"
+    with pytest.raises(NotSignedIn, match="past expired"):
+        tokens.holder(past)
+
+
+def test_tokens_are_added_and_revoked_without_a_restart(file: Path) -> None:
+    """The file counts as it is now; one that has become unreadable leaves what was known in force."""
+    first = add_token(file, "first", ("*:read",))
+    tokens = Tokens(file)
+    second = add_token(file, "second", ("*:read",))
+    assert tokens.holder(second).name == "second"
+    file.write_text(json.dumps([entry for entry in json.loads(file.read_text()) if entry["name"] == "second"]))
+    with pytest.raises(NotSignedIn):
+        tokens.holder(first)
+    file.write_text("[{")
+    assert tokens.holder(second).name == "second"
+    file.unlink()
+    assert tokens.holder(second).name == "second"
+
+
+def test_a_file_that_could_not_be_read_once_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that fails (too many open files, rights that are mended later) does not keep a revoked token in force
+    until the file changes once more."""
+    token = add_token(file, "first", ("*:read",))
+    tokens = Tokens(file)
+    file.write_text("[]")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _too_many_files)
+        assert tokens.holder(token).name == "first"
+    with pytest.raises(NotSignedIn):
+        tokens.holder(token)
+
+
+def _too_many_files(_: Path) -> bytes:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '[{"name": "x"}]', '[{"name":"x","sha256":"ab","scopes":[]}]'])
+def test_a_wrong_file_is_named(file: Path, content: str) -> None:
+    """A service does not start with tokens that it cannot read."""
+    file.write_text(content)
+    with pytest.raises(InvalidInput, match=r"tokens\.json"):
+        Tokens(file)
+
+
+def test_http_lets_in_by_scope(file: Path) -> None:
+    """Without a token only health answers; a reading token reads and does not write."""
+    token = add_token(file, "ana", ("training:read",))
+    app = create_app("training", lambda: True, Tokens(file))
+    app.get("/v1/runs")(lambda: {"runs": []})
+    app.post("/v1/runs")(lambda: {"run": "new"})
+    client = TestClient(app)
+    for path in ("/healthz", "/readyz"):
+        assert client.get(path).status_code == 200
+    for path in ("/v1/runs", "/metrics", "/docs", "/openapi.json", "/nothing"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["error"], answer.headers["www-authenticate"]) == (
+            401,
+            "NotSignedIn",
+            "Bearer",
+        )
+        assert client.get(path, headers=bearer(token + "x")).status_code == 401
+    assert client.get("/v1/runs", headers=bearer(token)).json() == {"runs": []}
+    assert client.post("/v1/runs", headers=bearer(token)).status_code == 403
+    assert client.get("/metrics", headers=bearer(token)).status_code == 200
+    assert "HTTPBearer" in client.get("/openapi.json", headers=bearer(token)).text
+
+
+def test_grpc_lets_in_by_scope(file: Path) -> None:
+    """Without a token only health answers; a reading token reads and does not write; reflection needs one too."""
+    token = add_token(file, "ana", ("training:read",))
+    server = serve_grpc(Edge("training", tokens=Tokens(file)))
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=NAME), timeout=10)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        for call in (stub.GetRun, stub.StartRun):
+            for shown in (None, metadata("wrong"), (("authorization", token),)):
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(
+                        pb.GetRunRequest() if call is stub.GetRun else pb.StartRunRequest(), metadata=shown, timeout=10
+                    )
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert stub.GetRun(pb.GetRunRequest(run_id="r"), metadata=metadata(token), timeout=10).run.run_id == "r"
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.StartRun(pb.StartRunRequest(), metadata=metadata(token), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(reflect(iter([request]), timeout=10))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        [listed] = reflect(iter([request]), metadata=metadata(token), timeout=10)
+        assert NAME in [service.name for service in listed.list_services_response.service]
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(os.environ, "SSL_CERT_FILE", str(authority.bundle))
+    return None
+
+
+def test_both_servers_speak_tls(authority: Authority, trusting: None, file: Path) -> None:
+    """With a certificate both sides answer over TLS to who trusts its authority, and to nobody in the clear."""
+    token = add_token(file, "ana", ("training:read",))
+    edge = Edge("training", tokens=Tokens(file), tls=Tls(authority.certificate, authority.key))
+    app = create_app("training", lambda: True, edge.tokens)
+    http = HttpServer(app, edge, 0)
+    http.start()
+    rpc = serve_grpc(edge)
+    try:
+        answer = httpx.get(f"https://localhost:{http.port}/metrics", headers=bearer(token))
+        assert answer.status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://localhost:{http.port}/healthz")
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"https://localhost:{http.port}/healthz", verify=str(Authority(file.parent / "other").bundle))
+        credentials = grpc.ssl_channel_credentials(authority.bundle.read_bytes())
+        with grpc.secure_channel(f"localhost:{rpc.port}", credentials) as channel:
+            stub = training_pb2_grpc.TrainingServiceStub(channel)
+            assert stub.GetRun(pb.GetRunRequest(run_id="r"), metadata=metadata(token), timeout=10).run.run_id == "r"
+        with grpc.insecure_channel(f"localhost:{rpc.port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            training_pb2_grpc.TrainingServiceStub(channel).GetRun(pb.GetRunRequest(run_id="r"), timeout=5)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        http.stop()
+        rpc.stop()
+
+
+def test_an_open_address_needs_tokens(file: Path, authority: Authority) -> None:
+    """Binding beyond loopback without tokens is refused at start, and so is half a pair of TLS files."""
+    for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
+        with pytest.raises(InvalidInput, match="PRIMITIVES_TOKENS_FILE"):
+            open_edge("training", Shared(host=host))
+    for host in ("127.0.0.1", "localhost", "::1", "127.1.2.3"):
+        assert open_edge("training", Shared(host=host)).tokens is None
+    add_token(file, "ana", ("*:read",))
+    assert open_edge("training", Shared(host="0.0.0.0", tokens_file=file)).tokens is not None
+    with pytest.raises(InvalidInput, match="belong together"):
+        open_edge("training", Shared(tls_certificate=authority.certificate))
+    with pytest.raises(InvalidInput, match=r"no file .*gone\.pem"):
+        open_edge("training", Shared(tls_certificate=authority.certificate, tls_key=file.with_name("gone.pem")))
+
+
+def test_settings_do_not_tell_the_token() -> None:
+    """Settings that are logged or shown in an error hide the token."""
+    settings = Shared(token="very-secret")  # type: ignore[arg-type]
+    assert "very-secret" not in repr(settings) + str(settings)
+    with pytest.raises(ValidationError):
+        Shared(token=["x"])  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Disks that are full: what does not fit is tried again later, and nothing half-written is left."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, insert
+
+from services.common.blobs import FolderBlobs
+from services.common.errors import Unavailable
+from services.common.machine.disk import PASSING, transient_faults
+from services.common.records import open_records
+from services.common.work.jobs import Job, JobRunner
+
+FULL = Path("/dev/full")
+"""A file of the kernel: every write to it fails as on a full disk."""
+
+
+def write_to_full_disk(_job: Job) -> None:
+    """A job whose scratch disk is full."""
+    with FULL.open("wb") as file:
+        file.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20], ids=["at the flush", "at the write"])
+def test_a_full_disk_of_objects_is_unavailable(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A put raises Unavailable, which names the object; nothing of it is seen, and nothing is left aside."""
+    blobs, source = FolderBlobs(tmp_path / "objects"), tmp_path / "source"
+    source.write_bytes(bytes(size))
+
+    def on_full_disk(dir: Path) -> tuple[int, str]:
+        descriptor, name = real(dir=dir)
+        os.close(descriptor)
+        return os.open(FULL, os.O_WRONLY), name
+
+    real = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", on_full_disk)
+    with pytest.raises(Unavailable, match="object training/a/b fails on a full or broken disk"):
+        blobs.put("training", "a/b", bytes(size))
+    with pytest.raises(Unavailable, match="object training/a/b"):
+        blobs.put_file("training", "a/b", source)
+    assert list(blobs.list("training")) == []
+    assert list((tmp_path / "objects" / ".incoming").iterdir()) == []
+    monkeypatch.undo()
+    blobs.put("training", "a/b", bytes(size))
+    assert blobs.size("training", "a/b") == size
+
+
+def test_a_full_disk_of_a_job_is_unavailable() -> None:
+    """The job is given back, to be tried again, and not recorded as failed."""
+    runner = JobRunner("full")
+    try:
+        with pytest.raises(Unavailable, match="test_disk:write_to_full_disk fails on a full or broken disk"):
+            runner.run("tests.unit.common.test_disk:write_to_full_disk", {}, lambda _: None)
+    finally:
+        runner.close()
+
+
+def test_a_full_database_is_unavailable(tmp_path: Path) -> None:
+    """A transaction that does not fit raises Unavailable and leaves what was there; with room it succeeds."""
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("content", LargeBinary))
+    with records.transaction() as session:
+        table.create(session.connection())
+        session.execute(insert(table).values(id=1, content=b"kept"))
+    for pages, fits in ((100, False), (100_000, True)):
+        with records.reading() as session:  # the pool hands out this same connection again
+            session.connection().exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        if fits:
+            with records.transaction() as session:
+                session.execute(insert(table).values(id=2, content=bytes(1 << 20)))
+        else:
+            with pytest.raises(Unavailable, match="full"), records.transaction() as session:
+                session.execute(insert(table).values(id=2, content=bytes(1 << 20)))
+        with records.reading() as session:
+            assert [row.id for row in session.execute(table.select())] == ([1, 2] if fits else [1])
+    records.close()
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_faults_of_a_disk_pass(number: int) -> None:
+    """As an OSError, and in the words of libraries that have no number."""
+    for fault in (OSError(number, "told"), RuntimeError(f"I/O error: told (os error {number})")):
+        with pytest.raises(Unavailable, match="the thing fails"), transient_faults("the thing"):
+            raise fault
+
+
+def test_other_faults_are_what_they_were() -> None:
+    """A file that is not there, or a defect, is nobody's full disk."""
+    for fault in (FileNotFoundError(errno.ENOENT, "told"), ValueError("28")):
+        with pytest.raises(type(fault)), transient_faults("the thing"):
+            raise fault

@@ -1,0 +1,94 @@
+"""Secrets are taken out of words, and nothing else is."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from services.common.errors import Unavailable
+from services.common.observability.logs import configure_logs, get_logger
+from services.common.redaction import redacted, scheme_of
+from services.common.settings import Shared
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"amqp://user:{SECRET}@host:5672/%2F",
+        f"nodes amqp://user:{SECRET}@one,amqps://user:{SECRET}@two failed",
+        f"s3://KEY:{SECRET}/with+slash@host:9000?secure=false",
+        f"postgresql+psycopg://user:{SECRET}@@host/db",
+        f"'redis://:{SECRET}@host'",
+        f"host=h password={SECRET} dbname=d",
+        f"?user=u&password={SECRET}&sslmode=disable",
+        f"Illegal header value b'Bearer {SECRET}\\n'",
+        f"authorization: bearer {SECRET}",
+        f"Cookie: primitives_session={SECRET}; other=1",
+    ],
+)
+def test_a_secret_is_taken_out(text: str) -> None:
+    """Of URLs, connection strings, headers and cookies; also through an error of ours."""
+    assert "***" in redacted(text)
+    assert SECRET not in redacted(text)
+    assert "slash" not in redacted(text)
+    assert SECRET not in str(Unavailable(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8001 does not answer",
+        "expected memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST",
+        "expected folder:///PATH or s3://KEY:SECRET@HOST:PORT",
+        "show a token in the header Authorization: Bearer TOKEN",
+        "settings.epochs: Input should be greater than 0",
+        "mail ana@example.org of http://example.org:80/a",
+        "data set dataset-1 has 4 classes; checkpoint 7 has 5",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    """Words of errors are as they were."""
+    assert redacted(text) == text
+    assert str(Unavailable(text)) == text
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """What a test configures of logs is gone after it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+def test_lines_of_logs_are_redacted(own_logs: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """In all values, nested ones and tracebacks, in both forms; numbers stay numbers."""
+    url = f"amqp://user:{SECRET}@host"
+    for form in ("console", "json"):
+        configure_logs(form, "debug")
+        log = get_logger("test").new()
+        try:
+            raise ValueError(f"cannot reach {url}")
+        except ValueError:
+            log.exception("failed", url=url, nested={"urls": [url, (url,)]}, error=ValueError(url), count=3)
+        told = capfd.readouterr().err
+        assert SECRET not in told
+        assert "user:***@host" in told and "ValueError" in told
+    assert json.loads(told)["count"] == 3
+
+
+def test_settings_hide_their_urls() -> None:
+    """Shown as text or in an error they hold no URL."""
+    urls = dict.fromkeys(("bus_url", "blobs_url", "records_url"), f"amqp://u:{SECRET}@h")
+    assert SECRET not in repr(Shared(**urls)) + str(Shared(**urls))
+    with pytest.raises(ValueError, match="lease_s") as wrong:
+        Shared(lease_s=f"{SECRET}")  # type: ignore[arg-type]
+    assert SECRET not in str(wrong.value)
+
+
+def test_a_scheme_is_no_secret() -> None:
+    """What stands before :// is told; of anything else nothing."""
+    assert scheme_of("mongodb+srv://user:x@h") == "mongodb+srv"
+    assert scheme_of(SECRET) == scheme_of(f"user:{SECRET}@h://") == ""
