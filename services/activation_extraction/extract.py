@@ -18,10 +18,10 @@ from services.activation_extraction.histogram import places_of
 from services.activation_extraction.tally import LayerTally, require_finite
 from services.common.errors import InvalidInput, JobStopped
 from services.imaging.batch_decode import BatchDecoder
-from services.imaging.capture import require_captured, visiting
+from services.imaging.capture import hook_layers, require_captured
 from services.imaging.prefetch import prefetch, work_ahead
 from services.imaging.preprocessing import Batch, Preprocessing
-from services.imaging.sharing import sharing_weights
+from services.imaging.sharing import copy_sharing_weights
 
 SAMPLED = 32
 """Patches of a split whose maps are kept of all units: what a unit does on patches that are not its best."""
@@ -79,7 +79,7 @@ def extract(
     free: SimpleQueue[_BatchRunner] = SimpleQueue()
     for _ in range(at_once):
         free.put(
-            _BatchRunner(sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source)
+            _BatchRunner(copy_sharing_weights(network) if at_once > 1 else network, layers, preprocessing, device, source)
         )
 
     def look(batch: Batch) -> int:
@@ -147,7 +147,7 @@ class _BatchRunner:
             sums.append(maps.sum())
             keep(name, maps, batch.ids)
 
-        with visiting(self._network, self._layers, visit):
+        with hook_layers(self._network, self._layers, visit):
             self._network(images)
         require_captured(met, self._layers)
         # LayerProperties once a batch: an answer of a GPU takes as long as all that it still has to do.
@@ -160,7 +160,7 @@ class _BatchRunner:
         def visit(name: str, maps: Tensor) -> None:
             require_finite(maps[: len(ids)], ids, name, self._source)
 
-        with visiting(self._network, self._layers, visit):
+        with hook_layers(self._network, self._layers, visit):
             self._network(images)
 
 

@@ -50,6 +50,6 @@ def _winning_maps(states: Sequence[Tensors], name: str, order: Tensor) -> Tensor
         for unit, ranks in enumerate(inside):
             # What stays of a state are its first entries, since it is in rank order itself.
             if count := int(ranks.sum()):
-                maps[unit, ranks] = state.begin_of(name, unit, count)
+                maps[unit, ranks] = state.first_entries(name, unit, count)
         first = last
     return torch.from_numpy(maps)

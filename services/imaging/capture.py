@@ -16,7 +16,7 @@ from services.imaging.architectures import input_channels
 
 
 @contextmanager
-def visiting(network: nn.Module, layers: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
+def hook_layers(network: nn.Module, layers: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Within the block each forward calls `visit` with the name and the (batch, units, height, width) output of each
     layer, as soon as there is one: what is not copied then may be overwritten, by a ReLU in place say.
 
@@ -24,7 +24,7 @@ def visiting(network: nn.Module, layers: Mapping[str, str], visit: Callable[[str
     no map: neither B x C x H x W nor B x T x C tokens (see `as_map`).
     """
     reader = MapReader(network)
-    handles = [network.register_forward_pre_hook(reader.see)]
+    handles = [network.register_forward_pre_hook(reader.before_forward)]
     handles += [
         network.get_submodule(path).register_forward_hook(_visitor(visit, name, path, reader))
         for name, path in layers.items()
@@ -38,14 +38,14 @@ def visiting(network: nn.Module, layers: Mapping[str, str], visit: Callable[[str
 
 @contextmanager
 def capture(network: nn.Module, layers: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """Within the block each forward fills the yielded dict with a copy of the output of each layer (see `visiting`)."""
+    """Within the block each forward fills the yielded dict with a copy of the output of each layer (see `hook_layers`)."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, maps: Tensor) -> None:
         # A copy: a ReLU that follows may work in place, and the original reads conv layers before it.
         outputs[name] = maps.clone(memory_format=torch.preserve_format)
 
-    with visiting(network, layers, keep):
+    with hook_layers(network, layers, keep):
         yield outputs
 
 
@@ -53,7 +53,7 @@ def check_layers(network: nn.Module, layers: Mapping[str, str], size: int) -> No
     """InvalidInput names a layer that does not put out just one map when a network sees an image of `size` x `size`
     pixels, or says that the network takes none of that size."""
     calls = Counter[str]()
-    with visiting(network, layers, lambda name, _maps: calls.update([name])):
+    with hook_layers(network, layers, lambda name, _maps: calls.update([name])):
         try_forward(network, size)
     require_captured(calls, layers)
     for name, count in calls.items():
@@ -154,7 +154,7 @@ class MapReader:
     def __post_init__(self) -> None:
         self.tokens = Tokens.of(self.network)
 
-    def see(self, _network: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def before_forward(self, _network: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Before a forward."""
         shape = inputs[0].shape
         self.images, self.square = shape[0], len(shape) == 4 and shape[2] == shape[3]

@@ -72,11 +72,13 @@ def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
         transform_input=checkpoint.transform_input,
         channels=checkpoint.preprocessing.channels,
     )
-    fill(network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}")
+    load_weights(
+        network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}"
+    )
     return network.eval().to(memory_format=torch.channels_last)
 
 
-def fill(network: nn.Module, weights: dict[str, Tensor], source: str, check_only: bool = False) -> None:
+def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str, check_only: bool = False) -> None:
     """Load weights strictly, or only check that they fit. InvalidInput names missing, unexpected and misshapen keys,
     and those that hold NaN or infinity; nothing is loaded then."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}

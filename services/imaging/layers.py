@@ -40,7 +40,7 @@ def find_layers(architecture: str, network: nn.Module, asked: Iterable[str], siz
     wished = list(asked)
     if wished and AUTO not in wished:
         return resolve_layers(architecture, network, wished)
-    maps = watch(network, size)
+    maps = map_shapes(network, size)
     if wished:
         chosen = choose_layers(architecture, network, maps, size)
         named = [layer for layer in wished if layer != AUTO]
@@ -55,9 +55,9 @@ def find_layers(architecture: str, network: nn.Module, asked: Iterable[str], siz
 
 def describe_layers(architecture: str, image_size: int = 0) -> list[tuple[str, ...]]:
     """A line a layer that is offered or that `auto` takes, in the order of the forward: name, module path, units, size
-    of the map, and `auto` where it takes it. `image_size` of 0 takes the network's own. InvalidInput as `watch`."""
+    of the map, and `auto` where it takes it. `image_size` of 0 takes the network's own. InvalidInput as `map_shapes`."""
     network, size = build_skeleton(architecture, 2), native_preprocessing(architecture, image_size).size
-    maps = watch(network, size)
+    maps = map_shapes(network, size)
     chosen = choose_layers(architecture, network, maps, size)
     names = {path: name for name, path in (chosen | layer_names(architecture, network)).items()}
     return [
@@ -76,7 +76,7 @@ def describe_layers(architecture: str, image_size: int = 0) -> list[tuple[str, .
 def choose_layers(architecture: str, network: nn.Module, maps: Mapping[str, MapShape], size: int) -> dict[str, str]:
     """Of each size of map the last layer that has it, and of these the five deepest, in the order of the forward.
 
-    `maps` is what `watch` saw of images of `size` x `size` pixels. Of the layers of a size an offered one goes before a
+    `maps` is what `map_shapes` saw of images of `size` x `size` pixels. Of the layers of a size an offered one goes before a
     stage or block; modules within those count where their maps are smaller than all of these. Layers without weights
     of their own (pooling) and maps of one place do not count. InvalidInput where that leaves none.
     """
@@ -100,7 +100,7 @@ def choose_layers(architecture: str, network: nn.Module, maps: Mapping[str, MapS
 MapSize = tuple[int, int]
 
 
-def watch(network: nn.Module, size: int) -> dict[str, MapShape]:
+def map_shapes(network: nn.Module, size: int) -> dict[str, MapShape]:
     """The map of every module that puts one out once a forward, by module path, in the order of the forward. It may be
     a skeleton. InvalidInput if the network takes no images of `size` x `size` pixels."""
     reader, calls, maps = MapReader(network), Counter[str](), dict[str, MapShape]()
@@ -113,7 +113,7 @@ def watch(network: nn.Module, size: int) -> dict[str, MapShape]:
             return
         maps[path] = MapShape(*found.shape[1:])
 
-    handles = [network.register_forward_pre_hook(reader.see)]
+    handles = [network.register_forward_pre_hook(reader.before_forward)]
     handles += [
         module.register_forward_hook(lambda _module, _inputs, output, path=path: note(path, output))
         for path, module in network.named_modules()

@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from services.common.errors import InvalidInput
 from services.imaging.architectures import input_channels
-from services.imaging.capture import visiting
+from services.imaging.capture import hook_layers
 from services.imaging.manifests import ReceptiveField
-from services.imaging.sharing import sharing_weights
+from services.imaging.sharing import copy_sharing_weights
 
 Span = tuple[int, int]
 """First and last pixel that is seen, along rows or columns."""
@@ -42,7 +42,7 @@ def receptive_field(network: nn.Module, module_path: str, size: int, device: tor
 def _apart(network: nn.Module) -> nn.Module:
     """The network with modules of its own, which remember nothing of its weights: what a forward with ones leaves in
     them must not be found by forwards that count."""
-    apart = sharing_weights(network)
+    apart = copy_sharing_weights(network)
     for module in apart.modules():
         for name, kept in vars(module).items():
             if name.endswith("_cache") and isinstance(kept, dict):  # timm's attention_bias_cache
@@ -62,7 +62,7 @@ def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> T
         raise _Found
 
     try:
-        with _Positive(), visiting(network, {module_path: module_path}, stop):
+        with _Positive(), hook_layers(network, {module_path: module_path}, stop):
             torch.func.functional_call(network, weights, (images,))
     except _Found:
         return maps[0]

@@ -5,7 +5,7 @@ import copy
 from torch import nn
 
 
-def sharing_weights(network: nn.Module) -> nn.Module:
+def copy_sharing_weights(network: nn.Module) -> nn.Module:
     """A network of the same weights and buffers, whose modules are its own: they take hooks of their own, and keep what
     a forward leaves in them (the attention biases that LeViT and its kin remember, say) to themselves."""
     weights = (*network.parameters(), *network.buffers())

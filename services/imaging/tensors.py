@@ -60,7 +60,7 @@ class Tensors:
             raise InvalidInput(f"{tensor} of {self._name} has rows 0 to {count - 1}; asked for {first} to {last}")
         return self._array(tensor, first * math.prod(rest), (last - first + 1, *rest))
 
-    def begin_of(self, tensor: str, row: int, count: int) -> NDArray[Any]:
+    def first_entries(self, tensor: str, row: int, count: int) -> NDArray[Any]:
         """The first `count` entries of a row along the second axis."""
         _, columns, *rest = self.shape(tensor)
         return self._array(tensor, row * columns * math.prod(rest), (min(count, columns), *rest))

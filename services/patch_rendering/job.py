@@ -19,7 +19,7 @@ from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.gpu import decode_on_gpu
 from services.patch_rendering.kinds import KINDS, Draw
 from services.patch_rendering.source import SourcePatches
-from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top
+from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top_maps
 
 log = get_logger(__name__)
 
@@ -63,7 +63,7 @@ def render_units(
     top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
 
     def render(unit: int) -> RenderedUnit:
-        return render_unit(read_top(top, extracted, manifest.image_size, unit), source, draw, encoding)
+        return render_unit(read_top_maps(top, extracted, manifest.image_size, unit), source, draw, encoding)
 
     try:
         for unit in pool.map(render, range(first, last + 1)):

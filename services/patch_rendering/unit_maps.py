@@ -68,13 +68,13 @@ def read_extraction(blobs: Blobs, ref: ObjectRef) -> ExtractionManifest:
     return ExtractionManifest.model_validate(content)
 
 
-def read_top(top: Tensors, layer: ExtractedLayer, image_size: int, unit: int) -> UnitMaps:
+def read_top_maps(top: Tensors, layer: ExtractedLayer, image_size: int, unit: int) -> UnitMaps:
     """A unit on its top patches, from the layer's `top`."""
     ids, values, places, maps = (top.rows(name, unit, unit)[0] for name in ("ids", "values", "positions", "maps"))
     return UnitMaps(unit, float(values[0]), ids, values, places, maps, layer.field, image_size)
 
 
-def read_sample(top: Tensors, sample: Tensors, layer: ExtractedLayer, image_size: int, unit: int) -> UnitMaps:
+def read_sample_maps(top: Tensors, sample: Tensors, layer: ExtractedLayer, image_size: int, unit: int) -> UnitMaps:
     """A unit on the patches of the layer's sample, largest value first, ties to the lower patch id."""
     ids, values, maps = sample.all("ids"), sample.rows("values", unit, unit)[0], sample.rows("maps", unit, unit)[0]
     order = np.lexsort((ids, -values))

@@ -16,7 +16,7 @@ from services.common.identity import derived_id
 from services.common.machine.memory import kept_memory
 from services.common.work.jobs import Job
 from services.imaging.architectures import transforms_input
-from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack
+from services.imaging.checkpoint import CheckpointManifest, load_weights, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.devices import choose_device
@@ -173,7 +173,7 @@ def resume(blobs: Blobs, learner: Learner, ref: ObjectRef) -> None:
     if checkpoint.resume is None:
         raise InvalidInput(f"checkpoint {checkpoint.checkpoint_id} was imported and holds nothing to resume from")
     source = f"checkpoint {checkpoint.checkpoint_id}"
-    fill(learner.network, load_tensors(read_verified(blobs, checkpoint.weights)), source)
+    load_weights(learner.network, load_tensors(read_verified(blobs, checkpoint.weights)), source)
     restore(learner, load_tensors(read_verified(blobs, checkpoint.resume)), checkpoint.resume_state)
     learner.epoch, learner.step = checkpoint.epoch, checkpoint.step
     learner.metrics = [EpochMetrics.model_validate(values) for values in checkpoint.metrics]

@@ -83,17 +83,17 @@ class SilentJob:
         return False
 
 
-class ToldJob(SilentJob):
+class RecordingJob(SilentJob):
     """Keeps how many layers it was told of."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[object] = []
+        self.done: list[object] = []
 
     def report(self, **progress: object) -> None:
         """Keep it."""
-        self.told.append(progress["done"])
+        self.done.append(progress["done"])
 
 
-def unheard() -> None:
+def ignore_progress() -> None:
     """Takes a sign of life for nobody."""

@@ -24,7 +24,7 @@ from services.activation_extraction.analyses.silencing import Silencing
 from services.activation_extraction.layer_results import averaged, head_weights
 from services.activation_extraction.ranking import rank_rows
 from services.common.errors import InvalidInput
-from services.imaging.capture import visiting
+from services.imaging.capture import hook_layers
 from services.imaging.manifests import RANKING_SCHEMA
 
 VALUES_AT_ONCE = 1 << 23
@@ -140,7 +140,7 @@ def averages(network: nn.Module, layers: dict[str, str], images: Tensor) -> dict
         found[f"{name}/averages"] = averaged(network, maps)
 
     if layers:
-        with visiting(network, layers, keep):
+        with hook_layers(network, layers, keep):
             found["logits"] = network(images)
     return found
 

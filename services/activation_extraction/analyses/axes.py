@@ -26,7 +26,7 @@ def unit_axes(network: nn.Module, layers: Mapping[str, str], images: Tensor) -> 
         as_is = output.dim() == 4 and output.stride() == maps.stride()
         axes[name] = 1 if as_is else output.dim() - 1
 
-    handles = [network.register_forward_pre_hook(reader.see)]
+    handles = [network.register_forward_pre_hook(reader.before_forward)]
     handles += [
         network.get_submodule(path).register_forward_hook(
             lambda _module, _inputs, output, name=name, path=path: note(name, path, output)

@@ -20,7 +20,7 @@ from services.activation_extraction.analyses.context import Alive, Context, OnPr
 from services.activation_extraction.analyses.outlines import Outlines
 from services.activation_extraction.extract import read_batches
 from services.common.errors import InvalidInput
-from services.imaging.capture import visiting
+from services.imaging.capture import hook_layers
 from services.imaging.manifests import DISSECTION_SCHEMA, TAILS
 from services.imaging.patches import Box
 from services.imaging.resizing import bilinear_matrix
@@ -79,7 +79,7 @@ class Dissection:
         wanted = set(chosen.tolist())
         stream = (pair for pair in context.data.stream(shard) if pair[0] in wanted) if wanted else iter(())
         preprocessing, done = context.checkpoint.preprocessing, 0
-        with visiting(context.network, context.layers, tally.visit):
+        with hook_layers(context.network, context.layers, tally.visit):
             for batch in read_batches(stream, preprocessing, context.batch_size):
                 tally.begin(batch.ids.tolist())
                 context.network(preprocessing.normalise(batch.pixels.to(context.device)))

@@ -26,7 +26,7 @@ from services.activation_extraction.layer_results import head_weights
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
-from services.imaging.capture import require_captured, visiting
+from services.imaging.capture import hook_layers, require_captured
 from services.imaging.decode import decode_exact
 
 MAMMOGRAMS_A_PIECE = 8
@@ -165,7 +165,7 @@ def _by_weight(
     def keep(name: str, maps: Tensor) -> None:
         largest[name] = maps.amax((2, 3))[0]
 
-    with visiting(whole.network, layers, keep):
+    with hook_layers(whole.network, layers, keep):
         whole.logits(image)
     require_captured(largest, layers)
     return {name: weights[name] * value for name, value in largest.items()}

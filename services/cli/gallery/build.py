@@ -23,7 +23,7 @@ from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.source import SourcePatches
-from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top
+from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top_maps
 
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
@@ -172,7 +172,7 @@ class LayerContents:
     def write_unit(self, top: Tensors, source: SourcePatches, unit: int) -> None:
         """Write a unit's page and its pictures."""
         pages, options = self._pages, self._pages.options
-        unit_maps = read_top(top, self._layer, pages.manifest.image_size, unit).ranks(1, options.top)
+        unit_maps = read_top_maps(top, self._layer, pages.manifest.image_size, unit).ranks(1, options.top)
         pictures = self._write_pictures(unit_maps, source) if unit_maps.shown else []
         card = {
             "unit": unit,

@@ -18,7 +18,7 @@ from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.source import SourcePatches
 from services.patch_rendering.tables import ExtractionRow
-from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_sample, read_top
+from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_sample_maps, read_top_maps
 
 MANIFESTS_KEPT = 64
 HEADERS_KEPT = 512
@@ -105,8 +105,8 @@ class UnitPictures:
         def read() -> UnitMaps:
             top = self._tensors(layer.top)
             if source == "top":
-                return read_top(top, layer, manifest.image_size, unit)
-            return read_sample(top, self._tensors(layer.sample), layer, manifest.image_size, unit)
+                return read_top_maps(top, layer, manifest.image_size, unit)
+            return read_sample_maps(top, self._tensors(layer.sample), layer, manifest.image_size, unit)
 
         return self._unit_maps.get((layer.top.sha256, layer.sample.sha256, unit, source), read)
 

@@ -23,7 +23,7 @@ from services.imaging.architectures import (
     without_auxiliary,
 )
 from services.imaging.capture import check_layers
-from services.imaging.checkpoint import CheckpointManifest, fill, open_checkpoint, pack, read_weights
+from services.imaging.checkpoint import CheckpointManifest, load_weights, open_checkpoint, pack, read_weights
 from services.imaging.manifests import put_content
 from services.training.events import run_completed
 from services.training.job import BUCKET
@@ -145,7 +145,7 @@ class Runs(Tasks[RunRow]):
         """Store weights, and the optimizer's state of one of the original's checkpoints, as a completed run."""
         weights = without_auxiliary(settings.architecture, weights)
         network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics, settings.channels)
-        fill(network, weights, str(path), check_only=True)
+        load_weights(network, weights, str(path), check_only=True)
         run_id = new_id("run")
         folder = f"checkpoints/{run_id}"
         resume: ObjectRef | None = None

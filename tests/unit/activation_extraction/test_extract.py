@@ -29,7 +29,7 @@ from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
 from services.imaging.manifests import ExtractionManifest, ReceptiveField, read_table
 from services.imaging.preprocessing import Batch, Preprocessing
-from tests.fakes.data import SilentJob, ToldJob, store_checkpoint, store_dataset
+from tests.fakes.data import RecordingJob, SilentJob, store_checkpoint, store_dataset
 
 CPU = torch.device("cpu")
 K = 8
@@ -196,15 +196,15 @@ def test_a_merge_reports_within_a_layer(tmp_path: Path, monkeypatch: pytest.Monk
     """Its newest progress again while it fetches, goes through parts, blocks and pieces, and stores; but once at the
     beginning and once a layer where that takes less than ALIVE_S."""
     stored, layers = Stored(tmp_path, "alexnet", 96, shard_patches=10), ["conv1", "conv5"]
-    quick, long = ToldJob(), ToldJob()
+    quick, long = RecordingJob(), RecordingJob()
     monkeypatch.setattr(told, "ALIVE_S", 3600.0)
     stored.run(layers, job=quick)
-    assert quick.told == [0, 1, 2]
+    assert quick.done == [0, 1, 2]
     monkeypatch.setattr(told, "ALIVE_S", 0.0)
     stored.run(layers, job=long)
     shards, kinds = len(stored.data.shards("val")), 5
-    assert long.told == sorted(long.told) and long.told[-1] == 2
-    assert long.told.count(0) > shards + shards + kinds  # states, parts of maxima, and what is stored of a layer
+    assert long.done == sorted(long.done) and long.done[-1] == 2
+    assert long.done.count(0) > shards + shards + kinds  # states, parts of maxima, and what is stored of a layer
 
 
 def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network
-from services.imaging.checkpoint import fill, load_network, open_checkpoint, read_weights
+from services.imaging.checkpoint import load_network, load_weights, open_checkpoint, read_weights
 from tests.fakes.data import store_checkpoint, store_dataset
 
 
@@ -32,9 +32,9 @@ def test_weights_of_another_architecture_name_the_keys() -> None:
     network, other = build_network("resnet18", 2), build_network("alexnet", 2)
     before = network.fc.weight.clone()
     with pytest.raises(InvalidInput, match=r"lacks bn1\.bias.*unexpected classifier\.1\.bias"):
-        fill(network, other.state_dict(), "checkpoint 7")
+        load_weights(network, other.state_dict(), "checkpoint 7")
     with pytest.raises(InvalidInput, match=r"of another shape fc\.bias \[5\], expected \[2\]"):
-        fill(network, build_network("resnet18", 5).state_dict(), "checkpoint 7")
+        load_weights(network, build_network("resnet18", 5).state_dict(), "checkpoint 7")
     assert torch.equal(network.fc.weight, before)
 
 
@@ -45,7 +45,7 @@ def test_weights_that_are_no_numbers_name_their_tensors(value: float) -> None:
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     weights["fc.bias"][1] = value
     with pytest.raises(InvalidInput, match=r"checkpoint 7 has NaN or infinity in fc\.bias$"):
-        fill(network, weights, "checkpoint 7")
+        load_weights(network, weights, "checkpoint 7")
     assert network.fc.bias.isfinite().all()
 
 

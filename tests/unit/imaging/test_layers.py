@@ -9,7 +9,7 @@ from torch import nn
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_skeleton, native_preprocessing
 from services.imaging.capture import capture, check_layers
-from services.imaging.layers import MapShape, choose_layers, describe_layers, find_layers, watch
+from services.imaging.layers import MapShape, choose_layers, describe_layers, find_layers, map_shapes
 
 AUTO_OF = {
     "alexnet": "conv1 conv2 conv5",
@@ -46,7 +46,7 @@ def looked_at(architecture: str) -> dict[str, MapShape]:
     network, size = build_skeleton(architecture, 3).eval(), native_preprocessing(architecture).size
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, size, size, device=next(network.parameters()).device)).shape == (2, 3)
-    maps = watch(network, size)
+    maps = map_shapes(network, size)
     chosen = choose_layers(architecture, network, maps, size)
     check_layers(network, chosen | find_layers(architecture, network, [], size), size)
     return {name: maps[path] for name, path in chosen.items()}
@@ -100,7 +100,7 @@ def test_layers_are_described_with_their_maps() -> None:
 def test_a_module_that_is_called_twice_is_no_layer() -> None:
     """Its maps would be those of two places in the network; asked for it is named."""
     network = build_skeleton("resnet18", 2)
-    assert "layer1.0.relu" not in watch(network, 64)
+    assert "layer1.0.relu" not in map_shapes(network, 64)
     with pytest.raises(InvalidInput, match=r"layer relu is a module that one forward calls more than once"):
         check_layers(network, {"relu": "layer1.0.relu"}, 64)
 

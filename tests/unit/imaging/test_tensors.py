@@ -51,7 +51,7 @@ def test_parts_are_those_of_the_whole(tensors: dict[str, np.ndarray], data: st.D
     assert (found.dtype, read) == (expected.dtype, [found.nbytes])
     np.testing.assert_array_equal(file.all(name), expected)
     count = data.draw(st.integers(1, expected.shape[1]))
-    np.testing.assert_array_equal(file.begin_of(name, last, count), expected[last, :count])
+    np.testing.assert_array_equal(file.first_entries(name, last, count), expected[last, :count])
 
 
 def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:

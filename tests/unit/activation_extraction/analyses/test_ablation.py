@@ -25,7 +25,7 @@ from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.architectures import build_network
 from services.imaging.manifests import RANKING_SCHEMA
-from tests.fakes.data import store_dataset, unheard
+from tests.fakes.data import ignore_progress, store_dataset
 from tests.unit.activation_extraction.analyses.networks import (
     CLASSES,
     Classified,
@@ -123,7 +123,7 @@ def test_drops_are_scikit_learns(seed: int, patches: int, units: int, ties: bool
     if ties:
         logits = np.rint(logits)
     labels = np.concatenate([np.arange(CLASSES), rng.integers(0, CLASSES, patches - CLASSES)])
-    found = auc_drops(logits[:, 0], iter(logits[:, 1:].transpose(1, 0, 2)), labels, unheard)
+    found = auc_drops(logits[:, 0], iter(logits[:, 1:].transpose(1, 0, 2)), labels, ignore_progress)
     for label, expected in drops(logits[:, 0], logits[:, 1:], labels).items():
         np.testing.assert_allclose(found[label], expected, atol=1e-12)
 
@@ -143,7 +143,7 @@ def test_a_pooled_linear_head_needs_one_forward_a_patch(seed: int) -> None:
     plain = state["logits"].numpy()
     found = np.stack(list(without_units(plain, state["last/averages"].numpy(), weights, range(6))), 1)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    for label, drop in auc_drops(plain, iter(found.transpose(1, 0, 2)), labels, unheard).items():
+    for label, drop in auc_drops(plain, iter(found.transpose(1, 0, 2)), labels, ignore_progress).items():
         np.testing.assert_allclose(drop, drops(plain, expected, labels)[label], atol=1e-9)
 
 
@@ -162,7 +162,7 @@ def rank(context: Context) -> dict[str, list[dict]]:
         for piece in range(kind.pieces(context))
     ]
     assert all(0 < done <= total for done, total in seen) and seen[-1][0] == seen[-1][1]
-    tables = dict(kind.merge(context, states, unheard))
+    tables = dict(kind.merge(context, states, ignore_progress))
     assert all(table.schema == RANKING_SCHEMA for table in tables.values())
     return {name: table.to_pylist() for name, table in tables.items()}
 

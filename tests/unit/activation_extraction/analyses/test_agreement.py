@@ -5,7 +5,7 @@ import pytest
 
 from services.activation_extraction.analyses import agreement
 from services.activation_extraction.analyses.agreement import Counts, agreement_rows
-from tests.fakes.data import unheard
+from tests.fakes.data import ignore_progress
 
 PHENOMENA = ("a", "b", "unseen")
 
@@ -22,7 +22,7 @@ def random_counts(rng: np.random.Generator, patients: int, units: int) -> Counts
 def test_figures_are_ratios_of_sums() -> None:
     """IoU, precision and recall over all patients; a phenomenon that no patch shows has no rows; one is best."""
     counts = random_counts(np.random.default_rng(0), patients=5, units=7)
-    rows = agreement_rows(counts, PHENOMENA, np.arange(7.0), 100, unheard)
+    rows = agreement_rows(counts, PHENOMENA, np.arange(7.0), 100, ignore_progress)
     assert [(row["unit"], row["phenomenon"]) for row in rows] == [(u, p) for u in range(7) for p in "ab"]
     for row in rows:
         unit, number = row["unit"], PHENOMENA.index(row["phenomenon"])
@@ -37,7 +37,7 @@ def test_figures_are_ratios_of_sums() -> None:
 def test_a_unit_that_meets_nothing_has_no_best() -> None:
     """Above nowhere: no precision, nothing is best; above elsewhere: IoU 0, nothing is best."""
     counts = Counts(np.asarray([[0, 9]]), np.asarray([[4]]), np.zeros((1, 1, 2), dtype=np.int64))
-    silent, elsewhere = agreement_rows(counts, ["a"], np.zeros(2), 100, unheard)
+    silent, elsewhere = agreement_rows(counts, ["a"], np.zeros(2), 100, ignore_progress)
     assert (silent["iou"], silent["precision"], silent["recall"], silent["best"]) == (0, None, 0, False)
     assert (elsewhere["iou"], elsewhere["precision"], elsewhere["best"]) == (0, 0, False)
 
@@ -45,16 +45,16 @@ def test_a_unit_that_meets_nothing_has_no_best() -> None:
 @pytest.mark.parametrize(("patients", "told"), [(1, False), (2, False), (3, True)])
 def test_few_patients_give_no_interval(patients: int, told: bool) -> None:
     """What cannot be said of fewer than three is null."""
-    rows = agreement_rows(random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100, unheard)
+    rows = agreement_rows(random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100, ignore_progress)
     assert {row["iou_low"] is not None for row in rows} == {told} == {row["iou_high"] is not None for row in rows}
 
 
 def test_intervals_are_quantiles_over_drawn_patients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each draw by itself with plain sums gives the same, whatever is worked on at once."""
     counts, replicates = random_counts(np.random.default_rng(2), patients=6, units=5), 200
-    rows = agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, unheard)
+    rows = agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, ignore_progress)
     monkeypatch.setattr(agreement, "CELLS", replicates)
-    assert agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, unheard) == rows
+    assert agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, ignore_progress) == rows
     draws = np.random.default_rng(agreement.SEED).multinomial(6, np.full(6, 1 / 6), replicates)
     for row in rows:
         unit, number = row["unit"], PHENOMENA.index(row["phenomenon"])

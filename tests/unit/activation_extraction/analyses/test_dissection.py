@@ -21,7 +21,7 @@ from services.imaging.capture import capture
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import TAILS
 from services.imaging.patches import Box
-from tests.fakes.data import unheard
+from tests.fakes.data import ignore_progress
 from tests.fakes.outlined import extract_outlined, store_outlined
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def dissect(context: Context[DissectionSettings], order: int = 1) -> dict[str, l
     """The rows of every layer; the pieces are done in their order, or from the last to the first."""
     pieces = range(KIND.pieces(context))[::order]
     states = {piece: KIND.run_piece(context, piece, lambda _done, _total: None) for piece in pieces}
-    tables = KIND.merge(context, [states[piece] for piece in sorted(states)], unheard)
+    tables = KIND.merge(context, [states[piece] for piece in sorted(states)], ignore_progress)
     return {name: table.to_pylist() for name, table in tables}
 
 

@@ -13,7 +13,7 @@ from services.activation_extraction.analyses.influence_tally import InfluenceTal
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network
-from tests.fakes.data import store_dataset, unheard
+from tests.fakes.data import ignore_progress, store_dataset
 from tests.unit.activation_extraction.analyses.networks import (
     CLASSES,
     Classified,
@@ -106,7 +106,7 @@ def test_states_add_up_to_means_and_counts() -> None:
         part = torch.from_numpy(influence[first:last])
         tally.add({"layer": part}, ["image"] * len(part))
         states.append(tally.state_dict())
-    rows = dict(ranking_tables(["layer"], states, unheard))["layer"].to_pylist()
+    rows = dict(ranking_tables(["layer"], states, ignore_progress))["layer"].to_pylist()
     assert len(rows) == 2 * 12
     for label in range(2):
         leading = [sorted(range(12), key=lambda u: (-one[label, u], u))[:8] for one in influence]
@@ -138,7 +138,7 @@ def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
         for piece in range(kind.pieces(context))
     ]
     assert seen == [(2, 5), (4, 5), (5, 5), (2, 5), (4, 5), (5, 5), (2, 2)]
-    tables = dict(kind.merge(context, states, unheard))
+    tables = dict(kind.merge(context, states, ignore_progress))
     images = context.checkpoint.preprocessing.normalise(
         torch.stack(
             [

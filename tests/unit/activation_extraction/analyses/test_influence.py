@@ -26,7 +26,7 @@ from services.imaging.capture import capture
 from services.imaging.dataset import Dataset
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Box, Mammogram, Patch
-from tests.fakes.data import store_dataset, unheard
+from tests.fakes.data import ignore_progress, store_dataset
 from tests.fakes.ddsm import jpeg
 from tests.unit.activation_extraction.analyses.networks import CLASSES, Classified, Pooled, Residual, context_of, made
 
@@ -187,7 +187,7 @@ def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
     kind, seen = Influence(), []
     assert kind.pieces(context) == 1
     state = kind.run_piece(context, 0, lambda done, total: seen.append((done, total)))
-    tables = dict(kind.merge(context, [state], unheard))
+    tables = dict(kind.merge(context, [state], ignore_progress))
     assert seen == [(1, 2), (2, 2)]
     network, largest = context.network, []
     for name in mammograms_of(context):

@@ -28,7 +28,7 @@ from services.common.http.streams import Streams
 from services.common.objects.references import References
 from services.common.work.views import AnalysisKind
 from services.imaging.manifests import ExtractionManifest
-from tests.fakes.data import SilentJob, ToldJob
+from tests.fakes.data import RecordingJob, SilentJob
 from tests.fakes.outlined import extract_outlined, store_outlined
 from tests.fakes.ports import FakeRunner, World
 
@@ -146,7 +146,7 @@ def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.
     for command in analysis.begin():
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
-    quick, long = ToldJob(), ToldJob()
+    quick, long = RecordingJob(), RecordingJob()
 
     def answer(arguments: dict[str, Any]) -> Any:
         monkeypatch.setattr(told, "ALIVE_S", 3600.0)
@@ -156,9 +156,9 @@ def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.
 
     analysis.runner.answers["merge_analysis"] = answer
     analysis.analyses.merge(merge)
-    assert quick.told == [0, 1, 2]
+    assert quick.done == [0, 1, 2]
     states, phenomena = 4, 2
-    assert long.told == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
+    assert long.done == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
 
 
 def test_the_table_is_told_in_parts(analysis: Analysis) -> None:
