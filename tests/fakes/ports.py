@@ -11,8 +11,9 @@ from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, MemoryBus, decode
 from services.common.errors import JobStopped
 from services.common.records import Leases, Outbox, open_records
-from services.common.work.jobs import LEAVE_S, Order
+from services.common.work.jobs import JobFunction, JobReport, Order
 from services.common.work.ports import Ports
+from services.common.work.runner import STOP_S
 
 
 class RecordingBus(MemoryBus):
@@ -51,29 +52,28 @@ class World:
 
 
 class FakeRunner:
-    """Stands in for the child process: answers each function by name with what the test says."""
+    """A stand-in for the child process: it answers each job function, by name, with what the test sets."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Callable[[dict[str, Any]], Any]] = {}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Callable[[Any], Any]] = {}
+        self.calls: list[tuple[str, Any]] = []
 
     def run(
         self,
-        target: str,
-        arguments: dict[str, Any],
-        on_progress: Callable[[dict[str, Any]], None],
+        job: JobFunction[Any, Any, Any],
+        spec: Any,
+        on_report: Callable[[JobReport], None] = lambda _: None,
         order: Callable[[], Order] = lambda: Order.WORK,
-        on_milestone: Callable[[dict[str, Any]], None] = lambda _: None,
-        pause_s: float = LEAVE_S,
+        on_milestone: Callable[[Any], None] = lambda _: None,
+        pause_s: float = STOP_S,
     ) -> Any:
-        """Call the test's function; it may return a result, or raise; `milestones` in its result are handed over."""
-        function = target.partition(":")[2]
-        self.calls.append((function, arguments))
+        """Call the test's function with the spec. It returns a result, or milestones and a result, or raises."""
+        self.calls.append((job.name, spec))
         if order() is not Order.WORK:
-            raise JobStopped("the job left as it was told to")
-        answer = self.answers[function](arguments)
+            raise JobStopped("the job stopped on request")
+        answer = self.answers[job.name](spec)
         if isinstance(answer, tuple):
-            for facts in answer[0]:
-                on_milestone(facts)
+            for milestone in answer[0]:
+                on_milestone(milestone)
             answer = answer[1]
         return answer

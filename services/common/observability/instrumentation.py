@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.errors import JobCrashed, JobStopped
-from services.common.observability.metrics import HTTP_REQUESTS, JOB_REPORTS, JOBS, service_of
+from services.common.observability.metrics import HTTP_REQUESTS, JOB_REPORTS, JOBS
 from services.common.observability.tracing import span
 
 UNTRACED = ("/healthz", "/readyz", "/metrics")
@@ -55,10 +55,8 @@ class ObservedHttp:
 
 
 @contextmanager
-def observed_job(target: str) -> Iterator[Callable[[], None]]:
-    """A span and a duration around a job `services.<service>.module:function`; what it yields is called at each of the
-    job's reports."""
-    service, function = service_of(target), target.partition(":")[2]
+def observed_job(service: str, function: str) -> Iterator[Callable[[], None]]:
+    """Trace and time a job of a service. Yield a function to call at each of the job's reports."""
     began, outcome = time.perf_counter(), "failed"
     with span(f"job {function}", service):
         try:

@@ -8,7 +8,6 @@ rename ours. docs/observability.md lists them all.
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
@@ -61,26 +60,17 @@ def registry_of(service: str) -> CollectorRegistry:
     return registry
 
 
-def counted(
-    counter: Counter, service: str, listen: Callable[[dict[str, Any]], None], figure: str = "done"
-) -> Callable[[dict[str, Any]], None]:
-    """A listener to the reports of one job that adds to a counter by how much a figure of theirs has grown, and passes
-    them on: children do the work, and this process tells of it."""
+def count_growth(counter: Counter, service: str) -> Callable[[float], None]:
+    """Return a function that receives a figure again and again, and adds to the counter by how much it has grown."""
     child, before = counter.labels(service), 0.0
 
-    def heard(progress: dict[str, Any]) -> None:
+    def count(figure: float) -> None:
         nonlocal before
-        newest = max(before, float(progress.get(figure, 0)))
+        newest = max(before, figure)
         child.inc(newest - before)
         before = newest
-        listen(progress)
 
-    return heard
-
-
-def service_of(target: str) -> str:
-    """The service that a job `services.<service>.module:function` is of."""
-    return target.split(".")[1]
+    return count
 
 
 class _Own(Collector):

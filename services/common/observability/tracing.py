@@ -66,7 +66,7 @@ def span(
         yield begun
 
 
-def about(**ids: str) -> None:
+def add_trace_ids(**ids: str) -> None:
     """Say what the work in hand is about: its span, and the log lines that follow in its scope, carry these ids."""
     add_log_ids(**ids)
     for name, value in ids.items():

@@ -3,25 +3,32 @@
 from services.common.records.database import Records, open_records
 from services.common.records.leases import Lease, Leases, leases_table
 from services.common.records.outbox import Lag, Outbox, outbox_table
+from services.common.records.rows import get_row, newest_first
 from services.common.records.schema import downgrade, ensure_migrated, migrate
-from services.common.records.tasks import ENDED, ProgressWriter, TaskColumns, WorkColumns
-from services.common.records.types import UtcTime, now
+from services.common.records.tasks import ENDED, Progress, ProgressWriter, TaskColumns, WorkColumns
+from services.common.records.types import MessageColumn, ModelColumn, Reference, UtcTime, now
 
 __all__ = [
     "ENDED",
     "Lag",
     "Lease",
     "Leases",
+    "MessageColumn",
+    "ModelColumn",
     "Outbox",
+    "Progress",
     "ProgressWriter",
     "Records",
+    "Reference",
     "TaskColumns",
     "UtcTime",
     "WorkColumns",
     "downgrade",
     "ensure_migrated",
+    "get_row",
     "leases_table",
     "migrate",
+    "newest_first",
     "now",
     "open_records",
     "outbox_table",

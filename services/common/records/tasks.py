@@ -4,13 +4,14 @@ import time
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, String, Text
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.errors import Unavailable
 from services.common.observability.logs import get_logger
 from services.common.records.database import Records
-from services.common.records.types import UtcTime, now
+from services.common.records.types import ModelColumn, UtcTime, now
 
 log = get_logger(__name__)
 
@@ -21,12 +22,23 @@ ENDED = ("completed", "failed", "cancelled")
 PROGRESS_INTERVAL_S = 0.5
 
 
+class Progress(BaseModel):
+    """How far a task is: `done` of `total` units of work."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str = ""
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+
+
 class TaskColumns:
     """Columns of a table of work: queued, running, then one of ENDED."""
 
     state: Mapped[str] = mapped_column(String(16), default="queued")
     error: Mapped[str] = mapped_column(Text, default="")
-    progress: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    progress: Mapped[Progress] = mapped_column(ModelColumn(Progress), default=Progress)
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
     started: Mapped[datetime | None] = mapped_column(UtcTime)
     finished: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -92,9 +104,9 @@ class WorkColumns(TaskColumns):
     def complete(self, total: float | None = None) -> None:
         """It is completed, and its progress, whose newest may be lost, says so: all is done of `total`, or of what was
         expected."""
-        if not self.ended and self.progress:
-            total = self.progress["total"] if total is None else total
-            self.progress = self.progress | {"done": total, "total": total}
+        if not self.ended and self.progress != Progress():
+            total = self.progress.total if total is None else total
+            self.progress = self.progress.model_copy(update={"done": total, "total": total})
         self.end("completed")
 
     def _end_pause(self) -> None:
@@ -110,7 +122,7 @@ class ProgressWriter:
         self._records, self._table, self._key = records, table, key
         self._written = 0.0
 
-    def __call__(self, progress: dict[str, Any]) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Take the newest progress of the job."""
         if time.monotonic() - self._written < PROGRESS_INTERVAL_S:
             return

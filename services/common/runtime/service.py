@@ -20,9 +20,9 @@ from services.common.http.known_hosts import KnownHosts
 from services.common.http.streams import Streams
 from services.common.observability.instrumentation import ObservedHttp
 from services.common.observability.logs import get_logger
-from services.common.work.jobs import JobRunner
 from services.common.work.ports import Ports
-from services.common.work.warm_up import warm
+from services.common.work.runner import JobRunner
+from services.common.work.warm_up import warm_up
 
 log = get_logger(__name__)
 
@@ -97,7 +97,7 @@ class Service:
             self.ports.leases.clear()
             self.recover()
         for module, runner in self.runners.items():
-            warm(runner, module)
+            warm_up(runner, module)
         for consumer in self.consumers:
             consumer.start()
         self.ports.outbox.start()

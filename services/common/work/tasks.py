@@ -1,26 +1,31 @@
-"""Tasks: recorded work that jobs do under the control of its record, whichever process the record is changed by.
+"""Tasks: work that takes long, recorded in a row, done by jobs in child processes, and controlled through its row.
 
-A task is queued, running, paused, or ended. What its state allows is decided here, once for all services; what there is
-to do, and whom to tell, is decided by each.
+A task is queued, running, paused or ended. This module is the one place where the life of every task is written: what
+its state allows, how a command is performed, and how a task fails, is cancelled or is recovered. A service adds the
+spec of each job and what to record of its result.
 """
 
-import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal
 
+from google.protobuf import message
+from prometheus_client import Counter
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypeVar
 
-from services.common.errors import Conflict, JobStopped, NotFound, Unavailable
+from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.observability.instrumentation import observed_job
 from services.common.observability.logs import get_logger
-from services.common.observability.tracing import about
-from services.common.records import Records, WorkColumns
-from services.common.work.jobs import LEAVE_S, JobRunner, Order
+from services.common.observability.metrics import count_growth
+from services.common.observability.tracing import add_trace_ids
+from services.common.records import Lease, Progress, ProgressWriter, WorkColumns, get_row
+from services.common.work.jobs import JobFunction, JobReport, M, S, T
+from services.common.work.orders import RecordedOrders
 from services.common.work.ports import Ports
+from services.common.work.runner import STOP_S, JobRunner
 
 log = get_logger(__name__)
 
@@ -31,48 +36,119 @@ ALLOWED: dict[Verb, tuple[str, ...]] = {
     "resume": ("paused",),
     "cancel": ("queued", "running", "paused"),
 }
-"""The states that a verb is for."""
+"""The states in which each verb is allowed."""
 
 PAST: dict[Verb, str] = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
-
-LOOK_INTERVAL_S = 1.0
 
 R = TypeVar("R", bound=WorkColumns)
 
 
+@dataclass(frozen=True)
+class Assignment(Generic[S]):
+    """The spec of a job, and how its reports become the progress of the task."""
+
+    spec: S
+    progress: Callable[[JobReport], Progress] = JobReport.progress
+
+
+@dataclass(frozen=True)
+class Step(Generic[R, S, T, M]):
+    """What a command does to a task: prepare the job in one transaction, run it, record its result in another."""
+
+    job: JobFunction[S, T, M]
+    prepare: Callable[[Session, R], Assignment[S] | None]
+    """Build the assignment of an active task; None if the work is done already."""
+    record: Callable[[Session, R, T], None]
+    """Record the result. The task has not ended; it may be paused."""
+    lease: str = ""
+    """Names the step where several of one task may be performed at the same time."""
+    counter: Counter | None = None
+    """Counts what the job reports as done."""
+    save: Callable[[Session, R, M], None] | None = None
+    """Record a milestone of the job."""
+    pause_s: float = STOP_S
+    """Seconds that the job has to save its state when the task is paused."""
+
+
 @dataclass
 class Tasks(ABC, Generic[R]):
-    """What all tasks of one table have in common."""
+    """All tasks of one table."""
 
     ports: Ports
     runner: JobRunner
 
     noun: ClassVar[str]
     table: ClassVar[type[Any]]
+    """The class of the rows. Its primary key, such as `run_id`, is the task's id in messages too."""
 
     @abstractmethod
     def enqueue(self, session: Session, task: R) -> None:
-        """Send the commands of all that is not done. Whoever gets one twice does it once."""
+        """Send the commands of all work that is not done. A command that arrives twice is performed once."""
 
-    @abstractmethod
     def publish_completed(self, session: Session, task: R) -> None:
-        """Publish the event that a task is completed."""
+        """Publish the event that a task is completed, if there is one."""
 
-    @abstractmethod
     def publish_failed(self, session: Session, task: R) -> None:
-        """Publish the event that a task has failed or was cancelled, if anybody is told."""
+        """Publish the event that a task failed or was cancelled, if there is one."""
+
+    def perform(self, key: str, step: Step[R, S, T, M]) -> None:
+        """Perform a step of an active task while holding its lease; do nothing for any other task.
+
+        Busy if another process performs the step now. LeaseLost if another process has taken over: then nothing of
+        this result is recorded. A job that is stopped by a pause or a cancel records nothing.
+        """
+        with self.ports.leases.hold(f"{key}/{step.lease}" if step.lease else key) as lease:
+            with self.ports.records.transaction() as session:
+                task = self.locked(session, key)
+                assignment = step.prepare(session, task) if task.active else None
+                if assignment is None:
+                    return
+                task.begin()
+            add_trace_ids(plan_id=task.plan_id, task_id=key)
+            try:
+                result = self._run(key, step, assignment, lease)
+            except JobStopped as reason:
+                log.info("job stopped", task=key, job=step.job.target, reason=str(reason))
+                return
+            self._record(key, lease, step.record, result)
+
+    def complete(self, session: Session, task: R, total: float | None = None) -> None:
+        """Record that all work of a task is done, of `total` if that is known better now, and publish it."""
+        task.complete(total)
+        self.publish_completed(session, task)
+
+    def fail_or_cancel(self, session: Session, task: R, state: str, reason: str) -> None:
+        """Record that a task failed or was cancelled, and publish it, unless it has ended before."""
+        if not task.ended:
+            task.end(state, reason)
+            self.publish_failed(session, task)
+
+    def command_parked(self, command: message.Message, reason: str) -> None:
+        """Fail the task of a command that is not tried again."""
+        with self.ports.records.transaction() as session:
+            task = self.locked(session, getattr(command, self._key_column.name))
+            self.fail_or_cancel(session, task, "failed", reason)
+
+    def record_failed(self, task: R, reason: str) -> None:
+        """Record a task that cannot begin as failed, unless it is known, so that its plan shows the reason."""
+        with self.ports.records.transaction() as session:
+            if session.get(self.table, getattr(task, self._key_column.name)) is None:
+                task.state = "queued"
+                task.end("failed", reason)
+                session.add(task)
 
     def act(self, verb: Verb, key: str) -> None:
-        """Pause, resume or cancel a task; a job at work on it stops within five seconds. Conflict if its state does not
-        allow it."""
+        """Pause, resume or cancel a task. A job that works on it stops within five seconds. Conflict if the task's
+        state does not allow it."""
         with self.ports.records.transaction() as session:
             self.act_on(session, verb, self.locked(session, key))
 
     def act_on(self, session: Session, verb: Verb, task: R) -> None:
-        """As `act`, in a transaction that holds the task locked."""
+        """Do the same in a transaction that has locked the task."""
         if task.state not in ALLOWED[verb]:
+            key = inspect(task).identity[0]
             raise Conflict(
-                f"{self.noun} {_key(task)} is {task.state}; only a {' or '.join(ALLOWED[verb])} one can be {PAST[verb]}"
+                f"{self.noun} {key} is {task.state}; only a {' or '.join(ALLOWED[verb])} one can be {PAST[verb]}"
             )
         if verb == "pause":
             task.pause()
@@ -83,7 +159,7 @@ class Tasks(ABC, Generic[R]):
             self.fail_or_cancel(session, task, "cancelled", "cancelled by a caller")
 
     def act_on_plan(self, verb: Verb, plan_id: str) -> None:
-        """As `act`, for the task of a plan. NotFound before it has begun."""
+        """Pause, resume or cancel the task of a plan. NotFound before it has begun."""
         with self.ports.records.transaction() as session:
             rows = select(self.table).where(self.table.plan_id == plan_id).with_for_update()
             task = session.scalars(rows).first() if plan_id else None
@@ -91,15 +167,9 @@ class Tasks(ABC, Generic[R]):
                 raise NotFound(f"there is no {self.noun} of a plan {plan_id!r}")
             self.act_on(session, verb, task)
 
-    def fail_or_cancel(self, session: Session, task: R, state: str, reason: str) -> None:
-        """Record that a task has failed or was cancelled, and tell it, unless it has ended."""
-        if not task.ended:
-            task.end(state, reason)
-            self.publish_failed(session, task)
-
     def recover(self) -> None:
-        """Ask again for what an earlier process left undone, and tell again of what is completed: a bus that forgets
-        with its process may have lost either, and whoever has handled it ignores it. What is paused stays paused."""
+        """Enqueue unfinished work again, and publish again what is completed: a bus in memory loses its messages with
+        its process. Receivers ignore what they have handled. Paused tasks stay paused."""
         with self.ports.records.transaction() as session:
             for task in session.scalars(select(self.table)).all():
                 if task.state == "completed":
@@ -108,69 +178,37 @@ class Tasks(ABC, Generic[R]):
                     self.enqueue(session, task)
 
     def locked(self, session: Session, key: str) -> R:
-        """The record, which nobody else changes until the transaction ends. NotFound if there is none."""
-        task: R | None = session.get(self.table, key, with_for_update=True)
-        if task is None:
-            raise NotFound(f"there is no {self.noun} {key!r}")
+        """The task's row, locked until the transaction ends. NotFound if there is none."""
+        task: R = get_row(session, self.table, key, self.noun, lock=True)
         return task
 
-    def run(
-        self,
-        key: str,
-        target: str,
-        arguments: dict[str, Any],
-        on_progress: Callable[[dict[str, Any]], None],
-        on_milestone: Callable[[dict[str, Any]], None] = lambda _: None,
-        pause_s: float = LEAVE_S,
-    ) -> Any:
-        """The result of a job that works on a task; None if it stopped, because the task was paused or has ended."""
-        about(plan_id=self._plan_of(key), task_id=key)
-        orders = RecordedOrders(self.ports.records, self.table, key)
-        try:
-            with observed_job(target) as alive:
+    @property
+    def _key_column(self) -> Any:
+        return inspect(self.table).primary_key[0]
 
-                def heard(progress: dict[str, Any]) -> None:
-                    alive()
-                    on_progress(progress)
+    def _run(self, key: str, step: Step[R, S, T, M], assignment: Assignment[S], lease: Lease) -> T:
+        job, write = step.job, ProgressWriter(self.ports.records, self.table, key)
+        count = count_growth(step.counter, job.service) if step.counter is not None else None
 
-                return self.runner.run(target, arguments, heard, orders, on_milestone, pause_s)
-        except JobStopped as reason:
-            log.info("job stopped", task=key, job=target, reason=str(reason))
-            return None
+        def save(milestone: M) -> None:
+            if step.save is not None:
+                self._record(key, lease, step.save, milestone)
 
-    def _plan_of(self, key: str) -> str:
-        with self.ports.records.reading() as session:
-            query = select(self.table.plan_id).where(inspect(self.table).primary_key[0] == key)
-            return session.scalar(query) or ""
+        with observed_job(job.service, job.name) as count_report:
 
+            def on_report(report: JobReport) -> None:
+                count_report()
+                if count is not None:
+                    count(report.done if report.counted is None else report.counted)
+                write(assignment.progress(report))
 
-class RecordedOrders:
-    """What the state of a record says to the job at work on it, looked up once a second. While the records do not
-    answer, what they said last stands: the job is not ended for it."""
+            orders = RecordedOrders(self.ports.records, self.table, key)
+            return self.runner.run(job, assignment.spec, on_report, orders, save, step.pause_s)
 
-    def __init__(self, records: Records, table: type[Any], key: str) -> None:
-        self._records = records
-        self._query = select(table.state).where(inspect(table).primary_key[0] == key)
-        self._looked = -math.inf
-        self._order = Order.WORK
-
-    def __call__(self) -> Order:
-        """The newest order."""
-        if time.monotonic() - self._looked >= LOOK_INTERVAL_S:
-            self._look()
-            self._looked = time.monotonic()
-        return self._order
-
-    def _look(self) -> None:
-        try:
-            with self._records.reading() as session:
-                state = session.scalar(self._query)
-        except Unavailable as error:
-            log.warning("orders not read", reason=str(error))
-            return
-        orders = {"queued": Order.WORK, "running": Order.WORK, "paused": Order.PAUSE}
-        self._order = orders.get(state or "", Order.CANCEL)
-
-
-def _key(task: WorkColumns) -> str:
-    return str(inspect(task).identity[0])
+    def _record(self, key: str, lease: Lease, record: Callable[[Session, R, Any], None], content: Any) -> None:
+        """Record a result or a milestone, unless the lease is lost or the task has ended."""
+        with self.ports.records.transaction() as session:
+            lease.check(session)
+            task = self.locked(session, key)
+            if not task.ended:
+                record(session, task, content)

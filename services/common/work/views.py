@@ -1,11 +1,13 @@
-"""Views that several services answer with."""
+"""Views of tasks and plans that several services answer with."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from sqlalchemy import select
 
-from services.common.records import ENDED, TaskColumns
+from services.common.errors import NotFound
+from services.common.records import ENDED, Progress, Records, TaskColumns, WorkColumns
 
 
 def _iso(value: Any) -> Any:
@@ -16,17 +18,37 @@ Moment = Annotated[str, BeforeValidator(_iso)]
 """A moment in ISO 8601, or empty."""
 
 
-class Progress(BaseModel):
-    """How far something is."""
+class TaskState(Protocol):
+    """Any view of a task."""
 
-    phase: str = ""
-    done: float = 0
-    total: float = 0
-    unit: str = ""
+    state: str
+
+
+def has_ended(view: TaskState) -> bool:
+    """Whether a task is completed, failed or cancelled."""
+    return view.state in ENDED
+
+
+class TaskView(BaseModel):
+    """The fields that every view of a task has."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: str
+    error: str
+    progress: Progress
+    created: Moment
+    started: Moment
+    finished: Moment
+
+
+def task_fields(task: TaskColumns) -> dict[str, Any]:
+    """The values of the fields that every view of a task has."""
+    return {name: getattr(task, name) for name in TaskView.model_fields}
 
 
 class Stage(BaseModel):
-    """One stage of a plan, as the service that does it sees it."""
+    """One stage of a plan, as the service that performs it sees it."""
 
     name: str
     state: str
@@ -39,98 +61,35 @@ class Stage(BaseModel):
 
     @classmethod
     def of(cls, name: str, id_: str, task: TaskColumns) -> "Stage":
-        """The stage that a record of work stands for."""
+        """The stage that a task performs."""
         return cls(
             name=name,
             state=task.state,
             id=id_,
             error=task.error,
-            progress=Progress.model_validate(task.progress),
+            progress=task.progress,
             seconds=round(task.seconds, 3),
             started=task.started,
             finished=task.finished,
         )
 
 
-class TaskState(Protocol):
-    """Any view of a task."""
-
-    state: str
-
-
-def has_ended(view: TaskState) -> bool:
-    """Whether nothing more will happen to a task, as a view of it tells."""
-    return view.state in ENDED
-
-
-def task_facts(task: TaskColumns) -> dict[str, Any]:
-    """What every view of a task tells from the columns that all tasks have."""
-    return {
-        "state": task.state,
-        "error": task.error,
-        "progress": Progress.model_validate(task.progress),
-        "created": task.created,
-        "started": task.started,
-        "finished": task.finished,
-    }
-
-
 class PlanStages(BaseModel):
-    """What one service knows of a plan."""
+    """The stages of a plan that one service performs."""
 
     plan_id: str
     stages: list[Stage]
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to the stages that there are."""
+        """Whether all stages that there are have ended."""
         return all(map(has_ended, self.stages))
 
 
-class ExtractionOptions(BaseModel):
-    """How to extract."""
-
-    split: str = Field(default="val", max_length=8)
-    layers: list[Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=list,
-        max_length=64,
-        description="Names, module paths, or auto: the last layer of each size of map. Empty takes the two deepest.",
-    )
-    top_k: int = Field(default=64, ge=1, le=1024)
-    batch_size: int = Field(
-        default=32,
-        ge=1,
-        le=1024,
-        description="Patches that one forward takes: on a CPU fewer where their maps are large, on a GPU more.",
-    )
-
-
-AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]
-"""What a completed extraction can be analysed for; see docs/analyses.md."""
-
-
-class PlanExtraction(ExtractionOptions):
-    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto. The `analyses` are begun when the
-    extraction is completed; the plan goes on without waiting for them."""
-
-    analyses: list[AnalysisKind] = Field(default_factory=list, max_length=16)
-
-
-PictureKind = Literal["overlay", "heat_map", "contour", "crop", "mammogram"]
-PictureFormat = Literal["jpeg", "webp"]
-
-
-class PlanRendering(BaseModel):
-    """How a plan renders."""
-
-    size: int = Field(default=227, ge=32, le=1024)
-    kind: PictureKind = "overlay"
-    format: PictureFormat = "jpeg"
-
-
-class PlanStudy(BaseModel):
-    """The study that a plan opens."""
-
-    title: str = Field(default="", max_length=200)
-    units_per_class: int = Field(default=20, ge=1, le=1000)
-    labels_shown: str = Field(default="after_answer", pattern="^(after_answer|always)$")
+def plan_stages(records: Records, table: type[WorkColumns], plan_id: str, name: str) -> PlanStages:
+    """The stage `name` of a plan, performed by tasks of a table. NotFound before it has begun."""
+    with records.reading() as session:
+        rows = session.scalars(select(table).where(table.plan_id == plan_id)).all() if plan_id else []
+        if not rows:
+            raise NotFound(f"there is no {name} of a plan {plan_id!r}")
+        return PlanStages(plan_id=plan_id, stages=[Stage.of(name, getattr(row, f"{name}_id"), row) for row in rows])

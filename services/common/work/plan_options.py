@@ -1,0 +1,54 @@
+"""The options of a plan, which the services that do its stages share; see proto/primitives/common/v1/plan.proto."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ExtractionOptions(BaseModel):
+    """How to extract."""
+
+    split: str = Field(default="val", max_length=8)
+    layers: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Names, module paths, or auto: the last layer of each size of map. Empty takes the two deepest.",
+    )
+    top_k: int = Field(default=64, ge=1, le=1024)
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Patches that one forward takes: on a CPU fewer where their maps are large, on a GPU more.",
+    )
+
+
+AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]
+"""What a completed extraction can be analysed for; see docs/analyses.md."""
+
+
+class PlanExtraction(ExtractionOptions):
+    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto. The `analyses` are begun when the
+    extraction is completed; the plan goes on without waiting for them."""
+
+    analyses: list[AnalysisKind] = Field(default_factory=list, max_length=16)
+
+
+PictureKind = Literal["overlay", "heat_map", "contour", "crop", "mammogram"]
+PictureFormat = Literal["jpeg", "webp"]
+
+
+class PlanRendering(BaseModel):
+    """How a plan renders."""
+
+    size: int = Field(default=227, ge=32, le=1024)
+    kind: PictureKind = "overlay"
+    format: PictureFormat = "jpeg"
+
+
+class PlanStudy(BaseModel):
+    """The study that a plan opens."""
+
+    title: str = Field(default="", max_length=200)
+    units_per_class: int = Field(default=20, ge=1, le=1000)
+    labels_shown: str = Field(default="after_answer", pattern="^(after_answer|always)$")
