@@ -7,26 +7,26 @@ from services.common.redaction import redacted
 
 
 class PrimitivesError(Exception):
-    """Anything that went wrong and is told to a caller by name. Its words hold no secret, whatever they quote."""
+    """An error that a caller sees by name. Its text holds no secret, whatever it quotes."""
 
     def __str__(self) -> str:
         return redacted(super().__str__())
 
 
 class InvalidInput(PrimitivesError):
-    """What was given cannot be used; the message names the thing, what was found and what was expected."""
+    """The input cannot be used. The message names the thing, what was found and what was expected."""
 
 
 class NotFound(PrimitivesError):
-    """The thing named does not exist."""
+    """The named thing does not exist."""
 
 
 class Conflict(PrimitivesError):
-    """The thing has changed, or is in a state that does not allow this."""
+    """The thing has changed, or its state does not allow this."""
 
 
 class NotSignedIn(PrimitivesError):
-    """The call needs a reader or a caller that is known."""
+    """The call needs a known reader or caller."""
 
 
 class Forbidden(PrimitivesError):
@@ -34,38 +34,40 @@ class Forbidden(PrimitivesError):
 
 
 class TooMany(PrimitivesError):
-    """As many of these as the service gives at a time are in use; trying again later may help."""
+    """All that the service allows at one time are in use. A later retry may succeed."""
 
 
 class Unavailable(PrimitivesError):
-    """Something that is needed (a store, a broker, a sibling service) does not answer now; trying again may help."""
+    """Something that is needed (a store, a broker, a sibling service) does not answer now. A retry may succeed."""
 
 
 class Overtaken(Unavailable):
-    """Somebody else recorded the same thing at the same moment; whoever looks again finds it."""
+    """Another process recorded the same thing at the same moment. A retry finds that record."""
 
 
 class Busy(PrimitivesError):
-    """Somebody else is at work on the same thing; the message is to be looked at again later."""
+    """Another process works on the same thing. Deliver the message again later."""
 
 
 class LeaseLost(PrimitivesError):
-    """The work took longer than its lease could be kept; somebody else has taken it over, and its result stands."""
+    """The work outlasted its lease. Another process has taken it over, and the result of that process counts."""
 
 
 class JobFailed(PrimitivesError):
-    """A job in a child process raised something unexpected; the message holds the child's own words."""
+    """A job in a child process raised something unexpected. The message holds the child's own words."""
 
 
 class JobCrashed(PrimitivesError):
-    """A job's child process ended without an answer (killed, out of memory); trying again may help."""
+    """A job's child process ended without an answer (killed, out of memory). A retry may succeed."""
 
 
 class JobStopped(PrimitivesError):
-    """A job left before it was done, because it was asked to: what it works on was paused or has ended."""
+    """A job stopped early on request, because its task was paused or has ended."""
 
 
 def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
-    """The faults that pydantic found, each with its place: "settings.epochs: Input should be …". Without the input
-    itself, which may be large, secret, or not expressible in JSON."""
+    """Describe the faults that pydantic found, each with its place: "settings.epochs: Input should be …".
+
+    The input itself is left out: it may be large, secret, or not expressible in JSON.
+    """
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)

@@ -1,7 +1,7 @@
 """Settings that all services share, read from the environment; each service adds one frozen class of its own.
 
-A setting that the environment lacks may be a file of SECRETS, named as its variable in lower case: so containers are
-handed URLs with passwords, which an environment would show to whoever inspects them.
+A setting that is not in the environment may be a file in SECRETS, named like its variable in lower case. Containers
+receive URLs with passwords in this way: anyone who inspects a container can read its environment.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ SECRETS = Path("/run/secrets")
 
 
 class FromEnvironmentOrFiles(BaseSettings):
-    """Settings given in code, else by the environment, else by a file of SECRETS."""
+    """Settings passed in code, else from the environment, else from a file in SECRETS."""
 
     @classmethod
     def settings_customise_sources(
@@ -23,10 +23,10 @@ class FromEnvironmentOrFiles(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic calls it so
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it warns where there is no folder
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by this name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it warns if the folder does not exist
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources, the first that has a value winning."""
+        """Return the sources; the first one that has a value wins."""
         files = [SecretsSettingsSource(settings_cls, SECRETS)] if SECRETS.is_dir() else []
         return init_settings, env_settings, *files
 
@@ -38,101 +38,106 @@ class Shared(FromEnvironmentOrFiles):
 
     home: Path = Field(
         default=Path("~/.local/share/visual-primitives"),
-        description="Folder of the embedded form: objects, records and scratch files lie in it.",
+        description="Folder of the embedded form, for objects, records and scratch files.",
     )
     bus_url: str = Field(
         default="memory://",
         repr=False,
-        description="Where messages go: memory:// (one process), or amqp://USER:PASSWORD@HOST:PORT/VHOST with commas "
+        description="The message bus: memory:// (one process), or amqp://USER:PASSWORD@HOST:PORT/VHOST with commas "
         "between the nodes of a cluster.",
     )
     blobs_url: str = Field(
         default="",
         repr=False,
-        description="Where objects lie: folder:///PATH or s3://KEY:SECRET@HOST:PORT. Empty: `objects` of the home.",
+        description="The object store: folder:///PATH or s3://KEY:SECRET@HOST:PORT. "
+        "Empty: the folder `objects` of the home.",
     )
     records_url: str = Field(
         default="",
         repr=False,
-        description="Where records lie: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DB "
-        "with a schema a service. Empty: `records` of the home.",
+        description="The records: a folder sqlite:///PATH, or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DB "
+        "with one schema per service. Empty: the folder `records` of the home.",
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address that the servers bind to. One that other machines reach needs the tokens' file.",
+        description="Address that the servers bind to. An address that other machines can use needs "
+        "PRIMITIVES_TOKENS_FILE.",
     )
     tokens_file: Path | None = Field(
         default=None,
-        description="JSON file of the tokens that callers of HTTP and gRPC must show; `primitives token` writes it. "
+        description="JSON file of the tokens that HTTP and gRPC callers must send; `primitives token` writes it. "
         "It is read again when it changes. Without it calls need no token.",
     )
     token: SecretStr | None = Field(
-        default=None, description="The token that the `primitives` command shows to the services."
+        default=None, description="The token that the `primitives` command sends to the services."
     )
     tls_certificate: Path | None = Field(
         default=None,
-        description="PEM file with the certificate chain of the HTTP and gRPC servers; with it they speak TLS.",
+        description="PEM file with the certificate chain of the HTTP and gRPC servers. If it is set, they use TLS.",
     )
     tls_key: Path | None = Field(default=None, description="PEM file with the private key of that certificate.")
     tls_client_ca: Path | None = Field(
         default=None,
-        description="PEM file of authorities: with it the servers take no connection whose caller shows no certificate "
-        "of one of them (mutual TLS).",
+        description="PEM file of certificate authorities. If it is set, callers must present a certificate that one "
+        "of them issued (mutual TLS).",
     )
     tls_client_certificate: Path | None = Field(
         default=None,
-        description="PEM file with the certificate chain that the `primitives` command and the pages show to services.",
+        description="PEM file with the certificate chain that the `primitives` command and the pages present to the "
+        "services.",
     )
     tls_client_key: Path | None = Field(
-        default=None, description="PEM file with the private key of that certificate of a caller."
+        default=None, description="PEM file with the private key of that client certificate."
     )
     allowed_hosts: str = Field(
         default="",
-        description="Names, with commas between them, by which browsers may call services that have no tokens, beside "
-        "those of loopback: for a proxy on this machine.",
+        description="Host names, separated by commas, that browsers may use in addition to loopback names when the "
+        "services need no tokens: for a proxy on this machine.",
     )
-    log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+    log_format: Literal["console", "json"] = Field(default="console", description="Format of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lines below this level are left out."
+        default="info", description="Lowest level of the lines that are logged."
     )
     otlp_endpoint: str = Field(
         default="",
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
-        description="Where spans go, over OTLP/gRPC: http://HOST:4317, or https. Empty: nowhere. The SDK reads its "
-        "other variables itself, as OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES.",
+        description="OTLP/gRPC collector that receives the spans: http://HOST:4317, or https. Empty: spans are not "
+        "exported. The SDK itself reads its other variables, such as OTEL_TRACES_SAMPLER and "
+        "OTEL_RESOURCE_ATTRIBUTES.",
     )
-    device: str = Field(default="auto", description="Where networks compute: auto, cpu, cuda or cuda:N.")
+    device: str = Field(default="auto", description="Device that networks run on: auto, cpu, cuda or cuda:N.")
     lease_s: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds after which another process may take over a job whose holder is silent.",
+        description="Seconds after which another process may take over a job whose process no longer renews its "
+        "lease.",
     )
-    max_attempts: int = Field(default=5, ge=1, description="Times that a message is tried before it is parked.")
+    max_attempts: int = Field(default=5, ge=1, description="Number of attempts before a message is parked.")
 
     def folder(self, name: str) -> Path:
-        """An absolute folder of the home, made if missing."""
+        """Return the absolute path of a folder in the home; make the folder if it is missing."""
         folder = self.home.expanduser().absolute() / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def blobs(self) -> str:
-        """URL of the object store."""
+        """Return the URL of the object store."""
         return self.blobs_url or f"folder://{self.folder('objects')}"
 
     def records(self, service: str) -> str:
-        """URL of the records of one service: a file or a schema of its own."""
+        """Return the URL of the records of one service: a file or a schema of its own."""
         base = self.records_url or f"sqlite:///{self.folder('records')}"
         if base.startswith("sqlite:"):
             return f"{base}/{service}.sqlite"
         return f"{base}{'&' if '?' in base else '?'}schema={service}"
 
     def scratch(self) -> Path:
-        """Folder for files that may be lost: copies of shards, half-written results."""
+        """Return the folder for files that may be lost: copies of shards, half-written results."""
         return self.folder("scratch")
 
 
 class ServiceSettings(FromEnvironmentOrFiles):
-    """What every service has beside the shared settings; sub-classes set the prefix and the ports."""
+    """The settings that every service has besides the shared ones; sub-classes set the prefix and the ports."""
 
     model_config = SettingsConfigDict(frozen=True)
 
