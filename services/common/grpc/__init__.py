@@ -1,7 +1,7 @@
 """The gRPC side that every service has: a server, errors as codes in one place, and messages from views."""
 
 from services.common.grpc.interceptors import CODE_OF, caller_of, code_of
-from services.common.grpc.messages import to_message, to_request
+from services.common.grpc.messages import from_json, to_message, to_request
 from services.common.grpc.server import CALLS, HEALTH_STREAMS, LARGEST_REQUEST, STREAMS, GrpcServer
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "GrpcServer",
     "caller_of",
     "code_of",
+    "from_json",
     "to_message",
     "to_request",
 ]

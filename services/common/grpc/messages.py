@@ -14,8 +14,15 @@ V = TypeVar("V", bound=BaseModel)
 def to_message(view: BaseModel, kind: type[M]) -> M:
     """A view (what HTTP answers) as a protobuf message of the same fields; absent ones keep their defaults, and a
     number that is absent from a list becomes NaN, since protobuf lists have no holes."""
-    content = _fill_holes(view.model_dump(mode="json", exclude_none=True))
-    return json_format.ParseDict(content, kind(), ignore_unknown_fields=True)
+    return from_json(view.model_dump(mode="json", exclude_none=True), kind)
+
+
+def from_json(content: Any, kind: type[M]) -> M:
+    """The JSON that an HTTP view answers with, as a protobuf message of the same fields.
+
+    A null in a list becomes NaN; any other null leaves its field unset. ParseError if a field has another type.
+    """
+    return json_format.ParseDict(_fill_holes(content), kind(), ignore_unknown_fields=True)
 
 
 def to_request(content: message.Message, kind: type[V]) -> V:
