@@ -29,7 +29,8 @@ from services.common.http.app import create_app
 from services.common.observability.logs import configure_logs
 from services.common.records import open_records
 from services.common.settings import Shared
-from services.common.work.jobs import Job, JobRunner
+from services.common.work.jobs import Job, JobFunction
+from services.common.work.runner import JobRunner
 
 SECRET = "S3CR3T-canary-8f0d"
 UNESCAPED = f"{SECRET}/x#y?z"
@@ -155,7 +156,11 @@ def test_a_good_token_is_not_told_when_nobody_answers(monkeypatch: pytest.Monkey
     assert SECRET not in all_told(lambda: client.get(f"http://127.0.0.1:{free_port()}", "/v1/runs"), heard)
 
 
-def leak(_job: Job) -> None:
+LEAK: JobFunction[None, None] = JobFunction(f"{__name__}:leak")
+
+
+@LEAK.implements
+def leak(_job: Job, _spec: None) -> None:
     """A job that fails with a URL in its words, as libraries do."""
     raise ValueError(f"cannot reach {URL}")
 
@@ -165,7 +170,7 @@ def test_what_a_job_fails_with_is_told_without_secrets(heard: Heard) -> None:
     runner = JobRunner("secrets", "json", "debug")
     try:
         with pytest.raises(JobFailed, match=r"user:\*\*\*@broker") as failed:
-            runner.run("tests.integration.test_secrets:leak", {}, lambda _: None)
+            runner.run(LEAK, None)
     finally:
         runner.close()
     assert SECRET not in str(failed.value)

@@ -106,11 +106,11 @@ class Tasks(ABC, Generic[R]):
                 task.begin()
             add_trace_ids(plan_id=task.plan_id, task_id=key)
             try:
-                result = self._run(key, step, assignment, lease)
+                result = self._run_job(key, step, assignment, lease)
             except JobStopped as reason:
                 log.info("job stopped", task=key, job=step.job.target, reason=str(reason))
                 return
-            self._record(key, lease, step.record, result)
+            self._commit(key, lease, step.record, result)
 
     def complete(self, session: Session, task: R, total: float | None = None) -> None:
         """Record that all work of a task is done, of `total` if that is known better now, and publish it."""
@@ -186,13 +186,13 @@ class Tasks(ABC, Generic[R]):
     def _key_column(self) -> Any:
         return inspect(self.table).primary_key[0]
 
-    def _run(self, key: str, step: Step[R, S, T, M], assignment: Assignment[S], lease: Lease) -> T:
+    def _run_job(self, key: str, step: Step[R, S, T, M], assignment: Assignment[S], lease: Lease) -> T:
         job, write = step.job, ProgressWriter(self.ports.records, self.table, key)
         count = count_growth(step.counter, job.service) if step.counter is not None else None
 
         def save(milestone: M) -> None:
             if step.save is not None:
-                self._record(key, lease, step.save, milestone)
+                self._commit(key, lease, step.save, milestone)
 
         with observed_job(job.service, job.name) as count_report:
 
@@ -205,7 +205,7 @@ class Tasks(ABC, Generic[R]):
             orders = RecordedOrders(self.ports.records, self.table, key)
             return self.runner.run(job, assignment.spec, on_report, orders, save, step.pause_s)
 
-    def _record(self, key: str, lease: Lease, record: Callable[[Session, R, Any], None], content: Any) -> None:
+    def _commit(self, key: str, lease: Lease, record: Callable[[Session, R, Any], None], content: Any) -> None:
         """Record a result or a milestone, unless the lease is lost or the task has ended."""
         with self.ports.records.transaction() as session:
             lease.check(session)

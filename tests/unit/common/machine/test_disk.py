@@ -12,13 +12,18 @@ from services.common.blobs import FolderBlobs
 from services.common.errors import Unavailable
 from services.common.machine.disk import PASSING, transient_faults
 from services.common.records import open_records
-from services.common.work.jobs import Job, JobRunner
+from services.common.work.jobs import Job, JobFunction
+from services.common.work.runner import JobRunner
 
 FULL = Path("/dev/full")
 """A file of the kernel: every write to it fails as on a full disk."""
 
 
-def write_to_full_disk(_job: Job) -> None:
+WRITE_TO_FULL_DISK: JobFunction[None, None] = JobFunction(f"{__name__}:write_to_full_disk")
+
+
+@WRITE_TO_FULL_DISK.implements
+def write_to_full_disk(_job: Job, _spec: None) -> None:
     """A job whose scratch disk is full."""
     with FULL.open("wb") as file:
         file.write(bytes(1 << 20))
@@ -53,7 +58,7 @@ def test_a_full_disk_of_a_job_is_unavailable() -> None:
     runner = JobRunner("full")
     try:
         with pytest.raises(Unavailable, match="test_disk:write_to_full_disk fails on a full or broken disk"):
-            runner.run("tests.unit.common.test_disk:write_to_full_disk", {}, lambda _: None)
+            runner.run(WRITE_TO_FULL_DISK, None)
     finally:
         runner.close()
 

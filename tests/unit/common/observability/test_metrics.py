@@ -18,9 +18,10 @@ from services.common.errors import InvalidInput, JobStopped, NotFound
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.observability.instrumentation import ObservedHttp, observed_job
-from services.common.observability.metrics import PATCHES_EXTRACTED, counted
+from services.common.observability.metrics import PATCHES_EXTRACTED, count_growth
 from services.common.work import jobs
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
+from tests.fakes.jobs import ON_A_GPU
 
 LIMIT_S = 10.0
 
@@ -131,10 +132,9 @@ def test_a_message_is_measured_by_what_came_of_it() -> None:
 )
 def test_a_job_is_measured_by_how_it_ended(error: Exception | None, outcome: str) -> None:
     """Its reports are counted as signs of life."""
-    target = f"services.jobs_test_{outcome}.job:work"
 
     def work() -> None:
-        with observed_job(target) as alive:
+        with observed_job(f"jobs_test_{outcome}", "work") as alive:
             alive()
             alive()
             if error is not None:
@@ -151,15 +151,13 @@ def test_a_job_is_measured_by_how_it_ended(error: Exception | None, outcome: str
 
 
 def test_work_is_counted_by_how_much_a_report_adds() -> None:
-    """Reports tell sums; the counter grows by their differences, never shrinks, and every report is passed on."""
-    passed: list[dict[str, Any]] = []
+    """Jobs report totals; the counter grows by their differences and never shrinks. A second job begins at zero."""
     before = value("primitives_patches_extracted_total", service="counted-test")
-    for reports in ([8, 16, 16, 12], [8]):  # two jobs: the second begins anew
-        listen = counted(PATCHES_EXTRACTED, "counted-test", passed.append)
-        for done in reports:
-            listen({"done": done})
+    for totals in ([8, 16, 16, 12], [8]):
+        count = count_growth(PATCHES_EXTRACTED, "counted-test")
+        for total in totals:
+            count(total)
     assert value("primitives_patches_extracted_total", service="counted-test") - before == 24
-    assert [told["done"] for told in passed] == [8, 16, 16, 12, 8]
 
 
 class Cuda:
@@ -194,7 +192,7 @@ def test_a_child_reports_it_to_its_parent() -> None:
     """With a job's first report; the parent shows it by device."""
     runner = JobRunner("gpu-test")
     try:
-        runner.run("tests.fakes.jobs:on_a_gpu", {}, lambda _: None)
+        runner.run(ON_A_GPU, None)
     finally:
         runner.close()
     assert value("primitives_gpu_memory_bytes", service="fakes", device="0", kind="reserved") == 1024

@@ -21,9 +21,10 @@ from services.common.http.app import create_app
 from services.common.observability import tracing
 from services.common.observability.instrumentation import ObservedHttp
 from services.common.observability.logs import configure_logs, get_logger, last_error, log_ids, log_scope
-from services.common.observability.tracing import about, configure_tracing, span, traceparent
+from services.common.observability.tracing import add_trace_ids, configure_tracing, span, traceparent
 from services.common.records import leases_table, outbox_table
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
+from tests.fakes.jobs import LOG_SOMETHING
 from tests.fakes.ports import World
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -78,7 +79,7 @@ def test_a_call_continues_the_trace_of_its_caller(spans: InMemorySpanExporter) -
 
     @app.get("/v1/plans/{plan_id}")
     def get_plan(plan_id: str) -> None:
-        about(plan_id=plan_id, task_id="")
+        add_trace_ids(plan_id=plan_id, task_id="")
         seen.append(log_ids())
 
     client = TestClient(ObservedHttp(app, "training"))
@@ -164,7 +165,7 @@ def test_log_lines_carry_ids(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("json", "debug")
     log = get_logger("test")
     with log_scope(plan_id="plan-1", run_id=""), span("job", "training"):
-        about(task_id="run-1")
+        add_trace_ids(task_id="run-1")
         log.error("went wrong", reason="amqp://user:hidden@broker says no")
     log.info("after")
     inside, after = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
@@ -180,8 +181,8 @@ def test_the_lines_of_a_child_carry_the_ids_of_its_job(capfd: pytest.CaptureFixt
     try:
         with log_scope(plan_id="plan-1", task_id="run-1"), span("job", "training"):
             trace_id = log_ids()["trace_id"]
-            runner.run("tests.fakes.jobs:log_something", {}, lambda _: None)
-        runner.run("tests.fakes.jobs:log_something", {}, lambda _: None)
+            runner.run(LOG_SOMETHING, None)
+        runner.run(LOG_SOMETHING, None)
     finally:
         runner.close()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "from a child" in line]

@@ -1,138 +1,345 @@
-"""What the state of a record says to a job, and what a task records of its pauses."""
+"""The life of a task, with and without parts, over the fakes."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import String
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from google.protobuf import wrappers_pb2
+from primitives.activation_extraction.v1 import events_pb2
+from primitives.training.v1 import events_pb2 as training_events
+from sqlalchemy import ForeignKey, Integer, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from services.common.errors import Unavailable
-from services.common.records import ProgressWriter, Records, WorkColumns, open_records
-from services.common.records import tasks as columns
-from services.common.work import tasks
-from services.common.work.jobs import Order
-from services.common.work.tasks import RecordedOrders
+from services.common.blobs import ObjectRef
+from services.common.errors import Busy, Conflict, JobStopped, LeaseLost, NotFound
+from services.common.observability.metrics import PATCHES_EXTRACTED
+from services.common.records import Progress, Reference, WorkColumns, leases_table, outbox_table
+from services.common.work.fan_out import FanOutTasks
+from services.common.work.jobs import JobFunction, JobReport
+from services.common.work.tasks import Assignment, Step, Tasks, Verb
+from tests.fakes.ports import FakeRunner, World
 
-START = datetime(2026, 11, 24, tzinfo=UTC)
+RESULT = ObjectRef(bucket="b", key="k", sha256="0" * 64, size=1)
+WORK: JobFunction[str, ObjectRef, int] = JobFunction("services.example.job:work")
+MERGE: JobFunction[list[int], ObjectRef] = JobFunction("services.example.job:merge")
 
 
 class Base(DeclarativeBase):
     pass
 
 
-class Row(WorkColumns, Base):
-    __tablename__ = "rows"
+outbox_table(Base.metadata)
+leases_table(Base.metadata)
 
-    key: Mapped[str] = mapped_column(String(20), primary_key=True)
+
+class SimpleRow(WorkColumns, Base):
+    """A task with one command."""
+
+    __tablename__ = "simple"
+
+    evaluation_id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    result: Mapped[ObjectRef | None] = mapped_column(Reference)
+    saved: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class CutRow(WorkColumns, Base):
+    """A task that is cut into parts."""
+
+    __tablename__ = "cut"
+
+    extraction_id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    parts: Mapped[int] = mapped_column(Integer)
+    result: Mapped[ObjectRef | None] = mapped_column(Reference)
+
+
+class PartRow(Base):
+    """A finished part."""
+
+    __tablename__ = "parts"
+
+    extraction_id: Mapped[str] = mapped_column(ForeignKey("cut.extraction_id"), primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True)
+
+
+class Simple(Tasks[SimpleRow]):
+    """Tasks of one command, EvaluateCheckpoint."""
+
+    noun: ClassVar[str] = "evaluation"
+    table: ClassVar[type[SimpleRow]] = SimpleRow
+
+    def enqueue(self, session: Session, task: SimpleRow) -> None:
+        command = training_events.EvaluateCheckpoint(evaluation_id=task.evaluation_id)
+        self.ports.outbox.send(session, "jobs", command)
+
+    def publish_completed(self, session: Session, task: SimpleRow) -> None:
+        self.ports.outbox.publish(session, training_events.RunCompleted(run_id=task.evaluation_id))
+
+    def publish_failed(self, session: Session, task: SimpleRow) -> None:
+        self.ports.outbox.publish(session, training_events.RunFailed(run_id=task.evaluation_id, error=task.error))
+
+    def work(self, command: training_events.EvaluateCheckpoint) -> None:
+        """Perform the command."""
+        step = Step(WORK, self._prepare, self._record, counter=PATCHES_EXTRACTED, save=self._save)
+        self.perform(command.evaluation_id, step)
+
+    def _prepare(self, _session: Session, task: SimpleRow) -> Assignment[str]:
+        return Assignment(task.evaluation_id, lambda report: report.progress(before=10))
+
+    def _record(self, session: Session, task: SimpleRow, result: ObjectRef) -> None:
+        task.result = result
+        if task.active:
+            self.complete(session, task)
+
+    def _save(self, _session: Session, task: SimpleRow, milestone: int) -> None:
+        task.saved = milestone
+
+
+class Cut(FanOutTasks[CutRow, events_pb2.ExtractShard]):
+    """Tasks that fan out into ExtractShard and are merged by MergeExtraction."""
+
+    noun: ClassVar[str] = "extraction"
+    table: ClassVar[type[CutRow]] = CutRow
+    part_table: ClassVar[type[PartRow]] = PartRow
+    queue: ClassVar[str] = "jobs"
+
+    def part_commands(self, _session: Session, task: CutRow) -> Sequence[events_pb2.ExtractShard]:
+        return [events_pb2.ExtractShard(extraction_id=task.extraction_id, shard=part) for part in range(task.parts)]
+
+    def part_key(self, command: events_pb2.ExtractShard) -> tuple[str | int, ...]:
+        return command.extraction_id, command.shard
+
+    def parts_expected(self, task: CutRow) -> int:
+        return task.parts
+
+    def merge(self, session: Session, task: CutRow) -> None:
+        command = events_pb2.MergeExtraction(extraction_id=task.extraction_id)
+        self.ports.outbox.send(session, "merges", command)
+
+    def work(self, command: events_pb2.ExtractShard) -> None:
+        """Perform a part."""
+
+        def record(session: Session, task: CutRow, _result: ObjectRef) -> None:
+            session.add(PartRow(extraction_id=task.extraction_id, part=command.shard))
+
+        self.perform_part(command, Step(WORK, lambda _, task: Assignment(task.extraction_id), record))
+
+    def merge_all(self, command: events_pb2.MergeExtraction) -> None:
+        """Perform the merge."""
+
+        def record(session: Session, task: CutRow, result: ObjectRef) -> None:
+            task.result = result
+            self.complete(session, task)
+
+        step = Step(MERGE, lambda _session, task: Assignment(list(range(task.parts))), record)
+        self.perform_merge(command.extraction_id, step)
+
+
+class Reporting(FakeRunner):
+    """A runner whose jobs report once before they return."""
+
+    report = JobReport(phase="working", done=3, total=20, unit="patches")
+
+    def run(self, job: Any, spec: Any, on_report: Any = lambda _: None, *others: Any) -> Any:
+        on_report(self.report)
+        return super().run(job, spec, on_report, *others)
+
+
+class Example(World):
+    """Both kinds of task over fakes, with one simple task `one` and a task `cut` of three parts."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Base.metadata)
+        self.runner = Reporting()
+        self.runner.answers = {"work": lambda _: RESULT, "merge": lambda _: RESULT}
+        self.simple = Simple(self.ports, self.runner)  # type: ignore[arg-type]
+        self.cut = Cut(self.ports, self.runner)  # type: ignore[arg-type]
+        with self.ports.records.transaction() as session:
+            one, cut = SimpleRow(evaluation_id="one", plan_id="plan"), CutRow(extraction_id="cut", parts=3)
+            session.add_all([one, cut])
+            session.flush()
+            self.simple.enqueue(session, one)
+            self.cut.enqueue(session, cut)
+        self.command, *self.parts = self.sent()
+
+    def row(self, key: str = "one") -> Any:
+        """The record of a task as it is now."""
+        with self.ports.records.reading() as session:
+            return session.get_one(SimpleRow if key == "one" else CutRow, key)
+
+    def names(self) -> list[str]:
+        """The types of the messages sent since the last call."""
+        return [type(content).__name__ for content in self.sent()]
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    Base.metadata.create_all(records.engine)
-    with records.transaction() as session:
-        session.add(Row(key="a", state="queued"))
-    yield records
-    records.close()
+def example(tmp_path: Path) -> Example:
+    return Example(tmp_path)
 
 
-def set_state(records: Records, state: str) -> None:
-    with records.transaction() as session:
-        session.get_one(Row, "a").state = state
+def test_a_command_is_performed_once(example: Example) -> None:
+    """The result is recorded, the task completed and published; the same command again does nothing."""
+    example.simple.work(example.command)
+    row = example.row()
+    assert (row.state, row.result, row.progress) == (
+        "completed",
+        RESULT,
+        Progress(phase="working", done=20, total=20, unit="patches"),
+    )
+    assert example.names() == ["RunCompleted"]
+    example.simple.work(example.command)
+    assert (len(example.runner.calls), example.names()) == (1, [])
 
 
-@pytest.mark.parametrize(
-    ("state", "order"),
-    [
-        ("queued", Order.WORK),
-        ("running", Order.WORK),
-        ("paused", Order.PAUSE),
-        ("cancelled", Order.CANCEL),
-        ("failed", Order.CANCEL),
-        ("completed", Order.CANCEL),
-    ],
-)
-def test_the_state_is_the_order(records: Records, state: str, order: Order) -> None:
-    """A job works while its task is queued or running, keeps what it has when it is paused, and leaves when it has
-    ended."""
-    set_state(records, state)
-    assert RecordedOrders(records, Row, "a")() is order
-    assert RecordedOrders(records, Row, "b")() is Order.CANCEL, "the record is gone"
+def test_a_step_is_performed_by_one_process_at_a_time(example: Example) -> None:
+    """While the lease is held, another delivery is Busy."""
+    with example.ports.leases.hold("one"), pytest.raises(Busy):
+        example.simple.work(example.command)
+    assert example.runner.calls == []
 
 
-def test_the_record_is_looked_at_once_a_second(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is asked, it queries once an interval."""
-    clock = [100.0]
-    monkeypatch.setattr(tasks.time, "monotonic", lambda: clock[0])
-    orders = RecordedOrders(records, Row, "a")
-    assert orders() is Order.WORK
-    set_state(records, "paused")
-    clock[0] += tasks.LOOK_INTERVAL_S / 2
-    assert orders() is Order.WORK
-    clock[0] += tasks.LOOK_INTERVAL_S / 2
-    assert orders() is Order.PAUSE
+def test_a_result_without_its_lease_is_not_recorded(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LeaseLost when another process has taken the lease over: the record stays as it was."""
+    leases = example.ports.leases
+    monkeypatch.setattr(leases, "_ttl_s", -1.0)
+
+    def taken_over(_: str) -> ObjectRef:
+        with leases.hold("one"):
+            return RESULT
+
+    example.runner.answers["work"] = taken_over
+    with pytest.raises(LeaseLost):
+        example.simple.work(example.command)
+    assert (example.row().state, example.row().result, example.names()) == ("running", None, [])
 
 
-def test_records_that_do_not_answer_end_no_job(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they said last stands until they answer again."""
-    monkeypatch.setattr(tasks, "LOOK_INTERVAL_S", 0.0)
-    orders = RecordedOrders(records, Row, "a")
-
-    def away() -> Any:
-        raise Unavailable("the records do not answer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "reading", away)
-        assert orders() is Order.WORK
-    set_state(records, "cancelled")
-    assert orders() is Order.CANCEL
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "reading", away)
-        assert orders() is Order.CANCEL
+def test_milestones_are_recorded_before_the_result(example: Example) -> None:
+    """Each milestone is saved in a transaction of its own, also if the job fails later."""
+    example.runner.answers["work"] = lambda _: ([1, 2], RESULT)
+    example.simple.work(example.command)
+    assert (example.row().saved, example.row().state) == (2, "completed")
 
 
-def test_pauses_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of its time only that counts in which it was not paused, also while it is paused and when it ends so."""
-    passed = [0.0]
-    monkeypatch.setattr(columns, "now", lambda: START + timedelta(seconds=passed[0]))
-    task = Row(key="a", state="queued", paused_s=0.0)
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_job_that_is_stopped_records_nothing(example: Example, verb: Verb, state: str) -> None:
+    """A pause or a cancel while the job works: the command is done, without result or event of completion."""
 
-    def after(seconds: float, step: Any, *arguments: str) -> float:
-        passed[0] += seconds
-        step(*arguments)
-        return task.seconds
+    def stopped(_: str) -> ObjectRef:
+        example.simple.act(verb, "one")
+        raise JobStopped("noticed")
 
-    assert after(5, task.pause) == 0.0
-    assert after(5, task.resume) == 0.0, "it had not begun"
-    assert after(1, task.begin) == 0.0
-    assert after(10, task.pause) == 10.0
-    assert after(100, lambda: None) == 10.0
-    assert after(100, task.resume) == 10.0
-    assert after(1, task.begin) == 11.0
-    assert after(4, task.pause) == 15.0
-    assert after(50, task.end, "cancelled", "by a caller") == 15.0
-    assert after(50, lambda: None) == 15.0
+    example.runner.answers["work"] = stopped
+    example.simple.work(example.command)
+    assert (example.row().state, example.row().result) == (state, None)
+    assert example.names() == ([] if verb == "pause" else ["RunFailed"])
 
 
-@pytest.mark.parametrize(("total", "shown"), [(None, 100), (97, 97)])
-def test_a_completed_task_has_done_all(total: float | None, shown: float) -> None:
-    """The newest progress of a job may be lost, and what was expected may be more than there was."""
-    task = Row(key="a", state="running", progress={"phase": "rendering", "done": 93, "total": 100, "unit": "pictures"})
-    task.complete(total)
-    assert task.state == "completed"
-    assert task.progress == {"phase": "rendering", "done": shown, "total": shown, "unit": "pictures"}
-    task.progress = {"done": 1, "total": 2}
-    task.complete()
-    assert task.progress["done"] == 1, "an ended one keeps its end"
+def test_a_result_that_comes_after_a_cancel_is_not_recorded(example: Example) -> None:
+    """A task that has ended keeps its end."""
+
+    def late(_: str) -> ObjectRef:
+        example.simple.act("cancel", "one")
+        return RESULT
+
+    example.runner.answers["work"] = late
+    example.simple.work(example.command)
+    assert (example.row().state, example.row().result) == ("cancelled", None)
 
 
-def test_progress_shows_that_it_runs(records: Records) -> None:
-    """A task that was paused and resumed before its job was told runs on; a paused or ended one stays as it is."""
-    for state, shown in (("queued", "running"), ("paused", "paused"), ("cancelled", "cancelled")):
-        set_state(records, state)
-        ProgressWriter(records, Row, "a")({"done": 1})
-        with records.reading() as session:
-            assert session.get_one(Row, "a").state == shown
+def test_a_paused_task_is_resumed_where_it_stood(example: Example) -> None:
+    """Commands of a paused task are acknowledged without work; resuming sends the command again."""
+    example.simple.act("pause", "one")
+    example.simple.work(example.command)
+    assert (example.runner.calls, example.names()) == ([], [])
+    with pytest.raises(Conflict, match="evaluation one is paused; only a queued or running one can be paused"):
+        example.simple.act("pause", "one")
+    example.simple.act_on_plan("resume", "plan")
+    assert example.names() == ["EvaluateCheckpoint"]
+
+
+def test_a_parked_command_fails_its_task(example: Example) -> None:
+    """The first reason stays, and is published once."""
+    example.simple.command_parked(example.command, "broken")
+    example.simple.command_parked(example.command, "later")
+    assert (example.row().state, example.row().error, example.names()) == ("failed", "broken", ["RunFailed"])
+
+
+def test_a_task_that_cannot_begin_is_recorded(example: Example) -> None:
+    """It is there as failed with its reason; one that is known is left alone."""
+    example.simple.record_failed(SimpleRow(evaluation_id="two"), "no such layer")
+    example.simple.record_failed(SimpleRow(evaluation_id="one"), "no such layer")
+    with example.ports.records.reading() as session:
+        assert session.get_one(SimpleRow, "two").error == "no such layer"
+    assert example.row().state == "queued"
+
+
+def test_what_does_not_exist_is_not_found(example: Example) -> None:
+    """The noun and the id are named."""
+    with pytest.raises(NotFound, match="there is no evaluation 'three'"):
+        example.simple.act("pause", "three")
+    with pytest.raises(NotFound, match="there is no evaluation of a plan ''"):
+        example.simple.act_on_plan("pause", "")
+
+
+def test_recovery_sends_what_is_not_done_and_publishes_what_is(example: Example) -> None:
+    """A bus in memory has lost both; a paused task stays paused."""
+    example.simple.work(example.command)
+    example.cut.work(example.parts[1])
+    example.sent()
+    example.simple.recover()
+    example.cut.recover()
+    assert example.names() == ["RunCompleted", "ExtractShard", "ExtractShard"]
+    example.cut.act("pause", "cut")
+    example.cut.recover()
+    assert example.names() == []
+
+
+def test_the_last_part_has_all_merged_once(example: Example) -> None:
+    """In any order and with every command twice there is one merge."""
+    for number in (2, 0, 2, 1, 1, 0):
+        example.cut.work(example.parts[number])
+    [merge] = example.sent()
+    example.cut.merge_all(merge)
+    example.cut.merge_all(merge)
+    assert (example.row("cut").state, example.row("cut").result) == ("completed", RESULT)
+    assert [name for name, _ in example.runner.calls] == ["work", "work", "work", "merge"]
+
+
+def test_a_merge_before_all_parts_are_in_does_nothing(example: Example) -> None:
+    """The last part sends the merge again."""
+    example.cut.work(example.parts[0])
+    example.cut.merge_all(events_pb2.MergeExtraction(extraction_id="cut"))
+    assert (example.row("cut").state, len(example.runner.calls)) == ("running", 1)
+
+
+def test_a_paused_task_records_its_parts_and_merges_when_resumed(example: Example) -> None:
+    """A part that was being computed is recorded; resuming sends the missing ones, or the merge if none is missing."""
+    example.cut.work(example.parts[0])
+
+    def paused(_: str) -> ObjectRef:
+        example.cut.act("pause", "cut")
+        return RESULT
+
+    example.runner.answers["work"] = paused
+    example.cut.work(example.parts[1])
+    example.cut.act("resume", "cut")
+    [missing] = example.sent()
+    assert missing == example.parts[2]
+    example.cut.work(missing)
+    assert example.names() == [], "the last part came in while the task was paused"
+    example.cut.act("resume", "cut")
+    [merge] = example.sent()
+
+    def paused_again(_: list[int]) -> ObjectRef:
+        example.cut.act("pause", "cut")
+        return RESULT
+
+    example.runner.answers["merge"] = paused_again
+    example.cut.merge_all(merge)
+    assert (example.row("cut").state, example.row("cut").result) == ("paused", None)
+
+
+def test_commands_name_their_task_as_the_table_does(example: Example) -> None:
+    """A message without the id of the table's key is a defect, not a task."""
+    with pytest.raises(AttributeError):
+        example.simple.command_parked(wrappers_pb2.StringValue(value="one"), "reason")

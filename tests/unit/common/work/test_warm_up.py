@@ -3,10 +3,10 @@
 import pytest
 import structlog
 
-from services.common.work.jobs import JobRunner
-from services.common.work.warm_up import warm
+from services.common.work.runner import JobRunner
+from services.common.work.warm_up import warm_up
+from tests.fakes import jobs
 
-HERE = "tests.fakes.jobs"
 UNUSED = "wave"
 """A module that nothing else imports."""
 
@@ -17,8 +17,8 @@ def test_the_first_job_finds_the_module_imported() -> None:
         runner = JobRunner("test-job")
         try:
             if warmed:
-                warm(runner, UNUSED).join()
-            assert runner.run(f"{HERE}:has_imported", {"module": UNUSED}, lambda _: None) is warmed
+                warm_up(runner, UNUSED).join()
+            assert runner.run(jobs.HAS_IMPORTED, UNUSED) is warmed
         finally:
             runner.close()
 
@@ -30,8 +30,8 @@ def test_a_child_that_cannot_be_warmed_is_logged(closed: bool) -> None:
     if closed:
         runner.close()
     with structlog.testing.capture_logs() as lines:
-        warm(runner, "services.no_such_module").join()
+        warm_up(runner, "services.no_such_module").join()
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["child not warm"]
     if not closed:
-        assert runner.run(f"{HERE}:add", {"left": 1, "right": 2}, lambda _: None) == 3
+        assert runner.run(jobs.ADD, jobs.Sum(left=1, right=2)) == 3
         runner.close()
