@@ -1,5 +1,7 @@
 """Documentation says what is true."""
 
+import ast
+import json
 import re
 from pathlib import Path
 
@@ -85,3 +87,53 @@ def test_the_tests_that_documents_name_exist() -> None:
     }
     assert named
     assert [one for one in sorted(named) if not (ROOT / one[1]).is_file()] == []
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+FOLDERS = "services|proto|tests|deploy|bench|docs|k8s"
+
+
+def has_symbol(path: Path, symbol: str) -> bool:
+    """Whether a Python file defines a function or class; `outer.inner` is defined inside `outer`."""
+    node: ast.AST | None = ast.parse(path.read_text())
+    for name in symbol.split("."):
+        body = getattr(node, "body", [])
+        node = next((one for one in body if getattr(one, "name", None) == name), None)
+    return node is not None
+
+
+def test_the_paths_and_functions_of_the_architecture_exist() -> None:
+    """Every `folder/file` exists, and every `folder/file.py:function` is defined in its file."""
+    named = set(re.findall(rf"`((?:{FOLDERS})/[\w./-]+?)(?::([\w.]+))?`", ARCHITECTURE))
+    assert named
+    assert sorted(path for path, _ in named if not (ROOT / path).exists()) == []
+    assert sorted(one for one in named if one[1] and not has_symbol(ROOT / one[0], one[1])) == []
+
+
+def test_the_table_of_messages_is_complete() -> None:
+    """Each message of the protos has a row with its publisher and its queues; the broker's definitions agree."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \|", ARCHITECTURE, flags=re.MULTILINE)
+    table = {name: (publisher, set(re.findall(r"`([\w.]+)`", queues))) for name, publisher, queues in rows}
+    declared = {
+        message: path.parents[1].name
+        for path in (ROOT / "proto" / "primitives").glob("*/v1/events.proto")
+        for message in re.findall(r"^message (\w+)", path.read_text(), flags=re.MULTILINE)
+    }
+    assert {name: publisher for name, (publisher, _) in table.items()} == declared
+    broker = json.loads((ROOT / "deploy" / "rabbitmq" / "definitions.json").read_text())
+    bound: dict[str, set[str]] = {}
+    for binding in broker["bindings"]:
+        bound.setdefault(binding["routing_key"].rpartition(".")[2], set()).add(binding["destination"])
+    queues = {queue["name"] for queue in broker["queues"]}
+    for name, (_, named) in table.items():
+        assert named <= queues, name
+        assert named == bound[name] if name in bound else len(named) <= 1, name
+
+
+def test_the_tables_of_each_service_are_named() -> None:
+    """The row of each service in the architecture lists the tables that its code declares."""
+    for path in (ROOT / "services").glob("*/tables.py"):
+        row = re.search(rf"^\| `{path.parent.name}` \| ([\w, ]+) \|", ARCHITECTURE, flags=re.MULTILINE)
+        assert row is not None, path
+        declared = re.findall(r'__tablename__ = "(\w+)"', path.read_text())
+        assert sorted(row[1].split(", ")) == sorted(declared), path
