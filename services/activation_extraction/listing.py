@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from services.activation_extraction.schemas import PhenomenonView, Ranking, UnitRank, UnitsQuery, UnitSummary
 from services.common.errors import InvalidInput
-from services.imaging.manifests import unit_name
+from services.imaging.units import unit_name
 
 RANKINGS: tuple[Ranking, ...] = ("own", "influence", "gradient", "ablation")
 LOWEST_FIRST = ("unit", *RANKINGS)

@@ -1,17 +1,15 @@
 """What readers and units are called."""
 
-import re
 import unicodedata
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.units import unit_channel
 
 LONGEST_NAME = 80
 
 _REFUSED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that turn the direction of what follows: a name must not change how the page around it reads."""
-
-_UNIT = re.compile(r"unit_(\d{4,9})", re.ASCII)
 
 
 def reader_name(typed: str) -> str:
@@ -30,8 +28,11 @@ def name_key(name: str) -> str:
 
 
 def channel_of(name: str) -> int:
-    """The channel of `unit_0001`, which is 0. NotFound for anything else."""
-    found = _UNIT.fullmatch(name)
-    if found is None or int(found[1]) == 0:
-        raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")
-    return int(found[1]) - 1
+    """The channel of the unit with this name: 0 for `unit_0001`. NotFound for anything else, also for a channel, since
+    paths of pages contain names."""
+    try:
+        if not name.isdigit():
+            return unit_channel(name)
+    except InvalidInput:
+        pass
+    raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")

@@ -44,9 +44,9 @@ from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,
     read_table,
-    unit_name,
 )
 from services.imaging.tensors import stored_tensors
+from services.imaging.units import unit_name
 
 MOST_LAYERS = 16
 """Layers whose units are kept in memory; one of 2,048 units takes a few megabytes."""

@@ -24,7 +24,7 @@ from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
-from services.imaging.manifests import unit_name
+from services.imaging.units import unit_name
 
 _HERE = Path(__file__).parent.parent
 STATIC = _HERE / "static"

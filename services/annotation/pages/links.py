@@ -4,7 +4,7 @@ from urllib.parse import quote, urlencode
 
 from services.annotation.browsing import Browse
 from services.annotation.schemas import Place
-from services.imaging.manifests import unit_name
+from services.imaging.units import unit_name
 
 UNITS_A_PAGE = 24
 

@@ -17,7 +17,7 @@ from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
 from services.common.records import now
 from services.common.work.ports import Ports
-from services.imaging.manifests import unit_name
+from services.imaging.units import unit_name
 
 
 @dataclass

@@ -23,7 +23,7 @@ from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
 from services.common.work.ports import Ports
-from services.imaging.manifests import unit_name
+from services.imaging.units import unit_name
 
 
 @dataclass(frozen=True)
