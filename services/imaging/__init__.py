@@ -1,1 +1,1 @@
-"""The one definition of patch, preprocessing, architecture and checkpoint, shared by the services that compute."""
+"""The single definition of patch, preprocessing, architecture and checkpoint, for all services that compute."""

@@ -1,4 +1,4 @@
-"""Networks by name: any torchvision or timm classifier with its last layer replaced, and the names of its layers."""
+"""Networks by name: any torchvision or timm classifier with a new last layer, and the names of its layers."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -21,14 +21,15 @@ ORIGINAL_LAYERS: dict[str, dict[str, str]] = {
     "inception_v3": {f"mixed_{n}": f"Mixed_{n}" for n in ("5d", "6a", "6e", "7a", "7c")},
     "resnet152": {name: name for name in ("bn1", "layer1", "layer2", "layer3", "layer4")},
 }
-"""The layers that the original looks at, by its names, as module paths of torchvision's networks."""
+"""The layers that the original analyses: its names, and the module paths in torchvision's networks."""
 
 Semantics = Literal["current", "torchvision-0.1.9"]
-"""Whose network a name means: the installed torchvision's, or that of the version which the paper used. It pooled with
-windows of fixed size where adaptive pooling stands today, and its ImageNet weights are the first of each network."""
+"""Which network a name refers to: the installed torchvision's, or the one in torchvision 0.1.9, which the paper used.
+Version 0.1.9 pooled with windows of fixed size where adaptive pooling is used today, and its ImageNet weights are the
+first release for each network."""
 
 _FIXED_WINDOW = {"inception_v3": 8} | {f"resnet{depth}": 7 for depth in (18, 34, 50, 101, 152)}
-"""Side and stride of torchvision 0.1.9's average windows; its AlexNet and VGG did not pool before the classifier."""
+"""Side and stride of torchvision 0.1.9's average pooling. Its AlexNet and VGG did not pool before the classifier."""
 
 _TRANSFORM_INPUT = ("inception_v3", "googlenet")
 _AUXILIARY = {"inception_v3": ("AuxLogits.",), "googlenet": ("aux1.", "aux2.")}
@@ -37,7 +38,7 @@ _NATIVE_SIZE = {"inception_v3": 299, "maxvit_t": 224} | {
     f"vit_{kind}": 224 for kind in ("b_16", "b_32", "h_14", "l_16", "l_32")
 }
 _TRUNKS = ("features", "stages", "layers", "levels", "network", "transformers")
-"""Containers that are no layers; their parts are."""
+"""Containers that are not offered as layers; their children are."""
 
 _LITE0 = "efficientnet_lite0"
 
@@ -50,12 +51,12 @@ def build_network(
     transform_input: bool | None = None,
     channels: int = 3,
 ) -> nn.Module:
-    """A classifier of that name whose last layer has `classes` outputs, for images of `channels` channels, 1 or 3. Of
-    ImageNet's weights one channel takes the sum over three.
+    """Build a classifier with `classes` outputs, for images of `channels` channels (1 or 3).
 
-    `weights` is `none` or `imagenet`. `transform_input` has Inception and GoogLeNet turn ImageNet's normalisation into
-    their own; None does what `weights` want. InvalidInput for a name that neither torchvision nor timm knows, and for
-    one that torchvision 0.1.9 did not know if `semantics` asks for it, and for one that takes no single channel.
+    `weights` is `none` or `imagenet`. For one channel, ImageNet weights are summed over the three channels.
+    `transform_input` makes Inception and GoogLeNet convert ImageNet's normalisation into their own; None does what
+    `weights` require. InvalidInput if neither torchvision nor timm has the network, if `semantics` requests torchvision
+    0.1.9 and that version did not have it, or if it cannot be built for one channel.
     """
     network = _build(architecture, classes, weights, semantics, transform_input, channels)
     setattr(network, "image_channels", channels)  # noqa: B010 - nn.Module's own attribute types admit no int
@@ -93,20 +94,22 @@ def _build(
 
 
 def transforms_input(architecture: str, weights: str) -> bool:
-    """Whether a network that starts from these weights normalises its input itself: Inception's and GoogLeNet's
-    ImageNet weights are of networks that do."""
+    """Return whether a network with these weights normalises its input itself, as Inception and GoogLeNet with ImageNet
+    weights do."""
     return weights == "imagenet" and architecture in _TRANSFORM_INPUT
 
 
 def without_auxiliary(architecture: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights less those of the auxiliary heads of Inception and GoogLeNet, which serve training from nothing alone."""
+    """Remove the weights of Inception's and GoogLeNet's auxiliary heads, which only serve training from scratch."""
     heads = _AUXILIARY.get(architecture, ())
     return {name: value for name, value in weights.items() if not name.startswith(heads)} if heads else weights
 
 
 def build_skeleton(architecture: str, classes: int, semantics: Semantics = "current", channels: int = 3) -> nn.Module:
-    """The network's shape without memory for its weights, on torch's meta device, for looking at its layers; with
-    weights for the few networks whose making reads what it has written. InvalidInput as `build_network`."""
+    """Build a network on torch's meta device, without memory for its weights, to inspect its layers.
+
+    A few networks read their own weights while they are built; these get real weights. InvalidInput as `build_network`.
+    """
     try:
         with torch.device("meta"):
             return build_network(architecture, classes, semantics=semantics, channels=channels)
@@ -115,8 +118,8 @@ def build_skeleton(architecture: str, classes: int, semantics: Semantics = "curr
 
 
 def native_preprocessing(architecture: str, image_size: int = 0, channels: int = 3) -> Preprocessing:
-    """The preprocessing a network was made for; `image_size` of 0 keeps its own side (227 for the original's). One
-    channel takes the means of mean and std over three."""
+    """Return the preprocessing that a network was made for. `image_size` 0 keeps the network's own side in pixels (227
+    for the original's networks). For one channel, mean and std are averaged over the three channels."""
     native = _native_preprocessing(architecture, image_size)
     if channels == 3:
         return native
@@ -136,7 +139,7 @@ def _native_preprocessing(architecture: str, image_size: int) -> Preprocessing:
 
 
 def replace_head(network: nn.Module, classes: int) -> None:
-    """Put a fresh linear layer of `classes` outputs in the place of the last one."""
+    """Replace the last linear layer with a new one that has `classes` outputs."""
     path = head_path(network)
     old = network.get_submodule(path)
     new: nn.Module
@@ -150,7 +153,7 @@ def replace_head(network: nn.Module, classes: int) -> None:
 
 
 def head_path(network: nn.Module) -> str:
-    """The module path of the last linear layer (or 1x1 convolution, in SqueezeNet) of a classifier."""
+    """Return the module path of a classifier's last linear layer (in SqueezeNet, its last 1x1 convolution)."""
     path = find_head(network)
     if path is None:
         raise InvalidInput(f"{type(network).__name__} has no last linear layer under any of {', '.join(_HEADS)}")
@@ -158,10 +161,10 @@ def head_path(network: nn.Module) -> str:
 
 
 def find_head(network: nn.Module) -> str | None:
-    """As `head_path`; None where there is none."""
-    told = getattr(network, "pretrained_cfg", {}).get("classifier")
-    if isinstance(told, str) and isinstance(dict(network.named_modules()).get(told), nn.Linear | nn.Conv2d):
-        return told
+    """Do the same as `head_path`, but return None if there is no such layer."""
+    declared = getattr(network, "pretrained_cfg", {}).get("classifier")
+    if isinstance(declared, str) and isinstance(dict(network.named_modules()).get(declared), nn.Linear | nn.Conv2d):
+        return declared
     candidates: list[str] = [
         path
         for path, module in network.named_modules()
@@ -171,14 +174,14 @@ def find_head(network: nn.Module) -> str | None:
 
 
 def input_channels(network: nn.Module) -> int:
-    """Channels of the images that a network of `build_network` takes."""
+    """Return how many channels the input of a network from `build_network` has."""
     channels: int = getattr(network, "image_channels", 3)
     return channels
 
 
 def layer_names(architecture: str, network: nn.Module) -> dict[str, str]:
-    """The layers that are offered: the original's names where it has them, else stages and blocks; name to module path.
-    Whether each puts out a map only a forward tells (see `layers`)."""
+    """Return the layers that are offered, name to module path: the original's layers if it has this network, else its
+    stages and blocks. Only a forward shows which of them output a map (see `layers`)."""
     if architecture in ORIGINAL_LAYERS:
         return ORIGINAL_LAYERS[architecture]
     blocks = getattr(network, "blocks", None)
@@ -200,27 +203,27 @@ def _has_parameters(module: nn.Module) -> bool:
 
 
 def resolve_layers(architecture: str, network: nn.Module, layers: Iterable[str]) -> dict[str, str]:
-    """Layer names to module paths. A layer is one of `layer_names` or any module path; none asked for takes the two
-    deepest. InvalidInput for one that does not exist names those that do."""
+    """Return the module path of each requested layer: a name from `layer_names`, or any module path. An empty request
+    stands for the two deepest layers. InvalidInput if a layer does not exist; the message lists those that do."""
     offered = layer_names(architecture, network)
     modules = dict(network.named_modules())
-    asked = list(dict.fromkeys(layers)) or list(offered)[-2:]
-    for layer in asked:
+    requested = list(dict.fromkeys(layers)) or list(offered)[-2:]
+    for layer in requested:
         if layer not in offered and (layer not in modules or not layer):
             raise InvalidInput(
                 f"network {architecture} has no layer {layer!r}; it has {', '.join(offered)}, or any module path"
             )
-    return {layer: offered.get(layer, layer) for layer in asked}
+    return {layer: offered.get(layer, layer) for layer in requested}
 
 
 def _fixed_pool(architecture: str) -> nn.Module:
-    """What torchvision 0.1.9 had in the place of today's adaptive average pooling."""
+    """Return what torchvision 0.1.9 used instead of today's adaptive average pooling."""
     if architecture == "alexnet" or architecture.startswith("vgg"):
         return nn.Identity()
     if architecture not in _FIXED_WINDOW:
         raise InvalidInput(
-            f"network {architecture!r} has no semantics torchvision-0.1.9; those of alexnet, vgg…, "
-            f"{', '.join(_FIXED_WINDOW)} are known"
+            f"network {architecture!r} has no semantics torchvision-0.1.9; only alexnet, vgg…, "
+            f"{', '.join(_FIXED_WINDOW)} have them"
         )
     return nn.AvgPool2d(_FIXED_WINDOW[architecture])
 
@@ -238,7 +241,7 @@ def _torchvision(architecture: str, weights: str | None) -> nn.Module:
 
 
 def _replace_stem(network: nn.Module, channels: int, pretrained: bool) -> None:
-    """Have the first convolution take another number of channels."""
+    """Replace the first convolution with one for another number of input channels."""
     path, old = next((path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d))
     new = nn.Conv2d(
         channels,

@@ -1,7 +1,7 @@
-"""A checkpoint: weights as safetensors and a manifest that explains itself. Nothing is pickled.
+"""A checkpoint: weights as safetensors, and a manifest that describes them. Nothing is pickled.
 
-In the bucket of the training service, below `checkpoints/<run>/`: weights, what resuming needs, and the manifest, which
-is written last; each key holds the hash of its content.
+In the bucket of the training service, below `checkpoints/<run>/`, lie the weights, the state that resuming needs, and
+the manifest, which is written last. Each key contains the hash of its content.
 """
 
 import zipfile
@@ -23,14 +23,14 @@ from services.imaging.preprocessing import Preprocessing
 
 NAMES_SHOWN = 6
 LARGEST_FILE = 16 << 30
-"""Bytes of a file of weights: a network of four thousand million weights."""
+"""Bytes of a weights file: enough for a network of four billion weights."""
 
 
 class CheckpointManifest(BaseModel):
     """What a checkpoint is and where it came from.
 
-    `semantics` and `transform_input` say what the architecture's name leaves open (see `build_network`). `resume` holds
-    optimizer and RNG states, where there is something to go on from.
+    `semantics` and `transform_input` complete the architecture's name (see `build_network`). `resume` refers to the
+    states of optimizer and random generators, if training can resume from this checkpoint.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,18 +53,18 @@ class CheckpointManifest(BaseModel):
     resume_state: dict[str, Any] = {}
     metrics: list[dict[str, Any]] = []
     best: ObjectRef | None = None
-    """The manifest of the run's best checkpoint, unless this is it."""
+    """The manifest of the run's best checkpoint, unless this one is the best."""
     events: ObjectRef | None = None
-    """TensorBoard's event file of all epochs so far."""
+    """TensorBoard's event file for all epochs so far."""
 
 
 def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:
-    """The manifest of a checkpoint, verified."""
+    """Read and verify the manifest of a checkpoint."""
     return CheckpointManifest.model_validate_json(read_verified(blobs, manifest))
 
 
 def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
-    """The network of a checkpoint in evaluation mode, on the CPU, channels last."""
+    """Build the network of a checkpoint, in evaluation mode, on the CPU, in channels-last memory format."""
     network = build_network(
         checkpoint.architecture,
         len(checkpoint.classes),
@@ -79,8 +79,11 @@ def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str, check_only: bool = False) -> None:
-    """Load weights strictly, or only check that they fit. InvalidInput names missing, unexpected and misshapen keys,
-    and those that hold NaN or infinity; nothing is loaded then."""
+    """Load weights strictly, or only check that they fit.
+
+    InvalidInput names missing and unexpected keys, keys of another shape, and keys that hold NaN or infinity; then
+    nothing is loaded.
+    """
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     faults = [
@@ -95,9 +98,9 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str, ch
             ],
         ),
     ]
-    told = "; ".join(fault for fault in faults if fault)
-    if told:
-        raise InvalidInput(f"{source} does not fit a {type(network).__name__}: it {told}")
+    message = "; ".join(fault for fault in faults if fault)
+    if message:
+        raise InvalidInput(f"{source} does not fit a {type(network).__name__}: it {message}")
     broken = [name for name, value in weights.items() if not _is_finite(value)]
     if broken:
         raise InvalidInput(f"{source} {_fault('has NaN or infinity in', broken)}")
@@ -106,27 +109,27 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str, ch
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors or PyTorch file; see `read_file` and `state_dict_of`."""
+    """Read the state dict in a .safetensors or PyTorch file; see `read_file` and `state_dict_of`."""
     return state_dict_of(read_file(path), path)
 
 
 def read_file(path: Path) -> Any:
-    """What a .safetensors or PyTorch file holds, on the CPU, read without unpickling code. InvalidInput for no such
-    file, one that is too large, and one that unpacks to more than it has."""
+    """Read the content of a .safetensors or PyTorch file onto the CPU, without running any pickled code. InvalidInput
+    if the file does not exist, is too large, or unpacks to more bytes than it has."""
     try:
-        _require_no_bomb(path)
+        _refuse_bomb(path)
         if path.suffix == ".safetensors":
             return load_tensors(path.read_bytes())
         return torch.load(path, map_location="cpu", weights_only=True)
     except InvalidInput:
         raise
-    except Exception as error:  # torch and safetensors raise many kinds; the file is the user's
-        raise InvalidInput(f"{path} is no file of weights: {error}") from error
+    except Exception as error:  # torch and safetensors raise many kinds of errors; the file is the user's
+        raise InvalidInput(f"{path} is not a weights file: {error}") from error
 
 
-def _require_no_bomb(path: Path) -> None:
-    """PyTorch packs its ZIP archives uncompressed, so that the parts together are smaller than the file; compressed
-    ones and ones that overlap, as bombs are made, are not."""
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a decompression bomb. PyTorch does not compress its ZIP archives, so the parts together are smaller than
+    the file. The compressed or overlapping parts of a bomb are not."""
     size = path.stat().st_size
     if size > LARGEST_FILE:
         raise too_large(path, size, LARGEST_FILE)
@@ -135,32 +138,31 @@ def _require_no_bomb(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > size:
-        raise InvalidInput(
-            f"{path} has {size} bytes and says that it unpacks to {unpacked}; PyTorch's files are smaller"
-        )
+        raise InvalidInput(f"{path} has {size} bytes and declares that it unpacks to {unpacked}; expected fewer")
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file's content, in its order.
+    """Return the state dict in a file's content, in its order.
 
-    Content that wraps it (`state_dict` or `model`) is unwrapped, and DataParallel's `module.` prefix is taken off.
+    The state dict may be wrapped (`state_dict` or `model`). DataParallel's `module.` prefix is removed. InvalidInput if
+    there is no state dict, or if a name comes with the prefix and without.
     """
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InvalidInput(f"{path} holds no state dict (names to tensors)")
+        raise InvalidInput(f"{path} contains no state dict (names to tensors)")
     weights: dict[str, Tensor] = {}
     for name, value in content.items():
         bare = name.removeprefix("module.").replace(".module.", ".")
         if bare in weights:
-            raise InvalidInput(f"{path} holds {bare} twice, with DataParallel's prefix and without")
+            raise InvalidInput(f"{path} contains {bare} twice, with DataParallel's prefix and without")
         weights[bare] = value
     return weights
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
-    """Tensors as safetensors bytes; each is copied to the CPU, so that shared storage does not matter."""
+    """Encode tensors as safetensors. Each is copied to the CPU, so tensors may share storage."""
     return save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
 
 

@@ -1,13 +1,12 @@
-"""Data sets as stored: tar shards of patches, an index, mammograms beside them, and a manifest written last.
+"""Stored data sets: tar shards of patches, an index, the mammograms, and a manifest that is written last.
 
-A data set is immutable and named by the hash of its content. Layout, in the bucket of the training service:
+A data set is immutable, and its id is a hash of its content. Layout in the bucket of the training service:
 `datasets/shards/<sha256>.tar`, `datasets/mammograms/<sha256>.jpg` (and its preview), `datasets/<id>/index.parquet`,
 `mammograms.parquet`, `lesions.parquet`, `manifest-<hash>.json`.
 """
 
 import hashlib
 import os
-import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,7 +65,7 @@ LESION_SCHEMA = pa.schema(
 
 
 class Shard(BaseModel):
-    """One tar of patches of one split; patch ids `first` to `last`, both within."""
+    """One tar of patches of one split, with the patch ids `first` to `last` inclusive."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,7 +76,7 @@ class Shard(BaseModel):
 
 
 class DatasetManifest(BaseModel):
-    """What a data set is; its presence makes the data set visible."""
+    """The description of a data set. The data set exists once its manifest is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,7 +84,7 @@ class DatasetManifest(BaseModel):
     dataset_id: str
     name: str
     notice: str
-    """What every page that shows these patches says of them; empty for data that needs no word."""
+    """A notice that every page with these patches shows; may be empty."""
     classes: tuple[str, ...]
     splits: dict[str, int]
     mammogram_count: int
@@ -96,7 +95,7 @@ class DatasetManifest(BaseModel):
 
 
 class Dataset:
-    """A data set open for reading."""
+    """A stored data set, open for reading."""
 
     def __init__(self, blobs: Blobs, manifest: DatasetManifest) -> None:
         self._blobs = blobs
@@ -104,33 +103,34 @@ class Dataset:
 
     @classmethod
     def open(cls, blobs: Blobs, manifest: ObjectRef) -> "Dataset":
-        """The data set of a manifest. NotFound or InvalidInput if it is not what the reference says."""
+        """Open a data set by its manifest. NotFound or InvalidInput if the stored manifest does not match
+        `manifest`."""
         return cls(blobs, DatasetManifest.model_validate_json(read_verified(blobs, manifest)))
 
     @cached_property
     def index(self) -> pa.Table:
-        """One row a patch (see INDEX_SCHEMA), row number = patch id."""
+        """One row per patch (see INDEX_SCHEMA); the row number is the patch id."""
         return self._table(self.manifest.index)
 
     @cached_property
     def mammograms(self) -> dict[str, dict[str, object]]:
-        """Mammograms by name (see MAMMOGRAM_SCHEMA)."""
+        """The mammograms by name (see MAMMOGRAM_SCHEMA)."""
         return {row["name"]: row for row in self._table(self.manifest.mammograms).to_pylist()}
 
     @cached_property
     def lesions(self) -> list[dict[str, object]]:
-        """Known outlines (see LESION_SCHEMA)."""
+        """The known outlines (see LESION_SCHEMA)."""
         rows: list[dict[str, object]] = self._table(self.manifest.lesions).to_pylist()
         return rows
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The label of every patch, by patch id."""
+        """The labels of all patches, by patch id."""
         labels: NDArray[np.int64] = self.index["label"].to_numpy().astype(np.int64)
         return labels
 
     def shards(self, split: str) -> list[Shard]:
-        """The shards of a split, in the order of their patch ids. InvalidInput names a split that is not there."""
+        """Return the shards of a split, in the order of their patch ids. InvalidInput if there is no such split."""
         found = [shard for shard in self.manifest.shards if shard.split == split]
         if not found:
             raise InvalidInput(
@@ -139,11 +139,11 @@ class Dataset:
         return found
 
     def ids(self, split: str) -> NDArray[np.int64]:
-        """The ids of the patches of a split, in order. InvalidInput names a split that is not there."""
+        """Return the ids of the patches of a split, in order. InvalidInput if there is no such split."""
         return np.concatenate([np.arange(shard.first, shard.last + 1) for shard in self.shards(split)])
 
     def stream(self, shard: Shard) -> Iterator[tuple[int, bytes]]:
-        """Patch id and encoded bytes of each patch of a shard in order, from one read of the shard."""
+        """Yield id and encoded bytes of each patch of a shard, in order. The shard is read once."""
         content = memoryview(read_verified(self._blobs, shard.object))
         offsets = self.index["offset"].slice(shard.first, shard.last - shard.first + 1).to_pylist()
         sizes = self.index["size"].slice(shard.first, shard.last - shard.first + 1).to_pylist()
@@ -151,7 +151,7 @@ class Dataset:
             yield patch_id, bytes(content[offset : offset + size])
 
     def read(self, patch_id: int) -> bytes:
-        """The encoded bytes of one patch, by one ranged get."""
+        """Return the encoded bytes of one patch, with one ranged GET. NotFound if the id does not exist."""
         row = self.index.slice(patch_id, 1).to_pylist()
         if not row:
             raise NotFound(f"data set {self.manifest.name} has no patch {patch_id}")
@@ -159,7 +159,7 @@ class Dataset:
         return self._blobs.get_range(shard.bucket, shard.key, row[0]["offset"], row[0]["size"])
 
     def preview(self, mammogram: str) -> bytes:
-        """The encoded preview of a mammogram that the data set has, verified."""
+        """Return the encoded preview of one of the data set's mammograms, verified."""
         facts = self.mammograms[mammogram]
         key, sha256 = str(facts["preview_key"]), str(facts["preview_sha256"])
         ref = ObjectRef(bucket=self.manifest.mammograms.bucket, key=key, sha256=sha256, size=0)
@@ -170,7 +170,7 @@ class Dataset:
 
 
 class LocalPatches:
-    """Random access to the patches of a split from local copies of its shards, memory-mapped."""
+    """Random access to the patches of a split, in memory-mapped local copies of its shards."""
 
     def __init__(self, dataset: Dataset, blobs: Blobs, split: str, folder: Path) -> None:
         index = dataset.index
@@ -190,20 +190,23 @@ class LocalPatches:
         self.ids = np.concatenate(ids)
 
     def read(self, patch_id: int) -> bytes:
-        """The encoded bytes of one patch."""
+        """Return the encoded bytes of one patch."""
         offset = self._offsets[patch_id]
         return self._maps[int(self._shard_of[patch_id])][offset : offset + self._sizes[patch_id]].tobytes()
 
 
 def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
-    """A local copy of an object, made once: its name is its hash. InvalidInput if the object is not what the reference
-    says. A copy counts as new whenever it is asked for, so that the collector leaves it."""
+    """Return the path of a local copy of an object, whose file name is the object's hash. The object is fetched only if
+    there is no copy yet. InvalidInput if the object differs from the reference.
+
+    Each call renews the copy's time stamp, so that the removal of old files spares it.
+    """
     path = folder / ref.sha256
     with suppress(FileNotFoundError):
         if path.stat().st_size == ref.size:
             os.utime(path)
             return path
-    # Of two threads that want the same bytes each fetches its own: layers with equal matrices are merged at once.
+    # Layers with equal matrices are merged at the same time: each thread fetches the same bytes into a file of its own.
     fetched = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     blobs.get_file(ref.bucket, ref.key, fetched)
     with fetched.open("rb") as file:
@@ -212,11 +215,3 @@ def fetch_object(blobs: Blobs, ref: ObjectRef, folder: Path) -> Path:
         fetched.unlink()
         raise InvalidInput(f"object {ref.bucket}/{ref.key} has sha256 {found}; expected {ref.sha256}")
     return fetched.replace(path)
-
-
-def tar_entry(name: str, size: int) -> tarfile.TarInfo:
-    """A header that depends on nothing but name and size, so that the same patches make the same shard."""
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    entry.mode = 0o644
-    return entry

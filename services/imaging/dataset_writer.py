@@ -1,10 +1,8 @@
-"""Writing a data set: patches go in, shards and an index come out, and the manifest is written when all is well."""
+"""Write a data set from patches: shards and an index, and at the end the manifest."""
 
 import hashlib
 import io
 import json
-import tarfile
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,30 +21,31 @@ from services.imaging.dataset import (
     MAMMOGRAM_SCHEMA,
     DatasetManifest,
     Shard,
-    tar_entry,
 )
 from services.imaging.decode import decode_grey
 from services.imaging.manifests import read_table, write_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
+from services.imaging.shard_file import ShardFile
 
 SHARD_PATCHES = 4096
-SHARD_BYTES = 256 << 20
 UPLOADS_AHEAD = 4
-"""Objects that may wait for the store while the next are made."""
+"""Objects that may wait for upload while the next ones are made."""
 PREVIEW_SIDE = 1100
 """Longer side of a mammogram's preview, in pixels."""
 
 
 class DatasetWriter:
-    """Takes patches and gives them ids in the order they come. A shard holds one split, so give them split by split.
+    """Writes patches into shards and numbers them in the order they are added. A shard holds patches of one split, so
+    add them split by split.
 
-    A patient may stand in one split only, unless `shared_patients` admits a published list that leaks.
-    As a context manager it leaves nothing behind when the block raises InvalidInput, since such a data set is never
-    wanted: what it put is taken away again, unless it was there before, another data set that was finished meanwhile
-    refers to it, or another writer, which is not finished, has put it too. After any other error what is there waits
-    for the next attempt, or for the collector.
+    A patient may be in one split only, unless `shared_patients` admits a published list that leaks patients.
+    Use it as a context manager. When the block raises InvalidInput, the writer deletes the objects it has stored, since
+    nobody can use such a data set. It keeps an object that existed before, that another data set finished in the
+    meantime refers to, or that another unfinished writer has stored too. After any other error, the objects stay for
+    the next attempt, or for the collector.
     """
 
+    # Seven parameters: all but the first two describe the data set, and callers pass them by name.
     def __init__(
         self,
         blobs: Blobs,
@@ -67,7 +66,7 @@ class DatasetWriter:
         self._shards: list[Shard] = []
         self._names: set[str] = set()
         self._patients: dict[str, str] = {}
-        self._open: _OpenShard | None = None
+        self._open: ShardFile | None = None
         self._new: dict[str, datetime] = {}
         self._uploads = ThreadPoolExecutor(1, "upload")
         self._waiting: deque[Future[ObjectRef]] = deque()
@@ -80,13 +79,13 @@ class DatasetWriter:
             self._open.discard()
         self._uploads.shutdown(cancel_futures=True)
         if isinstance(error, InvalidInput):
-            self._take_away()
+            self._delete_new_objects()
 
     def add_mammogram(self, mammogram: Mammogram, lesions: Sequence[Lesion] = ()) -> None:
-        """Keep a full mammogram, its preview and its known outlines."""
+        """Add a full mammogram and its known outlines, and store its preview."""
         preview = _preview(mammogram)
-        full = self._keep(f"datasets/mammograms/{_sha(mammogram.image)}.jpg", mammogram.image)
-        small = self._keep(f"datasets/previews/{_sha(preview)}.jpg", preview)
+        full = self._upload(f"datasets/mammograms/{_sha(mammogram.image)}.jpg", mammogram.image)
+        small = self._upload(f"datasets/previews/{_sha(preview)}.jpg", preview)
         self._mammograms.append(
             {
                 "name": mammogram.name,
@@ -104,7 +103,7 @@ class DatasetWriter:
         self.add_outlines(lesions)
 
     def add_outlines(self, lesions: Sequence[Lesion]) -> None:
-        """Keep known outlines of mammograms, which need not be kept themselves."""
+        """Add known outlines of mammograms. The mammograms themselves need not be added."""
         self._lesions.extend(
             {
                 "mammogram": lesion.mammogram,
@@ -115,11 +114,11 @@ class DatasetWriter:
         )
 
     def add_patch(self, patch: Patch) -> int:
-        """Keep a patch and return its id. InvalidInput names what is wrong with it."""
+        """Add a patch and return its id. InvalidInput names what is wrong with it."""
         self._check(patch)
         if self._open is None or self._open.split != patch.split or self._open.full(self._shard_patches):
             self._close_shard()
-            self._open = _OpenShard(patch.split, first=len(self._rows))
+            self._open = ShardFile(patch.split, first=len(self._rows))
         offset = self._open.add(patch)
         patch_id = len(self._rows)
         self._rows.append(
@@ -143,7 +142,7 @@ class DatasetWriter:
         return patch_id
 
     def finish(self) -> tuple[DatasetManifest, ObjectRef]:
-        """Write index and manifest. The id is the hash of all content, so the same patches are the same data set."""
+        """Write index and manifest. The id is a hash of all content, so the same patches give the same data set."""
         self._close_shard()
         splits = Counter(row["split"] for row in self._rows)
         if not splits:
@@ -156,7 +155,7 @@ class DatasetWriter:
         dataset_id = self._identity(tables)
         folder = f"datasets/{dataset_id}"
         index, mammograms, lesions = (
-            self._keep(f"{folder}/{name}.parquet", table)
+            self._upload(f"{folder}/{name}.parquet", table)
             for name, table in zip(("index", "mammograms", "lesions"), tables, strict=True)
         )
         manifest = DatasetManifest(
@@ -173,8 +172,8 @@ class DatasetWriter:
         )
         self._finish_uploads()
         body = manifest.model_dump_json(indent=1).encode()
-        # Its hash is in its key: another version of this code may say the same content in other words.
-        ref = self._keep(f"{folder}/manifest-{_sha(body)[:16]}.json", body)
+        # The key contains the hash: another version of this code may describe the same content differently.
+        ref = self._upload(f"{folder}/manifest-{_sha(body)[:16]}.json", body)
         self._finish_uploads()
         return manifest, ref
 
@@ -197,7 +196,7 @@ class DatasetWriter:
                 f"({', '.join(self._classes)})"
             )
         if patch.name in self._names:
-            raise InvalidInput(f"patch {patch.name} comes twice")
+            raise InvalidInput(f"patch {patch.name} was added twice")
         other = self._patients.setdefault(patch.patient, patch.split)
         if other != patch.split and not self._shared_patients:
             raise InvalidInput(f"patient {patch.patient} is in the splits {other} and {patch.split}; expected one")
@@ -215,8 +214,8 @@ class DatasetWriter:
             path.unlink()
         self._shards.append(Shard(object=ref, split=shard.split, first=shard.first, last=len(self._rows) - 1))
 
-    def _keep(self, key: str, content: bytes) -> ObjectRef:
-        """Have an object put while the next is made, in their order; a later call raises what its upload raised."""
+    def _upload(self, key: str, content: bytes) -> ObjectRef:
+        """Store an object in the background, in order. A later call raises the error of a failed upload."""
         if len(self._waiting) == UPLOADS_AHEAD:
             self._waiting.popleft().result()
         put = partial(self._blobs.put, self._bucket, key, content)
@@ -224,7 +223,7 @@ class DatasetWriter:
         return ObjectRef(bucket=self._bucket, key=key, sha256=_sha(content), size=len(content))
 
     def _put(self, key: str, put: Callable[[], ObjectRef]) -> ObjectRef:
-        """Put an object, also one that is there: its new age tells collector and other writers that it is wanted."""
+        """Store an object, even if it exists: its new time stamp shows collector and other writers that it is used."""
         existed = self._blobs.stat(self._bucket, key) is not None
         ref = put()
         stored = self._blobs.stat(self._bucket, key)
@@ -232,11 +231,11 @@ class DatasetWriter:
             self._new[key] = stored.modified
         return ref
 
-    def _take_away(self) -> None:
-        kept = _objects_in_use(self._blobs, self._bucket)
+    def _delete_new_objects(self) -> None:
+        in_use = _objects_in_use(self._blobs, self._bucket)
         for key, modified in self._new.items():
             stored = self._blobs.stat(self._bucket, key)
-            if key not in kept and stored is not None and stored.modified == modified:
+            if key not in in_use and stored is not None and stored.modified == modified:
                 self._blobs.delete(self._bucket, key)
 
     def _finish_uploads(self) -> None:
@@ -244,42 +243,8 @@ class DatasetWriter:
             self._waiting.popleft().result()
 
 
-class _OpenShard:
-    """A tar being written to a local file."""
-
-    def __init__(self, split: str, first: int) -> None:
-        self.split, self.first = split, first
-        with tempfile.NamedTemporaryFile(prefix="shard-", suffix=".tar", delete=False) as file:
-            self._path = Path(file.name)
-        self._tar = tarfile.open(self._path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by close
-        self._count = 0
-
-    def add(self, patch: Patch) -> int:
-        """Append a patch; returns the offset of its bytes in the tar."""
-        extension = "png" if patch.image.startswith(b"\x89PNG") else "jpg"
-        entry = tar_entry(f"{self.first + self._count:09d}.{extension}", len(patch.image))
-        offset = self._tar.offset + tarfile.BLOCKSIZE
-        self._tar.addfile(entry, io.BytesIO(patch.image))
-        self._count += 1
-        return offset
-
-    def full(self, patches: int) -> bool:
-        """Whether the next patch belongs into another shard."""
-        return self._count >= patches or self._tar.offset >= SHARD_BYTES
-
-    def close(self) -> Path:
-        """The finished file."""
-        self._tar.close()
-        return self._path
-
-    def discard(self) -> None:
-        """Take the file away."""
-        self._tar.close()
-        self._path.unlink(missing_ok=True)
-
-
 def _objects_in_use(blobs: Blobs, bucket: str) -> set[str]:
-    """Keys that the manifest of any data set refers to."""
+    """Return the keys that the manifest of any data set refers to."""
     used: set[str] = set()
     for key in blobs.list(bucket, "datasets/dataset-"):
         if "/manifest" in key:

@@ -1,4 +1,4 @@
-"""From the bytes of an image to grey values. Knows no torch."""
+"""Decode images to grey values, without torch."""
 
 import io
 
@@ -7,24 +7,24 @@ from PIL import Image
 
 from services.common.errors import InvalidInput
 
-# A full mammogram has about 15 million pixels. PIL refuses twice this number: a decompression bomb.
+# A full mammogram has about 15 million pixels. PIL refuses more than twice this limit as a decompression bomb.
 Image.MAX_IMAGE_PIXELS = 100_000_000
 LARGEST_IMAGE = 256 << 20
-"""Bytes of an encoded image that is imported: a 16-bit PNG of the most pixels fits."""
+"""Most bytes of an encoded image that is imported. A 16-bit PNG with the most pixels fits."""
 FORMATS = ("JPEG", "PNG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 DEEP = "I;16"
 _PNG_DEPTH = 24
-"""Where a PNG says how many bits a channel has."""
+"""Offset of the number of bits per channel in a PNG."""
 _MARKER, _BASELINE, _TABLES, _APPLICATIONS, _COMMENT = 0xFF, 0xC0, (0xC4, 0xDB, 0xDD), range(0xE0, 0xF0), 0xFE
-"""Of JPEG: what every segment begins with, and kinds of segments that may stand before and at the frame."""
+"""In a JPEG: the first byte of every segment, and the kinds of segments that may come before the frame and at it."""
 _NOT_SUBSAMPLED = 0x11
 LARGEST_SIDE = 8192
-"""Of a patch that is decoded together with others."""
+"""Largest side in pixels of a patch that is decoded together with others."""
 
 
 def decode_grey(image: bytes, name: str) -> Image.Image:
-    """The whole image in 8-bit grey, one of 16 bits by its whole range: 65535 is white. InvalidInput as
+    """Decode a complete image to 8-bit grey. The full 16-bit range is mapped to 8 bits: 65535 is white. InvalidInput as
     `decode_exact`."""
     picture = decode_exact(image, name)
     if picture.mode != DEEP:
@@ -33,13 +33,13 @@ def decode_grey(image: bytes, name: str) -> Image.Image:
 
 
 def decode_exact(image: bytes, name: str) -> Image.Image:
-    """The whole image in grey, of 8 bits (mode L), or of 16 (mode I;16) where it is a grey PNG that has so many.
-    InvalidInput names an image that is truncated, too large, of 16 bits and coloured, or no image at all."""
+    """Decode a complete image to grey: a grey 16-bit PNG to 16 bits (mode I;16), all others to 8 bits (mode L).
+    InvalidInput names an image that is truncated, too large, in 16-bit colour, or not an image at all."""
     try:
         picture = Image.open(io.BytesIO(image), formats=FORMATS)
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{name} is no complete image: {error}") from error
+        raise InvalidInput(f"{name} is not a complete image: {error}") from error
     if picture.mode == DEEP:
         return picture
     deep = picture.format == "PNG" and image[_PNG_DEPTH] == 16
@@ -49,16 +49,15 @@ def decode_exact(image: bytes, name: str) -> Image.Image:
 
 
 def resize_grey(grey: Image.Image, size: int) -> Image.Image:
-    """A grey image of 8 or 16 bits at `size` x `size`, bilinear as PIL does it, which is how the original resizes
-    patches."""
+    """Resize a grey image of 8 or 16 bits to `size` x `size` with PIL's bilinear filter, as the original does."""
     if grey.size == (size, size):
         return grey
     return grey.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def plain_jpeg_side(image: bytes) -> int | None:
-    """The side of a square that is a whole baseline JPEG of one channel of 8 bits, read from its header; None of any
-    other image."""
+    """Return the side in pixels of a complete, square baseline JPEG with one 8-bit channel, from its header. Return
+    None for any other image."""
     if not (image.startswith(b"\xff\xd8") and image.endswith(b"\xff\xd9")):
         return None
     place = 2

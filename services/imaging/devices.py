@@ -1,4 +1,4 @@
-"""Where tensors are computed."""
+"""Choose the device that computes."""
 
 import torch
 
@@ -6,7 +6,8 @@ from services.common.errors import InvalidInput
 
 
 def choose_device(choice: str) -> torch.device:
-    """`auto` takes the first CUDA device where there is one. InvalidInput for CUDA that is not there."""
+    """Return the device for a setting. `auto` is the first CUDA device, or the CPU if there is none. InvalidInput for
+    an unknown setting, and for CUDA on a machine without it."""
     available = torch.cuda.is_available()
     if choice == "auto":
         return torch.device("cuda" if available else "cpu")
@@ -15,5 +16,5 @@ def choose_device(choice: str) -> torch.device:
     except RuntimeError as error:
         raise InvalidInput(f"device {choice!r}; expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not available:
-        raise InvalidInput(f"device {choice!r} was asked for, and this machine has no CUDA device")
+        raise InvalidInput(f"device {choice!r} was requested, but this machine has no CUDA device")
     return device

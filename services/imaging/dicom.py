@@ -1,4 +1,4 @@
-"""Read 16-bit mammograms of CBIS-DDSM from DICOM, and map them to 8-bit grey: shown, stored and trained on."""
+"""Read 16-bit mammograms of CBIS-DDSM from DICOM, and map them to 8-bit grey for display, storage and training."""
 
 import re
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from pydicom.errors import InvalidDicomError
 from services.common.errors import InvalidInput
 
 _CBIS_PATIENT = re.compile(r"(?P<patient>P_\d+)_(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
-_DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles of breast tissue, the ends of the display window
-_WHITE_OF_TISSUE = 230.0  # the grey of the brighter end: what is denser than tissue (calcium, clips) stays brighter
+_DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles of breast tissue at the ends of the display window
+_WHITE_OF_TISSUE = 230.0  # grey at the bright end: things denser than tissue (calcium, clips) stay brighter
 
 
 @dataclass(frozen=True)
 class DicomMammogram:
-    """One mammogram as its DICOM file holds it: H x W uint16 pixels, dense tissue bright, and whose it is."""
+    """A mammogram from a DICOM file: H x W uint16 pixels with bright dense tissue, and patient, side and view."""
 
     pixels: NDArray[np.uint16]
     patient: str
@@ -27,9 +27,10 @@ class DicomMammogram:
 
 
 def read_dicom(path: Path) -> DicomMammogram:
-    """Read an uncompressed or RLE, 16-bit, MONOCHROME2 mammogram of CBIS-DDSM.
+    """Read a 16-bit MONOCHROME2 mammogram of CBIS-DDSM, uncompressed or RLE.
 
-    CBIS-DDSM keeps the side only in PatientID (`Mass-Test_P_00173_LEFT_CC`), so patient, side and view come from there.
+    CBIS-DDSM has the side only in PatientID (`Mass-Test_P_00173_LEFT_CC`), so patient, side and view come from there.
+    InvalidInput for any other file.
     """
     try:
         dataset = pydicom.dcmread(path)
@@ -51,21 +52,24 @@ def _pixels_of(dataset: pydicom.Dataset, path: Path) -> NDArray[np.uint16]:
         raise InvalidInput(f"{path} is {kind[0]} of {kind[1]} bits, {kind[2]} frames; expected MONOCHROME2, 16 bits, 1")
     try:
         pixels = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise what they like: AttributeError, ValueError, RuntimeError
+    except Exception as error:  # pydicom's decoders raise many kinds: AttributeError, ValueError, RuntimeError
         raise InvalidInput(f"the pixels of {path} cannot be decoded: {error}") from error
     if pixels.ndim != 2 or pixels.dtype != np.uint16:
-        raise InvalidInput(f"{path} holds {pixels.dtype} pixels of shape {pixels.shape}; expected uint16 of H x W")
+        raise InvalidInput(f"{path} has {pixels.dtype} pixels of shape {pixels.shape}; expected uint16 of H x W")
     return np.asarray(pixels, dtype=np.uint16)
 
 
 def display_grey(pixels: NDArray[np.uint16], breast: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Map H x W 16-bit pixels to 8-bit grey through one linear window, fixed by the breast's own tissue.
+    """Map H x W 16-bit pixels to 8-bit grey through one linear window that the tissue of the breast defines.
 
-    The 0.5th percentile of the pixels in the `breast` mask becomes 0, the 99.5th becomes 230, all else is clipped.
-    Linear, because CBIS-DDSM pixels are linear in optical density, as film on a viewbox is.
+    The 0.5th percentile of the pixels in the `breast` mask becomes 0, the 99.5th becomes 230; values outside 0 to 255
+    are clipped. The window is linear because CBIS-DDSM pixels are linear in optical density, like film on a viewbox.
+    InvalidInput for a mask of another shape, and for an empty one.
     """
     if pixels.shape != breast.shape:
-        raise InvalidInput(f"the breast mask has shape {breast.shape}; expected that of the pixels, {pixels.shape}")
+        raise InvalidInput(
+            f"the breast mask has shape {breast.shape}; expected the shape of the pixels, {pixels.shape}"
+        )
     if not breast.any():
         raise InvalidInput("the breast mask is empty; expected at least one pixel of breast")
     low, high = np.percentile(pixels[breast], (_DARKEST, _BRIGHTEST))

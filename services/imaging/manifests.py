@@ -1,4 +1,4 @@
-"""What extraction and rendering write last, and what the next service reads first. Knows no torch."""
+"""The manifests of extractions, analyses and renderings, and the schemas of their tables. Without torch."""
 
 import hashlib
 import io
@@ -17,15 +17,15 @@ from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-"""Fractions at which the distribution of a unit's maxima is told."""
+"""Fractions at which the quantiles of a unit's maxima are computed."""
 
 TAILS = (0.05, 0.01, 0.005, 0.001)
-"""Shares of all places of all maps that are to lie above a threshold; 0.005 is that of network dissection."""
+"""Shares of all positions of all maps that lie above a threshold. Network dissection uses 0.005."""
 
 EXTRACTION_FORMAT = 2
 
 LARGEST_TABLE = 16 << 30
-"""Bytes of a table unpacked: an index of a hundred million patches."""
+"""Most bytes of an unpacked table: enough for an index of a hundred million patches."""
 
 STATISTICS_SCHEMA = pa.schema(
     [
@@ -45,12 +45,15 @@ STATISTICS_SCHEMA = pa.schema(
         ("duplicate_of", pa.int32()),
     ]
 )
-"""A row a unit, over the spatial maxima of a split: `active` is the share of patches above zero (one less is the unit's
-sparsity), `quantiles` are those at QUANTILES, `auc_by_class` how well the unit alone tells each class from the rest
-(null where the split lacks one side), `mean_by_class` and `quantiles_by_class` the same over the patches of one class
-(null where there are none). `thresholds` are the activations that the shares TAILS of all places of all maps exceed.
-`similar` are other units by falling correlation of maxima, `similarity` these correlations, `duplicate_of` the lowest
-unit of which this is a near-duplicate, or null."""
+"""One row per unit, over its spatial maxima on the patches of a split.
+
+`active` is the share of patches with a maximum above zero (1 - active is the unit's sparsity). `quantiles` are taken at
+QUANTILES. `auc_by_class` measures how well the unit alone separates each class from the rest (null if the split has
+only one side). `mean_by_class` and `quantiles_by_class` cover the patches of one class (null if there are none).
+`thresholds` are the activations that the shares TAILS of all positions of all maps exceed. `similar` lists other units
+by falling correlation of maxima, and `similarity` these correlations. `duplicate_of` is the lowest unit that this one
+nearly duplicates, or null.
+"""
 
 RANKING_SCHEMA = pa.schema(
     [
@@ -61,8 +64,9 @@ RANKING_SCHEMA = pa.schema(
         ("count", pa.int64()),
     ]
 )
-"""Units by influence on a class, rank from 1; `count` says on how many images a unit is among the top 8 (null where
-the ranking is by selectivity or ablation), `score` is the mean influence, the AUC or the drop of the class's AUC."""
+"""Units by influence on a class, with ranks from 1. `count` is the number of images on which the unit is among the top
+8 (null in rankings by selectivity or ablation). `score` is the mean influence, the AUC, or the drop in the class's
+AUC."""
 
 DISSECTION_SCHEMA = pa.schema(
     [
@@ -77,8 +81,8 @@ DISSECTION_SCHEMA = pa.schema(
         ("best", pa.bool_()),
     ]
 )
-"""A row a unit and phenomenon: how well the unit's map above `threshold` agrees with the outlines of the phenomenon,
-with a 95% interval of the IoU over patients; `best` marks the phenomenon of the unit's largest IoU."""
+"""One row per unit and phenomenon: how well the unit's map above `threshold` agrees with the phenomenon's outlines,
+with a 95% interval of the IoU over patients. `best` marks the phenomenon with the unit's largest IoU."""
 
 PICTURE_SCHEMA = pa.schema(
     [
@@ -98,8 +102,8 @@ PICTURE_SCHEMA = pa.schema(
         ("size", pa.int64()),
     ]
 )
-"""A row a picture, rank from 1; offset and size of its JPEG in the group's pack. The box is that of the patch in its
-mammogram, in the mammogram's pixels."""
+"""One row per picture, with ranks from 1, and with the offset and size of its JPEG in the group's pack. `row`,
+`column`, `height` and `width` are the patch's box in its mammogram, in the mammogram's pixels."""
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -110,11 +114,11 @@ UNIT_SCHEMA = pa.schema(
         ("sheet_size", pa.int64()),
     ]
 )
-"""A row a unit; a silent one (best activation not positive) has no pictures and no contact sheet (size 0)."""
+"""One row per unit. A silent unit (best activation not positive) has no pictures and no contact sheet (size 0)."""
 
 
 class NetworkRef(BaseModel):
-    """Which network was looked at."""
+    """The network that was analysed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -126,8 +130,11 @@ class NetworkRef(BaseModel):
 
 
 class ReceptiveField(BaseModel):
-    """What of its input a place of a map sees: at row r and column c the square of `size` pixels of the network's input
-    whose upper left corner is `start` + r x `stride`, `start` + c x `stride`; it may reach over the border."""
+    """The square of the network's input, in pixels, that affects one position of a map.
+
+    For row r and column c of the map, the square's side is `size`, and its upper left corner is at row `start` + r x
+    `stride` and column `start` + c x `stride`. The square may extend beyond the border of the input.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -137,12 +144,13 @@ class ReceptiveField(BaseModel):
 
 
 class ExtractedLayer(BaseModel):
-    """The results of one layer, as safetensors and Parquet.
+    """The results for one layer, as safetensors and Parquet.
 
-    `top` holds values (units, k), ids (units, k), positions (units, k, 2) and maps (units, k, height, width), largest
-    first; `sample` the same of patches that were drawn by chance, the same ones for all units: ids (s,), values
-    (units, s) and maps (units, s, height, width). `maxima` has one object a shard with ids (n,) and maxima (n, units)
-    in fp16; `correlation` the (units, units) of their columns. `field` is None where it is the whole image or unknown.
+    `top` holds the top patches: values (units, k), ids (units, k), positions (units, k, 2) and maps (units, k, height,
+    width), largest first. `sample` holds the sample patches, drawn at random and the same for all units: ids (s,),
+    values (units, s) and maps (units, s, height, width). `maxima` has one object per shard, with ids (n,) and maxima
+    (n, units) in fp16. `correlation` is the (units, units) correlation of the columns of the maxima. `field` is None if
+    a position sees the full image, or if the field is unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -163,8 +171,8 @@ class ExtractedLayer(BaseModel):
 
 
 class ExtractionManifest(BaseModel):
-    """An extraction; its presence makes it visible. `image_size` is the side of the network's input in pixels. Reading
-    one of an earlier format is InvalidInput: there is less in it than is asked for."""
+    """The description of an extraction, which exists once its manifest is stored. `image_size` is the side of the
+    network's input in pixels. InvalidInput for a manifest of an earlier format, which lacks some of these results."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -190,7 +198,7 @@ class ExtractionManifest(BaseModel):
 
 
 class AnalysedLayer(BaseModel):
-    """What an analysis found of one layer, as a table of the schema of its kind."""
+    """The result of an analysis for one layer: a table with the schema for the analysis's kind."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -199,8 +207,8 @@ class AnalysedLayer(BaseModel):
 
 
 class AnalysisManifest(BaseModel):
-    """An analysis of a completed extraction; its presence makes it visible. The tables of kind `dissection` are of
-    DISSECTION_SCHEMA, those of the kinds that rank of RANKING_SCHEMA."""
+    """The description of an analysis of a completed extraction. The analysis exists once its manifest is stored. Tables
+    of kind `dissection` have DISSECTION_SCHEMA; tables of the kinds that rank units have RANKING_SCHEMA."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -214,7 +222,7 @@ class AnalysisManifest(BaseModel):
 
 
 class RenderedGroup(BaseModel):
-    """Units `first` to `last` of a layer (from 0, both within): their JPEGs in one pack, and two tables over it."""
+    """Units `first` to `last` inclusive of a layer, from 0: their JPEGs in one pack, and two tables that index it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -226,7 +234,7 @@ class RenderedGroup(BaseModel):
 
 
 class RenderedLayer(BaseModel):
-    """The pictures of one layer, and from the extraction what pages say of its units."""
+    """The pictures of one layer, and the extraction's statistics and ranking, which pages show."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -239,7 +247,7 @@ class RenderedLayer(BaseModel):
 
 
 class RenderingManifest(BaseModel):
-    """A rendering; its presence makes it visible."""
+    """The description of a rendering. The rendering exists once its manifest is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -258,20 +266,15 @@ class RenderingManifest(BaseModel):
     layers: tuple[RenderedLayer, ...]
 
 
-def unit_name(channel: int) -> str:
-    """The original's name of a unit: channel 0 is `unit_0001`."""
-    return f"unit_{channel + 1:04d}"
-
-
 def put_content(blobs: Blobs, bucket: str, key: str, content: bytes) -> ObjectRef:
-    """Put an object whose key holds the hash of its content (`a/b.json` -> `a/b-<16 hex>.json`): a repeated job whose
-    bytes differ never overwrites what a record already refers to."""
+    """Store an object under a key that contains the hash of its content (`a/b.json` -> `a/b-<16 hex>.json`). If a
+    repeated job produces other bytes, they never overwrite an object that a record refers to."""
     stem, _, suffix = key.rpartition(".")
     return blobs.put(bucket, f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix}", content)
 
 
 def put_content_file(blobs: Blobs, bucket: str, key: str, scratch: Path, write: Callable[[Path], object]) -> ObjectRef:
-    """As `put_content`, of what `write` writes to a path in `scratch`, without holding it in memory."""
+    """Do the same as `put_content` for a file in `scratch` that `write` writes. The file is not loaded into memory."""
     stem, _, suffix = key.rpartition(".")
     descriptor, name = tempfile.mkstemp(f".{suffix}", "put-", scratch)
     os.close(descriptor)
@@ -286,21 +289,21 @@ def put_content_file(blobs: Blobs, bucket: str, key: str, scratch: Path, write: 
 
 
 def write_table(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    """Rows as a Parquet file."""
+    """Encode rows as a Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def read_table(blobs: Blobs, ref: ObjectRef) -> pa.Table:
-    """The table of a reference, verified. InvalidInput if it is none, or unpacks to more than LARGEST_TABLE."""
+    """Read and verify a table. InvalidInput if it is not a table, or unpacks to more than LARGEST_TABLE bytes."""
     name = f"object {ref.bucket}/{ref.key}"
     try:
         file = pq.ParquetFile(io.BytesIO(read_verified(blobs, ref)))
         groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
         unpacked = sum(group.total_byte_size for group in groups)
         if unpacked > LARGEST_TABLE:
-            raise InvalidInput(f"{name} says that it unpacks to {unpacked} bytes; at most {LARGEST_TABLE} are read")
+            raise InvalidInput(f"{name} declares that it unpacks to {unpacked} bytes; at most {LARGEST_TABLE} are read")
         return file.read()
     except pa.ArrowException as error:
-        raise InvalidInput(f"{name} is no table: {error}") from error
+        raise InvalidInput(f"{name} is not a table: {error}") from error

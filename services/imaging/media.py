@@ -1,8 +1,8 @@
-"""The formats of pictures, by their first bytes."""
+"""Media types of pictures, recognised by their first bytes."""
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 def media_type(picture: bytes) -> str:
-    """The media type of an encoded picture of ours."""
+    """Return the media type of a picture that this project encoded."""
     return MEDIA_TYPES["webp" if picture[8:12] == b"WEBP" else "jpeg"]

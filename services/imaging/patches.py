@@ -1,6 +1,6 @@
-"""What a patch is: a square cut from a mammogram, with its label, its patient and the place it was cut from.
+"""Patches: squares cut from mammograms, with label, patient and the box they were cut from.
 
-Name formats are those of DDSM and of ddsm-visual-primitives (see docs/formats.md).
+The name formats come from DDSM and ddsm-visual-primitives (see docs/formats.md).
 """
 
 import re
@@ -19,7 +19,7 @@ _DDSM_EXAM = re.compile(r"-(?P<exam>[A-D]_\d{4})_\d\.(?:LEFT|RIGHT)_(?:CC|MLO)")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of a mammogram in its pixels: the row and column of its upper left corner, its height and width."""
+    """A rectangle in a mammogram, in its pixels: row and column of the upper left corner, height and width."""
 
     row: int
     column: int
@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True)
 class PatchName:
-    """What the file name of a patch says. `mammogram` is the stem of the full image, `box` the place of the patch."""
+    """The parts of a patch's file name. `mammogram` is the stem of the full image, `box` the location of the patch."""
 
     mammogram: str
     box: Box
@@ -48,8 +48,8 @@ class PatchName:
 def parse_patch_name(name: str) -> PatchName:
     """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`, or `.png`.
 
-    The trap: the number after `x` is the **row** and the one after `y` the **column** (as in the original's
-    server/backend.py, the view that the experts used).
+    Careful: the number after `x` is the **row**, and the number after `y` is the **column** (as in the original's
+    server/backend.py, the view that the experts used). InvalidInput for a name without a square box.
     """
     found = _BOX_SUFFIX.search(name)
     if found is None:
@@ -64,20 +64,21 @@ def parse_patch_name(name: str) -> PatchName:
 
 
 def exam_of(mammogram: str) -> str:
-    """The exam of a DDSM mammogram (`benign_01-B_3099_1.LEFT_CC.LJPEG.1` -> `B_3099`), which stands for its patient."""
+    """Return the exam of a DDSM mammogram, which identifies its patient: `B_3099` for
+    `benign_01-B_3099_1.LEFT_CC.LJPEG.1`. InvalidInput for a name without an exam."""
     found = _DDSM_EXAM.search(mammogram)
     if found is None:
         raise InvalidInput(
-            f"mammogram name {mammogram!r} names no exam; expected <type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
+            f"mammogram name {mammogram!r} contains no exam; expected <type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
         )
     return found["exam"]
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch on its way into a data set; `image` holds its encoded bytes (JPEG or PNG), as they came.
+    """A patch to add to a data set. `image` is the encoded JPEG or PNG, unchanged.
 
-    `phenomenon` names what is known to be in it (a simulated lesion, say), or is empty.
+    `phenomenon` names what is known to be in the patch (a simulated lesion, for example), or is empty.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mammogram:
-    """One full mammogram on its way into a data set: `image` is an encoded 8-bit grey JPEG of height x width pixels."""
+    """A full mammogram to add to a data set. `image` is an encoded 8-bit grey JPEG of height x width pixels."""
 
     name: str
     patient: str
@@ -105,7 +106,7 @@ class Mammogram:
 
 @dataclass(frozen=True)
 class Lesion:
-    """The known outline of something in a mammogram: a closed polygon of (row, column) vertices in its pixels."""
+    """The known outline of a phenomenon in a mammogram: a closed polygon of (row, column) vertices in its pixels."""
 
     mammogram: str
     phenomenon: str

@@ -1,4 +1,4 @@
-"""Working a few items ahead in threads: PIL and torch let go of the interpreter lock."""
+"""Work on a few items ahead, in threads. PIL and torch release the interpreter lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,16 +16,17 @@ R = TypeVar("R")
 
 
 def prefetch(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`work(item)` for each item in order, begun up to BATCHES_AHEAD items early; what it raises is raised here."""
+    """Yield `work(item)` for each item in order. Up to BATCHES_AHEAD items are started early. An error in `work` is
+    raised here."""
     with ThreadPoolExecutor(DECODERS, "decode") as pool:
         yield from work_ahead(pool, work, items, BATCHES_AHEAD)
 
 
 def work_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`work(item)` for each item in order, in the threads of a pool, with up to `ahead` items begun and not given."""
+    """Yield `work(item)` for each item in order, computed in a pool. Up to `ahead` items are started early."""
     waiting = iter(items)
-    begun: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(waiting, ahead))
-    while begun:
-        done = begun.popleft().result()
-        begun.extend(pool.submit(work, item) for item in islice(waiting, 1))
+    started: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(waiting, ahead))
+    while started:
+        done = started.popleft().result()
+        started.extend(pool.submit(work, item) for item in islice(waiting, 1))
         yield done

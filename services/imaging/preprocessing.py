@@ -1,4 +1,4 @@
-"""From the bytes of a patch to what a network sees. A checkpoint carries these values, so that nobody guesses them."""
+"""Turn encoded patches into the input of a network. A checkpoint stores these settings, so they are never guessed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
-"""Grey values of 8 or 16 bits; white is the largest."""
+"""Grey values of 8 or 16 bits; the largest value is white."""
 
 
 class Preprocessing(BaseModel):
-    """Resize to `size` x `size` (bilinear, as PIL does it), one channel or three equal ones from 0 to 1, minus the
-    mean, over the std."""
+    """Resize to `size` x `size` with PIL's bilinear filter, scale to 0 to 1 in one channel or three equal channels,
+    subtract the mean and divide by the std."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,20 +30,23 @@ class Preprocessing(BaseModel):
     std: tuple[float, ...] = IMAGENET_STD
 
     @model_validator(mode="after")
-    def _of_each_channel(self) -> Self:
+    def _require_value_per_channel(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(
-                f"{len(self.mean)} means and {len(self.std)} stds; expected one a channel, {self.channels}"
+                f"{len(self.mean)} means and {len(self.std)} stds; expected one per channel, {self.channels}"
             )
         return self
 
     def pixels(self, image: bytes, name: str) -> Grey:
-        """An encoded patch as a (size, size) array of grey values, of 16 bits where the patch has so many."""
+        """Decode and resize a patch to a (size, size) array of grey values: 16 bits if the patch has 16 bits, else
+        8."""
         return np.asarray(resize_grey(decode_exact(image, name), self.size))
 
     def stack(self, patches: Sequence[Grey], rows: int = 0) -> Grey:
-        """Patches as one (patches, size, size) array: of 16 bits if any of them has so many, the others then by their
-        whole range. Black ones come after them up to `rows`."""
+        """Stack patches into one (patches, size, size) array, padded with black patches up to `rows` patches.
+
+        If any patch has 16 bits, so has the array, and 8-bit patches are scaled to the full 16-bit range.
+        """
         deep = any(patch.dtype == np.uint16 for patch in patches)
         shape = (max(rows, len(patches)), self.size, self.size)
         stacked: Grey = np.zeros(shape, np.uint16) if deep else np.zeros(shape, np.uint8)
@@ -54,7 +57,7 @@ class Preprocessing(BaseModel):
         return stacked
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A (batch, size, size) tensor of grey values as the (batch, channels, size, size) float32 input of a network.
+        """Convert (batch, size, size) grey values to the (batch, channels, size, size) float32 input of a network.
         White is 65535 in uint16, else 255."""
         grey = pixels.to(torch.float32).div_(65535.0 if pixels.dtype == torch.uint16 else 255.0)[:, None]
         mean = torch.tensor(self.mean, device=grey.device).view(1, -1, 1, 1)
@@ -64,7 +67,7 @@ class Preprocessing(BaseModel):
 
 @dataclass(frozen=True)
 class Batch:
-    """Patches ready for a network: ids (batch,), labels (batch,), pixels (batch, size, size) in grey values."""
+    """Patches ready for a network: ids (batch,), labels (batch,), and grey values `pixels` (batch, size, size)."""
 
     ids: torch.Tensor
     labels: torch.Tensor

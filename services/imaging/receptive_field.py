@@ -1,4 +1,4 @@
-"""What of its input a place of a layer's map can see, found by asking the network itself."""
+"""Receptive fields, measured by backpropagation through the network."""
 
 import itertools
 from collections.abc import Callable
@@ -16,43 +16,45 @@ from services.imaging.manifests import ReceptiveField
 from services.imaging.sharing import copy_sharing_weights
 
 Span = tuple[int, int]
-"""First and last pixel that is seen, along rows or columns."""
+"""First and last pixel of a field, along rows or columns."""
 
 ALL = -1
+"""Stands for all positions of a map together."""
 
 
 def receptive_field(network: nn.Module, module_path: str, size: int, device: torch.device) -> ReceptiveField | None:
-    """The field of the places of a module's map, when a network in evaluation mode sees `size` x `size` pixels.
+    """Measure the receptive field of a module's map, for a network in evaluation mode and images of `size` x `size`
+    pixels.
 
-    None where every place sees the whole image (attention, squeeze-excitation, a deep layer), where the fields do not
-    lie in even steps (windows of attention), where the module has no map, and where the network cannot compute with
-    weights that are all ones. Where branches or axes see differently far, as in Inception, it is the square that holds
-    what any of them sees.
+    Return None if every position sees the full image (attention, squeeze-excitation, a deep layer), if the fields are
+    not evenly spaced (attention windows), if the module outputs no map, or if the network cannot compute with weights
+    that are all ones. If branches or axes have different fields, as in Inception, return the square that contains them
+    all.
     """
     with torch.inference_mode(False), torch.enable_grad():
         images = torch.ones(1, input_channels(network), size, size, device=device, requires_grad=True)
-        maps = _positive_forward(_apart(network.to(device)), module_path, images)
+        maps = _positive_forward(_copy_without_caches(network.to(device)), module_path, images)
         if maps is None or not maps.requires_grad or maps.shape[2] != maps.shape[3]:
             return None
         side = maps.shape[2]
-        places = sorted({0, 1, side // 2 - 1, side // 2, side - 2, side - 1} & set(range(side)))
-        return _fit({place: _seen(maps, place, images) for place in (ALL, *places)})
+        positions = sorted({0, 1, side // 2 - 1, side // 2, side - 2, side - 1} & set(range(side)))
+        return _fit({position: _span(maps, position, images) for position in (ALL, *positions)})
 
 
-def _apart(network: nn.Module) -> nn.Module:
-    """The network with modules of its own, which remember nothing of its weights: what a forward with ones leaves in
-    them must not be found by forwards that count."""
-    apart = copy_sharing_weights(network)
-    for module in apart.modules():
-        for name, kept in vars(module).items():
-            if name.endswith("_cache") and isinstance(kept, dict):  # timm's attention_bias_cache
-                kept.clear()
-    return apart
+def _copy_without_caches(network: nn.Module) -> nn.Module:
+    """Copy the network's modules, with empty caches: real forwards must not find what a forward with ones cached, nor
+    the other way round."""
+    copied = copy_sharing_weights(network)
+    for module in copied.modules():
+        for name, cache in vars(module).items():
+            if name.endswith("_cache") and isinstance(cache, dict):  # timm's attention_bias_cache
+                cache.clear()
+    return copied
 
 
 def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> Tensor | None:
-    """The map of a forward in which each operation has a positive derivative wherever it can have any; None if the
-    module puts out no map, or the network cannot compute with ones."""
+    """Return the map of a forward in which every derivative that can be nonzero is positive. Return None if the module
+    outputs no map, or if the network cannot compute with ones."""
     one = torch.ones((), device=images.device)
     weights = {name: one.expand(weight.shape) for name, weight in network.named_parameters()}
     maps: list[Tensor] = []
@@ -66,15 +68,15 @@ def _positive_forward(network: nn.Module, module_path: str, images: Tensor) -> T
             torch.func.functional_call(network, weights, (images,))
     except _Found:
         return maps[0]
-    except (InvalidInput, RuntimeError):  # an extraction of hours should not fail for want of a field
+    except (InvalidInput, RuntimeError):  # a missing field should not fail an extraction that takes hours
         return None
     return None
 
 
-def _seen(maps: Tensor, place: int, images: Tensor) -> Span:
-    """What the place (place, place) of a map sees, as the span that holds its rows and columns; ALL is every place. One
-    that sees nothing, but padding say, tells nothing: it counts as seeing all."""
-    chosen = maps if place == ALL else maps[:, :, place, place]
+def _span(maps: Tensor, position: int, images: Tensor) -> Span:
+    """Return the span of rows and columns that affect (position, position) of a map, or all of the map for ALL. A
+    position that sees no pixel, only padding for example, gives no information and gets the full span."""
+    chosen = maps if position == ALL else maps[:, :, position, position]
     [gradient] = torch.autograd.grad(chosen.sum(), images, retain_graph=True)
     seen = gradient[0].any(0)
     lines = torch.cat([seen.any(0).nonzero(), seen.any(1).nonzero()])
@@ -84,16 +86,16 @@ def _seen(maps: Tensor, place: int, images: Tensor) -> Span:
 
 
 def _fit(spans: dict[int, Span]) -> ReceptiveField | None:
-    """Field and stride from the ends of spans that no border of the image cuts."""
+    """Compute size, stride and start from those ends of the spans that the image border does not cut."""
     lowest, highest = spans.pop(ALL)
-    firsts = {place: first for place, (first, _) in spans.items() if first > lowest}
-    lasts = {place: last for place, (_, last) in spans.items() if last < highest}
+    firsts = {position: first for position, (first, _) in spans.items() if first > lowest}
+    lasts = {position: last for position, (_, last) in spans.items() if last < highest}
     strides = {round((b - a) / (q - p), 3) for ends in (firsts, lasts) for (p, a), (q, b) in _neighbours(ends)}
     if not firsts or not lasts or len(strides) != 1 or 0 in strides:
         return None
     [stride] = strides
-    start = min(first - place * stride for place, first in firsts.items())
-    end = max(last - place * stride for place, last in lasts.items())
+    start = min(first - position * stride for position, first in firsts.items())
+    end = max(last - position * stride for position, last in lasts.items())
     return ReceptiveField(size=round(end - start) + 1, stride=stride, start=start)
 
 
@@ -102,11 +104,12 @@ def _neighbours(ends: dict[int, int]) -> list[tuple[tuple[int, int], tuple[int, 
 
 
 class _Found(Exception):
-    """The layer has come: the rest of the forward is not needed."""
+    """The forward has reached the layer: the rest is not needed."""
 
 
-class _Reached(torch.autograd.Function):
-    """Ones forward; backward one wherever there is any gradient: neither may vanish or grow over many layers."""
+class _Ones(torch.autograd.Function):
+    """Forward returns ones, and backward returns one wherever the gradient is not zero, so that neither vanishes or
+    grows over many layers."""
 
     @staticmethod
     def forward(_context: Any, values: Tensor) -> Tensor:
@@ -118,30 +121,31 @@ class _Reached(torch.autograd.Function):
 
 
 class _Positive(TorchFunctionMode):
-    """Within the block functions of torch reach as far as ever, and no gradient vanishes, cancels out or takes one of
-    several ways: all weights count as ones, and all inputs of a maximum."""
+    """Within the block, torch's functions have their usual receptive fields, but no gradient vanishes or cancels out:
+    all weights are ones, and all inputs of a maximum receive a gradient."""
 
     def __torch_function__(self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         return _REPLACED.get(getattr(func, "__name__", ""), func)(*args, **(kwargs or {}))
 
 
-def _reached(values: Tensor) -> Tensor:
-    marked: Tensor = _Reached.apply(values)
-    return marked
+def _ones(values: Tensor) -> Tensor:
+    ones: Tensor = _Ones.apply(values)
+    return ones
 
 
-def _each_place(values: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+def _identity(values: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
     return values
 
 
 def _normalised(values: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-    return _reached(values) if values.requires_grad else values
+    return _ones(values) if values.requires_grad else values
 
 
 def _normalised_by_image(values: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-    return _reached(values + values.mean(tuple(range(2, values.dim())), keepdim=True))
+    return _ones(values + values.mean(tuple(range(2, values.dim())), keepdim=True))
 
 
+# The parameters are those of torch's conv2d.
 def _convolved(
     values: Tensor,
     weight: Tensor,
@@ -152,19 +156,20 @@ def _convolved(
     groups: int = 1,
     **_kwargs: Any,
 ) -> Tensor:
-    """A convolution with ones, in the gaps of a dilated one too: a field is a square without holes. All channels of a
-    group see the same, so one of each is computed."""
+    """Convolve with ones, also in the gaps of a dilated kernel: a field is a square without holes. All channels of a
+    group have the same field, so one per group is computed."""
     merged = values.unflatten(1, (groups, -1)).sum(2)
     ones = merged.new_ones(groups, 1, *_extent(weight.shape[2:], dilation))
-    found = _reached(functional.conv2d(merged, ones, None, stride, padding, 1, groups))
-    return found[:, :, None].expand(-1, -1, weight.shape[0] // groups, -1, -1).flatten(1, 2)
+    maps = _ones(functional.conv2d(merged, ones, None, stride, padding, 1, groups))
+    return maps[:, :, None].expand(-1, -1, weight.shape[0] // groups, -1, -1).flatten(1, 2)
 
 
 def _mixed(values: Tensor, weight: Tensor, _bias: Tensor | None = None, **_kwargs: Any) -> Tensor:
-    """A linear layer of ones; in memory of its own, since what follows may work in place."""
-    return _reached(values.sum(-1, keepdim=True)).expand(*values.shape[:-1], weight.shape[0]).clone()
+    """Apply a linear layer of ones. The result has its own memory, since the next operation may work in place."""
+    return _ones(values.sum(-1, keepdim=True)).expand(*values.shape[:-1], weight.shape[0]).clone()
 
 
+# The parameters are those of torch's max_pool2d.
 def _pooled(
     values: Tensor,
     kernel_size: Any,
@@ -174,15 +179,15 @@ def _pooled(
     ceil_mode: bool = False,
     **_kwargs: Any,
 ) -> Tensor:
-    """A maximum over windows, to which all of a window counts."""
+    """Pool by maximum, where every value in a window counts."""
     with torch.no_grad():
-        told = functional.max_pool2d(values, kernel_size, stride, padding, dilation, ceil_mode)
+        expected = functional.max_pool2d(values, kernel_size, stride, padding, dilation, ceil_mode)
     step, (rows, columns) = _pair(stride or kernel_size), _pair(padding)
-    # A last window may begin within the image and end outside it (ceil_mode).
+    # With ceil_mode, a last window may start inside the image and end outside.
     padded = functional.pad(values, (columns, columns + step[1], rows, rows + step[0]))
     ones = values.new_ones(values.shape[1], 1, *_extent(_pair(kernel_size), dilation))
-    found = functional.conv2d(padded, ones, None, step, groups=values.shape[1])
-    return _reached(found[..., : told.shape[-2], : told.shape[-1]])
+    maps = functional.conv2d(padded, ones, None, step, groups=values.shape[1])
+    return _ones(maps[..., : expected.shape[-2], : expected.shape[-1]])
 
 
 def _extent(kernel: Any, dilation: Any) -> tuple[int, int]:
@@ -199,7 +204,7 @@ _ACTIVATIONS = (
     "mish mish_ hardswish hardswish_ hardsigmoid hardsigmoid_ sigmoid sigmoid_ tanh tanh_ softplus clamp clamp_"
 )
 _REPLACED: dict[str, Callable[..., Tensor]] = {
-    **dict.fromkeys(_ACTIVATIONS.split(), _each_place),
+    **dict.fromkeys(_ACTIVATIONS.split(), _identity),
     **dict.fromkeys(("batch_norm", "layer_norm", "rms_norm"), _normalised),
     **dict.fromkeys(("group_norm", "instance_norm"), _normalised_by_image),
     "conv2d": _convolved,

@@ -1,4 +1,4 @@
-"""Networks that share weights, and nothing that a forward may change."""
+"""Networks that share weights, but no state that a forward changes."""
 
 import copy
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def copy_sharing_weights(network: nn.Module) -> nn.Module:
-    """A network of the same weights and buffers, whose modules are its own: they take hooks of their own, and keep what
-    a forward leaves in them (the attention biases that LeViT and its kin remember, say) to themselves."""
+    """Copy a network's modules but not its weights and buffers. The copy has its own hooks, and its own state that a
+    forward leaves in modules, such as the attention biases that LeViT and similar networks cache."""
     weights = (*network.parameters(), *network.buffers())
     return copy.deepcopy(network, {id(one): one for one in weights})

@@ -153,13 +153,13 @@ def test_weights_that_unpack_to_more_than_they_have_are_refused(tmp_path: Path) 
     over each other too. What PyTorch itself writes is read."""
     torch.save({"fc.weight": torch.zeros(1000, 1000)}, tmp_path / "own.pth")
     assert set(read_file(tmp_path / "own.pth")) == {"fc.weight"}
-    with pytest.raises(InvalidInput, match="says that it unpacks to 1048576"):
+    with pytest.raises(InvalidInput, match="declares that it unpacks to 1048576"):
         read_file(zipped(tmp_path / "bomb.pth", zipfile.ZIP_DEFLATED))
     overlapping = zipped(tmp_path / "overlapping.pth", zipfile.ZIP_STORED, 2)
     with zipfile.ZipFile(overlapping, "a") as archive:  # the central directory names the first part ten times
         archive.filelist += [archive.filelist[0]] * 9
         archive._didModify = True  # type: ignore[attr-defined]
-    with pytest.raises(InvalidInput, match="says that it unpacks to"):
+    with pytest.raises(InvalidInput, match="declares that it unpacks to"):
         read_file(overlapping)
 
 
@@ -178,7 +178,7 @@ def test_a_header_of_tensors_has_a_largest_size(tmp_path: Path, length: int) -> 
     file.write_bytes(length.to_bytes(8, "little") + b"{}")
     with pytest.raises(InvalidInput, match=f"header has {length} bytes"):
         local_tensors(file)
-    with pytest.raises(InvalidInput, match="no file of weights"):
+    with pytest.raises(InvalidInput, match="not a weights file"):
         read_file(file)
 
 
@@ -197,7 +197,7 @@ def test_a_header_of_tensors_has_a_depth() -> None:
     """JSON too deep to be read is no safetensors file."""
     header = b"[" * 100_000
     content = len(header).to_bytes(8, "little") + header
-    with pytest.raises(InvalidInput, match="x is no safetensors file"):
+    with pytest.raises(InvalidInput, match="x is not a safetensors file"):
         Tensors(lambda offset, length: content[offset : offset + length], "x")
 
 
@@ -209,7 +209,7 @@ def test_a_table_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ref = blobs.put("training", "table.parquet", buffer.getvalue())
     assert read_table(blobs, ref).num_rows == 100_000
     monkeypatch.setattr("services.imaging.manifests.LARGEST_TABLE", 1000)
-    with pytest.raises(InvalidInput, match=r"training/table\.parquet says that it unpacks to \d+ bytes; at most 1000"):
+    with pytest.raises(InvalidInput, match=r"training/table\.parquet declares that it unpacks to \d+ bytes; at most 1000"):
         read_table(blobs, ref)
-    with pytest.raises(InvalidInput, match=r"training/none\.parquet is no table"):
+    with pytest.raises(InvalidInput, match=r"training/none\.parquet is not a table"):
         read_table(blobs, blobs.put("training", "none.parquet", b"PAR1"))

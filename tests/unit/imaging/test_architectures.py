@@ -121,7 +121,7 @@ def test_the_window_of_resnet_leaves_the_last_row_and_column_out() -> None:
 def test_a_network_that_torchvision_0_1_9_pooled_otherwise_is_refused() -> None:
     """InvalidInput names it and those that are known."""
     with pytest.raises(
-        InvalidInput, match=r"'efficientnet_lite0' has no semantics torchvision-0\.1\.9; those of alexnet"
+        InvalidInput, match=r"'efficientnet_lite0' has no semantics torchvision-0\.1\.9; only alexnet"
     ):
         build_skeleton("efficientnet_lite0", 2, "torchvision-0.1.9")
 
@@ -169,7 +169,7 @@ def test_an_image_size_that_a_network_does_not_take_is_refused() -> None:
         (build_skeleton("alexnet", 2, "torchvision-0.1.9"), 299),
         (build_skeleton("vit_b_32", 2), 227),
     ):
-        with pytest.raises(InvalidInput, match=f"takes no images of {size} x {size} pixels"):
+        with pytest.raises(InvalidInput, match=f"accepts no images of {size} x {size} pixels"):
             check_layers(network, {}, size)
 
 
@@ -205,7 +205,7 @@ def test_units_of_a_swin_are_its_channels() -> None:
 @pytest.mark.parametrize(
     ("architecture", "layer", "message"),
     [
-        ("alexnet", "classifier.6", r"layer classifier\.6 puts out \[2, 2\]"),
+        ("alexnet", "classifier.6", r"layer classifier\.6 outputs \[2, 2\]"),
         ("vit_b_32", "encoder.layers.encoder_layer_0.self_attention.out_proj", "never calls"),
     ],
 )

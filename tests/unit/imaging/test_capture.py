@@ -40,5 +40,5 @@ def test_tokens_become_a_map(tokens: int, height: int, width: int, first: int) -
 def test_a_layer_without_a_map_is_refused() -> None:
     """A flat output raises InvalidInput that names layer and shape."""
     network = nn.Sequential(nn.Linear(5, 7))
-    with capture(network, {"fc": "0"}), pytest.raises(InvalidInput, match=r"layer fc puts out \[2, 7\]"):
+    with capture(network, {"fc": "0"}), pytest.raises(InvalidInput, match=r"layer fc outputs \[2, 7\]"):
         network(torch.randn(2, 5))

@@ -150,7 +150,7 @@ def test_mammograms_and_outlines_are_kept(blobs: FolderBlobs) -> None:
     [
         (patch("b.jpg", label=2), r"b\.jpg has label 2; expected 0 to 1 \(normal, cancer\)"),
         (patch("b.jpg", split="dev"), "split 'dev'; expected one of train, val, test"),
-        (patch("a.jpg"), "comes twice"),
+        (patch("a.jpg"), "was added twice"),
         (patch("b.jpg", split="val", patient="train"), "patient train is in the splits train and val"),
     ],
 )

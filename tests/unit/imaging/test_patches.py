@@ -36,5 +36,5 @@ def test_the_exam_stands_for_the_patient() -> None:
     """The exam key is letter and case; a name without one is refused."""
     assert exam_of("cancer_08-A_1403_1.RIGHT_MLO.LJPEG.1") == "A_1403"
     assert exam_of("benign_without_callback_01-C_0412_1.LEFT_CC.LJPEG.1") == "C_0412"
-    with pytest.raises(InvalidInput, match="names no exam"):
+    with pytest.raises(InvalidInput, match="contains no exam"):
         exam_of("IMG_0001")

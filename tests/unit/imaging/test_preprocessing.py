@@ -71,7 +71,7 @@ def test_sixteen_bits_are_shown_in_eight() -> None:
 
 def test_a_truncated_or_coloured_image_of_sixteen_bits_is_refused() -> None:
     """InvalidInput names it; its lower bits would be lost in silence."""
-    with pytest.raises(InvalidInput, match="x is no complete image"):
+    with pytest.raises(InvalidInput, match="x is not a complete image"):
         decode_exact(png(ramp())[:-40], "x")
     with pytest.raises(InvalidInput, match="x has mode RGB of 16 bits; expected 8 bits, or grey"):
         decode_exact(rgb16(), "x")
@@ -91,7 +91,7 @@ def rgb16() -> bytes:
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image of more than twice the pixels of the largest mammogram is named before it is decoded."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(InvalidInput, match=r"x is no complete image.*decompression bomb"):
+    with pytest.raises(InvalidInput, match=r"x is not a complete image.*decompression bomb"):
         decode_exact(png(ramp()), "x")
 
 
@@ -101,7 +101,7 @@ def test_one_channel_is_one_channel() -> None:
     images = preprocessing.normalise(torch.full((2, 8, 8), 255, dtype=torch.uint8))
     assert images.shape == (2, 1, 8, 8)
     assert (images == 2.0).all()
-    with pytest.raises(ValidationError, match="3 means and 3 stds; expected one a channel, 1"):
+    with pytest.raises(ValidationError, match="3 means and 3 stds; expected one per channel, 1"):
         Preprocessing(size=8, channels=1)
 
 

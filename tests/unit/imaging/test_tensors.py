@@ -61,7 +61,7 @@ def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:
     stored = stored_tensors((blobs := FolderBlobs(tmp_path / "blobs")), blobs.put("bucket", "key", content))
     for tensors in (local_tensors(tmp_path / "file"), stored):
         assert tensors.rows("a", 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
-        with pytest.raises(InvalidInput, match="has rows 0 to 3; asked for 2 to 4"):
+        with pytest.raises(InvalidInput, match="has rows 0 to 3; requested 2 to 4"):
             tensors.rows("a", 2, 4)
         with pytest.raises(InvalidInput, match="has no tensor 'b'; it has a"):
             tensors.all("b")
@@ -82,7 +82,7 @@ def test_a_file_is_open_only_while_it_is_read(tmp_path: Path) -> None:
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     """Other bytes, and a file that was cut, are told as such."""
     blobs = FolderBlobs(tmp_path)
-    with pytest.raises(InvalidInput, match="object bucket/other is no safetensors file"):
+    with pytest.raises(InvalidInput, match="object bucket/other is not a safetensors file"):
         stored_tensors(blobs, blobs.put("bucket", "other", b"\x04\0\0\0\0\0\0\0none"))
     content = save({"a": np.zeros((4, 100))})
     with pytest.raises(InvalidInput, match="ends within tensor a"):

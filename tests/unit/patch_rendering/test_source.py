@@ -76,7 +76,7 @@ def test_what_cannot_be_decoded_together_is_decoded_alone(dataset: Dataset) -> N
     assert np.array_equal(source.stack(np.arange(3)), alone.stack(np.arange(3)))
     assert calls == [3]
     broken = SourcePatches(dataset, lambda _id: b"no image", SIZE, together=together)
-    with pytest.raises(InvalidInput, match=r"patch 2 of .* is no complete image"):
+    with pytest.raises(InvalidInput, match=r"patch 2 of .* is not a complete image"):
         broken.stack(np.array([2]))
 
 
@@ -101,5 +101,5 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for every other service."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InvalidInput, match="'cuda' was asked for, and this machine has no CUDA device"):
+    with pytest.raises(InvalidInput, match="'cuda' was requested, but this machine has no CUDA device"):
         decode_on_gpu("cuda", SIZE)

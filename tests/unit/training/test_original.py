@@ -305,7 +305,7 @@ def test_a_run_without_the_metrics_of_its_first_epochs_has_as_many_in_all(tmp_pa
 def test_a_size_that_the_papers_network_does_not_take_is_refused_at_once(training: Training) -> None:
     """Without adaptive pooling AlexNet has one size of maps: InvalidInput before anything is queued."""
     settings = RunSettings(architecture="alexnet", semantics="torchvision-0.1.9", weights="none", image_size=299)
-    with pytest.raises(InvalidInput, match="takes no images of 299 x 299 pixels"):
+    with pytest.raises(InvalidInput, match="accepts no images of 299 x 299 pixels"):
         training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=settings))
     with pytest.raises(InvalidInput, match=r"'densenet121' has no semantics torchvision-0\.1\.9"):
         changed = settings.model_copy(update={"architecture": "densenet121"})
