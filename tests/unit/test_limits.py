@@ -173,10 +173,10 @@ def test_weights_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("length", [LARGEST_HEADER + 1, 2**63, 2**64 - 1])
 def test_a_header_of_tensors_has_a_largest_size(tmp_path: Path, length: int) -> None:
-    """A safetensors file that announces a header of that size is refused before memory for it is taken."""
+    """A safetensors file that declares a header of that size is refused before memory for it is allocated."""
     file = tmp_path / "x.safetensors"
     file.write_bytes(length.to_bytes(8, "little") + b"{}")
-    with pytest.raises(InvalidInput, match=f"header has {length} bytes"):
+    with pytest.raises(InvalidInput, match=f"declares a header of {length} bytes"):
         local_tensors(file)
     with pytest.raises(InvalidInput, match="not a weights file"):
         read_file(file)
@@ -194,7 +194,7 @@ def test_tensors_that_claim_more_than_the_file_has_take_no_memory(tmp_path: Path
 
 
 def test_a_header_of_tensors_has_a_depth() -> None:
-    """JSON too deep to be read is no safetensors file."""
+    """A header of JSON that is nested too deeply to be read is refused."""
     header = b"[" * 100_000
     content = len(header).to_bytes(8, "little") + header
     with pytest.raises(InvalidInput, match="x is not a safetensors file"):
