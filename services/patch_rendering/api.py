@@ -7,7 +7,8 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from services.common.http.plan_routes import add_plan_routes
 from services.common.http.streams import EventStream, Streams
 from services.common.work.tasks import Verb
-from services.common.work.views import PictureFormat, has_ended
+from services.common.work.plan_options import PictureFormat
+from services.common.work.views import has_ended
 from services.imaging.media import MEDIA_TYPES, media_type
 from services.patch_rendering.schemas import (
     PictureQuery,

@@ -5,14 +5,12 @@ from pathlib import Path
 from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_pb2_grpc
 
 from services.common.access.edge import open_edge
-from services.common.bus import Bus, open_bus
+from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
-from services.common.observability.logs import configure_logs
-from services.common.observability.tracing import configure_tracing
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
 from services.common.work.jobs import JobRunner
 from services.patch_rendering.api import add_routes
@@ -56,19 +54,16 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
         ),
         consumers=consumers,
         runners={"services.patch_rendering.job": runner},
-        recover=renderings.recover,
+        recoverable=[renderings],
         streams=streams,
         background=[monitor],
     )
 
 
 def main() -> None:
-    """Run this service alone until it is told to stop."""
+    """Run this service alone until it is stopped."""
     settings = RenderingSettings()
-    configure_logs(settings.shared.log_format, settings.shared.log_level)
-    configure_tracing("patch_rendering", settings.shared.otlp_endpoint)
-    bus = open_bus(settings.shared.bus_url)
-    serve([create(settings, bus)], bus)
+    run_alone("patch_rendering", settings, lambda bus: create(settings, bus))
 
 
 if __name__ == "__main__":

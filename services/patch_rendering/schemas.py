@@ -5,7 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.work.views import Moment, PictureFormat, PictureKind, PlanRendering, Progress
+from services.common.records import Progress
+from services.common.work.plan_options import PictureFormat, PictureKind, PlanRendering
+from services.common.work.views import Moment
 
 
 class StartRenderingRequest(PlanRendering):

@@ -10,7 +10,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.work.ports import Ports
-from services.common.work.views import PlanStages, Stage, task_facts
+from services.common.work.views import PlanStages, Stage, task_fields
 from services.imaging.manifests import RenderedGroup, RenderingManifest, read_table
 from services.patch_rendering.schemas import RenderingList, RenderingView
 from services.patch_rendering.tables import GroupRow, RenderingRow
@@ -107,5 +107,5 @@ def _view(session: Session, row: RenderingRow) -> RenderingView:
         groups_done=groups,
         pictures=pictures,
         manifest=ObjectRef.model_validate(row.manifest) if row.manifest else None,
-        **task_facts(row),
+        **task_fields(row),
     )

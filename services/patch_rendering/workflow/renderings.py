@@ -17,7 +17,7 @@ from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PICTURES_RENDERED, counted
 from services.common.records import ProgressWriter
 from services.common.work.tasks import Tasks
-from services.common.work.views import PlanRendering
+from services.common.work.plan_options import PlanRendering
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.job import BUCKET
 from services.patch_rendering.schemas import StartRenderingRequest

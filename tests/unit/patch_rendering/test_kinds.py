@@ -12,7 +12,7 @@ from PIL import Image
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import NotFound
-from services.common.work.views import PictureKind
+from services.common.work.plan_options import PictureKind
 from services.imaging.dataset import Dataset
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.manifests import ReceptiveField
