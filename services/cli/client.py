@@ -1,7 +1,8 @@
-"""A small client of the services' HTTP APIs. It shows PRIMITIVES_TOKEN, and trusts what SSL_CERT_FILE holds."""
+"""A small client of the services' HTTP APIs. It sends PRIMITIVES_TOKEN and trusts the authorities in SSL_CERT_FILE."""
 
 import json
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,19 +12,24 @@ from typing import Any
 
 import httpx
 
+from services.activation_extraction.settings import ExtractionSettings
+from services.annotation.settings import AnnotationSettings
 from services.common.access.credentials import bearer, client_context
-from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError, Unavailable
+from services.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError, Unavailable
 from services.common.settings import Shared
+from services.patch_rendering.settings import RenderingSettings
+from services.training.settings import TrainingSettings
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0
-"""Longest silence of a stream; services send a line at least every fifteen seconds."""
+"""Longest silence of a stream. Services send a line at least every fifteen seconds."""
 ERROR_OF: dict[int, type[PrimitivesError]] = {401: NotSignedIn, 403: Forbidden, 404: NotFound, 503: Unavailable}
+ADDRESS = re.compile(r"https?://([^/:@\[\]]+|\[[0-9a-fA-F:]+\])")
 
 
 @dataclass(frozen=True)
 class Services:
-    """Where the four services answer."""
+    """Base URLs of the four services."""
 
     training: str
     activation_extraction: str
@@ -31,30 +37,43 @@ class Services:
     annotation: str
 
     def all(self) -> tuple[str, str, str, str]:
-        """Their base URLs in the order of a plan."""
+        """The four base URLs, in the order of a plan."""
         return self.training, self.activation_extraction, self.patch_rendering, self.annotation
 
 
+def named_services(url: str = "") -> Services:
+    """Return the base URLs that the settings name, each service at its own port. `url` replaces scheme and host.
+
+    InvalidInput if `url` has more than these.
+    """
+    shared = Shared()
+    base = url.rstrip("/") or f"{'http' if shared.tls_certificate is None else 'https'}://{shared.host}"
+    if not ADDRESS.fullmatch(base):
+        raise InvalidInput(f"{url} is not an address of services; expected http://HOST, without a port or a path")
+    settings = (TrainingSettings(), ExtractionSettings(), RenderingSettings(), AnnotationSettings())
+    return Services(*(f"{base}:{one.http_port}" for one in settings))
+
+
 def get(base: str, path: str) -> Any:
-    """The JSON of a GET. An error of ERROR_OF, else PrimitivesError, with the words of the service."""
+    """Send a GET and return its JSON. An error of ERROR_OF or else PrimitivesError, with the message of the service."""
     return _call("GET", base, path, None)
 
 
 def post(base: str, path: str, body: dict[str, Any]) -> Any:
-    """The JSON of a POST; errors as for `get`."""
+    """Send a POST and return its JSON; errors as for `get`."""
     return _call("POST", base, path, body)
 
 
 def events(base: str, path: str) -> Iterator[Any]:
-    """The JSON of each server-sent event of a GET, until the service ends the stream; errors as for `get`."""
+    """Yield the JSON of each server-sent event of a GET until the service ends the stream; errors as for `get`."""
     try:
         with httpx.stream(
             "GET", f"{base}{path}", headers=_authorization(), verify=_trust(), timeout=STREAM_SILENCE_S
-        ) as answer:
-            if not answer.is_success:
-                answer.read()
-                raise _error_of(answer)
-            for line in answer.iter_lines():
+        ) as response:
+            if not response.is_success:
+                response.read()
+                raise _error_of(response)
+            for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
     except httpx.TransportError as error:
@@ -62,7 +81,7 @@ def events(base: str, path: str) -> Iterator[Any]:
 
 
 def is_ready(base: str) -> bool:
-    """Whether a service takes work."""
+    """Whether a service accepts work."""
     try:
         return httpx.get(f"{base}/readyz", verify=_trust(), timeout=2.0).is_success
     except httpx.TransportError:
@@ -70,7 +89,7 @@ def is_ready(base: str) -> bool:
 
 
 def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
-    """The stages of a plan that have begun, in order, from all services."""
+    """Collect the stages of a plan that have begun from all services, in order."""
     stages: list[dict[str, Any]] = []
     for base in services.all():
         try:
@@ -82,19 +101,19 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
 
 def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
     try:
-        answer = httpx.request(
+        response = httpx.request(
             method, f"{base}{path}", json=body, headers=_authorization(), verify=_trust(), timeout=TIMEOUT_S
         )
     except httpx.TransportError as error:
         raise Unavailable(f"{base} does not answer: {error}") from error
-    if answer.is_success:
-        return answer.json()
-    raise _error_of(answer)
+    if response.is_success:
+        return response.json()
+    raise _error_of(response)
 
 
-def _error_of(answer: httpx.Response) -> PrimitivesError:
-    told = f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
-    return ERROR_OF.get(answer.status_code, PrimitivesError)(told)
+def _error_of(response: httpx.Response) -> PrimitivesError:
+    message = f"{response.request.method} {response.request.url}: {response.status_code} {response.text}"
+    return ERROR_OF.get(response.status_code, PrimitivesError)(message)
 
 
 def _trust() -> ssl.SSLContext:
@@ -104,10 +123,9 @@ def _trust() -> ssl.SSLContext:
 
 @lru_cache(maxsize=1)
 def _context(_authorities: str, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """As `client_context`; made once, since reading the authorities takes longer than a call."""
+    """Cache `client_context`: reading the authorities takes longer than a call."""
     return client_context(certificate, key)
 
 
 def _authorization() -> dict[str, str]:
-    token = Shared().token
-    return bearer(token)
+    return bearer(Shared().token)

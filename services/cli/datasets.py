@@ -1,4 +1,4 @@
-"""Commands that work on the stores of the training service directly: the files they read lie on this machine."""
+"""Commands that open the stores of the training service directly, because they read files on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 from services.cli.progress import progress_bar
 from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import DatasetManifest
 from services.training.checkpoints import choose_checkpoint
@@ -60,19 +60,20 @@ def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> di
 
 
 def export_run(run_id: str, choice: str, kind: str, out: Path) -> dict[str, Any]:
-    """See `primitives export`; `choice` is as `choose_checkpoint` has it."""
+    """See `primitives export`; `choice` as for `choose_checkpoint`."""
     with _training() as (_, runs):
         blobs = runs.ports.blobs
         checkpoint = open_checkpoint(blobs, choose_checkpoint(runs.get(run_id), choice))
-        told: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
+        exported: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
         if kind == "safetensors":
             export_safetensors(blobs, checkpoint, out)
-            return told
-        return told | {"difference": export_onnx(blobs, checkpoint, out), "tolerance": TOLERANCE}
+            return exported
+        return exported | {"difference": export_onnx(blobs, checkpoint, out), "tolerance": TOLERANCE}
 
 
 @contextmanager
 def _training() -> Iterator[tuple[Datasets, Runs]]:
+    """Open the training service's stores without the service itself."""
     settings = TrainingSettings()
     ports = open_training_ports(settings, MemoryBus())
     runner = JobRunner("dataset-job", settings.shared.log_format, settings.shared.log_level)

@@ -1,7 +1,6 @@
-"""The demo: a plan over the sample, driven through the APIs of services in a process of their own."""
+"""The demo: a plan over the sample, driven through the APIs of the services, which run in another process."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -15,22 +14,17 @@ from typing import Any
 import typer
 
 from services import __version__
-from services.activation_extraction.settings import ExtractionSettings
-from services.annotation.settings import AnnotationSettings
-from services.cli.analyses import print_analyses
-from services.cli.client import Services, get, is_ready, plan_stages, post
-from services.cli.progress import STAGES, StageBars
-from services.cli.signals import leave_in_order
-from services.common.errors import InvalidInput, PrimitivesError, Unavailable
+from services.cli.analyses import summarise_analyses
+from services.cli.client import Services, get, is_ready, named_services, plan_stages, post
+from services.cli.plans import FAILED, POLL_S, follow_plan
+from services.cli.progress import STAGES
+from services.cli.signals import exit_on_signals
+from services.common.errors import Unavailable
 from services.common.identity import derived_id, new_id
 from services.common.settings import Shared
-from services.patch_rendering.settings import RenderingSettings
-from services.training.settings import TrainingSettings
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0
-POLL_S = 0.5
-ENDED_BADLY = ("failed", "cancelled")
 
 DEMO_PLAN: dict[str, Any] = {
     "network": {"train": {"architecture": "efficientnet_lite0", "image_size": 160, "epochs": 3}},
@@ -45,26 +39,26 @@ DEMO_PLAN: dict[str, Any] = {
 
 
 def run_demo(once: bool, fresh: bool, url: str = "") -> None:
-    """Drive the plan on the services at `url`, or without one start the embedded form and drive it on that."""
+    """Drive the plan on the services at `url`. Without a URL, start the embedded form first."""
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
-    leave_in_order()
+    exit_on_signals()
     with services_at(url) if url else running_services() as services:
         drive_demo(services, once, fresh, began)
 
 
 def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> None:
-    """Drive the plan to its end; then print the summary and end (`once`), or leave the pages open.
+    """Drive the plan to its end and print the summary. Then return (`once`), or leave the pages open until Ctrl-C.
 
-    `began` is the moment of `time.monotonic` from which the total is counted.
+    The total is counted from `began`, a value of `time.monotonic`.
     """
     start_up_s = time.monotonic() - began
     plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
-    begun = post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)["stages"]
-    if any(stage["state"] in ENDED_BADLY for stage in begun + plan_stages(services, plan_id)):
-        plan_id = new_id("demo")  # an earlier demo failed here: begin afresh rather than show its failure again
+    started = post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)["stages"]
+    if any(stage["state"] in FAILED for stage in started + plan_stages(services, plan_id)):
+        plan_id = new_id("demo")  # an earlier demo failed here: start a new plan rather than show its failure again
         post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
-    stages = follow(services, plan_id)
+    stages = follow_plan(services, plan_id)
     summary = summarise(services, stages, start_up_s, time.monotonic() - began)
     if not once:
         typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
@@ -74,26 +68,10 @@ def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> Non
         wait_for_interrupt()
 
 
-def follow(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:
-    """Show the stages until the study is open; by name. PrimitivesError with the stage's own words if one fails."""
-    with StageBars() as bars:
-        while True:
-            stages = {stage["name"]: stage for stage in plan_stages(services, plan_id)}
-            bars.show(list(stages.values()))
-            for stage in stages.values():
-                if stage["state"] in ENDED_BADLY:
-                    raise PrimitivesError(
-                        f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}"
-                    )
-            if stages.get(STAGES[-1], {}).get("state") == "completed":
-                return stages
-            time.sleep(POLL_S)
-
-
 def summarise(
     services: Services, stages: dict[str, dict[str, Any]], start_up_s: float, total_s: float
 ) -> dict[str, Any]:
-    """What the plan came to, from the services' own answers."""
+    """Collect the results of a completed plan from the services."""
     run = get(services.training, f"/v1/runs/{stages['training']['id']}")
     dataset = get(services.training, f"/v1/datasets/{run['dataset_id']}")
     extraction = get(services.activation_extraction, f"/v1/extractions/{stages['extraction']['id']}")
@@ -105,7 +83,7 @@ def summarise(
         "layers": len(extraction["results"]),
         "units": sum(layer["units"] for layer in extraction["results"]),
         "pictures": rendering["pictures"],
-        "analyses": print_analyses(services.activation_extraction, extraction["extraction_id"]),
+        "analyses": summarise_analyses(services.activation_extraction, extraction["extraction_id"]),
         "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
         "study": stages["study"]["id"],
     }
@@ -113,11 +91,11 @@ def summarise(
 
 @contextmanager
 def running_services() -> Iterator[Services]:
-    """`primitives up` in a process of its own, ready when the block begins and stopped when it ends."""
+    """Run `primitives up` in another process during the block. The services are ready when the block begins."""
     services = named_services()
     busy = [base for base in services.all() if is_ready(base)]
     if busy:
-        raise Unavailable(f"something answers already at {', '.join(busy)}; stop it, or set other ports")
+        raise Unavailable(f"something already answers at {', '.join(busy)}; stop it, or set other ports")
     log = Shared().folder("logs") / "up.log"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -132,8 +110,8 @@ def running_services() -> Iterator[Services]:
 
 @contextmanager
 def services_at(url: str) -> Iterator[Services]:
-    """Services that run elsewhere, once all are ready; they go on when the block ends. Unavailable names those that do
-    not become ready."""
+    """Wait until the services that run at `url` are ready; the end of the block does not stop them. Unavailable names
+    the services that do not become ready."""
     services = named_services(url)
     deadline = time.monotonic() + START_LIMIT_S
     while missing := [base for base in services.all() if not is_ready(base)]:
@@ -141,19 +119,6 @@ def services_at(url: str) -> Iterator[Services]:
             raise Unavailable(f"not ready within {START_LIMIT_S:.0f} s: {', '.join(missing)}")
         time.sleep(POLL_S)
     yield services
-
-
-def named_services(url: str = "") -> Services:
-    """Where the settings say that the four services answer, each at its own port; `url` is another scheme and host.
-
-    InvalidInput for a URL with more than these.
-    """
-    shared = Shared()
-    base = url.rstrip("/") or f"{'http' if shared.tls_certificate is None else 'https'}://{shared.host}"
-    if not re.fullmatch(r"https?://([^/:@\[\]]+|\[[0-9a-fA-F:]+\])", base):
-        raise InvalidInput(f"{url} is no address of services; expected http://HOST, to which each adds its own port")
-    every = (TrainingSettings(), ExtractionSettings(), RenderingSettings(), AnnotationSettings())
-    return Services(*(f"{base}:{one.http_port}" for one in every))
 
 
 def wait_for_interrupt() -> None:

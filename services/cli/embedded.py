@@ -17,21 +17,21 @@ from services.training.settings import TrainingSettings
 
 
 def create_services(bus: Bus) -> list[Service]:
-    """All four, wired and not yet started. Every queue is declared before any service can publish."""
+    """Wire all four services without starting them. Every queue is declared before any service can publish."""
     trainer = training.create(TrainingSettings(), bus)
     extractor = activation_extraction.create(ExtractionSettings(), bus)
     renderer = patch_rendering.create(RenderingSettings(), bus)
-    beside = {"training_url": trainer, "extraction_url": extractor, "rendering_url": renderer}
-    return [trainer, extractor, renderer, annotation.create(_beside(beside), bus)]
+    by_setting = {"training_url": trainer, "extraction_url": extractor, "rendering_url": renderer}
+    return [trainer, extractor, renderer, annotation.create(_annotation_settings(by_setting), bus)]
 
 
-def _beside(services: Mapping[str, Service]) -> AnnotationSettings:
-    """The settings of the annotation service, which finds the others in its own process unless told where."""
+def _annotation_settings(by_setting: Mapping[str, Service]) -> AnnotationSettings:
+    """Point the annotation service to the other services of this process, except where its settings name a URL."""
     settings = AnnotationSettings()
     scheme = "http" if settings.shared.tls_certificate is None else "https"
     found = {
         name: f"{scheme}://{settings.shared.host}:{service.http.port}"
-        for name, service in services.items()
+        for name, service in by_setting.items()
         if name not in settings.model_fields_set
     }
     return settings.model_copy(update=found)

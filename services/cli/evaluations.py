@@ -10,12 +10,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from services.cli.client import get, named_services, post
+from services.common.errors import PrimitivesError
+from services.common.records import ENDED
+
 POLL_S = 0.5
 CURVES = ("roc", "precision_recall")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-Replicates = Annotated[int, typer.Option(help="Times that patients are drawn anew for the intervals.")]
-Checkpoint = Annotated[str, typer.Option(help="best, last, or a number of epochs; without it what later stages use.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
+Replicates = Annotated[int, typer.Option(help="Bootstrap replicates over patients for the intervals.")]
+Checkpoint = Annotated[
+    str, typer.Option(help="best, last, or a number of epochs; by default the one that later stages use.")
+]
 Format = Literal["safetensors", "onnx"]
 
 
@@ -28,9 +34,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a run on a split, on the running services: AUC with intervals over patients, calibration, figures."""
-    from services.cli.client import get, post
-    from services.cli.demo import named_services
-
     base = named_services().training
     options: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
     options["settings"] = {"replicates": replicates}
@@ -41,7 +44,7 @@ def evaluate(
     if as_json:
         for one in report["classes"]:
             for curve in CURVES:
-                del one[curve]  # some hundred points each: the API has them
+                del one[curve]  # some hundred points each, which the API returns
         typer.echo(json.dumps(report))
     else:
         _print_report(report)
@@ -50,14 +53,11 @@ def evaluate(
 
 def compare(
     evaluation_a: Annotated[str, typer.Argument(help="A completed evaluation.")],
-    evaluation_b: Annotated[str, typer.Argument(help="Another one of the same split.")],
+    evaluation_b: Annotated[str, typer.Argument(help="Another evaluation of the same split.")],
     replicates: Replicates = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two evaluations of the same split, on the running services: is the AUC of A another than that of B?"""
-    from services.cli.client import post
-    from services.cli.demo import named_services
-
+    """Compare two evaluations of the same split, on the running services: does the AUC of A differ from that of B?"""
     options = {"evaluation_a": evaluation_a, "evaluation_b": evaluation_b, "settings": {"replicates": replicates}}
     comparison = post(named_services().training, "/v1/comparisons", options)
     if as_json:
@@ -72,19 +72,15 @@ def export(
     format: Annotated[Format, typer.Option(help="safetensors, or onnx (needs the extra `export`).")] = "safetensors",
     checkpoint: Checkpoint = "",
 ) -> None:
-    """Write a run's network to a file. ONNX is compared with PyTorch before it is kept; prints the largest difference
-    of a logit."""
+    """Write a run's network to a file. An ONNX file is first compared with PyTorch; the largest difference of a logit
+    is printed."""
     from services.cli.datasets import export_run
 
     typer.echo(json.dumps(export_run(run, checkpoint, format, out)))
 
 
 def _follow(base: str, path: str) -> None:
-    """Show the progress of an evaluation until it is completed. PrimitivesError if it ends otherwise."""
-    from services.cli.client import get
-    from services.common.errors import PrimitivesError
-    from services.common.records import ENDED
-
+    """Show the progress of an evaluation until it has completed. PrimitivesError if it fails or is cancelled."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task("patches", total=None)
@@ -101,15 +97,16 @@ def _print_report(report: dict[str, Any]) -> None:
     title = (
         f"{report['evaluation_id']}: {report['split']}, {report['patches']} patches of {report['patients']} patients"
     )
-    table = Table("class", "patches", "AUC (95%)", "AP", "Brier", *_specificities(report), title=title)
+    sensitivity_columns = [f"sensitivity at {value:g}" for value in report["settings"]["specificities"]]
+    table = Table("class", "patches", "AUC (95%)", "AP", "Brier", *sensitivity_columns, title=title)
     for one in report["classes"]:
         sensitivities = [f"{point['sensitivity']:.3f}" for point in one["sensitivities"]]
         figures = [_number(one["average_precision"]), _number(one["brier"]), *sensitivities]
         table.add_row(one["name"], str(one["patches"]), _estimate(one["auc"]), *figures)
     console.print(table)
     console.print(f"AUC macro {_estimate(report['macro_auc'])}, micro {_estimate(report['micro_auc'])}")
-    told = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
-    console.print(f"{told}, expected calibration error {report['calibration']['error']:.3f}")
+    accuracy = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
+    console.print(f"{accuracy}, expected calibration error {report['calibration']['error']:.3f}")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
@@ -120,10 +117,6 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
         tests = [_number(one[test]["p"]) for test in ("delong", "clustered")]
         table.add_row(one["name"], _number(one["a"]), _number(one["b"]), _estimate(one["difference"]), *tests)
     Console().print(table)
-
-
-def _specificities(report: dict[str, Any]) -> list[str]:
-    return [f"sensitivity at {specificity:g}" for specificity in report["settings"]["specificities"]]
 
 
 def _estimate(estimate: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
-"""The `primitives` command. Each sub-command imports what it needs, so that help is quick."""
+"""The `primitives` command. Sub-commands import torch only when they run, so that help is quick.
 
-import json
+typer reads the options of a command from its parameters, so some commands have many.
+"""
+
+import importlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,19 +11,19 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from bench.commands import bench_app
-from services import __version__
+import services
 from services.cli.analyses import analyse, analyses
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
 from services.cli.objects import buckets, check, copy_objects, gc
+from services.cli.output import print_json
 from services.cli.plans import plan_app
 from services.cli.recovery import recover
 from services.cli.runs import run_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
-from services.common.errors import InvalidInput, PrimitivesError, describe_faults
+from services.common.errors import InvalidInput, NotFound, PrimitivesError, describe_faults
 from services.common.observability.logs import configure_logs
 from services.common.settings import Shared
 
@@ -30,28 +33,35 @@ checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained els
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(run_app, name="run")
-app.add_typer(bench_app, name="bench")
 app.add_typer(plan_app, name="plan")
-app.command()(migrate)
-app.command()(buckets)
-app.command()(gc)
-app.command()(check)
-app.command()(copy_objects)
-app.command()(recover)
-app.command()(token)
-app.command()(tensorboard)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(export)
-app.command()(gallery)
-app.command()(analyse)
-app.command()(analyses)
+for command in (
+    migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,
+    analyses,
+):  # fmt: skip
+    app.command()(command)
+
+
+def add_benches(to: typer.Typer, checkout: Path) -> None:
+    """Add `bench`, whose package stands beside `services` in a checkout but not in an installed package."""
+    if (checkout / "bench" / "commands.py").is_file():
+        bench_app: typer.Typer = importlib.import_module("bench.commands").bench_app
+        to.add_typer(bench_app, name="bench")
+    else:
+        to.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(no_benches)
+
+
+def no_benches() -> None:
+    """Measure a machine and its services (in a checkout only)."""
+    raise NotFound("the benches are part of a checkout, not of the installed package")
+
+
+add_benches(app, Path(services.__file__).parents[1])
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(__version__)
+    typer.echo(services.__version__)
 
 
 @app.command()
@@ -65,14 +75,14 @@ def up() -> None:
 @app.command()
 def demo(
     once: Annotated[
-        bool, typer.Option(help="End when the plan has ended, with a summary as JSON on the last line.")
+        bool, typer.Option(help="End with the plan, and print a summary as JSON on the last line.")
     ] = False,
-    fresh: Annotated[bool, typer.Option(help="Start a new plan even where the demo has run before.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Start a new plan even if the demo has run before.")] = False,
     url: Annotated[
-        str, typer.Option(help="http://HOST of services that run already, each at its own port; none are started.")
+        str, typer.Option(help="http://HOST of running services, each at its own port; none are started.")
     ] = "",
 ) -> None:
-    """Train on the sample, extract, render and open a study, over the services' APIs; then leave the pages open."""
+    """Train on the sample, extract, render and open a study through the services' APIs; then leave the pages open."""
     from services.cli.demo import run_demo
 
     run_demo(once, fresh, url)
@@ -81,10 +91,10 @@ def demo(
 @app.command()
 def layers(
     architecture: Annotated[str, typer.Argument(help="A torchvision or timm classifier.")],
-    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 is the network's own.")] = 0,
 ) -> None:
-    """List the layers that are offered for a network: name, module path, units and size of the map. Those that `auto`
-    takes are marked."""
+    """List the layers that a network offers: name, module path, units and size of the activation map. Layers that
+    `auto` selects are marked."""
     from services.imaging.layers import describe_layers
 
     for line in describe_layers(architecture, image_size):
@@ -103,7 +113,7 @@ def dataset_import(
     """Store a data set in the layout of ddsm-visual-primitives and register it."""
     from services.cli.datasets import import_dataset
 
-    _print_json(import_dataset(directory, classes, mammograms, outlines))
+    print_json(import_dataset(directory, classes, mammograms, outlines))
 
 
 @dataset_app.command("sample")
@@ -111,7 +121,7 @@ def dataset_sample() -> None:
     """Build and register the sample: real tissue, simulated lesions."""
     from services.cli.datasets import build_sample_dataset
 
-    _print_json(build_sample_dataset())
+    print_json(build_sample_dataset())
 
 
 @dataset_app.command("list")
@@ -119,35 +129,35 @@ def dataset_list() -> None:
     """List the registered data sets."""
     from services.cli.datasets import list_datasets
 
-    _print_json(list_datasets())
+    print_json(list_datasets())
 
 
 @checkpoint_app.command("import")
 def checkpoint_import(
     file: Annotated[Path, typer.Argument(help="Weights as .safetensors, .pth or .pth.tar.")],
     dataset: Annotated[str, typer.Option(help="The registered data set whose classes they predict.")],
-    architecture: Annotated[str, typer.Option(help="The torchvision or timm classifier that they are of.")] = "",
+    architecture: Annotated[str, typer.Option(help="Their torchvision or timm classifier.")] = "",
     config: Annotated[
         str, typer.Option(help="For a checkpoint of the original: its YAML file, or the name of a preset.")
     ] = "",
-    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 takes the network's own.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 is the network's own.")] = 0,
     channels: Annotated[int, typer.Option(help="Channels of its input: 3 equal ones, or 1.")] = 3,
 ) -> None:
-    """Register weights trained elsewhere as a completed run, which a plan can start from: of an --architecture, or with
-    the --config of the original's."""
+    """Register weights trained elsewhere as a completed run, from which a plan can start. Pass the --architecture, or
+    the --config of a checkpoint of the original."""
     from services.cli.datasets import import_checkpoint, import_original
     from services.training.original import read_network
 
     if bool(architecture) == bool(config):
-        raise InvalidInput("give one of --architecture and --config: what network the weights are of")
+        raise InvalidInput("pass one of --architecture and --config, to name the network of the weights")
     if config:
-        _print_json(import_original(file, read_network(config), dataset))
+        print_json(import_original(file, read_network(config), dataset))
     else:
-        _print_json(import_checkpoint(file, architecture, dataset, image_size, channels))
+        print_json(import_checkpoint(file, architecture, dataset, image_size, channels))
 
 
 def main() -> None:
-    """Entry of the command: an error that is ours is one line on standard error and exit status 1."""
+    """Run the command. A domain error prints one line on standard error and exits with status 1."""
     try:
         shared = Shared()
         configure_logs(shared.log_format, shared.log_level)
@@ -160,7 +170,3 @@ def main() -> None:
     except ValidationError as error:
         typer.echo(f"primitives: the settings are wrong ({error.title}): {describe_faults(error.errors())}", err=True)
         sys.exit(1)
-
-
-def _print_json(content: object) -> None:
-    typer.echo(json.dumps(content, indent=1))

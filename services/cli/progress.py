@@ -1,4 +1,4 @@
-"""Shows how far something is: the stages of a plan (bars in a terminal, lines elsewhere), or a count."""
+"""Shows progress: the stages of a plan (bars in a terminal, lines elsewhere), or a count."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,71 +21,71 @@ STAGES = ("dataset", "training", "extraction", "rendering", "study")
 
 
 class StageBars:
-    """A bar a stage in a terminal; where there is none, a line at each change of phase and every ten seconds."""
+    """One bar per stage in a terminal. Elsewhere, a line at each change of phase and every ten seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<11}"),
             BarColumn(bar_width=32),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, tuple[str, float]] = {}
+        self._printed: dict[str, tuple[str, float]] = {}
 
     def __enter__(self) -> "StageBars":
         self._bars.start()
         for name in STAGES:
-            self._tasks[name] = self._bars.add_task(name, total=1, told="", start=False)
+            self._tasks[name] = self._bars.add_task(name, total=1, text="", start=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def show(self, stages: list[dict[str, Any]]) -> None:
-        """Take the newest state of the stages."""
+        """Show the newest state of the stages."""
         for stage in stages:
-            told = describe(stage)
+            text = describe(stage)
             if self._console.is_terminal:
-                self._show_bar(stage, told)
+                self._show_bar(stage, text)
             else:
-                self._say(stage, told)
+                self._print_line(stage, text)
 
-    def _show_bar(self, stage: dict[str, Any], told: str) -> None:
+    def _show_bar(self, stage: dict[str, Any], text: str) -> None:
         task, progress = self._tasks[stage["name"]], stage["progress"]
         self._bars.start_task(task)
         if stage["state"] == "completed":
-            self._bars.update(task, total=1, completed=1, told=told)
+            self._bars.update(task, total=1, completed=1, text=text)
             self._bars.stop_task(task)
         else:
-            self._bars.update(task, total=progress["total"] or None, completed=progress["done"], told=told)
+            self._bars.update(task, total=progress["total"] or None, completed=progress["done"], text=text)
 
-    def _say(self, stage: dict[str, Any], told: str) -> None:
-        phase, when = self._said.get(stage["name"], ("", 0.0))
-        now_phase = f"{stage['state']} {stage['progress']['phase']}"
-        if now_phase != phase or (stage["state"] == "running" and time.monotonic() - when > LINE_INTERVAL_S):
-            self._said[stage["name"]] = (now_phase, time.monotonic())
-            self._console.print(f"{stage['name']:<11} {told}", highlight=False)
+    def _print_line(self, stage: dict[str, Any], text: str) -> None:
+        last_phase, last_time = self._printed.get(stage["name"], ("", 0.0))
+        phase = f"{stage['state']} {stage['progress']['phase']}"
+        if phase != last_phase or (stage["state"] == "running" and time.monotonic() - last_time > LINE_INTERVAL_S):
+            self._printed[stage["name"]] = (phase, time.monotonic())
+            self._console.print(f"{stage['name']:<11} {text}", highlight=False)
 
 
 def describe(stage: dict[str, Any]) -> str:
-    """A stage in words: "epoch 2 of 6, 57 of 228 steps"."""
+    """Describe a stage in a few words: "epoch 2 of 6, 57 of 228 steps"."""
     progress = stage["progress"]
     if stage["state"] in ("completed", "failed", "cancelled"):
         return f"{stage['state']} in {stage['seconds']:.1f} s"
     if not progress["total"]:
         return str(stage["state"])
-    told = f"{progress['phase']}, {progress['done']:.0f} of {progress['total']:.0f} {progress['unit']}"
-    return f"paused at {told}" if stage["state"] == "paused" else told
+    text = f"{progress['phase']}, {progress['done']:.0f} of {progress['total']:.0f} {progress['unit']}"
+    return f"paused at {text}" if stage["state"] == "paused" else text
 
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar over things of one kind; gives what to call with how many are done, and of how many."""
+    """Show a bar that counts things of one kind. Yield the function that updates it with the counts done and total."""
     columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(unit, total=None)

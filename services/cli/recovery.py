@@ -1,11 +1,10 @@
-"""`primitives recover`: what a broker that came back empty no longer asks for, asked for again."""
+"""`primitives recover`: sends the messages of unfinished work to a broker that was restored empty."""
 
 import importlib
-from typing import Annotated
 
 import typer
 
-from services.cli.migrations import SERVICES
+from services.cli.migrations import ChosenServices, chosen_services
 from services.common.bus import Bus, open_bus
 from services.common.errors import InvalidInput
 from services.common.runtime.service import Service
@@ -19,17 +18,15 @@ SETTINGS = {
 }
 
 
-def recover(
-    service: Annotated[list[str] | None, typer.Option(help="A service; repeatable. Without it all four.")] = None,
-) -> None:
-    """Send the messages of all unfinished work again, and tell again of what is completed: after a restore, since no
-    backup holds a broker's messages. A message that is there twice is done once."""
+def recover(service: ChosenServices = None) -> None:
+    """Send the messages of all unfinished work again, and the events of what has completed. Use it after a restore,
+    because no backup holds a broker's messages. A message that arrives twice is handled once."""
     bus = open_bus(Shared().bus_url)
     try:
         if not bus.durable:
             raise InvalidInput("PRIMITIVES_BUS_URL is memory://; such services recover by themselves when they start")
-        # All are wired first, so that every queue is there before anything is sent.
-        services = [_wired(name, bus) for name in service or SERVICES]
+        # All are wired first, so that every queue exists before anything is sent.
+        services = [_wired(name, bus) for name in chosen_services(service)]
         for one in services:
             one.recover()
             typer.echo(f"{one.name}\t{one.ports.outbox.flush()} messages")
@@ -40,8 +37,6 @@ def recover(
 
 
 def _wired(name: str, bus: Bus) -> Service:
-    if name not in SETTINGS:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join(SETTINGS)}")
     settings = getattr(importlib.import_module(f"services.{name}.settings"), SETTINGS[name])
     service: Service = importlib.import_module(f"services.{name}.main").create(settings(http_port=0, grpc_port=0), bus)
     return service

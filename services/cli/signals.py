@@ -1,10 +1,10 @@
-"""How a command ends that has started other processes: in order, so that they are ended too."""
+"""Signal handling for commands that start other processes, so that `finally` blocks end those processes too."""
 
 import signal
 import sys
 
 
-def leave_in_order() -> None:
-    """Turn SIGTERM and SIGHUP into SystemExit, which every `finally` sees."""
+def exit_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into SystemExit, which runs every `finally` block."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -1,4 +1,4 @@
-"""`primitives tensorboard`: TensorBoard over the event files of runs, also while these go on."""
+"""`primitives tensorboard`: TensorBoard over the event files of runs, also while the runs continue."""
 
 import subprocess
 import sys
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.client import get
-from services.cli.demo import named_services
-from services.cli.signals import leave_in_order
+from services.cli.client import get, named_services
+from services.cli.signals import exit_on_signals
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import NotFound
@@ -19,51 +18,51 @@ from services.common.records import ENDED
 from services.common.settings import Shared
 
 FILE = "events.out.tfevents.run"
-LOOK_INTERVAL_S = 5.0
+REFRESH_S = 5.0
 
 
 def tensorboard(
-    run: Annotated[list[str], typer.Argument(help="Runs to look at, beside each other.")],
+    run: Annotated[list[str], typer.Argument(help="One or more runs to compare.")],
     port: Annotated[int, typer.Option(help="Port of the pages.")] = 6006,
-    logdir: Annotated[Path | None, typer.Option(help="Folder for the event files; else a temporary one.")] = None,
+    logdir: Annotated[Path | None, typer.Option(help="Folder for the event files; by default a temporary one.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Only write the event files into --logdir.")] = False,
 ) -> None:
-    """Fetch the event files of runs and open TensorBoard on them; they are fetched anew while the runs go on."""
-    leave_in_order()
+    """Fetch the event files of runs and open TensorBoard on them. Files of unfinished runs are refreshed."""
+    exit_on_signals()
     base, blobs = named_services().training, open_blobs(Shared().blobs())
     with tempfile.TemporaryDirectory(prefix="tensorboard-") as temporary:
         folder = logdir or Path(temporary)
-        going_on = [run_id for run_id in run if fetch_events(base, blobs, run_id, folder)]
+        unfinished = [run_id for run_id in run if fetch_events(base, blobs, run_id, folder)]
         if once:
             return
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
-        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--reload_interval", str(int(LOOK_INTERVAL_S))])
+        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--reload_interval", str(int(REFRESH_S))])
         try:
             while process.poll() is None:
-                time.sleep(LOOK_INTERVAL_S)
-                going_on = [run_id for run_id in going_on if fetch_events(base, blobs, run_id, folder)]
+                time.sleep(REFRESH_S)
+                unfinished = [run_id for run_id in unfinished if fetch_events(base, blobs, run_id, folder)]
         finally:
             process.terminate()
             process.wait()
 
 
 def fetch_events(base: str, blobs: Blobs, run_id: str, folder: Path) -> bool:
-    """Write the newest event file of a run into `folder/RUN`; whether the run goes on. NotFound if it has not begun to
-    write one and never will."""
-    found: dict[str, Any] = get(base, f"/v1/runs/{run_id}")
-    goes_on = found["state"] not in ENDED
-    if found["checkpoint"] is None:
-        if not goes_on:
-            raise NotFound(f"run {run_id} is {found['state']} and has no checkpoint, so it has no event file")
+    """Write the newest event file of a run into `folder/RUN`. Return whether the run is unfinished. NotFound if it has
+    no event file and never will have one."""
+    run: dict[str, Any] = get(base, f"/v1/runs/{run_id}")
+    is_unfinished = run["state"] not in ENDED
+    if run["checkpoint"] is None:
+        if not is_unfinished:
+            raise NotFound(f"run {run_id} is {run['state']} and has no checkpoint, so it has no event file")
         return True
-    events = _newest_events(blobs, ObjectRef.model_validate(found["checkpoint"]))
+    events = _newest_events(blobs, ObjectRef.model_validate(run["checkpoint"]))
     if events is None:
         raise NotFound(f"run {run_id} was imported and has no event file")
     target = folder / run_id / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In place: TensorBoard goes on where it had read to, and an event file only grows.
+    # In place: an event file only grows, and TensorBoard continues where it stopped reading.
     target.write_bytes(events)
-    return goes_on
+    return is_unfinished
 
 
 def _newest_events(blobs: Blobs, checkpoint: ObjectRef) -> bytes | None:

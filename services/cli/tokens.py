@@ -1,4 +1,4 @@
-"""`primitives token`: the tokens that callers show to the services."""
+"""`primitives token`: adds the tokens that callers send to the services."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,15 +12,17 @@ from services.common.settings import Shared
 
 
 def token(
-    name: Annotated[str, typer.Argument(help="Whose token it is: a person, a program, a service.")],
+    name: Annotated[str, typer.Argument(help="Holder of the token: a person, a program, a service.")],
     scope: Annotated[list[str], typer.Option(help="SERVICE:read or SERVICE:write, * for every service; repeatable.")],
-    reader: Annotated[str, typer.Option(help="The reader as whom alone its holder may read and answer.")] = "",
+    reader: Annotated[str, typer.Option(help="Limit the holder to reading and answering as this reader.")] = "",
     days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0 is never.")] = 0,
-    file: Annotated[Path | None, typer.Option(help="The tokens' file; else that of PRIMITIVES_TOKENS_FILE.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="The tokens file; by default that of PRIMITIVES_TOKENS_FILE.")
+    ] = None,
 ) -> None:
-    """Add a token to the tokens' file and print it; it cannot be shown again, since the file holds its hash."""
+    """Add a token to the tokens file and print it. It cannot be shown again, because the file holds only its hash."""
     path = file or Shared().tokens_file
     if path is None:
-        raise InvalidInput("no tokens' file is named; give --file or set PRIMITIVES_TOKENS_FILE")
+        raise InvalidInput("no tokens file is named; pass --file or set PRIMITIVES_TOKENS_FILE")
     expires = datetime.now(UTC) + timedelta(days=days) if days else None
     typer.echo(add_token(path, name, tuple(scope), reader, expires))

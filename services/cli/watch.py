@@ -1,4 +1,4 @@
-"""Shows how far a run is: a bar with its rate and the time left in a terminal, lines elsewhere."""
+"""Shows a run's progress: a bar with rate and remaining time in a terminal, lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,15 +15,15 @@ LINE_INTERVAL_S = 10.0
 
 
 class RateColumn(ProgressColumn):
-    """Steps a second, over the last moments."""
+    """Steps per second over the last moments."""
 
     def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
+        """Return the rate; empty before it is known."""
         return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "")
 
 
 def watch_run(base: str, run_id: str) -> dict[str, Any]:
-    """Show a run until it has ended; its last view. PrimitivesError with its own words if it failed."""
+    """Show a run until it has ended and return its last view. PrimitivesError with its message if it failed."""
     run = show(events(base, f"/v1/runs/{run_id}/events"), Console(stderr=True))
     if run.get("state") == "failed":
         raise PrimitivesError(f"run {run_id} failed: {run['error']}")
@@ -33,7 +33,7 @@ def watch_run(base: str, run_id: str) -> dict[str, Any]:
 def show(
     views: Iterable[dict[str, Any]], console: Console, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, Any]:
-    """Show each view of a run as it comes; the last one."""
+    """Show each view of a run as it arrives and return the last one."""
     run: dict[str, Any] = {}
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(), RateColumn(),
@@ -41,15 +41,15 @@ def show(
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=None, unit="")
-        said, said_at = "", -LINE_INTERVAL_S
+        printed, printed_at = "", -LINE_INTERVAL_S
         for run in views:
             progress, phase = run["progress"], describe(run)
             bars.update(
                 bar, description=phase, total=progress["total"] or None, completed=progress["done"],
                 unit=progress["unit"],
             )  # fmt: skip
-            if not console.is_terminal and (phase != said or clock() - said_at >= LINE_INTERVAL_S):
-                said, said_at = phase, clock()
+            if not console.is_terminal and (phase != printed or clock() - printed_at >= LINE_INTERVAL_S):
+                printed, printed_at = phase, clock()
                 console.print(
                     f"{phase}, {progress['done']:g} of {progress['total']:g} {progress['unit']}", highlight=False
                 )
@@ -57,7 +57,7 @@ def show(
 
 
 def describe(run: dict[str, Any]) -> str:
-    """A run in a few words: its phase, and what the last epoch came to."""
+    """Describe a run in a few words: its phase and the AUC of its last epoch."""
     phase = run["progress"]["phase"] if run["state"] == "running" and run["progress"]["phase"] else run["state"]
     last = run["epochs"][-1] if run["epochs"] else None
     if last is None or last["val_auc"] is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from services.cli.gallery.build import TallyOptions, build_gallery
+from services.cli.gallery.build import GalleryOptions, build_gallery
 from services.common.blobs import FolderBlobs
 from services.imaging.dataset import Dataset
 from tests.e2e.browser import NARROW, WIDE, chromium, layout_faults
@@ -27,7 +27,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ref = blobs.put("activation-extraction", "noted.json", body)
     (folder / "scratch").mkdir()
     told: list[tuple[int, int]] = []
-    options = TallyOptions((), None, "overlay", "webp", 3, 64)
+    options = GalleryOptions((), None, "overlay", "webp", 3, 64)
     built = build_gallery(blobs, folder / "scratch", ref, folder / "pages", options, lambda *one: told.append(one))
     assert told[-1] == (6, 6)
     return built

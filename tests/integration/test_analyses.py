@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2
 
-from services.cli.analyses import print_analyses
+from services.cli.analyses import summarise_analyses
 from services.cli.client import get
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.finished import NETWORK
@@ -45,7 +45,7 @@ def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
         assert {row["phenomenon"] for row in rows} == {"disc"}
         assert any(row["iou"] > 0 for row in rows)
         check_grpc(home, first["analysis_id"], rows)
-        told = print_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
+        told = summarise_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
         assert (told["state"], list(told["best"])) == ("completed", ["disc"])
         assert told["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")

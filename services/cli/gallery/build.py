@@ -1,4 +1,4 @@
-"""Writing a gallery: an index, a page a layer, a page a unit, and all pictures as files beside them."""
+"""Writes a gallery: an index, a page for each layer and each unit, and all pictures as files next to them."""
 
 import re
 import shutil
@@ -17,8 +17,9 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput, NotFound
 from services.common.machine.cores import working_threads
 from services.imaging.dataset import Dataset, LocalPatches, fetch_object
-from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table, unit_name
+from services.imaging.manifests import QUANTILES, ExtractedLayer, ExtractionManifest, read_table
 from services.imaging.tensors import Tensors, local_tensors
+from services.imaging.units import unit_name
 from services.patch_rendering.encoding import SHEET_COLUMNS, Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.settings import RenderingSettings
@@ -28,14 +29,14 @@ from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_t
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
 UNFINISHED = ".unfinished-"
-"""Begins the name of the folder where pages are written until all are there."""
+"""Prefix of the folder into which pages are written until all of them exist."""
 FEW = 0.1
-"""Pictures over patches of the split below which patches are read one by one."""
+"""Share of the split's patches. If fewer pictures are shown, patches are read one by one."""
 
 
 @dataclass(frozen=True)
-class TallyOptions:
-    """What of an extraction is shown, and how: `layers` empty and `units` None stand for all."""
+class GalleryOptions:
+    """The layers and units to show, and how to show them. Empty `layers` and `units` of None stand for all."""
 
     layers: tuple[str, ...]
     units: frozenset[int] | None
@@ -50,21 +51,26 @@ class TallyOptions:
 
 
 def build_gallery(
-    blobs: Blobs, scratch: Path, ref: ObjectRef, folder: Path, options: TallyOptions, update: Callable[[int, int], None]
+    blobs: Blobs,
+    scratch: Path,
+    ref: ObjectRef,
+    folder: Path,
+    options: GalleryOptions,
+    update: Callable[[int, int], None],
 ) -> Path:
-    """Write the pages into a folder that is empty or not there yet; returns its index. A run that fails leaves nothing.
-    NotFound for a layer that there is not, InvalidInput where no unit is left."""
+    """Write the pages into a folder that is empty or does not exist yet, and return the index. A run that fails leaves
+    nothing behind. NotFound for an unknown layer, InvalidInput if no layer has any of the units."""
     manifest = read_extraction(blobs, ref)
     layers = _chosen(manifest, options)
     with unfinished(folder) as inside:
-        _write_pages(blobs, scratch, layers, Pages(blobs, manifest, inside, options), update)
+        _write_pages(scratch, layers, Pages(blobs, manifest, inside, options), update)
     return folder / INDEX
 
 
 @contextmanager
 def unfinished(folder: Path) -> Iterator[Path]:
-    """A folder within this one, whose contents move up when the block ends; if it fails they are removed, and this
-    folder too if it was not there."""
+    """Yield a folder inside this one. At the end of the block its contents move up. If the block fails they are
+    removed, and this folder too if it is new."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{UNFINISHED}*"):
@@ -81,14 +87,13 @@ def unfinished(folder: Path) -> Iterator[Path]:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether pages may be written into a folder: it is not there, or holds nothing but what a killed run has left."""
+    """Whether pages may be written into a folder: it does not exist, or holds only what a killed run left behind."""
     return not folder.exists() or (
         folder.is_dir() and all(path.name.startswith(UNFINISHED) for path in folder.iterdir())
     )
 
 
 def _write_pages(
-    blobs: Blobs,
     scratch: Path,
     layers: Sequence[tuple[ExtractedLayer, list[int]]],
     pages: "Pages",
@@ -96,27 +101,27 @@ def _write_pages(
 ) -> None:
     total, done = sum(len(units) for _, units in layers), 0
     source = SourcePatches(pages.dataset, _reader(pages, scratch, total), pages.options.size)
-    shown = []
+    written = []
     for number, (layer, units) in enumerate(layers, 1):
-        contents = LayerContents(pages, layer, number, units)
-        top = local_tensors(fetch_object(blobs, layer.top, scratch))
+        layer_folder = LayerFolder(pages, layer, number, units)
+        top = local_tensors(fetch_object(pages.blobs, layer.top, scratch))
         with ThreadPoolExecutor(working_threads()) as pool:
-            for _ in pool.map(partial(contents.write_unit, top, source), units):
+            for _ in pool.map(partial(layer_folder.write_unit, top, source), units):
                 done += 1
                 update(done, total)
-        shown.append(contents.write_page())
-    pages.write_index(shown)
+        written.append(layer_folder.write_page())
+    pages.write_index(written)
 
 
 def _reader(pages: "Pages", scratch: Path, units: int) -> Callable[[int], bytes]:
-    """Reads patches one by one from the store where few of the split are shown, else from copies of its shards."""
+    """Choose how patches are read: one by one from the store if few are shown, else from local copies of the shards."""
     data, split = pages.dataset, pages.manifest.split
     if units * pages.options.top < data.manifest.splits[split] * FEW:
         return data.read
     return LocalPatches(data, pages.blobs, split, scratch).read
 
 
-def _chosen(manifest: ExtractionManifest, options: TallyOptions) -> list[tuple[ExtractedLayer, list[int]]]:
+def _chosen(manifest: ExtractionManifest, options: GalleryOptions) -> list[tuple[ExtractedLayer, list[int]]]:
     by_name = {layer.name: layer for layer in manifest.layers}
     for name in options.layers:
         if name not in by_name:
@@ -124,15 +129,15 @@ def _chosen(manifest: ExtractionManifest, options: TallyOptions) -> list[tuple[E
     layers = [by_name[name] for name in dict.fromkeys(options.layers)] or list(manifest.layers)
     chosen = [(layer, [unit for unit in range(layer.units) if options.has(unit)]) for layer in layers]
     if not any(units for _, units in chosen):
-        there = ", ".join(f"{layer.name} has units 0 to {layer.units - 1}" for layer in layers)
-        raise InvalidInput(f"none of the units is there: {there}")
+        existing = ", ".join(f"{layer.name} has units 0 to {layer.units - 1}" for layer in layers)
+        raise InvalidInput(f"none of the units exists: {existing}")
     return chosen
 
 
 class Pages:
-    """The templates, and what all pages say."""
+    """The templates, with the facts that every page shows."""
 
-    def __init__(self, blobs: Blobs, manifest: ExtractionManifest, folder: Path, options: TallyOptions) -> None:
+    def __init__(self, blobs: Blobs, manifest: ExtractionManifest, folder: Path, options: GalleryOptions) -> None:
         self.blobs, self.manifest, self.folder, self.options = blobs, manifest, folder, options
         self.dataset = Dataset.open(blobs, manifest.dataset)
         self.encoding = Encoding(options.format, RenderingSettings().quality)
@@ -149,17 +154,17 @@ class Pages:
         path.write_text(self._templates.get_template(template).render(common | facts), encoding="utf-8")
 
     def write_index(self, layers: list[dict[str, Any]]) -> None:
-        """Write the page that leads to the layers."""
+        """Write the page that links to the layers."""
         self.write("index.html", self.folder / INDEX, layers=layers, root="")
 
 
-class LayerContents:
-    """One layer's folder: its units are written in any order by several threads, its page at the end."""
+class LayerFolder:
+    """The folder of one layer. Several threads write its units in any order; its page is written last."""
 
     def __init__(self, pages: Pages, layer: ExtractedLayer, number: int, units: Sequence[int]) -> None:
         self._pages, self._layer = pages, layer
         neighbours = zip([None, *units[:-1]], units, [*units[1:], None], strict=True)
-        self._beside = {unit: (before, after) for before, unit, after in neighbours}
+        self._neighbours = {unit: (before, after) for before, unit, after in neighbours}
         self._name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '_', layer.name)}"
         self._folder = pages.folder / self._name
         self._folder.mkdir()
@@ -183,15 +188,15 @@ class LayerContents:
             "ranks": self._ranks.get(unit, {}),
         }
         self._cards[unit] = card
-        before, after = self._beside[unit]
+        before, after = self._neighbours[unit]
         pages.write(
             "unit.html", self._folder / f"{unit_name(unit)}.html", layer=self._layer, card=card, pictures=pictures,
             quantiles=list(zip(QUANTILES, self._statistics[unit]["quantiles"], strict=True)), root="../",
-            unit_name=unit_name, there=options.has, before=before, after=after,
+            unit_name=unit_name, is_shown=options.has, before=before, after=after,
         )  # fmt: skip
 
     def write_page(self) -> dict[str, Any]:
-        """Write the layer's page; what the index says of it."""
+        """Write the layer's page. Return its entry of the index."""
         cards = [self._cards[unit] for unit in sorted(self._cards)]
         self._pages.write(
             "layer.html", self._folder / "index.html", layer=self._layer, cards=cards, columns=SHEET_COLUMNS, root="../"

@@ -1,41 +1,41 @@
-"""The command: asks the services for an extraction and reads the rest from the store that the settings name."""
+"""The command: gets the extraction from its service and reads the rest from the store that the settings name."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from services.cli.client import get
-from services.cli.demo import named_services
+from services.cli.client import get, named_services
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.errors import Conflict, InvalidInput
 from services.common.settings import Shared
-from services.common.work.views import PictureFormat, PictureKind
+from services.common.work.plan_options import PictureFormat, PictureKind
 
 MOST_UNITS = 1_000_000
 
 
+# typer reads a command's options from its parameters.
 def gallery(
     extraction: Annotated[str, typer.Argument(help="A completed extraction.")],
-    folder: Annotated[Path, typer.Argument(help="Where the pages go: a folder that is empty or not there yet.")],
-    layer: Annotated[list[str] | None, typer.Option(help="A layer; repeatable. Without it all of them.")] = None,
-    units: Annotated[str, typer.Option(help="Channels from 0, as 0-31,40. Without it all of each layer.")] = "",
+    folder: Annotated[Path, typer.Argument(help="Folder for the pages: empty, or not there yet.")],
+    layer: Annotated[list[str] | None, typer.Option(help="A layer; repeatable. By default all layers.")] = None,
+    units: Annotated[str, typer.Option(help="Channels from 0, as 0-31,40. By default all of each layer.")] = "",
     kind: Annotated[PictureKind, typer.Option(help="What the pictures show.")] = "overlay",
-    format: Annotated[PictureFormat, typer.Option(help="How they are stored.")] = "jpeg",
-    top: Annotated[int, typer.Option(min=1, help="Pictures a unit, at most.")] = 32,
+    format: Annotated[PictureFormat, typer.Option(help="File format of the pictures.")] = "jpeg",
+    top: Annotated[int, typer.Option(min=1, help="Most pictures per unit.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 227,
 ) -> None:
-    """Write the units of an extraction as pages that a browser opens from disk: DIR/index.html."""
-    from services.cli.gallery.build import TallyOptions, build_gallery, is_free
+    """Write the units of an extraction as pages that a browser opens from disk: FOLDER/index.html."""
+    from services.cli.gallery.build import GalleryOptions, build_gallery, is_free
     from services.cli.progress import progress_bar
 
     if not is_free(folder):
-        raise InvalidInput(f"{folder} is there already and not an empty folder")
+        raise InvalidInput(f"{folder} already exists and is not an empty folder")
     found = get(named_services().activation_extraction, f"/v1/extractions/{extraction}")
     if found["manifest"] is None:
         raise Conflict(f"extraction {extraction} is {found['state']}; its units are known once it is completed")
     shared = Shared()
-    options = TallyOptions(tuple(layer or ()), parse_units(units), kind, format, top, size)
+    options = GalleryOptions(tuple(layer or ()), parse_units(units), kind, format, top, size)
     with progress_bar("units") as update:
         ref = ObjectRef.model_validate(found["manifest"])
         index = build_gallery(open_blobs(shared.blobs()), shared.scratch(), ref, folder, options, update)
@@ -43,16 +43,17 @@ def gallery(
 
 
 def parse_units(text: str) -> frozenset[int] | None:
-    """The channels that a text like `0-31,40` names, or None for all where it is empty. InvalidInput names a fault."""
+    """Parse channels like `0-31,40`. Return None, which stands for all, if the text is empty. InvalidInput names the
+    faulty part."""
     if not text:
         return None
     channels: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InvalidInput(f"--units {text}: {part!r} is no channel and no range of channels such as 0-31")
+            raise InvalidInput(f"--units {text}: {part!r} is neither a channel nor a range of channels such as 0-31")
         bounds = int(first), int(last or first)
         if not bounds[0] <= bounds[1] < MOST_UNITS:
-            raise InvalidInput(f"--units {text}: {part!r} is no range from a smaller to a larger channel")
+            raise InvalidInput(f"--units {text}: {part!r} is not a range from a smaller to a larger channel")
         channels |= set(range(bounds[0], bounds[1] + 1))
     return frozenset(channels)

@@ -1,4 +1,4 @@
-"""Where the demo finds services."""
+"""How the demo finds the services."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from services.cli import demo, objects
-from services.cli.client import Services
+from services.cli.client import Services, named_services
 from services.cli.migrations import SERVICES
 from services.common.errors import InvalidInput, Unavailable
 
 
-def test_a_url_is_another_scheme_and_host() -> None:
-    """Each service is looked for at its own port of the host that was named."""
-    assert demo.named_services("https://reading.example/") == Services(
+def test_a_url_replaces_scheme_and_host() -> None:
+    """Each service is expected at its own port of the named host."""
+    assert named_services("https://reading.example/") == Services(
         "https://reading.example:8001",
         "https://reading.example:8002",
         "https://reading.example:8003",
@@ -23,35 +23,35 @@ def test_a_url_is_another_scheme_and_host() -> None:
 
 @pytest.mark.parametrize("url", ["reading.example", "http://reading.example:8000", "http://a/b", "ftp://a", "http://"])
 def test_a_url_with_more_or_less_is_refused(url: str) -> None:
-    """InvalidInput says what is expected."""
+    """InvalidInput names the expected form."""
     with pytest.raises(InvalidInput, match="expected http://HOST"):
-        demo.named_services(url)
+        named_services(url)
 
 
 def answering(at: str) -> Callable[[str], bool]:
-    """`is_ready` where nothing but the services of one host answer."""
+    """A fake of `is_ready`: only base URLs that start with `at` are ready."""
     return lambda base: base.startswith(at)
 
 
-def test_services_that_run_already_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is started where a URL is given and all answer."""
+def test_running_services_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """services_at starts nothing when all services at the URL answer."""
     monkeypatch.setattr(demo, "is_ready", answering("http://there:"))
     with demo.services_at("http://there") as services:
         assert services.annotation == "http://there:8000"
 
 
 def test_services_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unavailable names each that is not ready in time."""
+    """Unavailable names each service that is not ready in time."""
     monkeypatch.setattr(demo, "is_ready", answering("http://there:8001"))
     monkeypatch.setattr(demo, "START_LIMIT_S", 0.0)
     with pytest.raises(Unavailable, match="http://there:8002, http://there:8003, http://there:8000"):
         demo.services_at("http://there").__enter__()
 
 
-def test_buckets_are_those_of_the_services(
+def test_the_listed_buckets_are_those_of_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`primitives buckets` makes every bucket that a service owns, and may be asked again."""
+    """`primitives buckets` creates every bucket that a service owns, and may run twice."""
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
     objects.buckets()
     objects.buckets()

@@ -1,11 +1,11 @@
-"""What `primitives evaluate` and `compare` print for people."""
+"""The tables of `primitives evaluate` and `compare`."""
 
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from services.cli import client
+from services.cli import evaluations
 from services.cli.main import app
 from services.common.errors import PrimitivesError
 
@@ -33,18 +33,18 @@ REPORT = {
 
 
 class Service:
-    """Answers as the training service does; an evaluation ends at the second look, in a state of the test's."""
+    """Answers as the training service does. The evaluation is in `state` from the second poll on."""
 
     def __init__(self, state: str = "completed") -> None:
-        self.state, self.looks = state, 0
+        self.state, self.polls = state, 0
         self.posted: list[tuple[str, dict[str, Any]]] = []
 
     def get(self, _base: str, path: str) -> Any:
         if path.endswith("/report"):
             return REPORT
-        self.looks += 1
+        self.polls += 1
         progress = {"done": 8.0, "total": 30.0}
-        state = self.state if self.looks > 1 else "running"
+        state = self.state if self.polls > 1 else "running"
         return {"evaluation_id": "evaluation-1", "state": state, "error": "it broke", "progress": progress}
 
     def post(self, _base: str, path: str, body: dict[str, Any]) -> Any:
@@ -59,14 +59,14 @@ class Service:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, service: Service, *words: str) -> Any:
-    """The command over that service, in a wide terminal."""
-    monkeypatch.setattr(client, "get", service.get)
-    monkeypatch.setattr(client, "post", service.post)
+    """Run the command against the service, in a wide terminal."""
+    monkeypatch.setattr(evaluations, "get", service.get)
+    monkeypatch.setattr(evaluations, "post", service.post)
     return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
 
 def test_evaluate_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures with intervals, and the reason where there is none."""
+    """evaluate prints figures with intervals, or the reason why a figure is missing."""
     service = Service()
     done = run(monkeypatch, service, "evaluate", "run-1", "--split", "test", "--checkpoint", "best")
     assert done.exit_code == 0, done.output
@@ -81,15 +81,15 @@ def test_evaluate_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         assert text in done.output
 
 
-def test_an_evaluation_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own words, as an error of the command."""
+def test_a_failed_evaluation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """evaluate raises PrimitivesError with the evaluation's own message."""
     done = run(monkeypatch, Service("failed"), "evaluate", "run-1")
     assert isinstance(done.exception, PrimitivesError)
     assert str(done.exception) == "evaluation evaluation-1 failed: it broke"
 
 
 def test_compare_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both AUCs, their difference and the p values; a dash where there is none."""
+    """compare prints both AUCs, their difference and the p values; a dash for a missing one."""
     done = run(monkeypatch, Service(), "compare", "evaluation-1", "evaluation-2")
     assert done.exit_code == 0, done.output
     lines = [line for line in done.output.splitlines() if "0.0123" in line]

@@ -23,7 +23,7 @@ from tests.unit.training.test_workflow import Training
 
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
-    """A training service that answers what the command calls."""
+    """A training service that answers the calls of the command."""
     world = Training(tmp_path)
     api = create_app("training", ready=lambda: True)
     add_routes(api, world.datasets, world.runs, world.plans, Streams())
@@ -38,12 +38,12 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
 
 
 def run(*words: str) -> Any:
-    """What `primitives run …` prints; raises what it raises."""
+    """Run `primitives run …` and return the JSON that it prints. Errors are raised."""
     return json.loads(CliRunner().invoke(app, ["run", *words], catch_exceptions=False).output)
 
 
 def config(folder: Path, **training: Any) -> str:
-    """The file of the 3-class preset with other values below `training`."""
+    """Write a copy of the 3-class preset with changed values of `training`; return its path."""
     content = yaml.safe_load((PRESETS / "resnet152_3class.yml").read_text())
     content["training"] |= training
     file = folder / "config.yml"
@@ -52,7 +52,7 @@ def config(folder: Path, **training: Any) -> str:
 
 
 def test_a_preset_is_started_and_listed(training: Training) -> None:
-    """The run has the preset's settings, in JSON, and stands in the list."""
+    """The run has the preset's settings and appears in the list, both as JSON."""
     started = run("start", "--config", "resnet152_3class", "--dataset", training.dataset_id)
     assert started["settings"] == read_run("resnet152_3class").run_settings().model_dump()
     assert (started["state"], started["last_checkpoint"]) == ("queued", None)
@@ -62,7 +62,7 @@ def test_a_preset_is_started_and_listed(training: Training) -> None:
 
 
 def test_a_file_that_does_not_fit_the_data_set_starts_nothing(training: Training, tmp_path: Path) -> None:
-    """Another number of classes, a data set that is not there, and a `resume` that means nothing."""
+    """No run starts with a wrong number of classes, an unknown data set, or an unknown file or run in `resume`."""
     with pytest.raises(InvalidInput, match=r"arch\.num_classes 2; data set .* has 3 classes"):
         run("start", "--config", "resnet152_2class", "--dataset", training.dataset_id)
     with pytest.raises(NotFound, match="no data set 'dataset-x'"):
@@ -77,11 +77,11 @@ def test_a_file_that_does_not_fit_the_data_set_starts_nothing(training: Training
 def test_a_checkpoint_file_that_resume_names_is_imported_first(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run goes on from what it was imported as."""
+    """The new run resumes from the run that the import created."""
     file = tmp_path / "checkpoint_00000002.pth.tar"
     file.write_bytes(b"")
-    asked: list[StartRunRequest] = []
-    monkeypatch.setattr(training.runs, "start", lambda request: asked.append(request) or imported)
+    requests: list[StartRunRequest] = []
+    monkeypatch.setattr(training.runs, "start", lambda request: requests.append(request) or imported)
     imported = training.runs.get(queued(training))
 
     def import_original(path: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def test_a_checkpoint_file_that_resume_names_is_imported_first(
 
     monkeypatch.setattr(datasets, "import_original", import_original)
     run("start", "--config", config(tmp_path, resume=str(file)), "--dataset", training.dataset_id)
-    assert [request.resume_from for request in asked] == ["run-imported"]
+    assert [request.resume_from for request in requests] == ["run-imported"]
 
 
 def queued(training: Training) -> str:
-    """Some run, for an answer."""
+    """Queue a run and return its id."""
     with training.ports.records.transaction() as session:
         training.runs.queue(session, "run-1", "", training.dataset_id, RunSettings())
     return "run-1"

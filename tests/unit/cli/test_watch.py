@@ -1,4 +1,4 @@
-"""How far a run is, as the command shows it."""
+"""How the command shows a run's progress."""
 
 import io
 from typing import Any
@@ -9,21 +9,21 @@ from services.cli.watch import describe, show
 
 
 def view(state: str, done: float, *aucs: float | None) -> dict[str, Any]:
-    """A run as its stream tells of it."""
+    """A run as its stream sends it."""
     progress = {"phase": f"epoch {len(aucs) + 1} of 3", "done": done, "total": 30, "unit": "steps"}
     return {"state": state, "progress": progress, "epochs": [{"val_auc": auc} for auc in aucs], "error": ""}
 
 
-def test_a_run_in_words() -> None:
-    """Its phase while it runs, else its state, and the newest AUC where there is one."""
+def test_a_run_is_described() -> None:
+    """describe returns the phase while a run is running, else the state, and the newest AUC if there is one."""
     assert describe(view("running", 3)) == "epoch 1 of 3"
     assert describe(view("running", 12, 0.51)) == "epoch 2 of 3, AUC 0.5100"
     assert describe(view("running", 12, None)) == "epoch 2 of 3"
     assert describe(view("paused", 12, 0.5, 0.75)) == "paused, AUC 0.7500"
 
 
-def test_lines_are_few_where_there_is_no_terminal() -> None:
-    """A line at each change of phase and every ten seconds; the last view is returned."""
+def test_lines_are_few_without_a_terminal() -> None:
+    """show prints a line at each change of phase and every ten seconds, and returns the last view."""
     out, moments = io.StringIO(), iter(range(100))
     views = [view("running", n) for n in range(15)] + [view("completed", 30, 0.9)]
     last = show(views, Console(file=out, force_terminal=False, width=100), clock=lambda: next(moments))
@@ -34,8 +34,8 @@ def test_lines_are_few_where_there_is_no_terminal() -> None:
     assert 3 <= len(lines) < len(views) / 2
 
 
-def test_a_terminal_sees_rate_and_time_left() -> None:
-    """The bar tells how many steps a second there are, and when they will be done."""
+def test_a_terminal_shows_rate_and_remaining_time() -> None:
+    """The bar shows steps per second and the remaining time."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
     show([view("running", n) for n in range(0, 30, 3)], console)

@@ -1,4 +1,4 @@
-// Orders the units of a layer by what each says of itself; a unit that does not say it goes last.
+// Orders the units of a layer by a data attribute; units without that attribute come last.
 (() => {
   const list = document.getElementById('units');
   const order = document.getElementById('order');
