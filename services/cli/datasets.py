@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.progress import progress_bar
-from services.common.blobs import ObjectRef
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
-from services.imaging.dataset import DatasetManifest
 from services.training.checkpoints import choose_checkpoint
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
+from services.training.specs import BUILD_SAMPLE, BuildSpec
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.imports import Imports
 from services.training.workflow.runs import Runs
 
 
@@ -32,13 +32,9 @@ def import_dataset(
 def build_sample_dataset() -> dict[str, Any]:
     """See `primitives dataset sample`."""
     with _training() as (datasets, _), progress_bar("mammograms") as update:
-        result = datasets.runner.run(
-            "services.training.job:build_sample",
-            {"blobs_url": datasets.ports.blobs.url},
-            lambda told: update(told["done"], told["total"]),
-        )
-        manifest = DatasetManifest.model_validate(result["manifest"])
-        return datasets.register(manifest, ObjectRef.model_validate(result["ref"])).model_dump()
+        spec = BuildSpec(blobs_url=datasets.ports.blobs.url)
+        built = datasets.runner.run(BUILD_SAMPLE, spec, lambda report: update(report.done, report.total))
+        return datasets.register(built.manifest, built.ref).model_dump()
 
 
 def list_datasets() -> list[dict[str, Any]]:
@@ -49,14 +45,14 @@ def list_datasets() -> list[dict[str, Any]]:
 
 def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int, channels: int) -> dict[str, Any]:
     """See `primitives checkpoint import`."""
-    with _training() as (_, runs):
-        return runs.import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
+    with _training() as (datasets, runs):
+        return Imports(datasets, runs).import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
 
 
 def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:
     """See `primitives checkpoint import --config`."""
-    with _training() as (_, runs):
-        return runs.import_original(file, network, dataset_id).model_dump()
+    with _training() as (datasets, runs):
+        return Imports(datasets, runs).import_original(file, network, dataset_id).model_dump()
 
 
 def export_run(run_id: str, choice: str, kind: str, out: Path) -> dict[str, Any]:

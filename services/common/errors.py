@@ -71,3 +71,11 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
     The input itself is left out: it may be large, secret, or not expressible in JSON.
     """
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+
+
+def error_of(name: str, message: str) -> PrimitivesError:
+    """The domain error of a name, with a message, as another process reported it; JobFailed for any other name."""
+    kind = globals().get(name)
+    if isinstance(kind, type) and issubclass(kind, PrimitivesError):
+        return kind(message)
+    return JobFailed(f"{name}: {message}")

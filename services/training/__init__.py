@@ -1,1 +1,1 @@
-"""The training service: data sets, runs, checkpoints, and the start of plans."""
+"""The training service: data sets, runs, evaluations, and the first stages of plans."""

@@ -1,4 +1,4 @@
-"""The end of a worker that was started for the jobs in a queue: it leaves when there are none any more."""
+"""Ends a worker that was started for the jobs in a queue when no more jobs arrive."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,12 @@ Watch = Callable[[Handler], Handler]
 
 
 def unwatched(handler: Handler) -> Handler:
-    """The handler as it is."""
+    """Return the handler unchanged."""
     return handler
 
 
 class IdleEnd:
-    """Sets an event once no handler has been at work for `limit_s` seconds. The time runs from `start` on: opening the
+    """Sets an event when no handler has worked for `limit_s` seconds. The time begins at `start`, because opening the
     ports may take longer."""
 
     def __init__(self, limit_s: float, over: threading.Event) -> None:
@@ -24,18 +24,18 @@ class IdleEnd:
         self._timer: threading.Timer | None = None
 
     def start(self) -> None:
-        """Begin to count, unless a job has come already."""
+        """Start the timer, unless a job has arrived already."""
         with self._lock:
             self._count()
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop the timer."""
         with self._lock:
             self._cancel()
 
     def watched(self, handler: Handler) -> Handler:
-        """The handler, during which nothing ends. One that begins just as the time is over finds the service stopping,
-        and gives its message back."""
+        """Wrap a handler so that the timer does not run while it works. If the time ends just when a handler begins, it
+        finds the service stopping, and its message is delivered again."""
 
         def handle(content: Any) -> None:
             with self._lock:

@@ -1,9 +1,8 @@
-"""What the training service's child process does: build the sample, train one slice."""
+"""What the child process of the training service does: build the sample, train a slice."""
 
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -13,7 +12,7 @@ from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.identity import derived_id
-from services.common.machine.memory import kept_memory
+from services.common.machine.memory import retain_freed_memory
 from services.common.work.jobs import Job
 from services.imaging.architectures import transforms_input
 from services.imaging.checkpoint import CheckpointManifest, load_weights, open_checkpoint, pack
@@ -23,11 +22,10 @@ from services.imaging.devices import choose_device
 from services.imaging.manifests import put_content
 from services.training.batches import Batches
 from services.training.distributed import Team
-from services.training.evaluation.evaluate import evaluate_checkpoint
-from services.training.evaluation.schemas import EvaluationSettings
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import fit
+from services.training.names import BUCKET
 from services.training.sample_dataset import (
     SAMPLE_CLASSES,
     SAMPLE_NOTICE,
@@ -36,18 +34,26 @@ from services.training.sample_dataset import (
     sample_mammograms_and_patches,
 )
 from services.training.schedule import best_epoch
-from services.training.schemas import EpochMetrics, RunSettings
+from services.training.schemas import EpochMetrics
+from services.training.specs import (
+    BUILD_SAMPLE,
+    TRAIN_SLICE,
+    BuildSpec,
+    BuiltDataset,
+    SavedCheckpoint,
+    SliceSpec,
+)
 from services.training.tensorboard import event_bytes
 
-BUCKET = "training"
 SAMPLE_SHARD_PATCHES = 256
-"""Patches a shard of the sample: small, so that a plan over it shows the same parallel work as one over millions."""
+"""Patches of a shard of the sample: few, so that a plan over the sample works in parallel as a large one does."""
 
 
-def build_sample(job: Job, *, blobs_url: str) -> dict[str, Any]:
-    """Store the sample data set; returns its manifest and a reference to it."""
+@BUILD_SAMPLE.implements
+def build_sample(job: Job, spec: BuildSpec) -> BuiltDataset:
+    """Store the sample data set."""
     with DatasetWriter(
-        open_blobs(blobs_url),
+        open_blobs(spec.blobs_url),
         BUCKET,
         "sample",
         SAMPLE_CLASSES,
@@ -59,116 +65,78 @@ def build_sample(job: Job, *, blobs_url: str) -> dict[str, Any]:
             writer.add_mammogram(sample.mammogram, sample.lesions)
             for patch in sample.patches:
                 writer.add_patch(patch)
-            job.report(phase="cutting patches", done=done, total=total, unit="mammograms")
+            job.report(done, total, phase="cutting patches", unit="mammograms")
             job.stop_if_requested()
         manifest, ref = writer.finish()
-    return {"manifest": manifest.model_dump(), "ref": ref.model_dump()}
+    return BuiltDataset(manifest=manifest, ref=ref)
 
 
-def evaluate(
-    job: Job,
-    *,
-    blobs_url: str,
-    evaluation_id: str,
-    dataset: dict[str, Any],
-    checkpoint: dict[str, Any],
-    split: str,
-    settings: dict[str, Any],
-    device: str,
-) -> dict[str, Any]:
-    """Evaluate a checkpoint on a split; returns a reference to the manifest."""
-
-    def on_patches(done: int, total: int) -> None:
-        job.report(phase="predicting", done=done, total=total, unit="patches")
-        job.stop_if_requested()
-
-    manifest = evaluate_checkpoint(
-        open_blobs(blobs_url),
-        BUCKET,
-        evaluation_id,
-        ObjectRef.model_validate(dataset),
-        ObjectRef.model_validate(checkpoint),
-        split,
-        EvaluationSettings.model_validate(settings),
-        choose_device(device),
-        on_patches,
-    )
-    return manifest.model_dump()
+@TRAIN_SLICE.implements
+def train_slice(job: Job[SavedCheckpoint], spec: SliceSpec) -> bool:
+    """Train a slice in this process, or in the number of processes of the spec. Return whether the run is complete."""
+    if spec.processes * spec.nodes > 1:
+        return train_together(job, spec)
+    return train_part(job, Team(), choose_device(spec.device), spec)
 
 
-def train_slice(
-    job: Job, *, processes: int = 1, nodes: int = 1, rendezvous: str = "127.0.0.1:29400", **arguments: Any
-) -> bool:
-    """As `train_part`, by as many processes as the settings of the service say."""
-    if processes * nodes > 1:
-        return train_together(job, arguments, processes, nodes, rendezvous)
-    return train_part(job, Team(), choose_device(arguments.pop("device")), **arguments)
-
-
-def train_part(
-    job: Job,
-    team: Team,
-    where: torch.device,
-    *,
-    blobs_url: str,
-    scratch: str,
-    run_id: str,
-    dataset: dict[str, Any],
-    settings: dict[str, Any],
-    checkpoint: dict[str, Any] | None,
-    slice_s: float,
-    cache_mb: int,
-) -> bool:
-    """Go on with a run for at most `slice_s` seconds or until it is paused; True when it is complete. Each checkpoint
-    is a milestone, and tells the best so far and which of the two later stages use."""
-    blobs = open_blobs(blobs_url)
-    data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
-    resumed = checkpoint is not None
-    learner = start_learner(RunSettings.model_validate(settings), len(data.manifest.classes), where, team, resumed)
-    if checkpoint is not None:
-        resume(blobs, learner, ObjectRef.model_validate(checkpoint))
-    split = {
-        name: Batches(
-            data,
-            LocalPatches(data, blobs, name, Path(scratch)),
-            learner.preprocessing,
-            learner.settings.batch_size,
-            cache_mb << 20,
-            learner.settings.accumulate_steps,
-            team,
-        )
-        for name in ("train", "val")
-        if name in data.manifest.splits
-    }
-    if "train" not in split:
-        raise InvalidInput(f"data set {data.manifest.name} has no split train to train on")
+def train_part(job: Job[SavedCheckpoint], team: Team, device: torch.device, spec: SliceSpec) -> bool:
+    """Train one process's part of a slice. Return whether the run is complete."""
+    blobs = open_blobs(spec.blobs_url)
+    data = Dataset.open(blobs, spec.dataset)
+    learner = start_learner(spec.settings, len(data.manifest.classes), device, team, spec.checkpoint is not None)
+    if spec.checkpoint is not None:
+        resume(blobs, learner, spec.checkpoint)
+    batches = open_batches(blobs, data, learner, spec)
 
     def save() -> None:
         if team.leads:
-            last = save_checkpoint(blobs, learner, run_id, data)
-            best = learner.best or last
-            kept = best if learner.settings.keep == "best" else last
-            job.milestone(
-                checkpoint=kept.model_dump(),
-                best_checkpoint=best.model_dump(),
-                last_checkpoint=last.model_dump(),
-                kept=epoch_to_keep(learner),
-                epochs=[metrics.model_dump() for metrics in learner.metrics],
-            )
+            job.milestone(save_milestone(blobs, learner, spec.run_id, data))
 
-    deadline = time.monotonic() + slice_s
-    with kept_memory() if where.type == "cpu" else nullcontext():
-        return fit(learner, split["train"], split.get("val"), deadline, job.report, save, job.paused)
+    deadline = time.monotonic() + spec.slice_s
+    with retain_freed_memory() if device.type == "cpu" else nullcontext():
+        return fit(learner, batches["train"], batches.get("val"), deadline, job.report, save, job.paused)
+
+
+def open_batches(blobs: Blobs, data: Dataset, learner: Learner, spec: SliceSpec) -> dict[str, Batches]:
+    """The batches of the splits `train` and, if there is one, `val`. InvalidInput without a split `train`."""
+    if "train" not in data.manifest.splits:
+        raise InvalidInput(f"data set {data.manifest.name} has no split train to train on")
+    return {
+        split: Batches(
+            data,
+            LocalPatches(data, blobs, split, Path(spec.scratch)),
+            learner.preprocessing,
+            learner.settings.batch_size,
+            spec.cache_mb << 20,
+            learner.settings.accumulate_steps,
+            learner.team,
+        )
+        for split in ("train", "val")
+        if split in data.manifest.splits
+    }
+
+
+def save_milestone(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) -> SavedCheckpoint:
+    """Store a checkpoint, and report it with the best one and the metrics so far."""
+    last = save_checkpoint(blobs, learner, run_id, data)
+    best = learner.best or last
+    return SavedCheckpoint(
+        checkpoint=best if learner.settings.keep == "best" else last,
+        best_checkpoint=best,
+        last_checkpoint=last,
+        kept=epoch_to_keep(learner),
+        epochs=learner.metrics,
+    )
 
 
 def epoch_to_keep(learner: Learner) -> int | None:
-    """The number of epochs done, where the settings have the checkpoint after them kept; else None."""
+    """The number of epochs done if the settings keep the checkpoint after them, else None."""
     every = learner.settings.checkpoint_epochs
     return learner.epoch if every and learner.step == 0 and learner.epoch % every == 0 else None
 
 
 def resume(blobs: Blobs, learner: Learner, ref: ObjectRef) -> None:
-    """Put a learner where a checkpoint left off."""
+    """Restore a learner from a checkpoint."""
     checkpoint = open_checkpoint(blobs, ref)
     if checkpoint.resume is None:
         raise InvalidInput(f"checkpoint {checkpoint.checkpoint_id} was imported and holds nothing to resume from")
@@ -181,8 +149,10 @@ def resume(blobs: Blobs, learner: Learner, ref: ObjectRef) -> None:
 
 
 def save_checkpoint(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) -> ObjectRef:
-    """Store all of a learner; the manifest, whose reference is returned, comes last. After an epoch that is the best so
-    far, or before the first has ended, this is the best checkpoint too."""
+    """Store the learner's state, and the manifest last; return the manifest's reference.
+
+    The checkpoint is also the best one if its epoch is the best so far, or if no epoch has ended yet.
+    """
     is_best = learner.step == 0 and best_epoch(learner.metrics, learner.settings.min_delta) == len(learner.metrics) - 1
     if is_best or not learner.metrics:
         learner.best = None

@@ -57,11 +57,11 @@ def fit(
             learner.step, moved = learner.step + 1, True
             images += sum(len(part.labels) for part in parts) * team.size
             report(
+                learner.epoch * len(train) + learner.step,
+                settings.epochs * len(train),
                 phase=f"epoch {learner.epoch + 1} of {settings.epochs}",
-                done=learner.epoch * len(train) + learner.step,
-                total=settings.epochs * len(train),
                 unit="steps",
-                images=images,
+                counted=images,
             )
         measured = evaluate(learner, val, paused) if val else None
         if val and measured is None:

@@ -6,24 +6,23 @@ from pathlib import Path
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common.access.edge import open_edge
-from services.common.bus import Bus, open_bus
+from services.common.bus import Bus
 from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
-from services.common.observability.logs import configure_logs
-from services.common.observability.tracing import configure_tracing
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
-from services.common.work.jobs import JobRunner
 from services.common.work.ports import Ports
+from services.common.work.runner import JobRunner
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
-from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.evaluation.comparisons import Comparisons
+from services.training.evaluation.workflow import Evaluations
 from services.training.idle import IdleEnd, unwatched
-from services.training.job import BUCKET
+from services.training.names import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, BuildRow, EvaluationRow, RunRow
@@ -58,12 +57,6 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     add_routes(app, datasets, runs, plans, streams)
     add_evaluation_routes(app, evaluations, comparisons, streams)
 
-    def recover() -> None:
-        datasets.recover()
-        runs.recover()
-        plans.recover()
-        evaluations.recover()
-
     watched = unwatched if idle is None else idle.watched
     jobs, events = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts, watched)
     monitor = Monitor(
@@ -85,21 +78,17 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         ),
         consumers=takes,
         runners={"services.training.job": runner} if jobs in takes else {},
-        recover=recover,
+        recoverable=[datasets, runs, plans, evaluations],
         streams=streams,
         background=[monitor] if idle is None else [monitor, idle],
     )
 
 
 def main() -> None:
-    """Run this service alone until it is told to stop, or, a worker, until there are no jobs."""
-    settings = TrainingSettings()
-    configure_logs(settings.shared.log_format, settings.shared.log_level)
-    configure_tracing("training", settings.shared.otlp_endpoint)
-    bus = open_bus(settings.shared.bus_url)
-    stop = threading.Event()
+    """Run this service alone until it is stopped. A worker also ends when there are no jobs for a while."""
+    settings, stop = TrainingSettings(), threading.Event()
     idle = IdleEnd(settings.worker_idle_s, stop) if settings.role == "worker" else None
-    serve([create(settings, bus, idle)], bus, stop)
+    run_alone("training", settings, lambda bus: create(settings, bus, idle), stop)
 
 
 if __name__ == "__main__":

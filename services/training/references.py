@@ -1,23 +1,21 @@
-"""What the records of the training service reach: data sets with all that they hold, and checkpoints that count."""
-
-from typing import Any
+"""The objects that the records of the training service refer to: data sets, checkpoints and evaluations."""
 
 from sqlalchemy import select
 
+from services.common.blobs import ObjectRef
 from services.common.objects.references import Owner, References
 from services.common.records import Records
 from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import DatasetManifest
 from services.imaging.manifests import read_table
-from services.training.evaluation.evaluate import EvaluationManifest
-from services.training.job import BUCKET
+from services.training.evaluation.manifest import EvaluationManifest
+from services.training.names import BUCKET
 from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, EvaluationRow, PlanRow, RunRow
 
 
 def collect_references(records: Records, found: References) -> None:
-    """Every data set; the best and the last checkpoint of every run that is completed or can go on. Other checkpoints
-    are not reached, nor those of runs that failed or were cancelled. What evaluations have stored, and
-    until they end the checkpoint that they are of."""
+    """Collect all data sets; the recorded checkpoints of runs, except failed and cancelled ones; and what evaluations
+    have stored. An evaluation also refers to its checkpoint until it ends."""
     with records.reading() as session:
         datasets = {row.dataset_id: row.manifest for row in session.scalars(select(DatasetRow))}
         runs = {row.run_id: row for row in session.scalars(select(RunRow))}
@@ -33,14 +31,14 @@ def collect_references(records: Records, found: References) -> None:
         _add_evaluation(found, evaluation)
     for plan_id, request in plans.items():
         for kind, name, known in (
-            ("run", request["network"]["run_id"], runs),
-            ("data set", request["dataset"]["dataset_id"], datasets),
+            ("run", request.network.run_id, runs),
+            ("data set", request.dataset.dataset_id, datasets),
         ):
             if name and name not in known:
                 found.dangling(f"{kind} {name}", f"plan {plan_id}")
 
 
-def _add_dataset(found: References, ref: dict[str, Any], by: str) -> None:
+def _add_dataset(found: References, ref: ObjectRef, by: str) -> None:
     content = found.read(ref, by)
     if content is None:
         return
@@ -56,14 +54,14 @@ def _add_dataset(found: References, ref: dict[str, Any], by: str) -> None:
         found.add_key(manifest.mammograms.bucket, row["preview_key"], by, row["preview_sha256"])
 
 
-def _checkpoints(run: RunRow) -> list[dict[str, Any]]:
+def _checkpoints(run: RunRow) -> list[ObjectRef]:
     """The checkpoints that a run records, each once."""
-    kept = [kept["checkpoint"] for kept in run.checkpoints]
+    kept = [kept.checkpoint for kept in run.checkpoints]
     recorded = [run.checkpoint, run.best_checkpoint, run.last_checkpoint, *kept]
-    return list({ref["key"]: ref for ref in recorded if ref is not None}.values())
+    return list({ref.key: ref for ref in recorded if ref is not None}.values())
 
 
-def _add_checkpoint(found: References, ref: dict[str, Any], by: str) -> None:
+def _add_checkpoint(found: References, ref: ObjectRef, by: str) -> None:
     content = found.read(ref, by)
     if content is None:
         return

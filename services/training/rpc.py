@@ -7,11 +7,11 @@ from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
 
 from services.common.grpc import to_message, to_request
+from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
-from services.common.work.tasks import Verb
-from services.common.work.views import PlanStages, has_ended
+from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.rpc import EvaluationMethods
-from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.evaluation.workflow import Evaluations
 from services.training.schemas import StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
@@ -31,26 +31,27 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
         streams: Streams,
     ) -> None:
         EvaluationMethods.__init__(self, evaluations, comparisons, streams)
-        self._datasets, self._runs, self._plans, self._streams = datasets, runs, plans, streams
+        self._datasets, self._runs, self._plans = datasets, runs, plans
+        self._run = TaskMethods(pb.Run, runs.get, runs.act, streams)
+        self._plan = PlanMethods(plans.get, plans.act, streams, plans.ended)
 
     def StartPlan(self, request: pb.StartPlanRequest, _: grpc.ServicerContext) -> pb.StartPlanResponse:
         return to_message(self._plans.start(to_request(request, StartPlanRequest)), pb.StartPlanResponse)
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
-        return to_message(self._plans.get(request.plan_id), pb.GetPlanResponse)
+        return self._plan.get(request.plan_id, pb.GetPlanResponse)
 
     def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
-        return to_message(self._act_on_plan("pause", request.plan_id), pb.PausePlanResponse)
+        return self._plan.act("pause", request.plan_id, pb.PausePlanResponse)
 
     def ResumePlan(self, request: pb.ResumePlanRequest, _: grpc.ServicerContext) -> pb.ResumePlanResponse:
-        return to_message(self._act_on_plan("resume", request.plan_id), pb.ResumePlanResponse)
+        return self._plan.act("resume", request.plan_id, pb.ResumePlanResponse)
 
     def CancelPlan(self, request: pb.CancelPlanRequest, _: grpc.ServicerContext) -> pb.CancelPlanResponse:
-        return to_message(self._act_on_plan("cancel", request.plan_id), pb.CancelPlanResponse)
+        return self._plan.act("cancel", request.plan_id, pb.CancelPlanResponse)
 
     def WatchPlan(self, request: pb.WatchPlanRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchPlanResponse]:
-        for plan in self._streams.views(context, lambda: self._plans.get(request.plan_id), self._plans.ended):
-            yield to_message(plan, pb.WatchPlanResponse)
+        yield from self._plan.watch(context, request.plan_id, pb.WatchPlanResponse)
 
     def ListDatasets(self, _: pb.ListDatasetsRequest, __: grpc.ServicerContext) -> pb.ListDatasetsResponse:
         return to_message(self._datasets.all(), pb.ListDatasetsResponse)
@@ -62,31 +63,20 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
         return pb.StartRunResponse(run=to_message(self._runs.start(to_request(request, StartRunRequest)), pb.Run))
 
     def GetRun(self, request: pb.GetRunRequest, _: grpc.ServicerContext) -> pb.GetRunResponse:
-        return pb.GetRunResponse(run=self._run(request.run_id))
+        return pb.GetRunResponse(run=self._run.get(request.run_id))
 
     def ListRuns(self, _: pb.ListRunsRequest, __: grpc.ServicerContext) -> pb.ListRunsResponse:
         return to_message(self._runs.all(), pb.ListRunsResponse)
 
     def PauseRun(self, request: pb.PauseRunRequest, _: grpc.ServicerContext) -> pb.PauseRunResponse:
-        return pb.PauseRunResponse(run=self._act_on_run("pause", request.run_id))
+        return pb.PauseRunResponse(run=self._run.act("pause", request.run_id))
 
     def ResumeRun(self, request: pb.ResumeRunRequest, _: grpc.ServicerContext) -> pb.ResumeRunResponse:
-        return pb.ResumeRunResponse(run=self._act_on_run("resume", request.run_id))
+        return pb.ResumeRunResponse(run=self._run.act("resume", request.run_id))
 
     def CancelRun(self, request: pb.CancelRunRequest, _: grpc.ServicerContext) -> pb.CancelRunResponse:
-        return pb.CancelRunResponse(run=self._act_on_run("cancel", request.run_id))
+        return pb.CancelRunResponse(run=self._run.act("cancel", request.run_id))
 
     def WatchRun(self, request: pb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchRunResponse]:
-        for run in self._streams.views(context, lambda: self._runs.get(request.run_id), has_ended):
-            yield pb.WatchRunResponse(run=to_message(run, pb.Run))
-
-    def _run(self, run_id: str) -> pb.Run:
-        return to_message(self._runs.get(run_id), pb.Run)
-
-    def _act_on_run(self, verb: Verb, run_id: str) -> pb.Run:
-        self._runs.act(verb, run_id)
-        return self._run(run_id)
-
-    def _act_on_plan(self, verb: Verb, plan_id: str) -> PlanStages:
-        self._plans.act(verb, plan_id)
-        return self._plans.get(plan_id)
+        for run in self._run.watch(context, request.run_id):
+            yield pb.WatchRunResponse(run=run)

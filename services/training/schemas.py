@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
-from services.common.work.views import Moment, PlanExtraction, PlanRendering, PlanStudy, Progress
+from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
+from services.common.work.views import Moment, TaskView
 from services.imaging.architectures import Semantics
 
 LARGEST_INT32 = 2**31 - 1
@@ -118,27 +119,19 @@ class KeptCheckpoint(BaseModel):
     checkpoint: ObjectRef
 
 
-class RunView(BaseModel):
+class RunView(TaskView):
     """A training run."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     run_id: str
     plan_id: str
     dataset_id: str
     settings: dict[str, Any]
-    state: str
-    error: str
-    progress: Progress
     epochs: list[EpochMetrics]
     checkpoint: ObjectRef | None
     """What later stages use: the best or the last, as the settings have it."""
     best_checkpoint: ObjectRef | None
     last_checkpoint: ObjectRef | None
     checkpoints: list[KeptCheckpoint]
-    created: Moment
-    started: Moment
-    finished: Moment
 
 
 class StartRunRequest(BaseModel):

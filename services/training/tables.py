@@ -6,7 +6,10 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.common.blobs import ObjectRef
+from services.common.records import ModelColumn, Reference, UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.training.evaluation.schemas import ComparisonView
+from services.training.schemas import EpochMetrics, KeptCheckpoint, StartPlanRequest
 
 
 class Base(DeclarativeBase):
@@ -18,7 +21,7 @@ leases_table(Base.metadata)
 
 
 class DatasetRow(Base):
-    """A data set whose manifest is written."""
+    """A registered data set: its manifest is stored."""
 
     __tablename__ = "datasets"
 
@@ -27,12 +30,12 @@ class DatasetRow(Base):
     classes: Mapped[list[str]] = mapped_column(JSON)
     splits: Mapped[dict[str, int]] = mapped_column(JSON)
     mammograms: Mapped[int] = mapped_column(Integer)
-    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef] = mapped_column(Reference)
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class BuildRow(WorkColumns, Base):
-    """The making of the sample data set."""
+    """A build of the sample data set."""
 
     __tablename__ = "builds"
 
@@ -41,12 +44,15 @@ class BuildRow(WorkColumns, Base):
 
 
 WITHOUT_CHECKPOINT = ("failed", "cancelled")
-"""States in which a run's checkpoints are of no use any more: the collector removes them."""
+"""States in which the checkpoints of a run are not needed any more: the collector removes them."""
 
 
 class RunRow(WorkColumns, Base):
-    """A training run; `checkpoint` is what later stages use, `last_checkpoint` what it goes on from, `checkpoints`
-    those of every `checkpoint_epochs`, `epochs` the metrics so far."""
+    """A training run.
+
+    Later stages use `checkpoint`; the next slice continues from `last_checkpoint`; `checkpoints` are the ones kept
+    every `checkpoint_epochs`; `epochs` are the metrics so far.
+    """
 
     __tablename__ = "runs"
 
@@ -54,44 +60,44 @@ class RunRow(WorkColumns, Base):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     slices: Mapped[int] = mapped_column(Integer, default=0)
-    epochs: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    best_checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    last_checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    checkpoints: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    epochs: Mapped[list[EpochMetrics]] = mapped_column(ModelColumn(list[EpochMetrics]), default=list)
+    checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
+    best_checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
+    last_checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
+    checkpoints: Mapped[list[KeptCheckpoint]] = mapped_column(ModelColumn(list[KeptCheckpoint]), default=list)
 
 
 class EvaluationRow(WorkColumns, Base):
-    """An evaluation of a checkpoint on a split; `manifest` once it is completed."""
+    """An evaluation of a checkpoint on a split. It has a `manifest` once it is completed."""
 
     __tablename__ = "evaluations"
 
     evaluation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
-    checkpoint: Mapped[dict[str, Any]] = mapped_column(JSON)
+    checkpoint: Mapped[ObjectRef] = mapped_column(Reference)
     split: Mapped[str] = mapped_column(String(8))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
-    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 
 class ComparisonRow(Base):
-    """A comparison of two evaluations, as it was answered."""
+    """A comparison of two evaluations, as it is answered."""
 
     __tablename__ = "comparisons"
 
     comparison_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     evaluation_a: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"))
     evaluation_b: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"))
-    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    result: Mapped[ComparisonView] = mapped_column(ModelColumn(ComparisonView))
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class PlanRow(Base):
-    """A plan as it was asked for."""
+    """A plan as it was requested."""
 
     __tablename__ = "plans"
 
     plan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    request: Mapped[StartPlanRequest] = mapped_column(ModelColumn(StartPlanRequest))
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)

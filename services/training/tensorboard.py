@@ -1,5 +1,8 @@
-"""TensorBoard's event file of a run, made anew from its metrics at each checkpoint: it needs no file that is kept open
-over slices, and the events of an interrupted run are those of the uninterrupted one."""
+"""Writes TensorBoard's event file of a run.
+
+The file is written again from the metrics at each checkpoint, so no file stays open between slices, and an interrupted
+run has the same events as an uninterrupted one.
+"""
 
 import io
 from collections.abc import Sequence
@@ -20,15 +23,17 @@ TAGS = {
     "learning_rate": "learning_rate",
     "seconds": "seconds",
 }
-"""The scalars of an epoch, by tag; beside them `auc/val_class_0` and so on."""
+"""The scalars of an epoch, by tag. There are also `auc/val_class_0` and so on."""
 
 VERSION = "brain.Event:2"
 
 
 def event_bytes(metrics: Sequence[EpochMetrics], finished: float) -> bytes:
-    """An event file with the scalars of each epoch at its number as step; absent ones are left out.
+    """Return an event file with the scalars of each epoch, whose number is the step. Scalars without a value are left
+    out.
 
-    `finished` is when the last epoch ended, in seconds since 1970; the others lie before it by what they took.
+    `finished` is the time at which the last epoch ended, in seconds since 1970. The times of the others follow from the
+    seconds that each epoch took.
     """
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)

@@ -60,12 +60,15 @@ class Job(Generic[M]):
         self, done: float, total: float = 0, phase: str = "", unit: str = "", counted: float | None = None
     ) -> None:
         """Report how far the job is, e.g. `report(32, 600, unit="patches")`. Only the newest report matters."""
-        report = JobReport(phase=phase, done=done, total=total, unit=unit, counted=counted)
-        self._connection.send(("report", report))
+        self.forward(JobReport(phase=phase, done=done, total=total, unit=unit, counted=counted))
         if time.monotonic() - self._gpu_reported >= GPU_INTERVAL_S:
             self._gpu_reported = time.monotonic()
             if memory := gpu_memory():
                 self.report_gpu_memory(memory)
+
+    def forward(self, report: JobReport) -> None:
+        """Send a report that another process of the job has made."""
+        self._connection.send(("report", report))
 
     def report_gpu_memory(self, memory: GpuMemory) -> None:
         """Report how full the memory of the GPUs is. `report` calls this from time to time."""

@@ -160,11 +160,11 @@ class _DomainError(Exception):
 
 def _to_error(name: str, message: str, trace: str) -> Exception:
     """The child's error as an exception of this process."""
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, errors.PrimitivesError):
-        return _DomainError(kind(message))
+    error = errors.error_of(name, message)
+    if not isinstance(error, errors.JobFailed):
+        return _DomainError(error)
     log.error("job failed", error=name, message=message, trace=trace)
-    return errors.JobFailed(f"{name}: {message}")
+    return error
 
 
 def _gpu_handler(service: str) -> Callable[[GpuMemory], None]:

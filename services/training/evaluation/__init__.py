@@ -1,1 +1,1 @@
-"""How good a checkpoint is on a split, how sure that is, and whether two checkpoints differ."""
+"""Measures how good a checkpoint is on a split, with intervals, and tests whether two checkpoints differ."""

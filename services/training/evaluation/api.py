@@ -1,10 +1,10 @@
 """The HTTP side of evaluations and comparisons."""
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
 
-from services.common.http.streams import EventStream, Streams
-from services.common.work.tasks import Verb
-from services.common.work.views import has_ended
+from services.common.http.streams import Streams
+from services.common.http.task_routes import TaskRoutes
+from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import (
     CompareRequest,
     ComparisonList,
@@ -14,7 +14,7 @@ from services.training.evaluation.schemas import (
     Report,
     StartEvaluationRequest,
 )
-from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.evaluation.workflow import Evaluations
 
 SVG = "image/svg+xml"
 
@@ -28,26 +28,17 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
         """Evaluate a checkpoint of a run on a split."""
         return evaluations.start(request)
 
-    @router.get("/evaluations", tags=["evaluations"])
-    def list_evaluations() -> EvaluationList:
-        """All evaluations, newest first."""
-        return evaluations.all()
-
-    @router.get("/evaluations/{evaluation_id}", tags=["evaluations"])
-    def get_evaluation(evaluation_id: str) -> EvaluationView:
-        """One evaluation."""
-        return evaluations.get(evaluation_id)
-
-    @router.post("/evaluations/{evaluation_id}/{verb}", status_code=202, tags=["evaluations"])
-    def act_on_evaluation(evaluation_id: str, verb: Verb) -> EvaluationView:
-        """Pause, resume or cancel; a job at work on it stops within five seconds. A resumed one begins anew."""
-        evaluations.act(verb, evaluation_id)
-        return evaluations.get(evaluation_id)
-
-    @router.get("/evaluations/{evaluation_id}/events", response_class=EventStream, tags=["evaluations"])
-    def watch_evaluation(evaluation_id: str, request: Request) -> Response:
-        """Server-sent events: the evaluation, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: evaluations.get(evaluation_id), has_ended)
+    routes = TaskRoutes(
+        "evaluation",
+        "evaluations",
+        EvaluationView,
+        evaluations.get,
+        evaluations.act,
+        streams,
+        kept="A resumed one starts again.",
+    )
+    routes.add_list(router, EvaluationList, evaluations.all)
+    routes.add(router)
 
     @router.get("/evaluations/{evaluation_id}/report", tags=["evaluations"])
     def get_report(evaluation_id: str) -> Report:

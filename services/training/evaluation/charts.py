@@ -1,7 +1,8 @@
-"""Small charts as SVG: lines over axes from 0 to 1, and a table of counts. Colours follow the reader's light or dark.
+"""Small charts as SVG: lines over axes from 0 to 1, and a table of counts. Colours follow the reader's light or dark
+theme.
 
-Written here rather than drawn by matplotlib: four plain charts are not worth some 30 MB in the image of the service,
-and its SVG knows one background only.
+The charts are written here, not drawn by matplotlib: four plain charts are not worth 30 MB in the service's image, and
+the SVG of matplotlib has a single background.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ text{fill:var(--ink)}.paper{fill:var(--paper)}.title{font-weight:600;font-size:1
 .middle{text-anchor:middle}.guide{stroke:var(--ink);stroke-width:1;stroke-dasharray:2 4;fill:none}
 """
 DASHES = ("none", "8 3", "2 3")
-"""After as many lines as there are colours, lines are told apart by dashes."""
+"""When all colours are used, further lines differ by their dashes."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line with its entry in the legend; x and y from 0 to 1. `dots` marks its points too."""
+    """A line and its name in the legend; x and y are from 0 to 1. `dots` also marks the points."""
 
     name: str
     x: Sequence[float]
@@ -40,19 +41,19 @@ class Line:
 def line_chart(
     title: str, x_title: str, y_title: str, lines: Sequence[Line], guide: Sequence[tuple[float, float]] = ()
 ) -> str:
-    """Lines over the unit square, with titles of both axes, a legend, and a dotted guide such as the diagonal."""
+    """Draw lines over the unit square, with a title on each axis, a legend, and a dotted guide such as the diagonal."""
     parts = [*_axes(x_title, y_title)]
     if guide:
         parts.append(f'<polyline class="guide" points="{_points(*zip(*guide, strict=True))}"/>')
     for number, line in enumerate(lines):
-        parts += _draw(line, _look(number))
-        parts += _entry(line, number)
+        parts += _draw(line, _stroke(number))
+        parts += _legend_entry(line, number)
     height = max(TOP + SIDE + BOTTOM, TOP + LINE * (len(lines) + 1))
     return _svg(title, LEFT + SIDE + LEGEND, height, parts)
 
 
 def count_table(title: str, names: Sequence[str], rows: Sequence[Sequence[int]]) -> str:
-    """Counts of what was (rows) by what was predicted (columns), each shaded by its share of the row."""
+    """Draw counts by true class (rows) and predicted class (columns), each shaded by its share of the row."""
     parts = [
         f'<text class="middle" x="{NAME + CELL * len(names) / 2}" y="{TOP + 14}">predicted class</text>',
         f'<text class="middle" transform="translate(16 {TOP + 48 + CELL * len(rows) / 2}) rotate(-90)">class</text>',
@@ -70,7 +71,7 @@ def count_table(title: str, names: Sequence[str], rows: Sequence[Sequence[int]])
 def _axes(x_title: str, y_title: str) -> list[str]:
     parts = []
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
-        x, y = _place(tick, tick)
+        x, y = _pixel(tick, tick)
         parts.append(f'<path class="grid" d="M{x} {TOP}V{TOP + SIDE}M{LEFT} {y}H{LEFT + SIDE}"/>')
         parts.append(f'<text class="middle" x="{x}" y="{TOP + SIDE + 18}">{tick:.1f}</text>')
         parts.append(f'<text class="end" x="{LEFT - 8}" y="{y + 4}">{tick:.1f}</text>')
@@ -81,19 +82,19 @@ def _axes(x_title: str, y_title: str) -> list[str]:
     return parts
 
 
-def _draw(line: Line, look: str) -> list[str]:
-    parts = [f'<polyline class="line" style="{look}" points="{_points(line.x, line.y)}"/>']
+def _draw(line: Line, stroke: str) -> list[str]:
+    parts = [f'<polyline class="line" style="{stroke}" points="{_points(line.x, line.y)}"/>']
     if line.dots:
         for x, y in zip(line.x, line.y, strict=True):
-            across, down = _place(x, y)
-            parts.append(f'<circle cx="{across}" cy="{down}" r="3" style="{look};fill:var(--paper);stroke-width:2"/>')
+            across, down = _pixel(x, y)
+            parts.append(f'<circle cx="{across}" cy="{down}" r="3" style="{stroke};fill:var(--paper);stroke-width:2"/>')
     return parts
 
 
-def _entry(line: Line, number: int) -> list[str]:
+def _legend_entry(line: Line, number: int) -> list[str]:
     x, y = LEFT + SIDE + 16, TOP + 10 + LINE * number
     return [
-        f'<path class="line" style="{_look(number)}" d="M{x} {y}h24"/>',
+        f'<path class="line" style="{_stroke(number)}" d="M{x} {y}h24"/>',
         f'<text x="{x + 32}" y="{y + 4}">{_short(line.name, LONGEST_NAME)}</text>',
     ]
 
@@ -113,16 +114,16 @@ def _row(number: int) -> float:
     return TOP + 48 + CELL * number
 
 
-def _look(number: int) -> str:
+def _stroke(number: int) -> str:
     dash = DASHES[number // COLOURS % len(DASHES)]
     return f"stroke:var(--c{number % COLOURS});stroke-dasharray:{dash}"
 
 
 def _points(x: Sequence[float], y: Sequence[float]) -> str:
-    return " ".join(",".join(map(str, _place(*point))) for point in zip(x, y, strict=True))
+    return " ".join(",".join(map(str, _pixel(*point))) for point in zip(x, y, strict=True))
 
 
-def _place(x: float, y: float) -> tuple[float, float]:
+def _pixel(x: float, y: float) -> tuple[float, float]:
     return round(LEFT + SIDE * x, 1), round(TOP + SIDE * (1 - y), 1)
 
 

@@ -1,7 +1,9 @@
-"""From predictions to a report. Numbers are scikit-learn's wherever it has them; intervals are of `resampling`."""
+"""Computes a report from predictions. The figures are scikit-learn's where it has them; intervals are from
+`resampling`."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,34 +34,31 @@ from services.training.evaluation.schemas import (
 CURVE_POINTS = 400
 
 
-def measure(
-    predictions: Predictions,
-    classes: Sequence[str],
-    settings: EvaluationSettings,
-    *,
-    evaluation_id: str,
-    run_id: str,
-    checkpoint_id: str,
-    dataset_id: str,
-    split: str,
-) -> Report:
-    """All figures of an evaluation."""
-    labels, probabilities, patients = predictions.labels, predictions.probabilities, predictions.patient_numbers
-    count = int(patients.max()) + 1
-    draws = draw_patients(patients, settings.replicates, settings.seed)
+@dataclass(frozen=True)
+class Subject:
+    """Names what an evaluation evaluates, and on which patches."""
+
+    evaluation_id: str
+    run_id: str
+    checkpoint_id: str
+    dataset_id: str
+    split: str
+
+
+def measure(predictions: Predictions, classes: Sequence[str], settings: EvaluationSettings, subject: Subject) -> Report:
+    """Compute all figures of an evaluation."""
+    labels, probabilities, numbers = predictions.labels, predictions.probabilities, predictions.patient_numbers
+    patients = int(numbers.max()) + 1
+    draws = draw_patients(numbers, settings.replicates, settings.seed)
     by_class = [drawn_auc(predictions, class_, draws) for class_ in range(len(classes))]
     predicted = probabilities.argmax(axis=1)
     return Report(
-        evaluation_id=evaluation_id,
-        run_id=run_id,
-        checkpoint_id=checkpoint_id,
-        dataset_id=dataset_id,
-        split=split,
+        **asdict(subject),
         patches=len(labels),
-        patients=count,
+        patients=patients,
         settings=settings,
-        macro_auc=_macro(classes, labels, probabilities, by_class, count),
-        micro_auc=estimate(micro_auc(predictions), drawn_micro_auc(predictions, draws), count),
+        macro_auc=_macro_auc(classes, labels, probabilities, by_class, patients),
+        micro_auc=estimate(micro_auc(predictions), drawn_micro_auc(predictions, draws), patients),
         accuracy=float(accuracy_score(labels, predicted)),
         brier=float(brier_score_loss(labels, probabilities, labels=np.arange(len(classes)), scale_by_half=True)),
         calibration=calibration(predicted == labels, probabilities.max(axis=1), settings.calibration_bins),
@@ -79,7 +78,7 @@ def measure(
 def class_report(
     predictions: Predictions, class_: int, name: str, drawn: NDArray[np.float64], settings: EvaluationSettings
 ) -> ClassReport:
-    """One class against the rest."""
+    """Compute the figures of one class against the rest."""
     positive, scores = predictions.labels == class_, predictions.probabilities[:, class_]
     patients = len(np.unique(predictions.patient_numbers[positive]))
     report = ClassReport(name=name, patches=int(positive.sum()), patients=patients, auc=Estimate())
@@ -88,10 +87,10 @@ def class_report(
         return report.model_copy(update={"reason": reason, "auc": Estimate(reason=reason)})
     false_alarms, hits, thresholds = roc_curve(positive, scores, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(positive, scores)
-    every = int(predictions.patient_numbers.max()) + 1
+    all_patients = int(predictions.patient_numbers.max()) + 1
     return report.model_copy(
         update={
-            "auc": estimate(float(roc_auc_score(positive, scores)), drawn, every),
+            "auc": estimate(float(roc_auc_score(positive, scores)), drawn, all_patients),
             "average_precision": float(average_precision_score(positive, scores)),
             "brier": float(brier_score_loss(positive, scores)),
             "sensitivities": [
@@ -105,33 +104,33 @@ def class_report(
 
 
 def one_sided(positive: NDArray[np.bool_], name: str) -> str:
-    """Why a class cannot be told from the rest in these patches; empty if it can."""
+    """Return why a class cannot be compared with the rest in these patches; empty if it can."""
     if not positive.any():
         return f"the split has no patch of class {name}"
     return "" if not positive.all() else f"all patches of the split are of class {name}"
 
 
 def drawn_auc(predictions: Predictions, class_: int, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The AUC of a class in every draw, (replicates,); NaN where it has none."""
+    """Compute the AUC of a class in each draw, (replicates,); NaN in a draw without an AUC."""
     positive, scores = predictions.labels == class_, predictions.probabilities[:, class_]
     return drawn_aucs(positive, scores, predictions.patient_numbers, draws)
 
 
 def micro_auc(predictions: Predictions) -> float:
-    """The AUC over all pairs of a patch and a class."""
-    positive, scores, _ = _pooled(predictions)
+    """Compute the AUC over all pairs of a patch and a class."""
+    positive, scores, _ = _patch_class_pairs(predictions)
     return float(roc_auc_score(positive, scores))
 
 
 def drawn_micro_auc(predictions: Predictions, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """As `micro_auc`, in every draw."""
-    return drawn_aucs(*_pooled(predictions), draws)
+    """Compute the micro AUC in each draw, (replicates,)."""
+    return drawn_aucs(*_patch_class_pairs(predictions), draws)
 
 
 def sensitivity_at(
     specificity: float, false_alarms: NDArray[np.float64], hits: NDArray[np.float64], thresholds: NDArray[np.float64]
 ) -> OperatingPoint:
-    """The best point of a ROC curve at or above a specificity."""
+    """Return the point of a ROC curve with the largest sensitivity at or above a specificity."""
     allowed = np.flatnonzero(1 - false_alarms >= specificity - 1e-12)  # 1 - 0.2 is a little less than 0.8
     best = allowed[np.argmax(hits[allowed])]
     threshold = float(thresholds[best])
@@ -143,7 +142,7 @@ def sensitivity_at(
 
 
 def calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64], bins: int) -> Calibration:
-    """Predicted probability against observed share, in equal bins."""
+    """Compare the predicted probability with the observed share, in equal bins of probability."""
     observed, predicted = calibration_curve(positive, scores, n_bins=bins, strategy="uniform", pos_label=True)
     edges = np.linspace(0, 1, bins + 1)
     counts = np.bincount(np.searchsorted(edges[1:-1], scores), minlength=bins)
@@ -157,17 +156,17 @@ def calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64], bins: 
 
 
 def thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
-    """At most CURVE_POINTS points of a curve, evenly along its length, with both ends."""
+    """Reduce a curve to at most CURVE_POINTS points, spaced evenly along its length, with both ends."""
     if len(x) > CURVE_POINTS:
-        along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-        kept = np.searchsorted(along, np.linspace(0, along[-1], CURVE_POINTS))
-        kept = np.unique(np.clip(kept, 0, len(x) - 1))
-        kept[-1] = len(x) - 1
-        x, y = x[kept], y[kept]
+        lengths = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+        indices = np.searchsorted(lengths, np.linspace(0, lengths[-1], CURVE_POINTS))
+        indices = np.unique(np.clip(indices, 0, len(x) - 1))
+        indices[-1] = len(x) - 1
+        x, y = x[indices], y[indices]
     return Curve(x=x.tolist(), y=y.tolist())
 
 
-def _macro(
+def _macro_auc(
     classes: Sequence[str],
     labels: NDArray[np.int64],
     probabilities: NDArray[np.float64],
@@ -182,8 +181,9 @@ def _macro(
     return estimate(float(value), np.mean(drawn, axis=0), patients)
 
 
-def _pooled(predictions: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
-    """All pairs of a patch and a class: whether it is of it, the probability, the patient."""
+def _patch_class_pairs(predictions: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+    """Return, for each pair of a patch and a class, whether the patch has the class, the probability, and the patient's
+    number."""
     classes = predictions.probabilities.shape[1]
     positive = predictions.labels[:, None] == np.arange(classes)
     return positive.ravel(), predictions.probabilities.ravel(), np.repeat(predictions.patient_numbers, classes)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of every patch of a split, and its table."""
+"""The predictions of a checkpoint for every patch of a split, and the table that stores them."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from torch import nn
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
+from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import read_table
 from services.imaging.prefetch import prefetch
@@ -28,13 +29,15 @@ PREDICTION_SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float64())),
     ]
 )
-"""A row a patch, in the order of patch ids; one probability a class, in the order of the data set's classes."""
+"""One row for each patch, in the order of patch ids. The probabilities are in the order of the data set's classes."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Patch ids (n,), labels (n,), patients (n,) by name, and probabilities (n, classes) in float64: in float32 the
-    surest ones are all 1, and no longer ranked."""
+    """Patch ids (n,), labels (n,), names of patients (n,), and probabilities (n, classes).
+
+    The probabilities are float64: in float32 the highest ones would all be 1 and lose their order.
+    """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -43,12 +46,12 @@ class Predictions:
 
     @cached_property
     def patient_numbers(self) -> NDArray[np.int64]:
-        """The patient of each patch as a number from 0, in the order of names."""
+        """The number of each patch's patient (n,), from 0 in the order of names."""
         numbers: NDArray[np.int64] = np.unique(np.asarray(self.patients), return_inverse=True)[1].astype(np.int64)
         return numbers
 
     def to_parquet(self) -> bytes:
-        """See PREDICTION_SCHEMA."""
+        """Write the table; see PREDICTION_SCHEMA."""
         columns = [self.ids, self.labels.astype(np.int32), list(self.patients), list(self.probabilities)]
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns, schema=PREDICTION_SCHEMA), buffer, compression="zstd")
@@ -56,7 +59,7 @@ class Predictions:
 
 
 def read_predictions(blobs: Blobs, ref: ObjectRef) -> Predictions:
-    """The predictions of a reference, verified."""
+    """Read and verify stored predictions."""
     table = read_table(blobs, ref)
     return Predictions(
         table["patch_id"].to_numpy(),
@@ -66,6 +69,15 @@ def read_predictions(blobs: Blobs, ref: ObjectRef) -> Predictions:
     )
 
 
+def require_same_classes(checkpoint: CheckpointManifest, data: Dataset) -> None:
+    """InvalidInput unless a checkpoint predicts the classes of a data set, in the same order."""
+    if checkpoint.classes != data.manifest.classes:
+        raise InvalidInput(
+            f"checkpoint {checkpoint.checkpoint_id} predicts {', '.join(checkpoint.classes)}; data set "
+            f"{data.manifest.name} has {', '.join(data.manifest.classes)}"
+        )
+
+
 @torch.inference_mode()
 def predict(
     network: nn.Module,
@@ -73,28 +85,28 @@ def predict(
     split: str,
     preprocessing: Preprocessing,
     batch_size: int,
-    device: torch.device,
     on_patches: Callable[[int], None] = lambda _done: None,
 ) -> Predictions:
-    """One forward a patch. InvalidInput names a patch for which the network gives no numbers."""
+    """Run the network once on each patch, on the device of its weights. InvalidInput names the first patch with a
+    prediction that is not finite. `on_patches` receives the number of patches that are done."""
+    device = next(network.parameters()).device
     ids: list[int] = []
-    found: list[NDArray[np.float64]] = []
-    for batch in _read(data, split, preprocessing, batch_size):
+    probabilities: list[NDArray[np.float64]] = []
+    for batch in _read_batches(data, split, preprocessing, batch_size):
         logits = network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
-        probabilities = logits.double().softmax(1).cpu().numpy()
-        broken = batch.ids[~np.isfinite(probabilities).all(axis=1)].tolist()
+        probabilities.append(logits.double().softmax(1).cpu().numpy())
+        broken = batch.ids[~np.isfinite(probabilities[-1]).all(axis=1)].tolist()
         if broken:
-            raise InvalidInput(f"the network gives no numbers for patch {broken[0]} of {data.manifest.name}")
+            raise InvalidInput(f"the prediction for patch {broken[0]} of {data.manifest.name} is not finite")
         ids += batch.ids.tolist()
-        found.append(probabilities)
         on_patches(len(ids))
     rows = data.index.take(ids)
     labels = rows["label"].to_numpy().astype(np.int64)
-    return Predictions(np.array(ids), labels, rows["patient"].to_pylist(), np.concatenate(found))
+    return Predictions(np.array(ids), labels, rows["patient"].to_pylist(), np.concatenate(probabilities))
 
 
-def _read(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
-    """The patches of a split by patch id, decoded ahead, each shard read once."""
+def _read_batches(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
+    """Decode the patches of a split ahead of the network, in the order of patch ids. Each shard is read once."""
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:
         ids = np.array([patch_id for patch_id, _ in chunk])

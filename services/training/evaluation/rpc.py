@@ -6,18 +6,19 @@ import grpc
 from primitives.training.v1 import evaluation_pb2 as pb
 
 from services.common.grpc import to_message, to_request
+from services.common.grpc.task_methods import TaskMethods
 from services.common.http.streams import Streams
-from services.common.work.tasks import Verb
-from services.common.work.views import has_ended
+from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
-from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.evaluation.workflow import Evaluations
 
 
 class EvaluationMethods:
     """The part of the training servicer that evaluates; see proto/primitives/training/v1/evaluation.proto."""
 
     def __init__(self, evaluations: Evaluations, comparisons: Comparisons, streams: Streams) -> None:
-        self._evaluations, self._comparisons, self._evaluation_streams = evaluations, comparisons, streams
+        self._evaluations, self._comparisons = evaluations, comparisons
+        self._evaluation = TaskMethods(pb.Evaluation, evaluations.get, evaluations.act, streams)
 
     def StartEvaluation(
         self, request: pb.StartEvaluationRequest, _: grpc.ServicerContext
@@ -26,7 +27,7 @@ class EvaluationMethods:
         return pb.StartEvaluationResponse(evaluation=to_message(started, pb.Evaluation))
 
     def GetEvaluation(self, request: pb.GetEvaluationRequest, _: grpc.ServicerContext) -> pb.GetEvaluationResponse:
-        return pb.GetEvaluationResponse(evaluation=self._evaluation(request.evaluation_id))
+        return pb.GetEvaluationResponse(evaluation=self._evaluation.get(request.evaluation_id))
 
     def ListEvaluations(self, _: pb.ListEvaluationsRequest, __: grpc.ServicerContext) -> pb.ListEvaluationsResponse:
         return to_message(self._evaluations.all(), pb.ListEvaluationsResponse)
@@ -34,24 +35,23 @@ class EvaluationMethods:
     def PauseEvaluation(
         self, request: pb.PauseEvaluationRequest, _: grpc.ServicerContext
     ) -> pb.PauseEvaluationResponse:
-        return pb.PauseEvaluationResponse(evaluation=self._act_on_evaluation("pause", request.evaluation_id))
+        return pb.PauseEvaluationResponse(evaluation=self._evaluation.act("pause", request.evaluation_id))
 
     def ResumeEvaluation(
         self, request: pb.ResumeEvaluationRequest, _: grpc.ServicerContext
     ) -> pb.ResumeEvaluationResponse:
-        return pb.ResumeEvaluationResponse(evaluation=self._act_on_evaluation("resume", request.evaluation_id))
+        return pb.ResumeEvaluationResponse(evaluation=self._evaluation.act("resume", request.evaluation_id))
 
     def CancelEvaluation(
         self, request: pb.CancelEvaluationRequest, _: grpc.ServicerContext
     ) -> pb.CancelEvaluationResponse:
-        return pb.CancelEvaluationResponse(evaluation=self._act_on_evaluation("cancel", request.evaluation_id))
+        return pb.CancelEvaluationResponse(evaluation=self._evaluation.act("cancel", request.evaluation_id))
 
     def WatchEvaluation(
         self, request: pb.WatchEvaluationRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchEvaluationResponse]:
-        views = self._evaluation_streams.views(context, lambda: self._evaluations.get(request.evaluation_id), has_ended)
-        for evaluation in views:
-            yield pb.WatchEvaluationResponse(evaluation=to_message(evaluation, pb.Evaluation))
+        for evaluation in self._evaluation.watch(context, request.evaluation_id):
+            yield pb.WatchEvaluationResponse(evaluation=evaluation)
 
     def GetEvaluationReport(
         self, request: pb.GetEvaluationReportRequest, _: grpc.ServicerContext
@@ -76,10 +76,3 @@ class EvaluationMethods:
 
     def ListComparisons(self, _: pb.ListComparisonsRequest, __: grpc.ServicerContext) -> pb.ListComparisonsResponse:
         return to_message(self._comparisons.all(), pb.ListComparisonsResponse)
-
-    def _evaluation(self, evaluation_id: str) -> pb.Evaluation:
-        return to_message(self._evaluations.get(evaluation_id), pb.Evaluation)
-
-    def _act_on_evaluation(self, verb: Verb, evaluation_id: str) -> pb.Evaluation:
-        self._evaluations.act(verb, evaluation_id)
-        return self._evaluation(evaluation_id)

@@ -1,32 +1,32 @@
-"""What evaluations and comparisons are asked with and answer, over HTTP and gRPC alike."""
+"""Requests and views of evaluations and comparisons, the same for HTTP and gRPC."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.work.views import Moment, Progress
+from services.common.work.views import Moment, TaskView
 from services.training.schemas import LARGEST_INT32, Identifier
 
 MOST_REPLICATES = 10_000
 
 
 class BootstrapSettings(BaseModel):
-    """How intervals are found."""
+    """How intervals are computed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    replicates: int = Field(default=1000, ge=10, le=MOST_REPLICATES, description="Times that patients are drawn anew.")
+    replicates: int = Field(default=1000, ge=10, le=MOST_REPLICATES, description="Number of draws of patients.")
     seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
 
 
 class EvaluationSettings(BootstrapSettings):
-    """How an evaluation measures."""
+    """How an evaluation computes its figures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     specificities: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        default=[0.8, 0.9, 0.95], max_length=20, description="Where the sensitivity is told."
+        default=[0.8, 0.9, 0.95], max_length=20, description="The report has the sensitivity at each of these."
     )
     calibration_bins: int = Field(default=10, ge=2, le=100, description="Equal bins of probability from 0 to 1.")
     batch_size: int = Field(default=32, ge=1, le=1024)
@@ -41,15 +41,14 @@ class StartEvaluationRequest(BaseModel):
     checkpoint: str = Field(
         default="",
         pattern=r"^(|best|last|[1-9][0-9]{0,8})$",
-        description="best, last, or the number of epochs after which one was kept; empty: what later stages use.",
+        description="best, last, or the number of epochs after which a checkpoint was retained. Empty: the one that "
+        "later stages use.",
     )
     settings: EvaluationSettings = Field(default_factory=EvaluationSettings)
 
 
-class EvaluationView(BaseModel):
+class EvaluationView(TaskView):
     """An evaluation."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     evaluation_id: str
     run_id: str
@@ -57,13 +56,7 @@ class EvaluationView(BaseModel):
     checkpoint: ObjectRef
     split: str
     settings: dict[str, Any]
-    state: str
-    error: str
-    progress: Progress
     manifest: ObjectRef | None
-    created: Moment
-    started: Moment
-    finished: Moment
 
 
 class EvaluationList(BaseModel):
@@ -73,7 +66,7 @@ class EvaluationList(BaseModel):
 
 
 class Estimate(BaseModel):
-    """A figure with its 95% interval, over `replicates` draws of patients; what is absent is so for the reason."""
+    """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or interval."""
 
     value: float | None = None
     low: float | None = None
@@ -83,15 +76,15 @@ class Estimate(BaseModel):
 
 
 class Curve(BaseModel):
-    """Points of a curve, thinned to what a picture can show; ends and corners are kept as far as they can be seen."""
+    """Points of a curve, reduced to what a picture can show. Both ends remain, and corners as far as they are visible."""
 
     x: list[float] = []
     y: list[float] = []
 
 
 class OperatingPoint(BaseModel):
-    """The largest sensitivity at which the specificity is at least `specificity`, and the least probability that then
-    counts as positive; without a threshold nothing does."""
+    """The largest sensitivity at which the specificity is at least `specificity`, and the smallest probability that then
+    counts as positive. Without a threshold, no patch counts as positive."""
 
     specificity: float
     sensitivity: float
@@ -99,8 +92,8 @@ class OperatingPoint(BaseModel):
 
 
 class Calibration(BaseModel):
-    """`predicted` and `observed` by bin that holds patches, how many it holds, and their mean distance weighted by
-    that: the expected calibration error."""
+    """The mean `predicted` probability, the `observed` share and the number of patches of each bin that has patches.
+    `error` is the expected calibration error: the mean distance of the two, weighted by the numbers of patches."""
 
     error: float
     predicted: list[float]
@@ -109,7 +102,8 @@ class Calibration(BaseModel):
 
 
 class ClassReport(BaseModel):
-    """One class against the rest. Without a patch of the class, or without another, only `reason` says something."""
+    """One class against the rest. If no patch, or every patch, has the class, `reason` says so and the figures are
+    missing."""
 
     name: str
     patches: int
@@ -125,15 +119,15 @@ class ClassReport(BaseModel):
 
 
 class ConfusionRow(BaseModel):
-    """Patches of one class by the class that was predicted, the one of the largest probability."""
+    """The number of patches of one class by predicted class, which is the class with the largest probability."""
 
     name: str
     counts: list[int]
 
 
 class Report(BaseModel):
-    """What a checkpoint does on a split. `brier` is half the mean squared distance over all classes, so that two
-    classes give the usual score; `calibration` is that of the class predicted."""
+    """All figures of a checkpoint on a split. `brier` is half the mean squared distance over all classes, so that two
+    classes have the usual score. `calibration` is for the predicted class."""
 
     evaluation_id: str
     run_id: str
@@ -153,7 +147,7 @@ class Report(BaseModel):
 
 
 class CompareRequest(BaseModel):
-    """Compare two completed evaluations of the same split; the same request finds the same comparison."""
+    """Compare two completed evaluations of the same split. The same request returns the same comparison."""
 
     evaluation_a: str = Identifier
     evaluation_b: str = Identifier
@@ -161,7 +155,7 @@ class CompareRequest(BaseModel):
 
 
 class Difference(BaseModel):
-    """A paired test of AUC a minus AUC b: its 95% interval and the two-sided p value."""
+    """A paired test of AUC a minus AUC b: the 95% interval of the difference and the two-sided p value."""
 
     low: float | None = None
     high: float | None = None
@@ -172,9 +166,9 @@ class Difference(BaseModel):
 
 
 class ComparedAuc(BaseModel):
-    """One AUC of both. `delong` takes patches as independent, which flatters it where a patient has many; `clustered`
-    is the same test with patients as clusters (Obuchowski 1997); the interval of
-    `difference` draws patients."""
+    """One AUC of both evaluations. `delong` treats patches as independent, which is too optimistic where a patient has
+    many patches. `clustered` is the same test with patients as clusters (Obuchowski 1997). The interval of `difference`
+    is over draws of patients."""
 
     name: str
     a: float | None = None
@@ -186,7 +180,7 @@ class ComparedAuc(BaseModel):
 
 
 class ComparisonView(BaseModel):
-    """Two checkpoints on the same patches."""
+    """The comparison of two checkpoints on the same patches."""
 
     comparison_id: str
     evaluation_a: str

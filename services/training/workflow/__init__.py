@@ -1,1 +1,1 @@
-"""What the training service decides: plans become builds and runs, runs become checkpoints, all is told once."""
+"""What the training service decides: a plan becomes a data set and a run, a run becomes a checkpoint."""

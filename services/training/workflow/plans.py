@@ -1,4 +1,4 @@
-"""Plans: one call that leads from data to an open study. This service does the first stages and tells the next."""
+"""Plans: one call that leads from data to an open study. This service does the first stages and publishes their end."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.common.errors import Conflict, InvalidInput, NotFound, Overtaken
+from services.common.errors import Conflict, InvalidInput, Overtaken
 from services.common.identity import derived_id, new_id
-from services.common.observability.tracing import about
+from services.common.observability.tracing import add_trace_ids
+from services.common.records import get_row
 from services.common.work.ports import Ports
 from services.common.work.tasks import Verb
 from services.common.work.views import PlanStages, Stage
@@ -35,21 +36,20 @@ class Plans:
     runs: Runs
 
     def start(self, request: StartPlanRequest) -> PlanStages:
-        """Begin a plan; one that was begun before or by another call just now, by its id, is answered as it stands."""
+        """Begin a plan. A plan that has begun already, also by another call at this moment, is answered as it is."""
         plan_id = request.plan_id or new_id("plan")
-        about(plan_id=plan_id)
+        add_trace_ids(plan_id=plan_id)
         self._check(request)
         with suppress(Overtaken), self.ports.records.transaction() as session:
             if session.get(PlanRow, plan_id) is None:
-                session.add(PlanRow(plan_id=plan_id, request=request.model_dump()))
+                session.add(PlanRow(plan_id=plan_id, request=request))
                 self._begin(session, plan_id, request)
         return self.get(plan_id)
 
     def get(self, plan_id: str) -> PlanStages:
-        """The stages of a plan that this service does: building the data set and training, where it does either."""
+        """The stages of a plan that this service does: building the data set, training, both or neither."""
         with self.ports.records.reading() as session:
-            if session.get(PlanRow, plan_id) is None:
-                raise NotFound(f"there is no plan {plan_id!r}")
+            get_row(session, PlanRow, plan_id, "plan")
             builds = session.scalars(select(BuildRow).where(BuildRow.plan_id == plan_id)).all()
             runs = session.scalars(select(RunRow).where(RunRow.plan_id == plan_id)).all()
             stages = [Stage.of("dataset", build.build_id, build) for build in builds]
@@ -57,21 +57,19 @@ class Plans:
 
     @staticmethod
     def ended(plan: PlanStages) -> bool:
-        """Whether this service has done its part: a data set that is built is followed by a run."""
+        """Whether this service has done its part. A data set that is built is followed by a run."""
         last = plan.stages[-1] if plan.stages else None
         return plan.ended and (last is None or (last.name, last.state) != ("dataset", "completed"))
 
     def act(self, verb: Verb, plan_id: str) -> None:
-        """Pause, resume or cancel what this service does for a plan now: build the data set, or train. Conflict if it
-        does nothing that allows it; what other services do is theirs to pause, resume or cancel."""
+        """Pause, resume or cancel the stage that this service does now for a plan: the build of the data set, or the
+        run. Conflict if its state does not allow it. The stages of other services are controlled there."""
         with self.ports.records.transaction() as session:
-            plan = session.get(PlanRow, plan_id)
-            if plan is None:
-                raise NotFound(f"there is no plan {plan_id!r}")
+            plan = get_row(session, PlanRow, plan_id, "plan")
             build = session.get(BuildRow, derived_id("build", plan_id), with_for_update=True)
             if build is not None and build.dataset_id is not None:
-                # The event that leads on may still be under way: what it would begin is begun here.
-                self._train_or_take(session, plan_id, StartPlanRequest.model_validate(plan.request), build.dataset_id)
+                # DatasetBuilt may not have arrived yet: what it would begin is begun here.
+                self._train_or_take(session, plan_id, plan.request, build.dataset_id)
             run = session.get(RunRow, derived_id("run", plan_id), with_for_update=True)
             if run is not None:
                 self.runs.act_on(session, verb, run)
@@ -85,29 +83,26 @@ class Plans:
         with self.ports.records.transaction() as session:
             plan = session.get(PlanRow, event.plan_id)
             if plan is not None:
-                request = StartPlanRequest.model_validate(plan.request)
-                self._train_or_take(session, plan.plan_id, request, event.dataset_id)
+                self._train_or_take(session, plan.plan_id, plan.request, event.dataset_id)
 
     def continue_failed(self, event: events_pb2.DatasetBuilt, reason: str) -> None:
-        """DatasetBuilt could not be acted on: the plan's run is recorded as failed, so that callers see why."""
-        run_id = derived_id("run", event.plan_id)
-        with self.ports.records.transaction() as session:
-            if session.get(PlanRow, event.plan_id) is not None and session.get(RunRow, run_id) is None:
-                run = RunRow(run_id=run_id, plan_id=event.plan_id, dataset_id=event.dataset_id, settings={})
-                run.state = "queued"
-                run.end("failed", reason)
-                session.add(run)
+        """Record the run of a plan as failed if DatasetBuilt was parked, so that callers see the reason."""
+        with self.ports.records.reading() as session:
+            known = session.get(PlanRow, event.plan_id) is not None
+        if known:
+            run_id = derived_id("run", event.plan_id)
+            run = RunRow(run_id=run_id, plan_id=event.plan_id, dataset_id=event.dataset_id, settings={})
+            self.runs.record_failed(run, reason)
 
     def recover(self) -> None:
-        """Tell again of the runs that plans took instead of training (see `Datasets.recover`)."""
+        """Publish again the completed runs that plans use instead of training (see `Tasks.recover`)."""
         with self.ports.records.transaction() as session:
             for plan in session.scalars(select(PlanRow)).all():
-                request = StartPlanRequest.model_validate(plan.request)
-                if request.network.run_id:
-                    self._train_or_take(session, plan.plan_id, request, request.dataset.dataset_id)
+                if plan.request.network.run_id:
+                    self._train_or_take(session, plan.plan_id, plan.request, plan.request.dataset.dataset_id)
 
     def _check(self, request: StartPlanRequest) -> None:
-        """Refuse now what would fail minutes later: an unknown network, layer, run, data set or split."""
+        """Refuse what would fail minutes later: an unknown network, layer, run, data set or split."""
         dataset_id = request.dataset.dataset_id
         if request.network.run_id:
             architecture, semantics, classes, size, channels, trained_on = self._network_of(request.network)
@@ -135,8 +130,8 @@ class Plans:
             )
 
     def _network_of(self, network: PlanNetwork) -> tuple[str, Semantics, int, int, int, str]:
-        """Architecture, its semantics, number of classes, side and channels of the input and data set of a completed
-        run."""
+        """The network of a completed run: architecture, semantics, number of classes, side and channels of the input,
+        and the id of the data set that it was trained on. Conflict if the run is not completed."""
         run = self.runs.get(network.run_id)
         if run.state != "completed":
             raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")

@@ -1,0 +1,77 @@
+"""Comparisons of two evaluations."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.common.errors import Conflict, InvalidInput, Overtaken
+from services.common.identity import derived_id
+from services.common.records import get_row, newest_first, now
+from services.common.work.ports import Ports
+from services.training.evaluation.comparison import compare
+from services.training.evaluation.predictions import read_predictions
+from services.training.evaluation.schemas import CompareRequest, ComparisonList, ComparisonView
+from services.training.evaluation.workflow import Evaluations
+from services.training.tables import ComparisonRow
+
+
+@dataclass
+class Comparisons:
+    """The use cases of comparisons. A comparison takes seconds, so that the call computes it at once."""
+
+    ports: Ports
+    evaluations: Evaluations
+
+    def compare(self, request: CompareRequest) -> ComparisonView:
+        """Compare two evaluations; the same request finds the same comparison. Conflict unless both are completed, on
+        the same split of the same data set."""
+        if request.evaluation_a == request.evaluation_b:
+            raise InvalidInput(f"evaluation {request.evaluation_a} is compared with itself")
+        comparison_id = derived_id("comparison", request.model_dump_json())
+        with self.ports.records.reading() as session:
+            found = session.get(ComparisonRow, comparison_id)
+            if found is not None:
+                return found.result
+        comparison = self._compare(comparison_id, request)
+        row = ComparisonRow(
+            comparison_id=comparison_id,
+            evaluation_a=request.evaluation_a,
+            evaluation_b=request.evaluation_b,
+            result=comparison,
+        )
+        with suppress(Overtaken), self.ports.records.transaction() as session:
+            session.add(row)
+        return self.get(comparison_id)
+
+    def all(self) -> ComparisonList:
+        """All comparisons, newest first."""
+        with self.ports.records.reading() as session:
+            return ComparisonList(comparisons=[row.result for row in newest_first(session, ComparisonRow)])
+
+    def get(self, comparison_id: str) -> ComparisonView:
+        """One comparison. NotFound if there is none."""
+        with self.ports.records.reading() as session:
+            return get_row(session, ComparisonRow, comparison_id, "comparison").result
+
+    def _compare(self, comparison_id: str, request: CompareRequest) -> ComparisonView:
+        a, b = (self.evaluations.manifest(one) for one in (request.evaluation_a, request.evaluation_b))
+        if (a.dataset_id, a.split) != (b.dataset_id, b.split):
+            raise Conflict(
+                f"evaluation {a.evaluation_id} is of {a.split} of {a.dataset_id}, evaluation {b.evaluation_id} of "
+                f"{b.split} of {b.dataset_id}; only two of the same split can be compared"
+            )
+        ours, theirs = (read_predictions(self.ports.blobs, one.predictions) for one in (a, b))
+        by_class, macro, micro = compare(ours, theirs, a.network.classes, request.settings)
+        return ComparisonView(
+            comparison_id=comparison_id,
+            evaluation_a=a.evaluation_id,
+            evaluation_b=b.evaluation_id,
+            dataset_id=a.dataset_id,
+            split=a.split,
+            patches=len(ours.ids),
+            patients=int(ours.patient_numbers.max()) + 1,
+            settings=request.settings,
+            classes=by_class,
+            macro=macro,
+            micro=micro,
+            created=now(),
+        )
