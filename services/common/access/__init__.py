@@ -1,1 +1,1 @@
-"""Who may call a service: tokens, TLS, and the credentials that a caller shows."""
+"""Who may call a service: tokens, TLS, and the credentials that a caller presents."""

@@ -1,4 +1,4 @@
-"""How a service's servers are reached: the address, TLS, and who may call. HTTP and gRPC share one."""
+"""The edge of a service: its address, TLS, and who may call. Its HTTP and gRPC servers share it."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ from services.common.settings import Shared
 
 @dataclass(frozen=True)
 class Tls:
-    """A server's certificate chain and private key, both PEM files; and those of the authorities of which callers must
-    show a certificate, if they must show one."""
+    """PEM files: a server's certificate chain and private key, and the authorities of client certificates.
+
+    `client_ca` is None where callers need no certificate.
+    """
 
     certificate: Path
     key: Path
@@ -21,22 +23,25 @@ class Tls:
 
 @dataclass(frozen=True)
 class Edge:
-    """Where servers listen and what callers must show; without tokens everyone who reaches the address may call."""
+    """Where servers listen and what callers must present. Without tokens, anyone who can connect may call."""
 
     service: str
     host: str = "127.0.0.1"
     tokens: Tokens | None = None
     tls: Tls | None = None
     allowed_hosts: frozenset[str] = frozenset()
-    """Names beside those of loopback by which services without tokens may be called."""
+    """Host names, other than those of loopback, under which services without tokens may be called."""
 
 
 def open_edge(service: str, shared: Shared) -> Edge:
-    """The edge that the settings describe. InvalidInput for an address that other machines reach without tokens, for
-    half a pair of certificate and key, authorities of callers without such a pair, and a file that is not there."""
+    """Make the edge that the settings describe.
+
+    InvalidInput for an address that other machines can use without tokens, for a certificate without its key or a key
+    without its certificate, for client authorities without both, and for a file that does not exist.
+    """
     if shared.tokens_file is None and not is_loopback(shared.host):
         raise InvalidInput(
-            f"PRIMITIVES_HOST is {shared.host}, which other machines can reach, and no tokens are set: "
+            f"PRIMITIVES_HOST is {shared.host}, an address that other machines can use, and no tokens are set: "
             "set PRIMITIVES_TOKENS_FILE (`primitives token` makes one), or bind to 127.0.0.1"
         )
     tokens = Tokens(shared.tokens_file) if shared.tokens_file is not None else None
@@ -45,7 +50,7 @@ def open_edge(service: str, shared: Shared) -> Edge:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine can use an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -64,8 +69,10 @@ def _tls(shared: Shared) -> Tls | None:
 
 
 def pem_pair(prefix: str, certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
-    """A certificate and its key, whose settings begin with `prefix`; None if neither is set. InvalidInput for one
-    without the other, and for a file that is not there."""
+    """Check a certificate and its key, whose settings begin with `prefix`, and return both; None if neither is set.
+
+    InvalidInput if one is set without the other, or if a file does not exist.
+    """
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
@@ -77,4 +84,4 @@ def pem_pair(prefix: str, certificate: Path | None, key: Path | None) -> tuple[P
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise InvalidInput(f"there is no file {path}, which a setting of TLS names")
+        raise InvalidInput(f"there is no file {path}, which a TLS setting names")

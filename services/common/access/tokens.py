@@ -1,7 +1,7 @@
-"""Who may call: bearer tokens, of which a service knows only the hash, each with its scopes.
+"""Bearer tokens and their scopes. A service stores only the hashes of the tokens.
 
-A scope is `SERVICE:read` or `SERVICE:write`, with `*` for every service. Neither includes the other. A token that names
-a reader acts as that reader and no other; see the annotation service.
+A scope is `SERVICE:read` or `SERVICE:write`, with `*` for every service; write does not include read. A token that
+names a reader may act only as that reader: see the annotation service.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Verb = Literal["read", "write"]
 
 
 class Caller(BaseModel):
-    """Who holds a token, and what it allows: an entry of the tokens' file."""
+    """The holder of a token and what it allows: an entry of the token file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,22 +37,22 @@ class Caller(BaseModel):
     expires: AwareDatetime | None = None
 
     def allows(self, service: str, verb: Verb) -> bool:
-        """Whether one of the scopes allows the verb at the service."""
+        """Return whether one of the scopes allows the verb at the service."""
         return bool({f"{service}:{verb}", f"*:{verb}"} & set(self.scopes))
 
     def check(self, service: str, verb: Verb) -> None:
-        """Forbidden unless one of the scopes allows the verb at the service."""
+        """Raise Forbidden unless one of the scopes allows the verb at the service."""
         if not self.allows(service, verb):
-            raise Forbidden(f"the token of {self.name} has not the scope {service}:{verb}")
+            raise Forbidden(f"the token of {self.name} does not have the scope {service}:{verb}")
 
 
 _ENTRIES = TypeAdapter(list[Caller])
 
 
 class Tokens:
-    """The tokens of a JSON file, which is read again when it changes: one is added or revoked without a restart.
+    """The tokens in a JSON file. It is read again when it changes, so adding or revoking a token needs no restart.
 
-    InvalidInput if the file cannot be read at first; later the tokens that were known stay until it can.
+    InvalidInput if the first read fails. If a later read fails, the tokens of the last good read stay valid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,18 +62,18 @@ class Tokens:
         self._callers = {caller.sha256: caller for caller in read_tokens(path)}
 
     def caller(self, authorization: str | None) -> Caller:
-        """Who shows this Authorization header (`Bearer TOKEN`). NotSignedIn if it is no valid token."""
+        """Return the holder of the token in an Authorization header (`Bearer TOKEN`). NotSignedIn if it is invalid."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise NotSignedIn("show a token in the header Authorization: Bearer TOKEN")
+            raise NotSignedIn("send a token in the header Authorization: Bearer TOKEN")
         return self.holder(token.strip())
 
     def holder(self, token: str) -> Caller:
-        """Who holds a token. NotSignedIn if it is unknown or expired."""
+        """Return the holder of a token. NotSignedIn if it is unknown or expired."""
         return self.holder_of(_digest(token))
 
     def holder_of(self, sha256: str) -> Caller:
-        """Who holds the token of a hash. NotSignedIn if it is unknown, revoked or expired."""
+        """Return the holder of the token with a hash. NotSignedIn if it is unknown, revoked or expired."""
         self._read_again()
         caller = self._callers.get(sha256)
         if caller is None:
@@ -88,36 +88,36 @@ class Tokens:
                 version = _version(self._path)
                 if version != self._version:
                     self._callers = {caller.sha256: caller for caller in read_tokens(self._path)}
-                    self._version = version  # that of before the read: a change during it is seen next time
+                    self._version = version  # the version before the read: the next call sees a change made during it
             except InvalidInput as error:
-                log.error("tokens not read again; those known before stay", reason=str(error))
+                log.error("token file not read; the tokens read before stay valid", reason=str(error))
 
 
 def read_tokens(path: Path) -> list[Caller]:
-    """The entries of a tokens' file. InvalidInput names the file and what is wrong with it."""
+    """Read the entries of a token file. InvalidInput names the file and what is wrong with it."""
     try:
         return _ENTRIES.validate_json(path.read_bytes())
     except OSError as error:
-        raise InvalidInput(f"the tokens' file {path} cannot be read: {error.strerror}") from error
+        raise InvalidInput(f"the token file {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise InvalidInput(f"the tokens' file {path} is wrong: {describe_faults(error.errors())}") from error
+        raise InvalidInput(f"the token file {path} is wrong: {describe_faults(error.errors())}") from error
 
 
 def add_token(path: Path, name: str, scopes: tuple[str, ...], reader: str = "", expires: datetime | None = None) -> str:
-    """Add a new token to a file, made if missing, and return the token: it is told here and never again.
+    """Add a new token to a file, which is made if missing, and return it. Nothing else ever shows the token itself.
 
-    InvalidInput for a scope that there is not, or a name that the file has already; Conflict while somebody else adds.
+    InvalidInput for an unknown scope, or for a name that is in the file already. Conflict while another process adds.
     """
     aside = path.with_name(f".{path.name}.new")
     try:
         aside.touch(mode=0o600, exist_ok=False)
     except FileExistsError as error:
-        raise Conflict(f"somebody else is adding a token, or was interrupted and left {aside}") from error
+        raise Conflict(f"another process is adding a token, or was interrupted and left {aside}") from error
     try:
         token, entries = _with_new(path, name, scopes, reader, expires)
         aside.write_bytes(_ENTRIES.dump_json(entries, indent=1) + b"\n")
         if path.exists():
-            _give_rights(path.stat(), aside)
+            _copy_rights(path.stat(), aside)
     except BaseException:
         aside.unlink()
         raise
@@ -128,10 +128,10 @@ def add_token(path: Path, name: str, scopes: tuple[str, ...], reader: str = "", 
 def _with_new(
     path: Path, name: str, scopes: tuple[str, ...], reader: str, expires: datetime | None
 ) -> tuple[str, list[Caller]]:
-    """A new token, and the entries of a file with its own."""
+    """Make a token. Return it, and the entries of the file with its own added."""
     known = read_tokens(path) if path.exists() else []
     if name in [caller.name for caller in known]:
-        raise InvalidInput(f"the tokens' file {path} has a token of {name!r} already")
+        raise InvalidInput(f"the token file {path} has a token of {name!r} already")
     token = secrets.token_urlsafe(TOKEN_BYTES)
     try:
         added = Caller(name=name, sha256=_digest(token), scopes=scopes, reader=reader, expires=expires)
@@ -140,8 +140,8 @@ def _with_new(
     return token, [*known, added]
 
 
-def _give_rights(facts: os.stat_result, path: Path) -> None:
-    """Whoever could read the file before can read the new one, such as a service of another user."""
+def _copy_rights(facts: os.stat_result, path: Path) -> None:
+    """Give the new file the owner and mode of the old one, so that a service of another user can still read it."""
     os.chown(path, facts.st_uid, facts.st_gid)
     path.chmod(facts.st_mode & 0o777)
 
@@ -151,9 +151,9 @@ def _digest(token: str) -> str:
 
 
 def _version(path: Path) -> tuple[int, int, int]:
-    """What changes when the file does; also where a link leads elsewhere, as in a mounted secret."""
+    """Return what changes when the file does, or when its link points to another file, as in a mounted secret."""
     try:
         facts = path.stat()
     except OSError as error:
-        raise InvalidInput(f"the tokens' file {path} cannot be read: {error.strerror}") from error
+        raise InvalidInput(f"the token file {path} cannot be read: {error.strerror}") from error
     return facts.st_mtime_ns, facts.st_size, facts.st_ino

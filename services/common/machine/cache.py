@@ -1,4 +1,4 @@
-"""A cache that is bounded by what its values weigh, for threads: each value is made once while it stays."""
+"""A thread-safe cache that is bounded by the weight of its values. A value is made once for as long as it stays."""
 
 import threading
 from collections import OrderedDict
@@ -10,9 +10,10 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[V]):
-    """Keeps values up to `limit` in all of what `weigh` says of each; those that were asked for longest ago go first.
+    """Keeps values up to a total weight of `limit`, and evicts the least recently used.
 
-    Of threads that ask for the same value at once, one makes it and the others wait for it.
+    `weigh` returns the weight of a value. If several threads request the same value at once, one makes it and the rest
+    wait for it.
     """
 
     def __init__(self, limit: int, weigh: Callable[[V], int]) -> None:
@@ -22,12 +23,12 @@ class BoundedCache(Generic[V]):
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
-        """Whether the value of a key is here, or being made."""
+        """Return whether the value of a key is in the cache, or is being made."""
         with self._lock:
             return key in self._entries
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of a key. An error of `make` is raised to all who wait for it, and is not kept."""
+        """Return the value of a key. All callers that wait for it receive an error of `make`; errors are not cached."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
@@ -47,10 +48,10 @@ class BoundedCache(Generic[V]):
         with self._lock:
             ours.set_result(value)
             self.weight += self._weigh(value)
-            self._forget()
+            self._evict()
         return value
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         while self.weight > self.limit:
             oldest = next(key for key, entry in self._entries.items() if entry.done())
             self.weight -= self._weigh(self._entries.pop(oldest).result())

@@ -5,35 +5,35 @@ import os
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""What a container is given of them (cgroups of version 2): microseconds of processor time in a period, or `max`, and
-the period."""
+"""The limit of a container (cgroups version 2): microseconds of processor time per period, or `max`; and the period."""
+
+
+MAX_THREADS = 4
+"""Threads that share the interpreter's lock without loss; of eight, each waits for it most of the time. More parallel
+work needs more processes."""
 
 
 def usable_cores() -> int:
-    """Those that this process may run on, or as many as its container's limit is worth where that is less."""
-    there = machine_cores()
-    limit = _limit()
-    return there if limit is None else max(1, min(there, math.ceil(limit)))
-
-
-MOST_THREADS = 4
-"""Threads that share the interpreter's lock without loss: of eight each waits for it most of the time. More work at a
-time takes more processes."""
+    """Return the number of cores that this process may use: at most its container's limit, rounded up."""
+    cores, limit = machine_cores(), _limit()
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 def working_threads() -> int:
-    """How many threads of Python that mostly compute outside the interpreter's lock a process has work for."""
-    return min(MOST_THREADS, usable_cores())
+    """Return how many threads to start for Python work that runs mostly outside the interpreter's lock."""
+    return min(MAX_THREADS, usable_cores())
 
 
 def machine_cores() -> int:
-    """Those that this process may run on, for however little time."""
+    """Return the number of cores that this process may run on, whatever its share of their time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def limit_openmp() -> None:
-    """Have torch, if it is not imported yet, take no more threads than the container's limit is worth: it counts the
-    cores of the machine. What OMP_NUM_THREADS says already stays."""
+    """Limit the threads of torch to the container's limit. Call it before torch is imported.
+
+    Without it torch counts the cores of the machine. A value of OMP_NUM_THREADS that is already set stays.
+    """
     if usable_cores() < machine_cores():
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 

@@ -1,4 +1,4 @@
-"""Faults of a disk that pass when somebody makes room on it or mends it: such work is tried again, not given up."""
+"""Transient faults of a disk: they pass when somebody frees space or repairs it, so the work is retried."""
 
 import errno
 from collections.abc import Iterator
@@ -6,22 +6,22 @@ from contextlib import contextmanager
 
 from services.common.errors import Unavailable
 
-PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 @contextmanager
 def transient_faults(what: str) -> Iterator[None]:
-    """Raise Unavailable, which names what was written or read, for a full or broken disk."""
+    """Raise Unavailable, which names `what` was written or read, for a full or broken disk."""
     try:
         yield
     except Exception as error:
-        if not _passes(error):
+        if not _is_transient(error):
             raise
         raise Unavailable(f"{what} fails on a full or broken disk: {error}") from error
 
 
-def _passes(error: Exception) -> bool:
-    """Whether an error is one of PASSING. Libraries in Rust, such as safetensors, tell its number in words alone."""
+def _is_transient(error: Exception) -> bool:
+    """Return whether an error is one of TRANSIENT. Rust libraries such as safetensors give its number only as text."""
     if isinstance(error, OSError):
-        return error.errno in PASSING
-    return str(error).endswith(tuple(f"(os error {number})" for number in PASSING))
+        return error.errno in TRANSIENT
+    return str(error).endswith(tuple(f"(os error {number})" for number in TRANSIENT))

@@ -1,37 +1,40 @@
-"""What happens to memory that is freed, where the C library is glibc: kept for the next step, or given back."""
+"""What glibc does with freed memory: retain it for the next step, or return it to the system."""
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-_KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
-# Where glibc comes to by itself in a process that frees large blocks.
-_GIVE_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20}
+_RETAIN = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
+# The values that glibc itself arrives at in a process that frees large blocks.
+_DEFAULT = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20}
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
-    """Within the block this process gives no freed memory back to the system, where the C library is glibc.
+def retain_freed_memory() -> Iterator[None]:
+    """Retain freed memory in this process for the block. Does nothing without glibc.
 
-    It would map every large tensor anew, and the kernel clear each of its pages: a tenth of a step on a CPU.
+    Otherwise glibc maps memory again for every large tensor, and the kernel clears each page: a tenth of a training
+    step on a CPU.
     """
     libc = _glibc()
     if libc is None:
         yield
         return
-    _set(libc, _KEEP)
+    _set(libc, _RETAIN)
     try:
         yield
     finally:
-        _set(libc, _GIVE_BACK)
+        _set(libc, _DEFAULT)
         libc.malloc_trim(0)
 
 
-def give_back_memory() -> None:
-    """Give to the system what is free, where the C library is glibc: what the threads of one job have freed lies in
-    pieces, and would stand beside the memory of the next one."""
+def return_freed_memory() -> None:
+    """Return free memory to the system. Does nothing without glibc.
+
+    The memory that the threads of one job freed is fragmented; without this it adds to the memory of the next job.
+    """
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

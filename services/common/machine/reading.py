@@ -1,4 +1,4 @@
-"""Reading files that users hand over, up to a size: one that is larger by mistake or by intent fills no memory."""
+"""Reading files from users up to a size, so that a file that is too large cannot fill the memory."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from services.common.errors import InvalidInput
 
 
 def read_at_most(path: Path, most: int) -> bytes:
-    """The content of a file. InvalidInput if it has more than `most` bytes, of which no more than that are read."""
+    """Read a file of at most `most` bytes. InvalidInput if it is larger; no more than `most` + 1 bytes are read."""
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -15,5 +15,5 @@ def read_at_most(path: Path, most: int) -> bytes:
 
 
 def too_large(path: Path, size: int, most: int) -> InvalidInput:
-    """The error of a file that is larger than is read."""
+    """Return the error for a file that is larger than the limit."""
     return InvalidInput(f"{path} has {size} bytes; at most {most} are read")

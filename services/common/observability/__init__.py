@@ -1,1 +1,1 @@
-"""What people see of a running service: logs, metrics and traces."""
+"""Logs, metrics and traces of a running service."""

@@ -1,4 +1,4 @@
-"""What is seen of every HTTP call and every job: a span and a duration."""
+"""A span and a duration for every HTTP call and every job."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from services.common.observability.tracing import span
 UNTRACED = ("/healthz", "/readyz", "/metrics")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 OTHER = "other"
-"""The route of a call that matches none, and of static files; the method of one that is none of METHODS."""
+"""The route of static files and of calls that match no route; the method of calls that use none of METHODS."""
 
 
 class ObservedHttp:
-    """ASGI middleware around a whole application: a span and a duration a call, by the template of its route."""
+    """ASGI middleware around a whole application: one span and one duration per call, named by its route template."""
 
     def __init__(self, app: ASGIApp, service: str) -> None:
         self._app, self._service = app, service
@@ -31,7 +31,7 @@ class ObservedHttp:
             return
         began, seconds, code = time.perf_counter(), None, 500
 
-        async def send_seen(message: Message) -> None:
+        async def send_observed(message: Message) -> None:
             nonlocal seconds, code
             if message["type"] == "http.response.start":
                 seconds, code = time.perf_counter() - began, message["status"]
@@ -40,7 +40,7 @@ class ObservedHttp:
         method = scope["method"] if scope["method"] in METHODS else OTHER
         with self._span(scope, method) as current:
             try:
-                await self._app(scope, receive, send_seen)
+                await self._app(scope, receive, send_observed)
             finally:
                 route = getattr(scope.get("route"), "path", OTHER)
                 elapsed = time.perf_counter() - began if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""Structured logs: one event a line with its names and ids, for people or as JSON."""
+"""Structured logs: one event per line with its names and ids, for people or as JSON."""
 
 import json
 import logging
@@ -14,31 +14,31 @@ import structlog
 from services.common.redaction import redacted, redacted_values
 
 LOGS = "VISUAL_PRIMITIVES_LOGS"
-"""The environment variable in which a job tells processes that it starts how they log, and of what."""
+"""The environment variable in which a job passes its log settings and ids to the processes that it starts."""
 
 
 class LastError(NamedTuple):
-    """The newest line of level error of this process."""
+    """The newest log line of level error or above in this process."""
 
     at: datetime
     event: str
-    told: str
+    reason: str
 
 
 class _State:
-    """What this process' logs are like, and the newest error among them."""
+    """The log settings of this process, and the newest error that it has logged."""
 
     form: tuple[str, str] = ("console", "info")
     last_error: LastError | None = None
 
 
 def get_logger(name: str) -> Any:
-    """A logger whose calls read `log.info("what happened", key=value)`."""
+    """Return a logger whose calls read `log.info("what happened", key=value)`."""
     return structlog.get_logger(name)
 
 
 def configure_logs(log_format: str, level: str) -> None:
-    """Set the form of all log lines of this process; called once, by the process' entry point."""
+    """Set the format of all log lines of this process. Called once, by the entry point of the process."""
     _State.form = (log_format, level)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -62,15 +62,15 @@ def configure_logs(log_format: str, level: str) -> None:
 
 
 def last_error() -> LastError | None:
-    """The newest error that this process has logged; None if there was none."""
+    """Return the newest error that this process has logged, or None."""
     return _State.last_error
 
 
 @contextmanager
 def log_scope(**ids: str) -> Iterator[None]:
-    """Have the lines of a block carry these ids, of which empty ones are left out, and those that are added in it."""
+    """Add ids, except empty ones, to the log lines of a block. Ids that the block itself adds also end with it."""
     before = log_ids()
-    structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value})
+    add_log_ids(**ids)
     try:
         yield
     finally:
@@ -79,22 +79,22 @@ def log_scope(**ids: str) -> Iterator[None]:
 
 
 def add_log_ids(**ids: str) -> None:
-    """Have the lines that follow carry these ids too, to the end of their `log_scope`."""
+    """Add ids, except empty ones, to all following log lines until the current `log_scope` ends."""
     structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value})
 
 
 def log_ids() -> dict[str, str]:
-    """The ids that lines carry now."""
+    """Return the ids that log lines carry now."""
     return dict(structlog.contextvars.get_contextvars())
 
 
 def log_environment() -> dict[str, str]:
-    """The environment of a process that is to log as this one does, of the same things."""
+    """Return environment variables for a process that must log with the settings and ids of this one."""
     return {LOGS: json.dumps([*_State.form, log_ids()])}
 
 
 def configure_logs_from_environment() -> None:
-    """As `configure_logs`, in a process that was started with `log_environment`."""
+    """Do what `configure_logs` does, in a process that was started with `log_environment`."""
     log_format, level, ids = json.loads(os.environ.get(LOGS, '["console", "info", {}]'))
     configure_logs(log_format, level)
     add_log_ids(**ids)
@@ -102,6 +102,6 @@ def configure_logs_from_environment() -> None:
 
 def _remember_error(_logger: Any, level: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if level in ("error", "critical"):
-        told = line.get("reason") or line.get("message") or sys.exc_info()[1] or ""
-        _State.last_error = LastError(datetime.now(UTC), str(line["event"]), redacted(str(told)))
+        reason = line.get("reason") or line.get("message") or sys.exc_info()[1] or ""
+        _State.last_error = LastError(datetime.now(UTC), str(line["event"]), redacted(str(reason)))
     return line

@@ -1,9 +1,9 @@
-"""What Prometheus is told of a process.
+"""The Prometheus metrics of a process.
 
-Every metric of ours has the label `service`, since the four may share one process; what a service shows at /metrics is
-its own (`registry_of`). The other labels have few values by construction: templates of routes, names of methods,
-queues, types of messages and functions, never ids. None is one that a scrape sets (`job`, `instance`): Prometheus would
-rename ours. docs/observability.md lists them all.
+Each metric has the label `service`, since the four services may share one process; /metrics of a service shows only its
+own samples (`registry_of`). The other labels have few values by construction: route templates, and names of methods,
+queues, message types and functions, but never ids. No label is one that a scrape sets (`job`, `instance`): Prometheus
+would rename it. docs/observability.md lists all metrics.
 """
 
 from collections.abc import Callable, Iterable
@@ -54,14 +54,14 @@ GPU_MEMORY = Gauge(
 
 
 def registry_of(service: str) -> CollectorRegistry:
-    """What one service shows: its share of the metrics of this process, and what is registered with it beside them."""
+    """Return a registry with the samples of one service. Further collectors of that service can be added to it."""
     registry = CollectorRegistry()
     registry.register(_Own(service))
     return registry
 
 
 def count_growth(counter: Counter, service: str) -> Callable[[float], None]:
-    """Return a function that receives a figure again and again, and adds to the counter by how much it has grown."""
+    """Return a function to call with each new value of a figure. It adds the growth of the figure to the counter."""
     child, before = counter.labels(service), 0.0
 
     def count(figure: float) -> None:
@@ -74,14 +74,16 @@ def count_growth(counter: Counter, service: str) -> Callable[[float], None]:
 
 
 class _Own(Collector):
-    """The metrics of this process without the samples of other services in it."""
+    """The metrics of this process without the samples of other services."""
 
     def __init__(self, service: str) -> None:
         self._service = service
 
     def collect(self) -> Iterable[Metric]:
-        """Those of the process itself have no label `service`, and are everyone's."""
+        """Yield the metrics. Those of the process itself have no label `service`, and every service shows them."""
         for metric in REGISTRY.collect():
             own = copy(metric)
-            own.samples = [one for one in metric.samples if one.labels.get("service", self._service) == self._service]
+            own.samples = [
+                sample for sample in metric.samples if sample.labels.get("service", self._service) == self._service
+            ]
             yield own
