@@ -1,1 +1,1 @@
-"""Objects and the records that name them: references, garbage collection, and the cross-check of both."""
+"""The objects that records refer to: the references, garbage collection, and the cross-check of records and objects."""

@@ -1,90 +1,86 @@
-"""The garbage collector: removes the objects in a service's bucket that its records do not reach."""
+"""The garbage collector: removes the objects in a service's bucket to which its records do not refer."""
 
 from datetime import datetime
-
-from pydantic import BaseModel
+from typing import ClassVar
 
 from services.common.blobs import Blobs, StoredObject
 from services.common.errors import Conflict
-from services.common.objects.references import Fault, Named, Owner, References
+from services.common.objects.references import Fault, Owner, References, Report
 from services.common.records import Records
 
 
-class Collected(BaseModel):
+class CollectionReport(Report):
     """What the collector found and did in the bucket of one service.
 
-    `swept` is false where a manifest could not be read. `young` objects are named by nothing and were put so recently
-    that they may yet be. `unfinished` counts uploads that were begun and never ended. `faults` are objects that are
-    reached and not there, and manifests that cannot be read.
+    `swept` is false if a manifest could not be read. `recent` counts unreferenced objects that were put so recently
+    that a record may yet refer to them. `unfinished` counts uploads that were begun and never ended. `faults` are
+    referenced objects that do not exist, and manifests that cannot be read.
     """
+
+    EARLIER: ClassVar = {"referenced": "reached", "recent": "young"}
 
     service: str
     bucket: str
     swept: bool = False
-    reached: int = 0
+    referenced: int = 0
     removed: int = 0
     bytes: int = 0
-    young: int = 0
+    recent: int = 0
     unfinished: int = 0
-    faults: list[Fault] = []
+    faults: list[Fault]
 
 
 def collect(
     owner: Owner, records: Records, blobs: Blobs, before: datetime, dry_run: bool = False, accept_empty: bool = False
-) -> Collected | None:
-    """Remove what the service's records do not reach and what was last put before a moment; None for a service without
-    a bucket. `dry_run` only counts.
+) -> CollectionReport | None:
+    """Remove unreferenced objects that were last put before a moment. Return None for a service without a bucket.
 
-    First marks, then sweeps, while the service may be at work. A manifest that is written meanwhile is safe: before a
-    service commits a record it puts every object of its own that the record newly names, also one that is there
-    already (a put renews `modified`). So what a record names that was committed after the mark is younger than
-    `before`, as long as the time from a put to its record is shorter than the grace. What was marked stays marked,
-    whatever its record says by now. And an object that is put again after it was listed is asked for its age once more
-    right before it is removed; only a put within that one call would be lost, and the next check names it.
+    `dry_run` only counts. If a manifest cannot be read, nothing is removed, since its references are unknown. Conflict
+    if records refer to none of the objects in the bucket, as records of another store would, unless `accept_empty`.
 
-    Where a manifest cannot be read nothing is removed, since what it names is not known. Conflict where records reach
-    none of the objects in a bucket, as those of another database would, unless `accept_empty`.
+    The collector first marks, then sweeps, and the service may be at work meanwhile:
+    - A manifest that is written after the mark is safe. Before a service commits a record, it puts all of its objects
+      to which the record newly refers, even those that exist already, and a put renews `modified`. So these objects are
+      newer than `before`, as long as the time from a put to its record is shorter than the grace period.
+    - What was marked stays marked, even if its record has changed since.
+    - If an object is put again after the listing, its new age is read right before its removal. Only a put within that
+      one call would be lost, and the next check reports it.
     """
     if owner.bucket is None:
         return None
     found = References(blobs)
     owner.collect(records, found)
-    reached = {named.key: named for named in found.named if named.bucket == owner.bucket}
+    referenced = {one.key: one for one in found.objects if one.bucket == owner.bucket}
     stored = list(blobs.scan(owner.bucket))
-    there = {one.key for one in stored}
-    if stored and there.isdisjoint(reached) and not accept_empty:
+    keys = {one.key for one in stored}
+    if stored and keys.isdisjoint(referenced) and not accept_empty:
         raise Conflict(
-            f"the records of {owner.service} reach none of the {len(stored)} objects in bucket {owner.bucket}; "
-            "are they those of this store? If so, accept that they are empty"
+            f"the records of {owner.service} refer to none of the {len(stored)} objects in bucket {owner.bucket}; "
+            "do they belong to this store? If so, accept that they are empty"
         )
-    done = Collected(service=owner.service, bucket=owner.bucket, reached=len(reached), faults=list(found.faults))
-    done.faults += _missing([named for key, named in reached.items() if key not in there], found)
-    if not found.blind:
-        _sweep(done, [one for one in stored if one.key not in reached], blobs, before, dry_run)
-        done.unfinished = 0 if dry_run else blobs.discard_unfinished(owner.bucket, before)
-    return done
+    reported = {fault.what for fault in found.faults}
+    missing = [one.missing() for key, one in referenced.items() if key not in keys and one.path not in reported]
+    report = CollectionReport(
+        service=owner.service, bucket=owner.bucket, referenced=len(referenced), faults=found.faults + missing
+    )
+    if not found.incomplete:
+        _sweep(report, [one for one in stored if one.key not in referenced], blobs, before, dry_run)
+        report.unfinished = 0 if dry_run else blobs.discard_unfinished(owner.bucket, before)
+    return report
 
 
-def _missing(absent: list[Named], found: References) -> list[Fault]:
-    """A fault for each object that is not there, unless following it has made one."""
-    known = {fault.what for fault in found.faults}
-    return [
-        Fault(kind="missing", what=one.path, named_by=one.by, told=f"there is no object {one.path}")
-        for one in absent
-        if one.path not in known
-    ]
-
-
-def _sweep(done: Collected, unnamed: list[StoredObject], blobs: Blobs, before: datetime, dry_run: bool) -> None:
-    done.swept = True
-    for one in unnamed:
-        newest = one if one.modified >= before or dry_run else blobs.stat(done.bucket, one.key)
+def _sweep(
+    report: CollectionReport, unreferenced: list[StoredObject], blobs: Blobs, before: datetime, dry_run: bool
+) -> None:
+    report.swept = True
+    for one in unreferenced:
+        newest = one if one.modified >= before or dry_run else blobs.stat(report.bucket, one.key)
         if newest is None:
             continue
         if newest.modified >= before:
-            done.young += 1
+            report.recent += 1
             continue
         if not dry_run:
-            blobs.delete(done.bucket, one.key)
-        done.removed += 1
-        done.bytes += one.size
+            blobs.delete(report.bucket, one.key)
+        report.removed += 1
+        report.bytes += one.size

@@ -1,10 +1,10 @@
-"""What the records of a service reach in the object store: the one enumeration that collector and check share."""
+"""The references from a service's records to objects. The collector and the cross-check share this enumeration."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
@@ -14,25 +14,39 @@ from services.common.records import Records
 FaultKind = Literal["missing", "altered", "disowned", "dangling"]
 
 
-class Fault(BaseModel):
-    """Something that records or manifests name and that is not as they say.
+class Report(BaseModel):
+    """What the collector and the check print as JSON: each field, and its earlier name if it has one, until v2."""
 
-    `missing`: there is no such object. `altered`: its size or its sha256 is another. `disowned`: a service names it,
-    but not the service that owns its bucket, whose collector will remove it. `dangling`: a record names a record that
-    is not there.
+    EARLIER: ClassVar[dict[str, str]] = {}
+
+    @model_serializer(mode="wrap")
+    def _add_earlier_names(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        return content | {earlier: content[name] for name, earlier in self.EARLIER.items()}
+
+
+class Fault(Report):
+    """A reference in a record or a manifest that does not hold.
+
+    `missing`: the object does not exist. `altered`: it has another size or sha256. `disowned`: a service refers to it,
+    but not the service that owns its bucket, whose collector will remove it. `dangling`: a record refers to a record
+    that does not exist.
     """
 
     model_config = ConfigDict(frozen=True)
+    EARLIER: ClassVar = {"referenced_by": "named_by", "description": "told"}
 
     kind: FaultKind
     what: str
-    named_by: str
-    told: str
+    """The object, as bucket/key, or the record."""
+    referenced_by: str
+    """The record or the manifest."""
+    description: str
 
 
 @dataclass(frozen=True)
-class Named:
-    """An object that a record or a manifest names, with what is said there of its content."""
+class ReferencedObject:
+    """An object to which a record or a manifest refers, with the sha256 and the size that stand there, if any."""
 
     bucket: str
     key: str
@@ -42,52 +56,65 @@ class Named:
 
     @property
     def path(self) -> str:
-        """The object as errors name it."""
+        """The object as it appears in errors: bucket/key."""
         return f"{self.bucket}/{self.key}"
+
+    def fault(self, kind: FaultKind, description: str) -> Fault:
+        """Return a fault of this reference."""
+        return Fault(kind=kind, what=self.path, referenced_by=self.by, description=description)
+
+    def missing(self) -> Fault:
+        """Return the fault that the object does not exist."""
+        return self.fault("missing", f"there is no object {self.path}")
 
 
 @dataclass
 class References:
-    """Collects what records name, and follows manifests to what these name.
+    """The references in the records of one service, and in the manifests to which these refer.
 
-    A manifest that cannot be read is a fault, and `blind` from then on: what it named is not known.
+    If a manifest cannot be read, that is a fault, and `incomplete` is true from then on: its references are unknown.
     """
 
     blobs: Blobs
-    named: list[Named] = field(default_factory=list)
+    objects: list[ReferencedObject] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    blind: bool = False
+    incomplete: bool = False
 
     def add(self, ref: ObjectRef | Mapping[str, Any], by: str) -> ObjectRef:
-        """An object that is named by reference."""
+        """Add a reference to an object."""
         found = ObjectRef.model_validate(ref)
-        self.named.append(Named(found.bucket, found.key, by, found.sha256, found.size))
+        self.objects.append(ReferencedObject(found.bucket, found.key, by, found.sha256, found.size))
         return found
 
     def add_key(self, bucket: str, key: str, by: str, sha256: str = "") -> None:
-        """An object that is named without its size."""
-        self.named.append(Named(bucket, key, by, sha256))
+        """Add an object whose size is unknown."""
+        self.objects.append(ReferencedObject(bucket, key, by, sha256))
 
     def read(self, ref: ObjectRef | Mapping[str, Any], by: str) -> bytes | None:
-        """Add a manifest and return its bytes; None, and a fault, if they are not there as the reference says."""
+        """Add a manifest and return its bytes. Add a fault and return None if they are not those of the reference."""
         found = self.add(ref, by)
         try:
             return read_verified(self.blobs, found)
         except (NotFound, InvalidInput) as error:
-            self.blind = True
+            self.incomplete = True
             kind: FaultKind = "missing" if isinstance(error, NotFound) else "altered"
-            self.faults.append(Fault(kind=kind, what=f"{found.bucket}/{found.key}", named_by=by, told=str(error)))
+            self.faults.append(self.objects[-1].fault(kind, str(error)))
             return None
 
     def dangling(self, record: str, by: str) -> None:
-        """A record names a record that is not there."""
-        self.faults.append(Fault(kind="dangling", what=record, named_by=by, told=f"there is no {record}"))
+        """Add the fault that a record refers to a record that does not exist."""
+        description = f"there is no {record}"
+        self.faults.append(Fault(kind="dangling", what=record, referenced_by=by, description=description))
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A service as collector and check see it: its bucket, if it writes one, and what its records reach."""
+    """A service as the owner of a bucket, or of none, with a function that collects the references of its records."""
 
     service: str
     bucket: str | None
     collect: Callable[[Records, References], None]
+
+    def keys(self, found: References) -> set[str]:
+        """Return the keys in its own bucket to which its records refer."""
+        return {one.key for one in found.objects if one.bucket == self.bucket}

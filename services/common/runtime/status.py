@@ -1,6 +1,6 @@
-"""What a service says of itself while it runs: its tasks, queues and outbox, and whether what it stands on answers.
+"""The status of a running service: its tasks, queues and outbox, and whether its records, store and broker answer.
 
-Said to Prometheus at /metrics, and to people at /v1/status.
+Prometheus reads it at /metrics, people at /v1/status.
 """
 
 import threading
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field, computed_field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -28,15 +28,33 @@ log = get_logger(__name__)
 
 STATES = ("queued", "running", "paused", *ENDED)
 INTERVAL_S = 5.0
-"""Seconds from one look at a dependency to the next."""
+"""Seconds between two probes of a dependency."""
 SILENCE_S = 20.0
-"""Seconds without an answer after which a dependency counts as away, however long its own time-outs are."""
+"""Seconds without an answer after which a dependency counts as unreachable, however long its own time-outs are."""
 NO_OBJECT = "status"
-"""A key that no object has: whether it is there is asked to hear the store answer."""
+"""A key that no object has: the store is probed with it."""
+
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "primitives_tasks": (
+        "Tasks in the records, by state. Replicas of a service share their records, so each reports the same number.",
+        ("kind", "state"),
+    ),
+    "primitives_oldest_queued_task_age_seconds": (
+        "Seconds since the oldest queued task was requested; 0 if none is queued.",
+        ("kind",),
+    ),
+    "primitives_outbox_messages": ("Committed messages that are not sent yet.", ()),
+    "primitives_outbox_oldest_age_seconds": ("Age of the oldest of them; 0 if there is none.", ()),
+    "primitives_queue_waiting_messages": ("Messages that wait for delivery.", ("queue",)),
+    "primitives_queue_parked_messages": ("Messages that were parked.", ("queue",)),
+    "primitives_dependency_up": ("Whether records, store or broker answer: 1 or 0.", ("dependency",)),
+    "primitives_build_info": ("The version that runs.", ("version",)),
+}
+"""The description and the labels of each gauge; every gauge also has the label `service`."""
 
 
 class TaskStatus(BaseModel):
-    """The tasks of a kind by state, and how long the oldest of those that are queued has been known, in seconds."""
+    """The number of tasks of a kind by state, and the seconds since the oldest queued one was requested."""
 
     kind: str
     states: dict[str, int]
@@ -44,7 +62,7 @@ class TaskStatus(BaseModel):
 
 
 class QueueStatus(BaseModel):
-    """Messages of a queue that wait, and that were set aside for a person to look at."""
+    """The messages of a queue that wait, and those that were parked for a person to look at."""
 
     name: str
     waiting: int
@@ -52,30 +70,40 @@ class QueueStatus(BaseModel):
 
 
 class OutboxStatus(BaseModel):
-    """Committed messages that are not sent yet, and the age of the oldest, in seconds."""
+    """The number of committed messages that are not sent yet, and the age of the oldest, in seconds."""
 
     messages: int
     oldest_s: float
 
 
-class DependencyStatus(BaseModel):
-    """Whether records, store or broker answered when last asked, and what they said if not."""
+class WithReason(BaseModel):
+    """A status with a reason, which earlier versions read and write as `told`."""
+
+    reason: str = Field(validation_alias=AliasChoices("reason", "told"))
+
+    @computed_field(json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
+    @property
+    def told(self) -> str:
+        """The earlier name of `reason`, until v2."""
+        return self.reason
+
+
+class DependencyStatus(WithReason):
+    """Whether records, store or broker answered the last probe; `reason` says why not, and is empty if they did."""
 
     name: str
     reachable: bool
-    told: str = ""
 
 
-class ErrorStatus(BaseModel):
+class ErrorStatus(WithReason):
     """The newest error that the process has logged."""
 
     at: Moment
     event: str
-    told: str
 
 
 class ServiceStatus(BaseModel):
-    """One process of a service. Of what cannot be asked now there is nothing."""
+    """One process of a service. What cannot be read now is left out."""
 
     service: str
     version: str
@@ -88,7 +116,7 @@ class ServiceStatus(BaseModel):
 
 
 class Monitor(Collector):
-    """Looks at the tables of tasks, by kind, and at the queues of one service."""
+    """Reads the tables of tasks, by kind, and the queues of one service, and probes its dependencies."""
 
     def __init__(
         self, service: str, ports: Ports, tables: Mapping[str, type[TaskColumns]], queues: Sequence[str]
@@ -98,94 +126,61 @@ class Monitor(Collector):
         self._started = now()
         self._depths: dict[str, Depth] = {}
         self._probes = [
-            _Probe("records", self._ask_records),
-            _Probe("store", self._ask_store),
-            _Probe("broker", self._ask_broker),
+            _Probe("records", self._probe_records),
+            _Probe("store", self._probe_store),
+            _Probe("broker", self._probe_broker),
         ]
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to probe."""
         for probe in self._probes:
             probe.start()
 
     def stop(self) -> None:
-        """Look no more. A probe that hangs is left to end with the process."""
+        """Stop probing. A probe that hangs ends with the process."""
         for probe in self._probes:
             probe.stop()
 
     def status(self) -> ServiceStatus:
-        """All of it, as of now; depths of queues as of the last look."""
-        tasks, lag = self._recorded()
+        """Return the status now, with the depths of queues as of the last probe."""
+        tasks, lag = self._read_records()
         error = last_error()
         return ServiceStatus(
             service=self.service,
             version=__version__,
             started=self._started,
             tasks=tasks,
-            queues=[QueueStatus(name=name, waiting=depth.waiting, parked=depth.parked) for name, depth in self._seen()],
-            outbox=OutboxStatus(messages=lag.messages, oldest_s=lag.oldest_s) if lag is not None else None,
+            queues=[QueueStatus(name=name, **depth._asdict()) for name, depth in self._queue_depths()],
+            outbox=OutboxStatus(**lag._asdict()) if lag is not None else None,
             dependencies=[
-                DependencyStatus(name=probe.name, reachable=probe.reachable, told=probe.told) for probe in self._probes
+                DependencyStatus(name=probe.name, reachable=probe.reachable, reason=probe.reason)
+                for probe in self._probes
             ],
-            last_error=ErrorStatus(at=error.at, event=error.event, told=error.told) if error is not None else None,
+            last_error=ErrorStatus(**error._asdict()) if error is not None else None,
         )
 
     def collect(self) -> Iterable[Metric]:
-        """The same as gauges."""
-        tasks, lag = self._recorded()
-        yield self._gauges(
-            "primitives_tasks",
-            "Tasks in the records, by state. Replicas of a service share their records: each says the same.",
-            ("kind", "state"),
-            [((task.kind, state), count) for task in tasks for state, count in task.states.items()],
-        )
-        yield self._gauges(
-            "primitives_oldest_queued_task_age_seconds",
-            "Seconds since the oldest task that is queued was asked for; 0 if none is.",
-            ("kind",),
-            [((task.kind,), task.oldest_queued_s) for task in tasks],
-        )
-        lags = [] if lag is None else [lag]
-        yield self._gauges(
-            "primitives_outbox_messages", "Committed messages not sent yet.", (), [((), one.messages) for one in lags]
-        )
-        yield self._gauges(
-            "primitives_outbox_oldest_age_seconds",
-            "Age of the oldest of them; 0 if there is none.",
-            (),
-            [((), one.oldest_s) for one in lags],
-        )
-        depths = self._seen()
-        yield self._gauges(
-            "primitives_queue_waiting_messages",
-            "Messages that wait to be delivered.",
-            ("queue",),
-            [((name,), depth.waiting) for name, depth in depths],
-        )
-        yield self._gauges(
-            "primitives_queue_parked_messages",
-            "Messages that were set aside.",
-            ("queue",),
-            [((name,), depth.parked) for name, depth in depths],
-        )
-        yield self._gauges(
-            "primitives_dependency_up",
-            "Whether records, store or broker answer: 1 or 0.",
-            ("dependency",),
-            [((probe.name,), float(probe.reachable)) for probe in self._probes],
-        )
-        yield self._gauges("primitives_build_info", "The version that runs.", ("version",), [((__version__,), 1)])
+        """Yield the same as gauges."""
+        tasks, lag = self._read_records()
+        depths = self._queue_depths()
+        samples: dict[str, list[tuple[tuple[str, ...], float]]] = {
+            "primitives_tasks": [((task.kind, state), count) for task in tasks for state, count in task.states.items()],
+            "primitives_oldest_queued_task_age_seconds": [((task.kind,), task.oldest_queued_s) for task in tasks],
+            "primitives_outbox_messages": [] if lag is None else [((), lag.messages)],
+            "primitives_outbox_oldest_age_seconds": [] if lag is None else [((), lag.oldest_s)],
+            "primitives_queue_waiting_messages": [((name,), depth.waiting) for name, depth in depths],
+            "primitives_queue_parked_messages": [((name,), depth.parked) for name, depth in depths],
+            "primitives_dependency_up": [((probe.name,), float(probe.reachable)) for probe in self._probes],
+            "primitives_build_info": [((__version__,), 1)],
+        }
+        for name, (description, labels) in GAUGES.items():
+            family = GaugeMetricFamily(name, description, labels=["service", *labels])
+            for values, value in samples[name]:
+                family.add_metric([self.service, *values], value)
+            yield family
 
-    def _gauges(
-        self, name: str, told: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
-    ) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(name, told, labels=["service", *labels])
-        for values, value in samples:
-            family.add_metric([self.service, *values], value)
-        return family
-
-    def _recorded(self) -> tuple[list[TaskStatus], Lag | None]:
-        """What the records say; nothing while they do not answer, which must hold up nobody who asks."""
+    def _read_records(self) -> tuple[list[TaskStatus], Lag | None]:
+        """Read tasks and outbox. Return nothing while the records do not answer: that must not delay the caller."""
         if not self._probes[0].reachable:
             return [], None
         try:
@@ -196,70 +191,70 @@ class Monitor(Collector):
             log.info("records not read", reason=str(error))
             return [], None
 
-    def _seen(self) -> list[tuple[str, Depth]]:
-        """The depths of the queues, unless the broker is away: they are of before."""
+    def _queue_depths(self) -> list[tuple[str, Depth]]:
+        """Return the depths of the last probe; none if the broker is unreachable, since they are out of date then."""
         return sorted(self._depths.items()) if self._probes[-1].reachable else []
 
-    def _ask_records(self) -> None:
+    def _probe_records(self) -> None:
         with self._ports.records.reading() as session:
             session.execute(select(1))
 
-    def _ask_store(self) -> None:
+    def _probe_store(self) -> None:
         self._ports.blobs.stat(self.service.replace("_", "-"), NO_OBJECT)
 
-    def _ask_broker(self) -> None:
+    def _probe_broker(self) -> None:
         self._depths = {name: self._ports.bus.depth(name) for name in self._queues}
 
 
 class _Probe:
-    """Asks one dependency again and again, in a thread of its own: one that hangs holds up no other."""
+    """Probes one dependency at intervals, in a thread of its own, so that one that hangs does not delay the others."""
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
         self.name = name
-        self.told = "not asked yet"
-        self._ask = ask
+        self.reason = "not probed yet"
+        self._call = call
         self._answered: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"probe:{name}", daemon=True)
 
     @property
     def reachable(self) -> bool:
-        """Whether it answered when last asked, which is not long ago."""
-        return not self.told and self._answered is not None and time.monotonic() - self._answered < SILENCE_S
+        """Whether the last probe succeeded, and not more than SILENCE_S ago."""
+        return not self.reason and self._answered is not None and time.monotonic() - self._answered < SILENCE_S
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Begin to probe."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         self._stopping.set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self.look()
+            self.probe()
             self._stopping.wait(INTERVAL_S)
 
-    def look(self) -> None:
-        """Ask once."""
+    def probe(self) -> None:
+        """Probe once."""
         try:
-            self._ask()
+            self._call()
         except PrimitivesError as error:
-            self.told = str(error)
-        except Exception as error:  # whatever a dependency makes of it, it is away, and is asked again
-            self.told = type(error).__name__
-            log.exception("dependency cannot be asked", dependency=self.name)
+            self.reason = str(error)
+        except Exception as error:  # any failure of a dependency makes it unreachable until the next probe
+            self.reason = type(error).__name__
+            log.exception("dependency cannot be probed", dependency=self.name)
         else:
-            self.told, self._answered = "", time.monotonic()
+            self.reason, self._answered = "", time.monotonic()
 
 
 def add_status_routes(app: FastAPI, monitor: Monitor) -> None:
-    """Have an application tell what its service's monitor sees."""
+    """Add /v1/status, and the gauges of the monitor, to an application."""
     app.state.registry.register(monitor)
 
     @app.get("/v1/status", tags=["health"])
     def get_status() -> ServiceStatus:
-        """What this process has to do, what waits, whether records, store and broker answer, and its last error."""
+        """The tasks of this process, what waits, whether records, store and broker answer, and the last error."""
         return monitor.status()
 
 

@@ -4,7 +4,7 @@ import ctypes
 import resource
 from pathlib import Path
 
-from services.common.machine.memory import give_back_memory, kept_memory
+from services.common.machine.memory import retain_freed_memory, return_freed_memory
 
 LARGE = 256 << 20
 SMALL = 64 << 10
@@ -24,7 +24,7 @@ def faults_of_a_large_block() -> int:
 
 def test_memory_is_kept_within_the_block_and_given_back_after_it() -> None:
     """The second large block takes the pages of the first; after the context each is made anew."""
-    with kept_memory():
+    with retain_freed_memory():
         first = faults_of_a_large_block()
         assert faults_of_a_large_block() < first / 10
     for _ in range(2):
@@ -46,6 +46,6 @@ def test_what_is_free_in_pieces_is_given_back() -> None:
     for block in blocks[:-1]:
         libc.free(block)
     held = resident()
-    give_back_memory()
+    return_freed_memory()
     assert resident() < held - LARGE // 2
     libc.free(blocks[-1])

@@ -1,4 +1,4 @@
-"""What a service says of itself."""
+"""The status that a service reports."""
 
 import threading
 from datetime import timedelta
@@ -16,7 +16,7 @@ from services.common.errors import Unavailable
 from services.common.http.app import create_app
 from services.common.records import WorkColumns, leases_table, now, outbox_table
 from services.common.runtime import status as monitor
-from services.common.runtime.status import Monitor, add_status_routes
+from services.common.runtime.status import DependencyStatus, Monitor, add_status_routes
 from tests.fakes.ports import World
 
 LIMIT_S = 10.0
@@ -54,15 +54,14 @@ class Watched:
         add_status_routes(self.app, self.monitor)
         self.client = TestClient(self.app)
 
-    def look(self) -> None:
-        """Ask every dependency once."""
+    def probe(self) -> None:
+        """Probe every dependency once."""
         for probe in self.monitor._probes:
-            probe.look()
+            probe.probe()
 
     def gauge(self, name: str, **labels: str) -> float | None:
-        """A sample as Prometheus gets it."""
-        told = {"service": "training"} | labels
-        value: float | None = self.app.state.registry.get_sample_value(name, told)
+        """Return a sample as Prometheus receives it."""
+        value: float | None = self.app.state.registry.get_sample_value(name, {"service": "training"} | labels)
         return value
 
 
@@ -71,20 +70,20 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
-def test_tasks_queues_and_outbox_are_told(watched: Watched) -> None:
-    """To people and to Prometheus alike."""
+def test_tasks_queues_and_outbox_are_reported(watched: Watched) -> None:
+    """People and Prometheus receive the same figures."""
     watched.bus.park(QUEUE, Envelope("x", "{}"), "no such thing")
     with watched.world.ports.records.transaction() as session:
         watched.world.ports.outbox.publish(session, struct_pb2.Value(number_value=1))
-    watched.look()
-    told = watched.client.get("/v1/status").json()
-    [run] = told["tasks"]
+    watched.probe()
+    status = watched.client.get("/v1/status").json()
+    [run] = status["tasks"]
     assert run["states"] == {"queued": 2, "running": 0, "paused": 0, "completed": 0, "failed": 1, "cancelled": 0}
     assert run["oldest_queued_s"] == pytest.approx(7200, abs=60)
-    assert told["queues"] == [{"name": QUEUE, "waiting": 0, "parked": 1}]
-    assert told["outbox"]["messages"] == 1 and 0 <= told["outbox"]["oldest_s"] < 60
-    assert (told["service"], told["version"]) == ("training", __version__)
-    assert {one["name"]: one["reachable"] for one in told["dependencies"]} == dict.fromkeys(
+    assert status["queues"] == [{"name": QUEUE, "waiting": 0, "parked": 1}]
+    assert status["outbox"]["messages"] == 1 and 0 <= status["outbox"]["oldest_s"] < 60
+    assert (status["service"], status["version"]) == ("training", __version__)
+    assert {one["name"]: one["reachable"] for one in status["dependencies"]} == dict.fromkeys(
         ("records", "store", "broker"), True
     )
     assert watched.gauge("primitives_tasks", kind="run", state="queued") == 2
@@ -99,67 +98,68 @@ def test_tasks_queues_and_outbox_are_told(watched: Watched) -> None:
     assert "primitives_tasks{" in watched.client.get("/metrics").text
 
 
-def test_nothing_queued_is_no_age(watched: Watched) -> None:
-    """The oldest age of none is 0, and a lag of nothing too."""
+def test_ages_are_zero_when_nothing_waits(watched: Watched) -> None:
+    """The age of the oldest queued task, and of the oldest message in the outbox, is 0 if there is none."""
     with watched.world.ports.records.transaction() as session:
         for key in ("a", "b"):
             session.get_one(Row, key).end("completed")
-    watched.look()
+    watched.probe()
     assert watched.gauge("primitives_oldest_queued_task_age_seconds", kind="run") == 0
     assert watched.gauge("primitives_outbox_oldest_age_seconds") == 0
 
 
-def test_what_is_away_is_named_and_nothing_is_made_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that is away has no depths, however full its queues were; the rest is told, and why."""
-    watched.look()
+def test_an_unreachable_broker_has_a_reason_and_no_depths(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The depths of its queues are out of date, so they are left out; everything else is reported."""
+    watched.probe()
 
     def refuse(_queue: str) -> None:
         raise Unavailable("amqp://user:hidden@broker does not answer")
 
     monkeypatch.setattr(watched.bus, "depth", refuse)
-    watched.look()
-    told = watched.client.get("/v1/status").json()
-    assert told["queues"] == [] and told["tasks"] != []
-    [broker] = [one for one in told["dependencies"] if not one["reachable"]]
-    assert broker["name"] == "broker" and "does not answer" in broker["told"] and "hidden" not in broker["told"]
+    watched.probe()
+    status = watched.client.get("/v1/status").json()
+    assert status["queues"] == [] and status["tasks"] != []
+    [broker] = [one for one in status["dependencies"] if not one["reachable"]]
+    assert broker["name"] == "broker" and "does not answer" in broker["reason"] and "hidden" not in broker["reason"]
+    assert broker["told"] == broker["reason"]  # its name in earlier versions
     assert watched.gauge("primitives_dependency_up", dependency="broker") == 0
     assert watched.gauge("primitives_queue_parked_messages", queue=QUEUE) is None
 
 
-def test_records_that_are_away_hold_up_nobody(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before they have answered, and when they fail to meanwhile, there are no tasks; the answer comes all the same."""
+def test_unreachable_records_do_not_delay_the_status(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status has no tasks before the records have answered, and when they stop answering."""
     assert watched.client.get("/v1/status").json()["tasks"] == []
-    watched.look()
+    watched.probe()
 
     def refuse() -> None:
         raise Unavailable("the records do not answer")
 
     monkeypatch.setattr(watched.world.ports.records, "reading", refuse)
-    told = watched.client.get("/v1/status").json()
-    assert (told["tasks"], told["outbox"]) == ([], None)
-    watched.look()
+    status = watched.client.get("/v1/status").json()
+    assert (status["tasks"], status["outbox"]) == ([], None)
+    watched.probe()
     assert watched.gauge("primitives_dependency_up", dependency="records") == 0
 
 
-def test_a_dependency_that_hangs_counts_as_away(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has been silent for longer than SILENCE_S is away, and holds up no other."""
+def test_a_dependency_that_hangs_counts_as_unreachable(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is unreachable once it has been silent for longer than SILENCE_S."""
     clock = [0.0]
     monkeypatch.setattr(monitor.time, "monotonic", lambda: clock[0])
-    watched.look()
+    watched.probe()
     clock[0] = monitor.SILENCE_S - 1
     assert watched.gauge("primitives_dependency_up", dependency="store") == 1
     clock[0] = monitor.SILENCE_S + 1
     assert watched.gauge("primitives_dependency_up", dependency="store") == 0
 
 
-def test_a_monitor_looks_again_and_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From its start to its stop, in threads of its own; a defect in a look is seen and ends nothing."""
+def test_a_monitor_probes_from_start_to_stop(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It probes at intervals, in threads of its own; a defect in a probe is reported and does not end them."""
     monkeypatch.setattr(monitor, "INTERVAL_S", 0.01)
-    asked, enough = [0], threading.Event()
+    probes, enough = [0], threading.Event()
 
     def depth(_queue: str) -> None:
-        asked[0] += 1
-        if asked[0] == 3:
+        probes[0] += 1
+        if probes[0] == 3:
             enough.set()
         raise ZeroDivisionError
 
@@ -170,4 +170,10 @@ def test_a_monitor_looks_again_and_again(watched: Watched, monkeypatch: pytest.M
     for probe in watched.monitor._probes:
         probe._thread.join(LIMIT_S)
         assert not probe._thread.is_alive()
-    assert watched.monitor.status().dependencies[-1].told == "ZeroDivisionError"
+    assert watched.monitor.status().dependencies[-1].reason == "ZeroDivisionError"
+
+
+def test_the_status_of_an_earlier_version_is_read() -> None:
+    """While a cluster is updated, some services still write `told` instead of `reason`."""
+    content = {"name": "broker", "reachable": False, "told": "away"}
+    assert DependencyStatus.model_validate(content) == DependencyStatus(name="broker", reachable=False, reason="away")
