@@ -1,6 +1,6 @@
-"""Images a second through the training service's own loop, against the bare steps and against a plain loop.
+"""Images per second of the training service's loop, against the bare steps and against a plain loop.
 
-All take their turns, round by round, so that what else the machine does hits all of them alike.
+All contenders take turns in every round, so that other work on the machine affects them equally.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.contenders import PLAIN_WORKERS, Task, bare_steps, our_loop, our_loop_cached, plain_loop
+from bench.contenders import PLAIN_WORKERS, Epoch, bare_steps, our_loop, our_loop_cached, plain_loop
 from bench.loading import measure_loading
 from bench.machine import await_quiet, machine_facts
 from bench.tissue import open_tissue, store_tissue
@@ -20,7 +20,7 @@ from bench.turns import Build, take_turns
 from services.common.settings import Shared
 from services.imaging.devices import choose_device
 from services.imaging.preprocessing import Preprocessing
-from services.training.batches import Batches
+from services.training.batches import Batches, Batching
 from services.training.schemas import RunSettings
 from services.training.settings import TrainingSettings
 
@@ -41,8 +41,8 @@ LOADING_TARGET = 3000
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: rounds of `steps` steps each, an epoch of patches of `side` pixels; and for loading
-    `epochs` epochs of `patches` patches of each of `loading_sides`. `image_size` of 0 is a network's own."""
+    """The size of the bench: rounds of one epoch of `steps` steps on patches of `side` pixels; and for loading `epochs`
+    epochs of `patches` patches of each of `loading_sides`. `image_size` of 0 is a network's own."""
 
     side: int
     steps: int
@@ -65,7 +65,7 @@ QUICK = {
 
 
 def bench_training(sizes: Sizes, device: torch.device) -> dict[str, Any]:
-    """The figures; docs/bench.md says what each means."""
+    """Return the figures that docs/bench.md explains."""
     machine = machine_facts() | device_facts(device) | {"busy_before": [await_quiet()]}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         loading = {
@@ -76,7 +76,7 @@ def bench_training(sizes: Sizes, device: torch.device) -> dict[str, Any]:
         networks = {}
         for name in NETWORKS:
             machine["busy_before"].append(await_quiet())
-            networks[name] = bench_network(Task(run_settings(name, sizes), patches, device), sizes.rounds)
+            networks[name] = bench_network(Epoch(run_settings(name, sizes), patches, device), sizes.rounds)
     return {
         "bench": "training",
         **networks,
@@ -92,7 +92,7 @@ def bench_training(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 
 
 def run_settings(network: str, sizes: Sizes) -> RunSettings:
-    """A run as the original's: SGD, nothing mirrored."""
+    """Return settings like those of the original's runs: SGD, no flips."""
     return RunSettings(
         architecture=network,
         weights="none",
@@ -108,22 +108,22 @@ def run_settings(network: str, sizes: Sizes) -> RunSettings:
 
 
 def bench_loading(folder: Path, sizes: Sizes) -> dict[str, Any]:
-    """The figures of loading the patches below a folder, resized for the networks."""
+    """Measure how fast the patches below a folder are loaded and resized for the networks."""
     patches, preprocessing = open_tissue(folder), Preprocessing(size=sizes.image_size or NETWORK_SIDE)
     without_cache, with_cache = (
-        Batches(patches.dataset, patches.local, preprocessing, sizes.batch_size, cache_mb << 20)
+        Batches(patches.dataset, patches.local, preprocessing, Batching(sizes.batch_size, cache_bytes=cache_mb << 20))
         for cache_mb in (0, TrainingSettings().cache_mb)
     )
     return measure_loading(without_cache, with_cache, len(patches.files), sizes.epochs)
 
 
-def bench_network(task: Task, rounds: int) -> dict[str, Any]:
-    """Images a second of each contender on a task."""
-    return summarise_rounds(take_turns(CONTENDERS, task, len(task.patches.files), rounds))
+def bench_network(epoch: Epoch, rounds: int) -> dict[str, Any]:
+    """Measure images per second of each contender."""
+    return summarise_rounds(take_turns(CONTENDERS, epoch, len(epoch.patches.files), rounds))
 
 
 def summarise_rounds(rates: Mapping[str, list[float]]) -> dict[str, Any]:
-    """Medians over the rounds; the ratios are those of each round, since its contenders had the same machine."""
+    """Return medians over the rounds. Ratios are taken within each round, whose contenders shared the machine."""
     ratios = {
         "over_floor": [ours / floor for ours, floor in zip(rates["ours"], rates["floor"], strict=True)],
         "over_plain": [ours / plain for ours, plain in zip(rates["ours"], rates["plain"], strict=True)],
@@ -138,11 +138,11 @@ def summarise_rounds(rates: Mapping[str, list[float]]) -> dict[str, Any]:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """What torch computes with."""
+    """Return torch's version, threads and device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
 
 
 def chosen_device() -> torch.device:
-    """The device that the settings name."""
+    """Return the device that the settings name."""
     return choose_device(Shared().device)

@@ -11,6 +11,7 @@ from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.training.checkpoints import choose_checkpoint
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
+from services.training.importer import ImportSource
 from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
@@ -25,7 +26,7 @@ def import_dataset(
 ) -> dict[str, Any]:
     """See `primitives dataset import`."""
     with _training() as (datasets, _), progress_bar("patches") as update:
-        view = datasets.import_directory(directory, classes, mammograms, update, outlines)
+        view = datasets.import_directory(ImportSource(directory, classes, mammograms, outlines), update)
     return view.model_dump()
 
 
@@ -46,7 +47,8 @@ def list_datasets() -> list[dict[str, Any]]:
 def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int, channels: int) -> dict[str, Any]:
     """See `primitives checkpoint import`."""
     with _training() as (datasets, runs):
-        return Imports(datasets, runs).import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
+        imports = Imports(datasets, runs)
+        return imports.import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
 
 
 def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Checkpoints for other programs: safetensors with what they need to know, and ONNX, checked before it is kept."""
+"""Exports checkpoints for other programs: as safetensors with metadata, or as ONNX, which is checked before it is
+written."""
 
 import importlib.util
 import json
@@ -17,23 +18,23 @@ from services.imaging.checkpoint import CheckpointManifest, load_network
 
 INPUT, OUTPUT = "images", "logits"
 TOLERANCE = 1e-4
-"""Largest difference of a logit from PyTorch's, as a share of the largest logit, or of 1 if that is smaller."""
+"""Largest allowed difference of a logit from PyTorch's, as a share of the largest logit, or of 1 if it is more."""
 CHECKED_BATCHES = (1, 3)
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_safetensors(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> None:
-    """Write the weights, as PyTorch names them, with `describe` as metadata."""
+    """Write the weights under their PyTorch names, with `describe` as metadata."""
     weights = load_tensors(read_verified(blobs, checkpoint.weights))
     _replace(out, save_tensors(weights, metadata=describe(checkpoint)))
 
 
 def export_onnx(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> float:
-    """Write an ONNX network with `describe` as its metadata: normalised (batch, channels, size, size) `images` in,
-    (batch, classes) `logits` out, for batches of any size.
+    """Write an ONNX network with `describe` as its metadata. Its input `images` (batch, channels, size, size) is
+    normalised; its output is `logits` (batch, classes). Batches may have any size.
 
-    Returns the largest difference of a logit between onnxruntime and PyTorch. InvalidInput if that is above TOLERANCE:
-    nothing is written then.
+    Return the largest difference of a logit between onnxruntime and PyTorch. InvalidInput if it exceeds TOLERANCE; then
+    nothing is written.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -44,14 +45,14 @@ def export_onnx(blobs: Blobs, checkpoint: CheckpointManifest, out: Path) -> floa
     if not difference <= TOLERANCE * max(1.0, largest):
         raise InvalidInput(
             f"the ONNX network of checkpoint {checkpoint.checkpoint_id} differs from PyTorch by {difference:g} in a "
-            f"logit, the largest being {largest:g}; expected at most {TOLERANCE:g} of that or of 1"
+            f"logit; the largest logit is {largest:g}, and at most {TOLERANCE:g} of it or of 1 is allowed"
         )
     _replace(out, content)
     return difference
 
 
 def describe(checkpoint: CheckpointManifest) -> dict[str, str]:
-    """What another program has to know of a checkpoint; values that are no words are JSON."""
+    """Return the metadata that another program needs. Values that are not plain text are JSON."""
     return {
         "architecture": checkpoint.architecture,
         "semantics": checkpoint.semantics,
@@ -85,8 +86,8 @@ def _as_onnx(network: nn.Module, checkpoint: CheckpointManifest) -> bytes:
 
 
 def _compare(network: nn.Module, content: bytes, checkpoint: CheckpointManifest) -> tuple[float, float]:
-    """The largest difference of a logit, and the largest logit of PyTorch."""
-    import onnxruntime  # of the extra `export`, which services go without
+    """Return the largest difference of a logit, and PyTorch's largest logit."""
+    import onnxruntime  # from the extra `export`, which the services do not install
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     difference = largest = 0.0
@@ -101,14 +102,14 @@ def _compare(network: nn.Module, content: bytes, checkpoint: CheckpointManifest)
 
 
 def _images(checkpoint: CheckpointManifest, batch: int) -> torch.Tensor:
-    """Noise as the network would see it, the same every time."""
+    """Return a batch of noise, preprocessed for the network and the same every time."""
     size = checkpoint.preprocessing.size
     grey = torch.randint(0, 256, (batch, size, size), generator=torch.Generator().manual_seed(batch))
     return checkpoint.preprocessing.normalise(grey)
 
 
 def _replace(out: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all. InvalidInput if it cannot be written."""
+    """Write a file completely or not at all. InvalidInput if it cannot be written."""
     part = out.with_name(f".{out.name}.part")
     try:
         part.write_bytes(content)

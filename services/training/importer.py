@@ -1,9 +1,10 @@
-"""Reads the layout of ddsm-visual-primitives: `train.txt`, `val.txt`, `test.txt` and the patches that they list."""
+"""Imports data sets in the layout of ddsm-visual-primitives: `train.txt`, `val.txt`, `test.txt`, and the patches that
+they list."""
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.common.blobs import Blobs, ObjectRef
@@ -19,51 +20,62 @@ CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 
 LONGEST_PATH = 4096
 LARGEST_LIST = 1 << 30
-"""Bytes of a list: some ten million lines."""
+"""Bytes of a list: about ten million lines."""
 
 _SIDE_VIEW = re.compile(r"\.(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list: a patch file and its label, and where the line stands (`val.txt:17`)."""
+    """One line of a list: a patch file, its label, and the position of the line, such as `val.txt:17`."""
 
     path: Path
     label: int
     where: str
 
 
+@dataclass(frozen=True)
+class ImportSource:
+    """The files of a data set.
+
+    `directory` has the lists and patches of `classes` classes. `mammograms` is a folder with the full images as
+    `<stem>.jpg`, if they are available. `outlines` is a file of known outlines in them (see `read_outlines`).
+    """
+
+    directory: Path
+    classes: int
+    mammograms: Path | None = None
+    outlines: Path | None = None
+
+
 def import_directory(
     blobs: Blobs,
     bucket: str,
-    directory: Path,
-    classes: int,
-    mammograms: Path | None,
+    source: ImportSource,
     on_patch: Callable[[int, int], None] = lambda _done, _total: None,
-    outlines: Path | None = None,
 ) -> tuple[DatasetManifest, ObjectRef]:
-    """Store the data set of a directory. InvalidInput names file and line of the first fault, and nothing is kept.
+    """Store a data set. InvalidInput names file and line of the first fault; then nothing remains stored.
 
-    `mammograms` is a folder with the full images as `<stem>.jpg`, where they are at hand; `outlines` a file of what is
-    known to be in them (see `read_outlines`). An exam in two splits is a
-    leak of the lists (the published ones have five): it is imported as listed, and the data set's notice says so.
+    An exam in two splits is a leak of the lists; the published lists have five. It is imported as listed, and the
+    notice of the data set names it. `on_patch` receives the number of patches that are done, and of all patches.
     """
-    lists = read_lists(directory, classes)
-    patches = {split: [_patch_of(entry, split) for entry in entries] for split, entries in lists.items()}
+    lists = read_lists(source.directory, source.classes)
+    patches = {split: [_parse_patch(entry, split) for entry in entries] for split, entries in lists.items()}
     total = sum(map(len, patches.values()))
     names = {patch.mammogram for listed in patches.values() for patch in listed}
-    lesions = read_outlines(outlines, names) if outlines is not None else []
+    lesions = read_outlines(source.outlines, names) if source.outlines is not None else []
     with DatasetWriter(
         blobs,
         bucket,
-        name=directory.resolve().name,
-        classes=CLASSES[classes],
+        name=source.directory.resolve().name,
+        classes=CLASSES[source.classes],
         notice=leak_notice(patches),
         shared_patients=True,
     ) as writer:
         writer.add_outlines(lesions)
-        for name, patient in _mammograms_of(patches) if mammograms else ():
-            writer.add_mammogram(_read_mammogram(mammograms or directory, name, patient))
+        if source.mammograms is not None:
+            for name, patient in _mammograms_of(patches):
+                writer.add_mammogram(_read_mammogram(source.mammograms, name, patient))
         for done, (entry, patch) in enumerate(_pairs(lists, patches), 1):
             try:
                 writer.add_patch(_with_image(entry, patch))
@@ -74,11 +86,12 @@ def import_directory(
 
 
 def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
-    """The entries of each split that has a list. InvalidInput for no list, an empty one, a line that does not fit."""
+    """Read the entries of each split that has a list. InvalidInput if there is no list, or a list is empty or has a
+    line that does not fit."""
     if classes not in CLASSES:
         raise InvalidInput(f"{classes} classes; expected 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)")
     if not directory.is_dir():
-        raise InvalidInput(f"{directory} is no folder; expected one with train.txt, val.txt or test.txt")
+        raise InvalidInput(f"{directory} is not a folder; expected one with train.txt, val.txt or test.txt")
     lists = {
         split: list(_read_list(directory, split, classes)) for split in SPLITS if (directory / f"{split}.txt").is_file()
     }
@@ -91,7 +104,7 @@ def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
 
 
 def leak_notice(patches: dict[str, list[Patch]]) -> str:
-    """A sentence that names the exams that stand in more than one split; empty if there are none."""
+    """Return a sentence that names the exams in more than one split; empty if there are none."""
     splits_of: defaultdict[str, set[str]] = defaultdict(set)
     for split, listed in patches.items():
         for patch in listed:
@@ -99,8 +112,8 @@ def leak_notice(patches: dict[str, list[Patch]]) -> str:
     leaks = {exam: splits for exam, splits in sorted(splits_of.items()) if len(splits) > 1}
     if not leaks:
         return ""
-    told = "; ".join(f"{exam} in {' and '.join(s for s in SPLITS if s in splits)}" for exam, splits in leaks.items())
-    return f"The lists put the same exam into more than one split: {told}."
+    listing = "; ".join(f"{exam} in {' and '.join(s for s in SPLITS if s in splits)}" for exam, splits in leaks.items())
+    return f"The lists put the same exam into more than one split: {listing}."
 
 
 def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
@@ -122,18 +135,18 @@ def _read_line(directory: Path, line: str, where: str, classes: int) -> Entry:
         raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
     path = directory / name
     try:
-        inside, found = path.resolve().is_relative_to(directory.resolve()), path.is_file()
+        inside, exists = path.resolve().is_relative_to(directory.resolve()), path.is_file()
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{where}: {name[:200]!r} is no path: {error}") from error
+        raise InvalidInput(f"{where}: {name[:200]!r} is not a path: {error}") from error
     if not inside:
         raise InvalidInput(f"{where}: {name} leads out of {directory}")
-    if not found:
+    if not exists:
         raise InvalidInput(f"{where}: the file {name} does not exist in {directory}")
     return Entry(path, int(label), where)
 
 
-def _patch_of(entry: Entry, split: str) -> Patch:
-    """The patch that a line names, still without its image."""
+def _parse_patch(entry: Entry, split: str) -> Patch:
+    """Return the patch of a line, without its image."""
     try:
         name = parse_patch_name(entry.path.name)
         patient = exam_of(name.mammogram)
@@ -145,9 +158,7 @@ def _patch_of(entry: Entry, split: str) -> Patch:
 def _with_image(entry: Entry, patch: Patch) -> Patch:
     image = read_at_most(entry.path, LARGEST_IMAGE)
     decode_grey(image, str(entry.path))
-    return Patch(
-        patch.name, patch.split, patch.label, patch.patient, patch.mammogram, patch.box, image, patch.phenomenon
-    )
+    return replace(patch, image=image)
 
 
 def _pairs(lists: dict[str, list[Entry]], patches: dict[str, list[Patch]]) -> Iterator[tuple[Entry, Patch]]:
@@ -161,9 +172,9 @@ def _mammograms_of(patches: dict[str, list[Patch]]) -> Sequence[tuple[str, str]]
 
 def _read_mammogram(folder: Path, name: str, patient: str) -> Mammogram:
     path = folder / f"{name}.jpg"
-    found = _SIDE_VIEW.search(name)
-    if not path.is_file() or found is None:
+    match = _SIDE_VIEW.search(name)
+    if not path.is_file() or match is None:
         raise InvalidInput(f"the full mammogram {path} does not exist; expected one for every patch")
     image = read_at_most(path, LARGEST_IMAGE)
     width, height = decode_grey(image, str(path)).size
-    return Mammogram(name, patient, found["side"], found["view"], height, width, image)
+    return Mammogram(name, patient, match["side"], match["view"], height, width, image)

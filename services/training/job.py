@@ -20,11 +20,11 @@ from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.devices import choose_device
 from services.imaging.manifests import put_content
-from services.training.batches import Batches
+from services.training.batches import Batches, Batching
 from services.training.distributed import Team
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
-from services.training.loop import fit
+from services.training.loop import Callbacks, fit
 from services.training.names import BUCKET
 from services.training.sample_dataset import (
     SAMPLE_CLASSES,
@@ -94,21 +94,20 @@ def train_part(job: Job[SavedCheckpoint], team: Team, device: torch.device, spec
 
     deadline = time.monotonic() + spec.slice_s
     with retain_freed_memory() if device.type == "cpu" else nullcontext():
-        return fit(learner, batches["train"], batches.get("val"), deadline, job.report, save, job.paused)
+        return fit(learner, batches["train"], batches.get("val"), deadline, Callbacks(job.report, save, job.paused))
 
 
 def open_batches(blobs: Blobs, data: Dataset, learner: Learner, spec: SliceSpec) -> dict[str, Batches]:
-    """The batches of the splits `train` and, if there is one, `val`. InvalidInput without a split `train`."""
+    """Open the batches of the splits `train` and, if there is one, `val`. InvalidInput without a split `train`."""
     if "train" not in data.manifest.splits:
         raise InvalidInput(f"data set {data.manifest.name} has no split train to train on")
+    batching = Batching(learner.settings.batch_size, learner.settings.accumulate_steps, spec.cache_mb << 20)
     return {
         split: Batches(
             data,
             LocalPatches(data, blobs, split, Path(spec.scratch)),
             learner.preprocessing,
-            learner.settings.batch_size,
-            spec.cache_mb << 20,
-            learner.settings.accumulate_steps,
+            batching,
             learner.team,
         )
         for split in ("train", "val")

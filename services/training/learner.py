@@ -1,4 +1,4 @@
-"""What a run is in memory, and how all of it becomes tensors and plain values and comes back."""
+"""The state of a run in memory, and its conversion to tensors and plain values and back."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from services.common.blobs import ObjectRef
 from services.imaging.architectures import build_network, native_preprocessing, transforms_input
 from services.imaging.preprocessing import Preprocessing
-from services.training.distributed import Team, synchronise_norms, together
+from services.training.distributed import Team, average_gradients, synchronise_norms
 from services.training.metrics import Meter
 from services.training.schedule import build_optimizer
 from services.training.schemas import EpochMetrics, RunSettings
@@ -21,9 +21,9 @@ from services.training.schemas import EpochMetrics, RunSettings
 
 @dataclass
 class Learner:
-    """A network in training: `epoch` epochs are done, and `step` steps of the next.
+    """A network in training, after `epoch` epochs and `step` steps of the next one.
 
-    `forward` computes what `network` does, however it was wrapped for it; the weights are those of `network`.
+    `network` has the weights. `forward` computes the same, and may be compiled or wrapped for several processes.
     """
 
     network: nn.Module
@@ -36,32 +36,36 @@ class Learner:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    """Seconds that the current epoch has taken so far."""
     meter: Meter = field(default_factory=Meter)
     metrics: list[EpochMetrics] = field(default_factory=list)
     best: ObjectRef | None = None
-    """The manifest of the best checkpoint so far; the leader knows it."""
+    """The manifest of the best checkpoint so far, in the leader only."""
 
     def seed_step(self) -> None:
-        """Draw what the next step draws (dropout) from a seed of its own: nothing of it has to be saved."""
+        """Seed the random numbers of the next step (dropout) from its position, so that no generator state has to be
+        saved."""
         seeds = np.random.SeedSequence((self.settings.seed, self.epoch, self.step, self.team.rank))
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
 
     def precision(self) -> AbstractContextManager[Any]:
-        """The context of a forward pass."""
+        """Return the context of a forward pass, which sets its precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def unsynchronised(self, unless: bool) -> AbstractContextManager[Any]:
-        """The context of a pass whose gradients stay with this process for now, `unless` it is the last of a step."""
+    def gradient_sync(self, enabled: bool) -> AbstractContextManager[Any]:
+        """Return the context of a backward pass. Its gradients are averaged over the processes only if `enabled`; the
+        earlier passes of a step accumulate their gradients in each process."""
         module = getattr(self.forward, "_orig_mod", self.forward)
         return (
-            contextlib.nullcontext() if unless or not isinstance(module, DistributedDataParallel) else module.no_sync()
+            contextlib.nullcontext() if enabled or not isinstance(module, DistributedDataParallel) else module.no_sync()
         )
 
 
 def start_learner(
     settings: RunSettings, classes: int, device: torch.device, team: Team | None = None, resumed: bool = False
 ) -> Learner:
-    """A learner at its first step, seeded. One that is `resumed` gets its weights from a checkpoint, not ImageNet's."""
+    """Build a seeded learner at its first step. If `resumed`, it does not load ImageNet's weights, since those of a
+    checkpoint follow."""
     team = team or Team()
     torch.manual_seed(settings.seed)
     network = build_network(
@@ -74,7 +78,7 @@ def start_learner(
     )
     network = synchronise_norms(network, team, device)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward = together(network, team, device)
+    forward = average_gradients(network, team, device)
     if settings.compile:
         forward = torch.compile(forward)  # type: ignore[assignment]
     preprocessing = native_preprocessing(settings.architecture, settings.image_size, settings.channels)
@@ -82,7 +86,7 @@ def start_learner(
 
 
 def resume_tensors(learner: Learner) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All of a learner but its weights: tensors, and the plain values beside them."""
+    """Return everything but the weights that `restore` needs: tensors, and plain values for JSON."""
     state = learner.optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     values: dict[str, dict[str, float]] = {}
@@ -98,8 +102,8 @@ def resume_tensors(learner: Learner) -> tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def restore(learner: Learner, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Undo `resume_tensors`: the learner goes on as if it had never stopped. What the epoch has measured so far is the
-    leader's alone, so that nothing of it counts twice."""
+    """Restore what `resume_tensors` returned: the learner continues as if it had never stopped. Only the leader
+    receives the logits of the current epoch, so that none of them counts twice."""
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in plain["values"].items()}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
@@ -107,16 +111,16 @@ def restore(learner: Learner, tensors: dict[str, Tensor], plain: dict[str, Any])
             index, _, name = rest.partition(".")
             state.setdefault(int(index), {})[name] = value
     learner.optimizer.load_state_dict({"state": state, "param_groups": plain["groups"]})
-    _lay_out(learner.optimizer)
+    _match_memory_format(learner.optimizer)
     if learner.team.leads:
-        gathered = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith("meter.")}
-        learner.meter.load_state_dict(gathered)
+        measured = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith("meter.")}
+        learner.meter.load_state_dict(measured)
     learner.seconds = plain["seconds"]
 
 
-def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Put what the optimizer keeps of a weight into memory as the weight lies there: a fused step takes that for
-    granted, without a check, and a file holds rows."""
+def _match_memory_format(optimizer: torch.optim.Optimizer) -> None:
+    """Copy the optimizer's tensors into the memory format of their weights. A fused step assumes the same format
+    without a check, and tensors from a file are contiguous."""
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

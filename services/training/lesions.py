@@ -1,11 +1,11 @@
-"""Simulated lesions, drawn into real tissue: two that speak for cancer and two that are benign, outlines known.
+"""Draws simulated lesions into real tissue, and returns their outlines. Two kinds suggest cancer, two are benign.
 
-Film grey is optical density turned over, so it is linear in log exposure, and what X-rays meet on their way adds up
-in it: a lesion is a density (in grey levels, >= 0) that is added to the tissue, which stays visible through it. The
-film's toe is kept by `expose`. Sizes are those of film digitised at about 50 micrometres a pixel (DDSM: 42 to 50).
+The grey of film is inverted optical density, so it is linear in log exposure, and the densities along an X-ray add up.
+A lesion is therefore a density (in grey levels, >= 0) that is added to the tissue, which stays visible through it.
+`expose` models the film's toe. Sizes suit film that is digitised at about 50 micrometres per pixel (DDSM: 42 to 50).
 
 Every lesion function takes a Generator, the region (H x W float32, grey 0 to 255) and a site, and returns the changed
-region and the outline. It changes nothing further from the site's centre than the site's reach.
+region and the outline. It changes no pixel that is further from the site's centre than the site's reach.
 """
 
 import math
@@ -24,9 +24,9 @@ Points = NDArray[np.float64]  # N x 2, (row, column) in pixels
 Outline = tuple[tuple[float, float], ...]
 
 PIXELS_PER_MM = 20.0
-_WHITE = 250.0  # the grey of unexposed film, which no density can pass
-_FILM_BLUR = 1.1  # sigma in pixels, about 0.055 mm: the sharpness of screen, film and digitiser together
-_FINER = 3  # strokes and specks are drawn this many times finer than the film, then averaged down
+_WHITE = 250.0  # the grey of unexposed film, which no density can exceed
+_FILM_BLUR = 1.1  # sigma in pixels, about 0.055 mm: the blur of screen, film and digitiser together
+_FINER = 3  # strokes and specks are drawn at this multiple of the resolution, then averaged
 _AROUND = np.linspace(0.0, 2.0 * math.pi, 72, endpoint=False)  # the angles of an outline's vertices
 
 
@@ -43,7 +43,7 @@ LesionFunction = Callable[[Generator, Grey, Site], tuple[Grey, Outline]]
 
 
 def spiculated_mass(rng: Generator, region: Grey, site: Site) -> tuple[Grey, Outline]:
-    """BI-RADS: a mass of irregular shape and spiculated margin, high density. Suspicious of cancer."""
+    """Draw a mass of irregular shape, spiculated margin and high density (BI-RADS terms). It suggests cancer."""
     core = site.reach * rng.uniform(0.32, 0.46)
     radius = _wobbly_radius(rng, core, roughness=0.20, lobes=(2, 3, 4, 5, 7))
     contrast = rng.uniform(45.0, 80.0)
@@ -54,7 +54,8 @@ def spiculated_mass(rng: Generator, region: Grey, site: Site) -> tuple[Grey, Out
 
 
 def circumscribed_mass(rng: Generator, region: Grey, site: Site) -> tuple[Grey, Outline]:
-    """BI-RADS: an oval or round mass of circumscribed margin, equal to low density. Typically benign."""
+    """Draw an oval or round mass of circumscribed margin and equal to low density (BI-RADS terms). It is typically
+    benign."""
     size = site.reach * rng.uniform(0.50, 0.80)
     radius = _oval_radius(rng, size)
     contrast = rng.uniform(26.0, 56.0)
@@ -65,7 +66,8 @@ def circumscribed_mass(rng: Generator, region: Grey, site: Site) -> tuple[Grey, 
 
 
 def pleomorphic_calcifications(rng: Generator, region: Grey, site: Site) -> tuple[Grey, Outline]:
-    """BI-RADS: a group of fine pleomorphic and fine-linear or branching calcifications. Suspicious of cancer."""
+    """Draw a group of fine pleomorphic and fine-linear or branching calcifications (BI-RADS terms). It suggests
+    cancer."""
     places = _cluster(rng, site, count=int(rng.integers(22, 60)))
     linear = rng.uniform(0.10, 0.40)
     canvas = _Strokes(region.shape)
@@ -76,7 +78,8 @@ def pleomorphic_calcifications(rng: Generator, region: Grey, site: Site) -> tupl
 
 
 def calcified_vessel(rng: Generator, region: Grey, site: Site) -> tuple[Grey, Outline]:
-    """BI-RADS: vascular calcifications, parallel tracks along a tubular structure. Typically benign."""
+    """Draw vascular calcifications: parallel tracks along a tubular structure (BI-RADS terms). They are typically
+    benign."""
     middle, normals = _vessel_path(rng, site)
     half_width = rng.uniform(0.40, 0.95) * PIXELS_PER_MM
     tracks = _Strokes(region.shape)
@@ -100,21 +103,21 @@ CANCEROUS = frozenset({"spiculated_mass", "pleomorphic_calcifications"})
 
 
 def expose(tissue: Grey, density: Grey) -> Grey:
-    """Add density (grey levels) to tissue as film does: in full in the middle, less and less near its white."""
+    """Add density (grey levels) to tissue as film does: fully in the middle of the scale, less and less near white."""
     room = np.maximum(_WHITE - tissue, 1.0)
     added = np.where(density > 0.0, room * -np.expm1(-np.maximum(density, 0.0) / room), density)
     return np.asarray(np.clip(tissue + added, 0.0, 255.0), dtype=np.float32)
 
 
 def _settle(region: Grey, density: NDArray[np.floating], site: Site) -> Grey:
-    """The region with the density in it, faded to nothing between 0.9 and 1.0 of the site's reach."""
+    """Add the density to the region, and fade it out between 0.9 and 1.0 of the site's reach."""
     distance, _ = _polar(region.shape, site)
     fade = np.clip((site.reach - distance) / (0.1 * site.reach), 0.0, 1.0)
     return expose(region, (density * fade).astype(np.float32))
 
 
 def _polar(shape: tuple[int, ...], site: Site) -> tuple[Grey, Grey]:
-    """Distance (pixels) and angle (radians, -pi to pi) of every pixel from the site's centre."""
+    """Return the distance (pixels) and angle (radians, -pi to pi) of each pixel from the site's centre."""
     rows = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(site.row)
     columns = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(site.column)
     return np.hypot(rows, columns), np.arctan2(rows, columns)
@@ -124,7 +127,7 @@ RadiusAt = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 
 def _wobbly_radius(rng: Generator, mean: float, roughness: float, lobes: tuple[int, ...]) -> RadiusAt:
-    """A closed irregular curve: the radius in pixels as a function of the angle, as a short Fourier series."""
+    """Return a closed irregular curve: the radius in pixels as a function of the angle, a short Fourier series."""
     sizes = rng.normal(0.0, roughness, len(lobes)) / np.sqrt(np.arange(1, len(lobes) + 1))
     phases = rng.uniform(0.0, 2.0 * math.pi, len(lobes))
 
@@ -136,7 +139,8 @@ def _wobbly_radius(rng: Generator, mean: float, roughness: float, lobes: tuple[i
 
 
 def _oval_radius(rng: Generator, size: float) -> RadiusAt:
-    """An ellipse of half-axis `size` pixels, of any direction and axis ratio 0.62 to 1, at most gently lobulated."""
+    """Return an ellipse of any direction with gentle lobes, a half-axis of `size` pixels and an axis ratio of 0.62 to
+    1."""
     ratio, direction = rng.uniform(0.62, 1.0), rng.uniform(0.0, math.pi)
     lobe, phase = rng.uniform(0.0, 0.045), rng.uniform(0.0, 2.0 * math.pi)
 
@@ -149,19 +153,19 @@ def _oval_radius(rng: Generator, size: float) -> RadiusAt:
 
 
 def _dome(shape: tuple[int, ...], site: Site, radius: RadiusAt, power: float) -> NDArray[np.floating]:
-    """How much X-rays meet of a rounded body, 0 to 1: power 0.5 is an ellipsoid, more falls off more gently."""
+    """Return the thickness of a rounded body, 0 to 1. Power 0.5 is an ellipsoid; a larger one falls off more gently."""
     distance, angle = _polar(shape, site)
     return np.asarray(np.maximum(1.0 - (distance / radius(angle)) ** 2, 0.0) ** power)
 
 
 def _rim(shape: tuple[int, ...], site: Site, radius: RadiusAt, width: float) -> NDArray[np.floating]:
-    """A thin band just outside the curve, 0 to 1: the radiolucent halo of a mass that pushes fat aside."""
+    """Return a thin band just outside the curve, 0 to 1: the radiolucent halo of a mass that displaces fat."""
     distance, angle = _polar(shape, site)
     return np.asarray(np.exp(-(((distance - radius(angle) - width) / width) ** 2)))
 
 
 def _lumps(rng: Generator, shape: tuple[int, ...], amount: float) -> NDArray[np.floating]:
-    """Slow random variation about 1 with standard deviation `amount`: no tissue is of one density."""
+    """Return slow random variation about 1 with standard deviation `amount`: no tissue has a uniform density."""
     coarse = rng.normal(0.0, 1.0, (max(2, shape[0] // 14), max(2, shape[1] // 14))).astype(np.float32)
     height, width = shape
     fine = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
@@ -169,7 +173,7 @@ def _lumps(rng: Generator, shape: tuple[int, ...], amount: float) -> NDArray[np.
 
 
 class _Strokes:
-    """An ink drawing of lines and specks over a region, finer than its pixels; overlapping ink does not add up."""
+    """An ink drawing of lines and specks over a region, finer than its pixels. Overlapping ink does not add up."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
@@ -182,19 +186,19 @@ class _Strokes:
         self._draw.polygon([(x, y) for x, y in corners.tolist()], fill=round(255 * ink))
 
     def density(self, blur: float = _FILM_BLUR) -> NDArray[np.floating]:
-        """The drawing at film resolution and sharpness, H x W, 0 to 1."""
+        """Return the drawing at the resolution and sharpness of film, H x W, 0 to 1."""
         inked = np.asarray(self._image.reduce(_FINER), dtype=np.float32) / 255.0
         return np.asarray(ndimage.gaussian_filter(inked, blur))
 
 
 def _ribbon(path: Points, widths: NDArray[np.floating]) -> tuple[Points, Points]:
-    """The two sides of a stroke of the given widths (pixels) along a path of N points."""
+    """Return the two sides of a stroke with the given widths (pixels) along a path of N points."""
     offset = 0.5 * widths[:, None] * _normals(path)
     return path - offset, path + offset
 
 
 def _normals(path: Points) -> Points:
-    """Unit vectors across a path of N points."""
+    """Return the unit vectors across a path of N points."""
     along = np.gradient(path, axis=0)
     along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-9)
     return np.stack([-along[:, 1], along[:, 0]], axis=1)
@@ -203,7 +207,8 @@ def _normals(path: Points) -> Points:
 def _spicules(
     rng: Generator, shape: tuple[int, ...], site: Site, core: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Fine lines that radiate from the mass and thin out, 0 to 1, and how far the spiculation goes at `_AROUND`."""
+    """Draw fine lines that radiate from the mass and thin out. Return them, 0 to 1, and the radius of the spiculation
+    at the angles `_AROUND`."""
     coarse, fine, tips = _Strokes(shape), _Strokes(shape), np.zeros_like(_AROUND)
     for angle in _directions(rng, int(rng.integers(30, 56))):
         length = core + (site.reach - core) * rng.beta(1.6, 1.5)
@@ -220,14 +225,14 @@ def _spicules(
 
 
 def _directions(rng: Generator, count: int) -> NDArray[np.floating]:
-    """Angles all around, unevenly: spicules come in tufts."""
+    """Draw angles unevenly around the circle: spicules grow in tufts."""
     tufts = rng.uniform(0.0, 2.0 * math.pi, max(3, count // 5))
     in_tufts = rng.choice(tufts, count // 2) + rng.normal(0.0, 0.14, count // 2)
     return np.concatenate([in_tufts, rng.uniform(0.0, 2.0 * math.pi, count - count // 2)])
 
 
 def _bent_ray(rng: Generator, site: Site, angle: float, start: float, end: float) -> Points:
-    """A slightly curved path of 12 points away from the site's centre, from `start` to `end` pixels."""
+    """Draw a slightly curved path of 12 points away from the site's centre, from `start` to `end` pixels."""
     steps = np.linspace(0.0, 1.0, 12)
     angles = angle + rng.normal(0.0, 0.10) * steps**2
     distances = start + (end - start) * steps
@@ -235,7 +240,7 @@ def _bent_ray(rng: Generator, site: Site, angle: float, start: float, end: float
 
 
 def _cluster(rng: Generator, site: Site, count: int) -> Points:
-    """Places of grouped calcifications: denser in the middle, drawn out along a duct."""
+    """Draw the places of grouped calcifications: denser in the middle, and stretched along a duct."""
     spread = site.reach * rng.uniform(0.24, 0.40) * np.array([1.0, rng.uniform(0.35, 0.9)])
     duct = rng.uniform(0.0, math.pi)
     turn = np.array([[math.cos(duct), math.sin(duct)], [-math.sin(duct), math.cos(duct)]])
@@ -246,7 +251,7 @@ def _cluster(rng: Generator, site: Site, count: int) -> Points:
 
 
 def _granule(rng: Generator, canvas: _Strokes, place: Points) -> None:
-    """One irregular speck of about 0.1 to 0.5 mm, its corners at random."""
+    """Draw an irregular speck of about 0.1 to 0.5 mm with random corners."""
     size = 0.5 * PIXELS_PER_MM * float(np.clip(rng.lognormal(-1.5, 0.45), 0.10, 0.5))
     angles = np.sort(rng.uniform(0.0, 2.0 * math.pi, 8))
     radii = size * rng.uniform(0.5, 1.5, 8)
@@ -255,7 +260,7 @@ def _granule(rng: Generator, canvas: _Strokes, place: Points) -> None:
 
 
 def _fine_linear(rng: Generator, canvas: _Strokes, place: Points) -> None:
-    """One thin, uneven cast of a duct, 0.3 to 1.1 mm long, in crumbs, sometimes branching."""
+    """Draw a thin, uneven, crumbly cast of a duct, 0.3 to 1.1 mm long, which sometimes branches."""
     angle = rng.uniform(0.0, 2.0 * math.pi)
     for branch in range(2 if rng.random() < 0.3 else 1):
         length = rng.uniform(0.3, 1.1 if branch == 0 else 0.6) * PIXELS_PER_MM
@@ -269,7 +274,7 @@ def _fine_linear(rng: Generator, canvas: _Strokes, place: Points) -> None:
 
 
 def _vessel_path(rng: Generator, site: Site) -> tuple[Points, Points]:
-    """The middle line of a gently winding vessel through the site (N x 2) and the unit vectors across it."""
+    """Draw a gently winding vessel through the site. Return its middle line (N x 2) and the unit vectors across it."""
     along = np.linspace(-0.88, 0.88, 160)
     bend, phase = rng.uniform(-0.16, 0.16), rng.uniform(0.0, 2.0 * math.pi)
     across = bend * along**2 + rng.uniform(0.02, 0.06) * np.sin(rng.uniform(3.0, 6.0) * along + phase)
@@ -281,7 +286,7 @@ def _vessel_path(rng: Generator, site: Site) -> tuple[Points, Points]:
 
 
 def _calcified_wall(rng: Generator, canvas: _Strokes, wall: Points) -> None:
-    """Plaques along one wall of a vessel: of uneven length, width and density, crumbling, with gaps."""
+    """Draw crumbling plaques along one wall of a vessel, with gaps, and of uneven length, width and density."""
     at = int(rng.integers(0, 10))
     while at < len(wall) - 4:
         length = int(rng.integers(4, 34))
@@ -292,7 +297,7 @@ def _calcified_wall(rng: Generator, canvas: _Strokes, wall: Points) -> None:
 
 
 def _plaque(rng: Generator, canvas: _Strokes, path: Points) -> None:
-    """One plaque: grains of uneven width and density that run into each other along the path."""
+    """Draw a plaque along a path: grains of uneven width and density that merge into each other."""
     widths = rng.uniform(2.2, 5.0) * np.clip(rng.normal(1.0, 0.35, len(path)), 0.25, 1.8)
     widths = ndimage.gaussian_filter1d(widths, 1.0) * np.sin(np.linspace(0.35, math.pi - 0.35, len(path))) ** 0.5
     left, right = _ribbon(path, widths)
@@ -301,12 +306,12 @@ def _plaque(rng: Generator, canvas: _Strokes, path: Points) -> None:
 
 
 def _star(site: Site, radii: NDArray[np.floating]) -> Outline:
-    """The polygon with the given radii (pixels) at the angles `_AROUND`."""
+    """Return the polygon with the given radii (pixels) at the angles `_AROUND`."""
     return _polygon(np.stack([site.row + radii * np.sin(_AROUND), site.column + radii * np.cos(_AROUND)], axis=1))
 
 
 def _hull(places: Points, margin: float) -> Outline:
-    """The convex hull of the places, `margin` pixels further out."""
+    """Return the convex hull of the places, extended by `margin` pixels."""
     around = margin * np.stack([np.sin(_AROUND[::6]), np.cos(_AROUND[::6])], axis=1)
     grown = (places[:, None, :] + around[None, :, :]).reshape(-1, 2)
     return _polygon(grown[ConvexHull(grown).vertices])

@@ -1,7 +1,7 @@
-"""The original's runs and checkpoints: its YAML files as typed settings, its .pth.tar files as weights and momentum.
+"""Reads the original's YAML files as typed settings, and its .pth.tar files as weights and momentum.
 
-Two kinds of YAML file are its own: that of a run has every key; that beside a published checkpoint has of `training`
-only `experiment_name` and `resume`.
+The original has two kinds of YAML file. The file of a run has every key. The file of a published checkpoint has only
+`experiment_name` and `resume` below `training`.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class _Part(BaseModel):
 
 
 class DataPart(_Part):
-    """Where the patches are and how they are read. The service knows its data set: only `batch_size` counts here."""
+    """How the patches are read. The service uses only `batch_size`; its data sets are registered elsewhere."""
 
     root: str
     batch_size: int = Field(ge=2, le=4096)
@@ -56,7 +56,7 @@ class ArchPart(_Part):
 
 
 class OptimizerPart(_Part):
-    """SGD, and the epochs, counted from 0, at which its learning rate drops to a tenth."""
+    """SGD, and the epochs, counted from 0, at which the learning rate falls to a tenth."""
 
     type: Literal["sgd"]
     lr: float = Field(gt=0, le=1e6)
@@ -66,14 +66,14 @@ class OptimizerPart(_Part):
 
 
 class TrainedPart(_Part):
-    """What the file beside a published checkpoint says of its training."""
+    """The training of a published checkpoint."""
 
     experiment_name: str
     resume: str | None
 
 
 class TrainingPart(TrainedPart):
-    """How a run trains. Of the folders and `print_freq` the service has no use."""
+    """How a run trains. The service ignores the folders and `print_freq`."""
 
     logs_dir: str
     checkpoints_dir: str
@@ -84,7 +84,7 @@ class TrainingPart(TrainedPart):
 
 
 class OriginalNetwork(_Part):
-    """A YAML file of the original: what network it is of, and how that was trained."""
+    """A YAML file of the original: a network, and how it was trained."""
 
     data: DataPart
     arch: ArchPart
@@ -92,7 +92,7 @@ class OriginalNetwork(_Part):
     training: TrainedPart
 
     def require_classes(self, classes: list[str], dataset_id: str) -> None:
-        """InvalidInput unless a data set's classes are as many as the network's."""
+        """InvalidInput unless a data set has as many classes as the network."""
         if self.arch.num_classes != len(classes):
             raise InvalidInput(
                 f"{self.training.experiment_name} has arch.num_classes {self.arch.num_classes}; data set {dataset_id} "
@@ -100,7 +100,7 @@ class OriginalNetwork(_Part):
             )
 
     def settings(self, epochs: int, checkpoint_epochs: int = 0) -> RunSettings:
-        """The run that the file describes: no warm-up, no augmentation, and torchvision 0.1.9's network."""
+        """Return the settings of the run, without warm-up and augmentation, and with torchvision 0.1.9's network."""
         return RunSettings(
             architecture=self.arch.model,
             semantics="torchvision-0.1.9",
@@ -127,7 +127,7 @@ class OriginalRun(OriginalNetwork):
     training: TrainingPart
 
     def run_settings(self) -> RunSettings:
-        """The whole run."""
+        """Return the settings of the full run."""
         return self.settings(self.training.epochs, self.training.checkpoint_epochs)
 
 
@@ -136,7 +136,7 @@ N = TypeVar("N", bound=OriginalNetwork)
 
 @dataclass(frozen=True)
 class OriginalCheckpoint:
-    """`epoch` epochs are done; weights, and momentum buffers where there are any, by the names of weights."""
+    """A checkpoint after `epoch` epochs. Weights and momentum buffers, if any, go by the names of the weights."""
 
     epoch: int
     weights: dict[str, Tensor]
@@ -144,17 +144,17 @@ class OriginalCheckpoint:
 
 
 def presets() -> list[str]:
-    """The names of the original's five runs."""
+    """Return the names of the original's five runs."""
     return sorted(path.stem for path in PRESETS.glob("*.yml"))
 
 
 def read_run(name: str) -> OriginalRun:
-    """The run of a preset or a YAML file. InvalidInput names unknown, missing and mistyped keys by their paths."""
+    """Read the run of a preset or a YAML file. InvalidInput names unknown, missing and mistyped keys by their paths."""
     return _validated(OriginalRun, *_load(name))
 
 
 def read_network(name: str) -> OriginalNetwork:
-    """What a preset or YAML file, of a run or of a published checkpoint, says of its network; errors as `read_run`."""
+    """Read the network of a preset or a YAML file of either kind. Errors are as for `read_run`."""
     content, source = _load(name)
     training = content.get("training")
     published = isinstance(training, dict) and training.keys() <= TrainedPart.model_fields.keys()
@@ -162,12 +162,13 @@ def read_network(name: str) -> OriginalNetwork:
 
 
 def read_checkpoint(path: Path) -> OriginalCheckpoint:
-    """A checkpoint file of the original, read without unpickling code. InvalidInput names what is not as expected."""
+    """Read a checkpoint file of the original without running pickled code. InvalidInput names the difference from the
+    expected content."""
     content = read_file(path)
-    found = set(map(str, content)) if isinstance(content, dict) else set()
-    if found != CHECKPOINT_KEYS:
+    keys = set(map(str, content)) if isinstance(content, dict) else set()
+    if keys != CHECKPOINT_KEYS:
         raise InvalidInput(
-            f"{path} holds {', '.join(sorted(found)[:10]) or 'no keys'}; a checkpoint of the original holds "
+            f"{path} has {', '.join(sorted(keys)[:10]) or 'no keys'}; a checkpoint of the original has "
             f"{', '.join(sorted(CHECKPOINT_KEYS))}"
         )
     epoch = content["epoch"]
@@ -180,8 +181,8 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
 def resume_state(
     checkpoint: OriginalCheckpoint, network: nn.Module, settings: RunSettings
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What a run needs beside its weights to go on from a checkpoint (see `resume_tensors`). The network, which may be
-    a skeleton, gives the order of the weights."""
+    """Return what a run needs besides the weights to resume from a checkpoint (see `resume_tensors`). The network
+    defines the order of the weights; it may be a skeleton."""
     optimizer = build_optimizer(network, settings)
     for name, parameter in network.named_parameters():
         if name in checkpoint.momentum:
@@ -192,13 +193,13 @@ def resume_state(
 
 
 def _momentum(optimizer: Any, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The momentum buffers of SGD by the names of their weights: a state dict lists them as the optimizer numbers
-    them, and buffers of batch normalisation between them."""
+    """Return the momentum buffers of SGD by the names of their weights. The optimizer numbers the weights in the order
+    of the state dict, which also contains buffers of batch normalisation."""
     try:
         ids = [id_ for group in optimizer["param_groups"] for id_ in group["params"]]
         buffers = {id_: entries.get("momentum_buffer") for id_, entries in optimizer["state"].items()}
     except (TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput(f"{path} has an optimizer that is no state of SGD: {error!r}") from error
+        raise InvalidInput(f"{path} has an optimizer that is not a state of SGD: {error!r}") from error
     names = [name for name in weights if not name.endswith(BUFFERS)]
     if len(ids) != len(names):
         raise InvalidInput(f"{path} has an optimizer of {len(ids)} weights; its state_dict has {len(names)}")
@@ -210,17 +211,17 @@ def _momentum(optimizer: Any, weights: dict[str, Tensor], path: Path) -> dict[st
 
 
 def _load(name: str) -> tuple[dict[str, Any], str]:
-    """The mapping in a preset or YAML file, and where it is from."""
+    """Load the mapping in a preset or YAML file, and return it with the name for errors."""
     path = PRESETS / f"{name}.yml" if name in presets() else Path(name)
     try:
         content = yaml.load(read_at_most(path, LARGEST_YAML).decode(), _Loader)
     except FileNotFoundError as error:
-        known = ", ".join(presets())
-        raise InvalidInput(f"there is no file {name}, nor a preset of that name; presets are {known}") from error
+        names = ", ".join(presets())
+        raise InvalidInput(f"there is no file {name}, and no preset of that name; presets are {names}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InvalidInput(f"{name} is no readable YAML file: {error}") from error
+        raise InvalidInput(f"{name} is not a readable YAML file: {error}") from error
     if not isinstance(content, dict):
-        raise InvalidInput(f"{name} holds {type(content).__name__}; expected data, arch, optimizer and training")
+        raise InvalidInput(f"{name} contains {type(content).__name__}; expected data, arch, optimizer and training")
     return content, name
 
 
@@ -228,27 +229,30 @@ def _validated(kind: type[N], content: dict[str, Any], source: str) -> N:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {_told(fault)}" for fault in error.errors())
-        raise InvalidInput(f"{source} is no file of the original: {faults}") from error
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {_describe(fault)}" for fault in error.errors())
+        raise InvalidInput(f"{source} is not a file of the original: {faults}") from error
 
 
-def _told(fault: Any) -> str:
-    known = {"extra_forbidden": "unknown key", "missing": "missing key", "model_type": "keys are expected"}
-    return known.get(fault["type"], f"{fault['msg']}, found {repr(fault['input'])[:LONGEST_QUOTE]}")
+def _describe(fault: Any) -> str:
+    messages = {"extra_forbidden": "unknown key", "missing": "missing key", "model_type": "expected keys"}
+    return messages.get(fault["type"], f"{fault['msg']}, found {repr(fault['input'])[:LONGEST_QUOTE]}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, no key twice, and no alias: a few lines of aliases stand for more than memory holds."""
+    """Loads plain values. It refuses keys that appear twice, and aliases: a few lines of them can expand to more than
+    the memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             alias: Any = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, f"the alias *{alias.anchor} is not taken", alias.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"the alias *{alias.anchor} is not accepted", alias.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} twice", node.start_mark)
+        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(repeated)} twice", node.start_mark)
         return super().construct_mapping(node, deep)

@@ -1,4 +1,5 @@
-"""Reads known outlines of lesions or tissue: a JSON object a line, `mammogram`, `phenomenon` and `outline`."""
+"""Reads known outlines of lesions or tissue. Each line of the file is a JSON object with `mammogram`, `phenomenon` and
+`outline`."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -17,8 +18,8 @@ Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=Fal
 
 
 class OutlineLine(BaseModel):
-    """A line: a closed polygon of (row, column) vertices in the mammogram's pixels, whole numbers being the centres of
-    pixels."""
+    """A line of the file. The outline is a closed polygon of (row, column) vertices in pixels of the mammogram; whole
+    numbers are the centres of pixels."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,21 +29,21 @@ class OutlineLine(BaseModel):
 
 
 def read_outlines(file: Path, mammograms: Collection[str]) -> list[Lesion]:
-    """The outlines of a file, in its order. InvalidInput names file and line of the first fault: no such JSON, or a
-    mammogram that no patch was cut from."""
+    """Read the outlines of a file, in order. InvalidInput names file and line of the first fault: JSON that does not
+    fit, or a mammogram without patches."""
     try:
         lines = read_at_most(file, LARGEST_FILE).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} is no file of outlines: {error}") from error
-    known = frozenset(mammograms)
-    return [_read_line(line, f"{file}:{number}", known) for number, line in enumerate(lines, 1) if line.strip()]
+        raise InvalidInput(f"{file} cannot be read as a file of outlines: {error}") from error
+    with_patches = frozenset(mammograms)
+    return [_read_line(line, f"{file}:{number}", with_patches) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _read_line(line: str, where: str, mammograms: frozenset[str]) -> Lesion:
     try:
-        read = OutlineLine.model_validate_json(line)
+        content = OutlineLine.model_validate_json(line)
     except ValidationError as error:
         raise InvalidInput(f"{where}: {describe_faults(error.errors())}") from error
-    if read.mammogram not in mammograms:
-        raise InvalidInput(f"{where}: no patch was cut from mammogram {read.mammogram!r}")
-    return Lesion(read.mammogram, read.phenomenon, tuple(read.outline))
+    if content.mammogram not in mammograms:
+        raise InvalidInput(f"{where}: the data set has no patch of mammogram {content.mammogram!r}")
+    return Lesion(content.mammogram, content.phenomenon, tuple(content.outline))

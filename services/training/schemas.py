@@ -1,4 +1,4 @@
-"""What the training service takes and answers, over HTTP and gRPC alike."""
+"""Requests and views of the training service, the same for HTTP and gRPC."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,63 +22,84 @@ class RunSettings(BaseModel):
     architecture: str = Field(
         default="efficientnet_lite0", max_length=200, description="A torchvision or timm classifier."
     )
-    weights: Literal["imagenet", "none"] = Field(default="imagenet", description="What training starts from.")
-    image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 takes the network's own.")
+    weights: Literal["imagenet", "none"] = Field(
+        default="imagenet", description="The weights that training starts from."
+    )
+    image_size: int = Field(default=0, ge=0, le=2048, description="Side in pixels; 0 is the network's own.")
     channels: Literal[1, 3] = Field(
         default=3,
-        description="Channels of the network's input: 3 equal ones, or 1, to which ImageNet's weights are summed.",
+        description="Channels of the network's input: 3 equal ones, or 1, for which ImageNet's weights are added up.",
     )
-    epochs: int = Field(default=4, ge=1, le=10_000, description="At most so many; see patience.")
+    epochs: int = Field(default=4, ge=1, le=10_000, description="The largest number of epochs; see patience.")
     batch_size: int = Field(
-        default=32, ge=2, le=4096, description="Patches of a forward pass, over all processes together."
+        default=32, ge=2, le=4096, description="Patches in a forward pass, over all processes together."
     )
     accumulate_steps: int = Field(
-        default=1, ge=1, le=1024, description="Forward passes whose gradients make one step of the optimizer."
+        default=1,
+        ge=1,
+        le=1024,
+        description="Forward passes in one step of the optimizer, which uses the gradients of all of them.",
     )
     clip_norm: float = Field(
-        default=0.0, ge=0, le=1e6, description="Largest norm of a step's gradient; 0 does not clip."
+        default=0.0, ge=0, le=1e6, description="The largest norm of a step's gradient; 0 does not clip."
     )
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="bf16 computes in bfloat16 where that is safe; weights stay float32."
+        default="fp32", description="bf16 computes in bfloat16 where that is safe; the weights stay float32."
     )
-    compile: bool = Field(default=False, description="Let torch.compile make the network's kernels.")
+    compile: bool = Field(default=False, description="Compile the network with torch.compile.")
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=1e6)
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of SGD.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(default=0.01, ge=0, le=1e6)
     schedule: Literal["step", "cosine"] = "cosine"
     decay_epochs: list[Annotated[int, Field(ge=0, le=LARGEST_INT32)]] = Field(
-        default_factory=list, max_length=1000, description="Step schedule: times 0.1 after these epochs."
+        default_factory=list,
+        max_length=1000,
+        description="Step schedule: the learning rate falls to a tenth after these epochs.",
     )
-    warmup_steps: int = Field(default=25, ge=0, le=LARGEST_INT32, description="Steps of the optimizer.")
+    warmup_steps: int = Field(
+        default=25, ge=0, le=LARGEST_INT32, description="Steps of the optimizer with a rising learning rate."
+    )
     balance: Literal["none", "weights", "sampling"] = Field(
         default="none",
-        description="Make classes count alike: by their weights in the loss, or by drawing patches of each as often.",
+        description="Make all classes count the same: by weights in the loss, or by drawing patches of each class "
+        "equally often.",
     )
     flips: bool = Field(default=True, description="Mirror training patches at random, in both directions.")
-    rotation: float = Field(default=0.0, ge=0, le=180, description="Turn training patches by up to so many degrees.")
+    rotation: float = Field(
+        default=0.0, ge=0, le=180, description="Rotate training patches at random, by up to this many degrees."
+    )
     contrast: float = Field(
-        default=0.0, ge=0, lt=1, description="Scale the contrast of training patches by 1 - this to 1 + this."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Scale the contrast of training patches at random, by 1 - this to 1 + this.",
     )
     brightness: float = Field(
-        default=0.0, ge=0, le=1, description="Shift training patches by up to this part of the grey scale."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Shift the grey values of training patches at random, by up to this part of the grey scale.",
     )
     patience: int = Field(
         default=0,
         ge=0,
         le=10_000,
-        description="Stop after so many epochs without a better validation AUC; 0 never stops early.",
+        description="Stop after this many epochs without a better validation AUC; 0 never stops early.",
     )
-    min_delta: float = Field(default=0.0, ge=0, le=1, description="What an AUC must gain to count as better.")
+    min_delta: float = Field(
+        default=0.0, ge=0, le=1, description="An AUC is better only if it is larger by more than this."
+    )
     keep: Literal["best", "last"] = Field(
-        default="best", description="The checkpoint that later stages use: best is that of the best validation AUC."
+        default="best",
+        description="The checkpoint that later stages use: best is the one with the best validation AUC.",
     )
     seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
     semantics: Semantics = Field(
-        default="current", description="Whose network and ImageNet weights: today's torchvision's, or the paper's."
+        default="current", description="The network and ImageNet weights of today's torchvision, or of the paper's."
     )
     checkpoint_epochs: int = Field(
-        default=0, ge=0, le=10_000, description="Keep the checkpoint of every so many epochs too; 0 keeps none of them."
+        default=0, ge=0, le=10_000, description="Also retain a checkpoint after every this many epochs; 0 retains none."
     )
 
 
@@ -97,8 +118,8 @@ class DatasetView(BaseModel):
 
 
 class EpochMetrics(BaseModel):
-    """One epoch: AUC is that of class 1 for two classes, else the mean of one against the rest; absent where a split
-    lacks a class."""
+    """The metrics of an epoch. With two classes, an AUC is that of class 1; with more, it is the mean over all classes,
+    each against the rest. It is null where a split lacks a class."""
 
     epoch: int
     learning_rate: float
@@ -113,7 +134,7 @@ class EpochMetrics(BaseModel):
 
 
 class KeptCheckpoint(BaseModel):
-    """A checkpoint that a run keeps for `checkpoint_epochs`: that after `epoch` epochs."""
+    """A checkpoint that a run retains because of `checkpoint_epochs`, after `epoch` epochs."""
 
     epoch: int
     checkpoint: ObjectRef
@@ -128,53 +149,53 @@ class RunView(TaskView):
     settings: dict[str, Any]
     epochs: list[EpochMetrics]
     checkpoint: ObjectRef | None
-    """What later stages use: the best or the last, as the settings have it."""
+    """The checkpoint that later stages use: the best or the last, depending on the settings."""
     best_checkpoint: ObjectRef | None
     last_checkpoint: ObjectRef | None
     checkpoints: list[KeptCheckpoint]
 
 
 class StartRunRequest(BaseModel):
-    """Train on a data set, from the beginning or from where another run stands."""
+    """Train on a data set, from the beginning or from the last checkpoint of another run."""
 
     dataset_id: str = Identifier
     settings: RunSettings = Field(default_factory=RunSettings)
     resume_from: str = Field(
         default="",
         max_length=64,
-        description="A run whose last checkpoint this one goes on from: the same data set, network and optimizer.",
+        description="Resume from the last checkpoint of this run, which has the same data set, network and optimizer.",
     )
 
 
 class PlanDataset(BaseModel):
-    """A registered data set, or the sample if empty."""
+    """A registered data set; if empty, the sample."""
 
     dataset_id: str = Field(default="", max_length=64)
 
 
 class PlanNetwork(BaseModel):
-    """Train with settings, or take the checkpoint of a completed run."""
+    """Settings to train with, or a completed run with the checkpoint to use."""
 
     train: RunSettings | None = None
     run_id: str = Field(default="", max_length=64)
     checkpoint: str = Field(
         default="",
         pattern="^(best|last|[0-9]{1,6})?$",
-        description="Of the run: best, last, or that of a kept epoch by its number; empty takes the one that its "
-        "settings keep for later stages.",
+        description="The checkpoint of the run: best, last, or the number of epochs after which it was retained. "
+        "Empty: the one that the run's settings choose for later stages.",
     )
 
     @model_validator(mode="after")
     def _one_of(self) -> "PlanNetwork":
         if self.train is not None and self.run_id:
-            raise ValueError("give train or run_id, not both")
+            raise ValueError("pass train or run_id, not both")
         if self.checkpoint and not self.run_id:
-            raise ValueError("checkpoint is of a run; give run_id")
+            raise ValueError("a checkpoint belongs to a run; pass run_id")
         return self
 
 
 class StartPlanRequest(BaseModel):
-    """The whole way from data to an open study. The same plan_id starts nothing twice."""
+    """Everything from data to an open study. The same plan_id starts nothing twice."""
 
     plan_id: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")
     dataset: PlanDataset = Field(default_factory=PlanDataset)

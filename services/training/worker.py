@@ -66,7 +66,7 @@ def work(connection: Connection | None) -> bool:
     leads = connection is not None and own_rank() == 0
     received: SliceSpec | None = connection.recv() if connection is not None and leads else None
     with join_team() as team:
-        spec = cast(SliceSpec, team.tell(lambda: received))
+        spec = cast(SliceSpec, team.broadcast(lambda: received))
         job = Job[SavedCheckpoint](connection) if connection is not None and leads else QuietJob()
         return train_part(job, team, own_device(choose_device(spec.device)), spec)
 

@@ -94,11 +94,12 @@ def predict(
     probabilities: list[NDArray[np.float64]] = []
     for batch in _read_batches(data, split, preprocessing, batch_size):
         logits = network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
-        probabilities.append(logits.double().softmax(1).cpu().numpy())
-        broken = batch.ids[~np.isfinite(probabilities[-1]).all(axis=1)].tolist()
+        batch_probabilities = logits.double().softmax(1).cpu().numpy()
+        broken = batch.ids[~np.isfinite(batch_probabilities).all(axis=1)].tolist()
         if broken:
             raise InvalidInput(f"the prediction for patch {broken[0]} of {data.manifest.name} is not finite")
         ids += batch.ids.tolist()
+        probabilities.append(batch_probabilities)
         on_patches(len(ids))
     rows = data.index.take(ids)
     labels = rows["label"].to_numpy().astype(np.int64)

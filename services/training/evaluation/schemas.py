@@ -66,7 +66,8 @@ class EvaluationList(BaseModel):
 
 
 class Estimate(BaseModel):
-    """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or interval."""
+    """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or
+    interval."""
 
     value: float | None = None
     low: float | None = None
@@ -76,15 +77,15 @@ class Estimate(BaseModel):
 
 
 class Curve(BaseModel):
-    """Points of a curve, reduced to what a picture can show. Both ends remain, and corners as far as they are visible."""
+    """Points of a curve, reduced to what a picture can show. Both ends and all visible corners remain."""
 
     x: list[float] = []
     y: list[float] = []
 
 
 class OperatingPoint(BaseModel):
-    """The largest sensitivity at which the specificity is at least `specificity`, and the smallest probability that then
-    counts as positive. Without a threshold, no patch counts as positive."""
+    """The largest sensitivity at which the specificity is at least `specificity`. `threshold` is the smallest
+    probability that then counts as positive; if it is null, no patch does."""
 
     specificity: float
     sensitivity: float

@@ -14,8 +14,9 @@ from services.common.records import get_row, newest_first
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
-from services.training.checkpoints import choose_checkpoint, require_same_classes
+from services.training.checkpoints import choose_checkpoint
 from services.training.evaluation.manifest import EvaluationManifest, open_evaluation
+from services.training.evaluation.predictions import require_same_classes
 from services.training.evaluation.schemas import (
     EvaluationList,
     EvaluationSettings,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from primitives.training.v1 import events_pb2
@@ -13,7 +12,7 @@ from services.common.identity import derived_id
 from services.common.records import get_row, newest_first
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.dataset import DatasetManifest
-from services.training.importer import import_directory
+from services.training.importer import ImportSource, import_directory
 from services.training.names import BUCKET, JOBS_QUEUE
 from services.training.schemas import DatasetList, DatasetView
 from services.training.specs import BUILD_SAMPLE, BuildSpec, BuiltDataset
@@ -40,16 +39,9 @@ class Datasets(Tasks[BuildRow]):
             build.dataset_id = built.manifest.dataset_id
             self.complete(session, build)
 
-    def import_directory(
-        self,
-        directory: Path,
-        classes: int,
-        mammograms: Path | None,
-        on_patch: Callable[[int, int], None],
-        outlines: Path | None = None,
-    ) -> DatasetView:
-        """Read a directory in the layout of the original, and register it; see `importer.import_directory`."""
-        manifest, ref = import_directory(self.ports.blobs, BUCKET, directory, classes, mammograms, on_patch, outlines)
+    def import_directory(self, source: ImportSource, on_patch: Callable[[int, int], None]) -> DatasetView:
+        """Import a directory in the layout of the original, and register it; see `importer.import_directory`."""
+        manifest, ref = import_directory(self.ports.blobs, BUCKET, source, on_patch)
         return self.register(manifest, ref)
 
     def register(self, manifest: DatasetManifest, ref: ObjectRef) -> DatasetView:
