@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query
 
 from services.activation_extraction.schemas import (
     ExtractionList,
@@ -16,9 +16,8 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.http.plan_routes import add_plan_routes
-from services.common.http.streams import EventStream, Streams
-from services.common.work.tasks import Verb
-from services.common.work.views import has_ended
+from services.common.http.streams import Streams
+from services.common.http.task_routes import TaskRoutes
 
 
 def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: Units, streams: Streams) -> None:
@@ -30,26 +29,9 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: 
         """Extract chosen layers of a completed run over a split."""
         return queries.get(extractions.start(request))
 
-    @router.get("/extractions", tags=["extractions"])
-    def list_extractions() -> ExtractionList:
-        """All extractions, newest first."""
-        return queries.all()
-
-    @router.get("/extractions/{extraction_id}", tags=["extractions"])
-    def get_extraction(extraction_id: str) -> ExtractionView:
-        """One extraction."""
-        return queries.get(extraction_id)
-
-    @router.post("/extractions/{extraction_id}/{verb}", status_code=202, tags=["extractions"])
-    def act_on_extraction(extraction_id: str, verb: Verb) -> ExtractionView:
-        """Pause, resume or cancel; a job at work on it stops within five seconds. What is done is kept."""
-        extractions.act(verb, extraction_id)
-        return queries.get(extraction_id)
-
-    @router.get("/extractions/{extraction_id}/events", response_class=EventStream, tags=["extractions"])
-    def watch_extraction(extraction_id: str, request: Request) -> Response:
-        """Server-sent events: the extraction, again whenever it has changed, until it has ended."""
-        return streams.events(request, lambda: queries.get(extraction_id), has_ended)
+    routes = TaskRoutes("extraction", "extractions", ExtractionView, queries.get, extractions.act, streams)
+    routes.add_list(router, ExtractionList, queries.all)
+    routes.add(router)
 
     @router.get("/extractions/{extraction_id}/layers/{layer}/units", tags=["units"])
     def list_units(extraction_id: str, layer: str, query: Annotated[UnitsQuery, Query()]) -> UnitList:

@@ -1,4 +1,4 @@
-"""How the maxima of a layer's units go together over the patches of a split."""
+"""The correlations of the maxima of a layer's units over the patches of a split."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from services.activation_extraction.matrices import Matrices
 
 NEAR_DUPLICATE = 0.95
-"""Correlation from which on two units are called near-duplicates."""
+"""The lowest correlation of two units that are near-duplicates."""
 SIMILAR = 10
-"""Similar units that are told of each."""
+"""Similar units that are recorded for each unit."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """What is told of a unit beside others: `units` by falling correlation, and the lowest unit that it repeats."""
+    """The units that are most similar to a unit, by falling correlation, and the lowest unit of which it is a
+    near-duplicate."""
 
     units: list[int]
     correlations: list[float]
@@ -23,7 +24,7 @@ class Similarity:
 
 
 def correlate(matrices: Matrices) -> NDArray[np.float64]:
-    """The (units, units) Pearson correlations of the columns; a unit that is the same everywhere has 0 with all."""
+    """The (units, units) Pearson correlations of the columns. A unit without variation has correlation 0 with all."""
     total = np.zeros(matrices.units)
     for block in matrices.blocks():
         total += block.sum(0, dtype=np.float64)
@@ -33,15 +34,15 @@ def correlate(matrices: Matrices) -> NDArray[np.float64]:
         centred = block - means
         products += centred.T @ centred
     deviations = np.sqrt(products.diagonal())
-    # What is left of a unit that never changes is rounding of its mean.
+    # The deviation of a unit without variation is not zero, because its mean is rounded.
     varies = deviations > 1e-9 * np.abs(means) * np.sqrt(len(matrices.ids))
     scale = np.where(varies, deviations, np.inf)
     return (products / scale[:, None] / scale).clip(-1, 1)
 
 
 def similarities(correlation: NDArray[np.float64]) -> list[Similarity]:
-    """Of every unit the SIMILAR units that go most with it, of equal ones the lower, and whether it is a near-duplicate
-    of one before it. A unit without variation is like no other."""
+    """The similarity of every unit to the others. It lists the SIMILAR units with the largest positive correlations,
+    the lower unit first if two are equal. A unit without variation is similar to no other."""
     found = []
     for unit, row in enumerate(correlation):
         others = np.lexsort((np.arange(len(row)), -row))
@@ -52,7 +53,9 @@ def similarities(correlation: NDArray[np.float64]) -> list[Similarity]:
 
 
 def near_duplicates(row: NDArray[np.floating], unit: int) -> list[int]:
-    """The other units of which a unit is a near-duplicate, by its row of correlations: in float16, as they are stored,
-    so that the stored ones say the same."""
+    """The other units of which a unit is a near-duplicate, from its row of correlations.
+
+    The row is compared in float16, so that stored correlations lead to the same result.
+    """
     found = np.flatnonzero(row.astype(np.float16) >= np.float16(NEAR_DUPLICATE))
     return [other for other in found.tolist() if other != unit]

@@ -5,10 +5,11 @@ from pathlib import Path
 from primitives.activation_extraction.v1 import activation_extraction_pb2, activation_extraction_pb2_grpc
 
 from services.activation_extraction.analyses.api import add_analysis_routes
-from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
+from services.activation_extraction.analyses.queries import AnalysisQueries
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.consumer import create_consumers
-from services.activation_extraction.layer_results import BUCKET
+from services.activation_extraction.names import BUCKET
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
@@ -16,16 +17,14 @@ from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.access.edge import open_edge
-from services.common.bus import Bus, open_bus
+from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
-from services.common.observability.logs import configure_logs
-from services.common.observability.tracing import configure_tracing
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,10 +41,6 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     units, streams = Units(queries), Streams()
     add_analysis_routes(app, analyses, analysis_queries, streams)
     add_routes(app, extractions, queries, units, streams)
-
-    def recover() -> None:
-        extractions.recover()
-        analyses.recover()
 
     consumers = create_consumers(bus, extractions, analyses, shared.max_attempts)
     monitor = Monitor(
@@ -69,19 +64,16 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         ),
         consumers=consumers,
         runners={"services.activation_extraction.job": runner},
-        recover=recover,
+        recoverable=[extractions, analyses],
         streams=streams,
         background=[monitor],
     )
 
 
 def main() -> None:
-    """Run this service alone until it is told to stop."""
+    """Run this service alone until it is stopped."""
     settings = ExtractionSettings()
-    configure_logs(settings.shared.log_format, settings.shared.log_level)
-    configure_tracing("activation_extraction", settings.shared.otlp_endpoint)
-    bus = open_bus(settings.shared.bus_url)
-    serve([create(settings, bus)], bus)
+    run_alone("activation_extraction", settings, lambda bus: create(settings, bus))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a merge reports while it runs, to whoever watches and to the alert that nothing moves."""
+"""The progress of a merge, for callers and for the alert on tasks that do not advance."""
 
 import math
 import threading
@@ -6,29 +6,29 @@ import time
 
 from services.common.work.jobs import Job
 
-ALIVE_S = 15.0
-"""Seconds after which a merge reports again within a layer: well within the 15 minutes after which an alert fires."""
+HEARTBEAT_S = 15.0
+"""Seconds between two reports of an unchanged progress: well within the 15 minutes after which the alert fires."""
 
 
 class MergeProgress:
-    """What a merge reports: how many layers are done, when one is, and again while its threads show that they live."""
+    """Reports the number of finished layers: when a layer is finished, and again while threads work on a layer."""
 
     def __init__(self, job: Job) -> None:
-        self._job, self._done, self._at = job, 0, -math.inf
-        self._lock = threading.Lock()  # the job's connection is written by one thread at a time
+        self._job, self._done, self._reported = job, 0, -math.inf
+        self._lock = threading.Lock()  # only one thread at a time may write to the job's connection
 
     def layer_done(self) -> None:
-        """One layer more is done."""
+        """Report one more finished layer."""
         with self._lock:
             self._done += 1
             self._report()
 
-    def alive(self) -> None:
-        """A sign of life, from any thread; reported if nothing was for ALIVE_S."""
+    def heartbeat(self) -> None:
+        """Report again if the last report is HEARTBEAT_S old. Any thread may call this."""
         with self._lock:
-            if time.monotonic() - self._at >= ALIVE_S:
+            if time.monotonic() - self._reported >= HEARTBEAT_S:
                 self._report()
 
     def _report(self) -> None:
-        self._at = time.monotonic()
+        self._reported = time.monotonic()
         self._job.report(done=self._done)

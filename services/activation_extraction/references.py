@@ -1,4 +1,4 @@
-"""What the records of the extraction service reach: results, states of shards not yet merged, and what these are of."""
+"""The objects that the records of the extraction service refer to."""
 
 import json
 from collections.abc import Iterator
@@ -6,16 +6,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from services.activation_extraction.layer_results import BUCKET
+from services.activation_extraction.names import BUCKET
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, NetworkRow, PieceRow, ShardRow
+from services.common.blobs import ObjectRef
 from services.common.objects.references import Owner, References
 from services.common.records import Records
 from services.imaging.manifests import AnalysisManifest
 
 
 def collect_references(records: Records, found: References) -> None:
-    """The data set and checkpoint of every network; of a completed extraction its results; of one that can go on the
-    states of its shards. What failed or was cancelled reaches nothing."""
+    """Collect the data set and checkpoint of every network, the results of completed extractions and analyses, and the
+    results of finished parts of unfinished ones. Failed and cancelled ones refer to nothing."""
     with records.reading() as session:
         networks = {row.run_id: row for row in session.scalars(select(NetworkRow))}
         extractions = session.scalars(select(ExtractionRow)).all()
@@ -25,10 +26,10 @@ def collect_references(records: Records, found: References) -> None:
     for run_id, network in networks.items():
         found.add(network.dataset, f"network {run_id}")
         found.add(network.checkpoint, f"network {run_id}")
-    going_on = {row.extraction_id for row in extractions if not row.ended}
+    unfinished = {row.extraction_id for row in extractions if not row.ended}
     for shard in shards:
-        if shard.extraction_id in going_on:
-            for ref in (shard.state["state"], *shard.state["maxima"].values()):
+        if shard.extraction_id in unfinished:
+            for ref in (shard.state.state, *shard.state.maxima.values()):
                 found.add(ref, f"extraction {shard.extraction_id}")
     for extraction in extractions:
         if extraction.state == "completed" or not extraction.ended:
@@ -36,16 +37,17 @@ def collect_references(records: Records, found: References) -> None:
     for analysis in analyses:
         if analysis.state == "completed" or not analysis.ended:
             _add_analysis(found, analysis)
-    at_work = {row.analysis_id for row in analyses if not row.ended}
+    unfinished_analyses = {row.analysis_id for row in analyses if not row.ended}
     for piece in pieces:
-        if piece.analysis_id in at_work:
+        if piece.analysis_id in unfinished_analyses:
             found.add(piece.state, f"analysis {piece.analysis_id}")
 
 
 def _add_extraction(found: References, extraction: ExtractionRow, known: bool) -> None:
     by = f"extraction {extraction.extraction_id}"
-    found.add(extraction.dataset, by)
-    found.add(extraction.checkpoint, by)
+    for ref in (extraction.dataset, extraction.checkpoint):
+        if ref is not None:
+            found.add(ref, by)
     if not known:
         found.dangling(f"network {extraction.run_id}", by)
     content = found.read(extraction.manifest, by) if extraction.manifest is not None else None
@@ -56,10 +58,10 @@ def _add_extraction(found: References, extraction: ExtractionRow, known: bool) -
             found.add(ref, by)
 
 
-def _references(content: Any) -> Iterator[dict[str, Any]]:
-    """The references in a manifest, of any format: what an earlier version stored is kept too."""
+def _references(content: Any) -> Iterator[ObjectRef]:
+    """The references in a manifest of any format, so that results of earlier versions are kept too."""
     if isinstance(content, dict) and content.keys() >= {"bucket", "key", "sha256", "size"}:
-        yield content
+        yield ObjectRef.model_validate(content)
     elif isinstance(content, dict | list):
         for part in content.values() if isinstance(content, dict) else content:
             yield from _references(part)

@@ -6,16 +6,16 @@ import grpc
 from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 
+from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.analyses.rpc import AnalysisMethods
-from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.schemas import StartExtractionRequest, UnitsQuery
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
+from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
-from services.common.work.tasks import Verb
-from services.common.work.views import PlanStages, has_ended
 
 
 class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
@@ -31,16 +31,18 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
         streams: Streams,
     ) -> None:
         AnalysisMethods.__init__(self, analyses, analysis_queries, streams)
-        self._extractions, self._queries, self._units, self._streams = extractions, queries, units, streams
+        self._extractions, self._queries, self._units = extractions, queries, units
+        self._extraction = TaskMethods(pb.Extraction, queries.get, extractions.act, streams)
+        self._plan = PlanMethods(queries.plan, extractions.act_on_plan, streams)
 
     def StartExtraction(
         self, request: pb.StartExtractionRequest, _: grpc.ServicerContext
     ) -> pb.StartExtractionResponse:
         extraction_id = self._extractions.start(to_request(request, StartExtractionRequest))
-        return pb.StartExtractionResponse(extraction=self._extraction(extraction_id))
+        return pb.StartExtractionResponse(extraction=self._extraction.get(extraction_id))
 
     def GetExtraction(self, request: pb.GetExtractionRequest, _: grpc.ServicerContext) -> pb.GetExtractionResponse:
-        return pb.GetExtractionResponse(extraction=self._extraction(request.extraction_id))
+        return pb.GetExtractionResponse(extraction=self._extraction.get(request.extraction_id))
 
     def ListExtractions(self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext) -> pb.ListExtractionsResponse:
         return to_message(self._queries.all(), pb.ListExtractionsResponse)
@@ -48,23 +50,23 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
     def PauseExtraction(
         self, request: pb.PauseExtractionRequest, _: grpc.ServicerContext
     ) -> pb.PauseExtractionResponse:
-        return pb.PauseExtractionResponse(extraction=self._act("pause", request.extraction_id))
+        return pb.PauseExtractionResponse(extraction=self._extraction.act("pause", request.extraction_id))
 
     def ResumeExtraction(
         self, request: pb.ResumeExtractionRequest, _: grpc.ServicerContext
     ) -> pb.ResumeExtractionResponse:
-        return pb.ResumeExtractionResponse(extraction=self._act("resume", request.extraction_id))
+        return pb.ResumeExtractionResponse(extraction=self._extraction.act("resume", request.extraction_id))
 
     def CancelExtraction(
         self, request: pb.CancelExtractionRequest, _: grpc.ServicerContext
     ) -> pb.CancelExtractionResponse:
-        return pb.CancelExtractionResponse(extraction=self._act("cancel", request.extraction_id))
+        return pb.CancelExtractionResponse(extraction=self._extraction.act("cancel", request.extraction_id))
 
     def WatchExtraction(
         self, request: pb.WatchExtractionRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchExtractionResponse]:
-        for extraction in self._streams.views(context, lambda: self._queries.get(request.extraction_id), has_ended):
-            yield pb.WatchExtractionResponse(extraction=to_message(extraction, pb.Extraction))
+        for extraction in self._extraction.watch(context, request.extraction_id):
+            yield pb.WatchExtractionResponse(extraction=extraction)
 
     def ListUnits(self, request: pb.ListUnitsRequest, _: grpc.ServicerContext) -> pb.ListUnitsResponse:
         query = to_request(request, UnitsQuery)
@@ -75,31 +77,16 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
         return pb.GetUnitResponse(unit=to_message(unit, pb.Unit))
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
-        return to_message(self._queries.plan(request.plan_id), pb.GetPlanResponse)
+        return self._plan.get(request.plan_id, pb.GetPlanResponse)
 
     def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
-        return to_message(self._act_on_plan("pause", request.plan_id), pb.PausePlanResponse)
+        return self._plan.act("pause", request.plan_id, pb.PausePlanResponse)
 
     def ResumePlan(self, request: pb.ResumePlanRequest, _: grpc.ServicerContext) -> pb.ResumePlanResponse:
-        return to_message(self._act_on_plan("resume", request.plan_id), pb.ResumePlanResponse)
+        return self._plan.act("resume", request.plan_id, pb.ResumePlanResponse)
 
     def CancelPlan(self, request: pb.CancelPlanRequest, _: grpc.ServicerContext) -> pb.CancelPlanResponse:
-        return to_message(self._act_on_plan("cancel", request.plan_id), pb.CancelPlanResponse)
+        return self._plan.act("cancel", request.plan_id, pb.CancelPlanResponse)
 
     def WatchPlan(self, request: pb.WatchPlanRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchPlanResponse]:
-        def ended(plan: PlanStages) -> bool:
-            return plan.ended
-
-        for plan in self._streams.views(context, lambda: self._queries.plan(request.plan_id), ended):
-            yield to_message(plan, pb.WatchPlanResponse)
-
-    def _extraction(self, extraction_id: str) -> pb.Extraction:
-        return to_message(self._queries.get(extraction_id), pb.Extraction)
-
-    def _act(self, verb: Verb, extraction_id: str) -> pb.Extraction:
-        self._extractions.act(verb, extraction_id)
-        return self._extraction(extraction_id)
-
-    def _act_on_plan(self, verb: Verb, plan_id: str) -> PlanStages:
-        self._extractions.act_on_plan(verb, plan_id)
-        return self._queries.plan(plan_id)
+        yield from self._plan.watch(context, request.plan_id, pb.WatchPlanResponse)

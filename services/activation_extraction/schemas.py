@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
-from services.common.work.views import ExtractionOptions, Moment, Progress
+from services.common.work.plan_options import ExtractionOptions
+from services.common.work.views import TaskView
 
 
 class StartExtractionRequest(ExtractionOptions):
@@ -25,7 +26,7 @@ class LayerView(BaseModel):
     ranking_method: str
 
 
-class ExtractionView(BaseModel):
+class ExtractionView(TaskView):
     """An extraction; `results` is there once it is completed, and so is what it is of: the network's architecture and
     classes, the data set's name, and the `notice` that every page which shows its patches gives."""
 
@@ -39,18 +40,12 @@ class ExtractionView(BaseModel):
     shards: int
     shards_done: int
     patches: int
-    state: str
-    error: str
-    progress: Progress
     manifest: ObjectRef | None
-    results: list[LayerView] = []
+    results: list[LayerView] = Field(default=[])
     architecture: str = ""
-    classes: list[str] = []
+    classes: list[str] = Field(default=[])
     dataset: str = ""
     notice: str = ""
-    created: Moment
-    started: Moment
-    finished: Moment
 
 
 class ExtractionList(BaseModel):

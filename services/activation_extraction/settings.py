@@ -7,7 +7,7 @@ from services.common.settings import ServiceSettings
 
 
 class ExtractionSettings(ServiceSettings):
-    """Environment: PRIMITIVES_EXTRACTION_…"""
+    """Environment variables PRIMITIVES_EXTRACTION_…"""
 
     model_config = SettingsConfigDict(env_prefix="PRIMITIVES_EXTRACTION_", frozen=True)
 

@@ -1,4 +1,5 @@
-"""What the maxima of a split say of each unit: how active it is, and how well it tells a class from the rest."""
+"""Statistics of each unit's maxima over a split: how active the unit is, and how well it separates a class from the
+rest."""
 
 from typing import Any
 
@@ -11,8 +12,8 @@ from services.imaging.manifests import QUANTILES
 def unit_statistics(
     maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int, first: int = 0
 ) -> list[dict[str, Any]]:
-    """One row a unit, from `first` on, of a (patches, units) matrix and the (patches,) labels of its rows: the columns
-    of STATISTICS_SCHEMA that the maxima alone decide."""
+    """One row per unit, numbered from `first`, of (patches, units) maxima with (patches,) labels: the columns of
+    STATISTICS_SCHEMA that depend on the maxima alone."""
     wide = maxima.astype(np.float64)
     by_unit = np.ascontiguousarray(maxima.T)
     of_class = [by_unit[:, labels == label] for label in range(classes)]
@@ -38,7 +39,7 @@ def unit_statistics(
 
 
 def quantiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(units, QUANTILES) of (units, patches) values, between two of them by proportion, as numpy's."""
+    """The (units, QUANTILES) quantiles of (units, patches) values, with linear interpolation as in numpy."""
     ordered = np.sort(values, axis=1).astype(np.float64)
     places = np.array(QUANTILES) * (values.shape[1] - 1)
     below = np.floor(places).astype(int)
@@ -50,8 +51,8 @@ def quantiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
 def class_aucs(
     maxima: NDArray[np.float32], labels: NDArray[np.int64], classes: int
 ) -> list[NDArray[np.float64] | None]:
-    """Per class the (units,) areas under the ROC curve of each unit as a detector of it: the Mann-Whitney statistic,
-    ties counting half. None for a class that all or none of the patches have."""
+    """For each class the (units,) areas under the ROC curve of each unit as a detector of the class: the Mann-Whitney
+    statistic, with ties counted half. None if all patches or no patches have the class."""
     ranks = midranks(np.ascontiguousarray(maxima.T))
     found: list[NDArray[np.float64] | None] = []
     for class_ in range(classes):
@@ -65,8 +66,9 @@ def class_aucs(
 
 
 def midranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The rank of each of (units, patches) values among its unit's, from 1; equal ones share the mean of theirs."""
-    order = values.argsort(axis=1)  # of equal values the order does not matter
+    """The rank of each of (units, patches) values among the values of its unit, from 1. Equal values share the mean of
+    their ranks."""
+    order = values.argsort(axis=1)  # the order of equal values does not matter
     ordered = np.take_along_axis(values, order, 1)
     patches = values.shape[1]
     begins = np.ones(values.shape, dtype=bool)

@@ -3,10 +3,22 @@
 from datetime import datetime
 from typing import Any
 
+from primitives.common.v1 import plan_pb2
 from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.activation_extraction.specs import ShardState
+from services.common.blobs import ObjectRef
+from services.common.records import (
+    MessageColumn,
+    ModelColumn,
+    Reference,
+    UtcTime,
+    WorkColumns,
+    leases_table,
+    now,
+    outbox_table,
+)
 
 
 class Base(DeclarativeBase):
@@ -16,51 +28,52 @@ class Base(DeclarativeBase):
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
 
+NeverNull = ModelColumn(ObjectRef, never_null=True)
+
 
 class NetworkRow(Base):
-    """A completed run that this service was told of."""
+    """The network of a completed run, as RunCompleted described it."""
 
     __tablename__ = "networks"
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    dataset: Mapped[dict[str, Any]] = mapped_column(JSON)
-    checkpoint: Mapped[dict[str, Any]] = mapped_column(JSON)
-    told: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    dataset: Mapped[ObjectRef] = mapped_column(Reference)
+    checkpoint: Mapped[ObjectRef] = mapped_column(Reference)
+    received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
 
 
 class ExtractionRow(WorkColumns, Base):
-    """An extraction of chosen layers over a split."""
+    """An extraction of chosen layers over a split. One that failed before it began has no data set or checkpoint."""
 
     __tablename__ = "extractions"
 
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
     run_id: Mapped[str] = mapped_column(String(64))
-    dataset: Mapped[dict[str, Any]] = mapped_column(JSON)
-    checkpoint: Mapped[dict[str, Any]] = mapped_column(JSON)
+    dataset: Mapped[ObjectRef | None] = mapped_column(NeverNull, nullable=False)
+    checkpoint: Mapped[ObjectRef | None] = mapped_column(NeverNull, nullable=False)
     split: Mapped[str] = mapped_column(String(8))
     layers: Mapped[list[str]] = mapped_column(JSON)
     top_k: Mapped[int] = mapped_column(Integer)
     batch_size: Mapped[int] = mapped_column(Integer)
     shards: Mapped[int] = mapped_column(Integer)
     patches: Mapped[int] = mapped_column(Integer)
-    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 
 class ShardRow(Base):
-    """What one shard of an extraction gave, as references (see job.extract_shard); that it is here says that the shard
-    is done."""
+    """The stored result of a finished shard."""
 
     __tablename__ = "shards"
 
     extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), primary_key=True)
     shard: Mapped[int] = mapped_column(Integer, primary_key=True)
     patches: Mapped[int] = mapped_column(Integer)
-    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[ShardState] = mapped_column(ModelColumn(ShardState))
 
 
 class AnalysisRow(WorkColumns, Base):
-    """An analysis of a completed extraction, whose manifest is `extraction`; `settings` are those of its kind."""
+    """An analysis of a completed extraction, whose manifest is `extraction`. The `settings` are those of its kind."""
 
     __tablename__ = "analyses"
 
@@ -68,16 +81,16 @@ class AnalysisRow(WorkColumns, Base):
     extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), index=True)
     kind: Mapped[str] = mapped_column(String(32))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
-    extraction: Mapped[dict[str, Any]] = mapped_column(JSON)
+    extraction: Mapped[ObjectRef] = mapped_column(Reference)
     pieces: Mapped[int] = mapped_column(Integer)
-    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 
 class PieceRow(Base):
-    """The stored state of one piece of an analysis: that it is here says that the piece is done."""
+    """The stored state of a finished piece of an analysis."""
 
     __tablename__ = "analysis_pieces"
 
     analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.analysis_id"), primary_key=True)
     piece: Mapped[int] = mapped_column(Integer, primary_key=True)
-    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[ObjectRef] = mapped_column(Reference)

@@ -1,4 +1,4 @@
-"""The patches on which each unit is most active, with the maps that show where, as a state that merges."""
+"""The top patches of each unit, with the maps that show where the unit is active, as a state that merges."""
 
 from dataclasses import dataclass
 
@@ -7,47 +7,47 @@ from torch import Tensor
 
 LARGEST_FP16 = 65504.0
 PENDING_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
-"""Maps that may wait until they are ranked. A GPU has more memory than time for many small steps."""
+"""Bytes of maps that are collected before they are ranked. A GPU has enough memory to avoid many small steps."""
 
 
 def as_half(maps: Tensor) -> Tensor:
-    """Values in float16, those beyond its range at its end."""
+    """The values in float16. Values beyond its range become the largest or the smallest value in it."""
     return maps.clamp(-LARGEST_FP16, LARGEST_FP16).half()
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Candidates of all units in one list: unit, value, id and place (of the maximum in the flattened map) of each,
-    and their maps (n, height x width) in float16."""
+    """Candidates of all units in one list, each with its unit, value, patch id, position (of the maximum in the
+    flattened map), and map: maps is (n, height x width) in float16."""
 
     unit: Tensor
     value: Tensor
     id: Tensor
-    place: Tensor
+    position: Tensor
     maps: Tensor
 
 
 class TopK:
-    """Per unit the k patches with the largest spatial maximum, largest first, ties to the lower patch id.
+    """For each unit the k patches with the largest spatial maximum, largest first; ties go to the lower patch id.
 
-    Keeps values (units, k) in float32, ids (units, k), positions (units, k, 2) as row and column of the first maximum,
-    and winning maps (units, k, height, width) in float16. Adding in any order, in any batches, and merging in any
-    order give the same state.
+    The state is values (units, k) in float32, ids (units, k), positions (units, k, 2) as row and column of the first
+    maximum, and maps (units, k, height, width) in float16. Any order of adding, any batches and any order of merging
+    lead to the same state.
 
-    What reaches the k-th value of its unit is copied and waits; once as much waits as is kept, all is ranked at a time.
-    So about k (1 + log2(N / k)) maps of N are copied, and ranking costs little (the buffer of netdissect's
-    `RunningTopK`, with the maps beside it).
+    A candidate that comes before the k-th entry of its unit is copied and collected. Once the collected candidates are
+    as many as the retained entries, all are ranked together. So about k (1 + log2(N / k)) maps of N are copied, and
+    ranking takes little time (the buffer of netdissect's `RunningTopK`, extended by the maps).
     """
 
     def __init__(self, k: int) -> None:
         self.k = k
         self._shape: tuple[int, int] | None = None
         self._seen = 0
-        self._waiting: list[Entries] = []
+        self._pending: list[Entries] = []
 
     def add(self, maps: Tensor, maxima: Tensor, ids: Tensor) -> None:
-        """Take a (batch, units, height, width) tensor of maps, their (batch, units) spatial maxima in float32, and the
-        (batch,) ids of the patches, each of which comes once."""
+        """Add (batch, units, height, width) maps, their (batch, units) spatial maxima in float32, and the (batch,) ids
+        of the patches. Each patch is added once."""
         if self._shape is None:
             self._start(maps)
         _, units, height, width = maps.shape
@@ -55,18 +55,18 @@ class TopK:
         ids = ids.to(maps.device)
         for first in range(0, len(maps), step):
             part = slice(first, first + step)
-            self._take(maps[part], maxima[part], ids[part])
+            self._collect(maps[part], maxima[part], ids[part])
 
     @torch.inference_mode()
     def state_dict(self) -> dict[str, Tensor]:
-        """values, ids, positions and maps, all in rank order, on the CPU."""
+        """Values, ids, positions and maps, all in rank order, on the CPU."""
         assert self._shape is not None, "nothing was added"
         self._rank()
         height, width = self._shape
-        units, kept = self._values.shape
+        units, retained = self._values.shape
         self._sort_maps()
-        maps = self._maps[:, :kept].view(units, kept, height, width)
-        positions = torch.stack((self._where // width, self._where % width), dim=2).to(torch.int32)
+        maps = self._maps[:, :retained].view(units, retained, height, width)
+        positions = torch.stack((self._positions // width, self._positions % width), dim=2).to(torch.int32)
         state = {"values": self._values, "ids": self._ids, "positions": positions, "maps": maps}
         return {name: value.cpu().contiguous() for name, value in state.items()}
 
@@ -74,25 +74,25 @@ class TopK:
         _, units, height, width = maps.shape
         self._shape = (height, width)
         self._values = torch.empty(units, 0, device=maps.device)
-        self._ids = self._where = self._slots = torch.empty(units, 0, dtype=torch.int64, device=maps.device)
+        self._ids = self._positions = self._slots = torch.empty(units, 0, dtype=torch.int64, device=maps.device)
         self._maps = torch.zeros(units, self.k, height * width, dtype=torch.float16, device=maps.device)
 
-    def _take(self, maps: Tensor, maxima: Tensor, ids: Tensor) -> None:
-        """Put aside what may enter, and rank when enough waits."""
+    def _collect(self, maps: Tensor, maxima: Tensor, ids: Tensor) -> None:
+        """Collect the candidates of a part of a batch, and rank them once there are enough."""
         row, unit = self._may_enter(maxima, ids).nonzero(as_tuple=True)
         self._seen += len(ids)
         if len(row):
             winners = maps[row, unit].flatten(1)
-            # The first maximum: where it lies must not depend on what else is in the batch.
-            place = winners.argmax(1)
-            self._waiting.append(Entries(unit, maxima[row, unit], ids[row], place, as_half(winners)))
-        waiting = sum(len(entries.unit) for entries in self._waiting)
-        size = 2 * waiting * self._maps.shape[2]
-        if waiting >= len(self._values) * self.k or size >= _pending_bytes(self._maps):
+            # The first maximum: its position must not depend on the other patches of the batch.
+            position = winners.argmax(1)
+            self._pending.append(Entries(unit, maxima[row, unit], ids[row], position, as_half(winners)))
+        pending = sum(len(entries.unit) for entries in self._pending)
+        size = 2 * pending * self._maps.shape[2]
+        if pending >= len(self._values) * self.k or size >= _pending_bytes(self._maps):
             self._rank()
 
     def _may_enter(self, maxima: Tensor, ids: Tensor) -> Tensor:
-        """Which of the (batch, units) maxima are before the k-th entry that is kept."""
+        """Which of the (batch, units) maxima come before the k-th retained entry of their unit."""
         if self._values.shape[1] < self.k:
             return torch.ones_like(maxima, dtype=torch.bool)
         last, last_id = self._values[:, -1], self._ids[:, -1]
@@ -100,61 +100,64 @@ class TopK:
         return before
 
     def _rank(self) -> None:
-        """Order kept and waiting entries, keep k, and copy the maps of those that enter to free slots."""
-        if not self._waiting:
+        """Sort retained and pending entries, retain k, and copy the maps of the new ones into free slots."""
+        if not self._pending:
             return
-        unit = torch.cat([entries.unit for entries in self._waiting])
-        turn = _turns(unit, len(self._values))
-        width = int(turn.max()) + 1
-        values = self._beside(unit, turn, width, [entries.value for entries in self._waiting], -torch.inf)
-        ids = self._beside(unit, turn, width, [entries.id for entries in self._waiting], torch.iinfo(torch.int64).max)
-        where = self._beside(unit, turn, width, [entries.place for entries in self._waiting], 0)
-        kept = self._values.shape[1]
+        unit = torch.cat([entries.unit for entries in self._pending])
+        column = _index_within_unit(unit, len(self._values))
+        width = int(column.max()) + 1
+        values = self._by_unit(unit, column, width, [entries.value for entries in self._pending], -torch.inf)
+        ids = self._by_unit(
+            unit, column, width, [entries.id for entries in self._pending], torch.iinfo(torch.int64).max
+        )
+        positions = self._by_unit(unit, column, width, [entries.position for entries in self._pending], 0)
+        retained = self._values.shape[1]
         all_values, all_ids = torch.cat((self._values, values), 1), torch.cat((self._ids, ids), 1)
         order = rank_order(all_values, all_ids)[:, : min(self.k, self._seen)]
-        is_new = order >= kept
-        self._slots = self._place(order, is_new)
+        is_new = order >= retained
+        self._slots = self._assign_slots(order, is_new)
         self._values, self._ids = all_values.gather(1, order), all_ids.gather(1, order)
-        self._where = torch.cat((self._where, where), 1).gather(1, order)
-        self._copy_maps(unit, turn, order - kept, is_new)
+        self._positions = torch.cat((self._positions, positions), 1).gather(1, order)
+        self._copy_maps(unit, column, order - retained, is_new)
 
-    def _beside(self, unit: Tensor, turn: Tensor, width: int, parts: list[Tensor], empty: float) -> Tensor:
-        """Waiting values as (units, width), each in the row of its unit; `empty` where there are fewer."""
+    def _by_unit(self, unit: Tensor, column: Tensor, width: int, parts: list[Tensor], empty: float) -> Tensor:
+        """Values of pending entries as (units, width), each in the row of its unit. Cells without a value are
+        `empty`."""
         flat = torch.cat(parts)
         table = torch.full((len(self._values), width), empty, dtype=flat.dtype, device=flat.device)
-        table[unit, turn] = flat
+        table[unit, column] = flat
         return table
 
-    def _copy_maps(self, unit: Tensor, turn: Tensor, source: Tensor, is_new: Tensor) -> None:
-        """Copy the maps of the waiting entries that entered: `source` (units, ranks) is their turn in their unit."""
-        slot = torch.full((len(self._values), int(turn.max()) + 1), -1, dtype=torch.int64, device=unit.device)
+    def _copy_maps(self, unit: Tensor, column: Tensor, source: Tensor, is_new: Tensor) -> None:
+        """Copy the maps of the pending entries that are retained. `source` (units, ranks) is their column."""
+        slot = torch.full((len(self._values), int(column.max()) + 1), -1, dtype=torch.int64, device=unit.device)
         units, ranks = is_new.nonzero(as_tuple=True)
         slot[units, source[units, ranks]] = self._slots[units, ranks]
-        goal = slot[unit, turn]
+        target = slot[unit, column]
         first = 0
-        for entries in self._waiting:
-            to = goal[first : first + len(entries.unit)]
+        for entries in self._pending:
+            to = target[first : first + len(entries.unit)]
             entered = (to >= 0).nonzero(as_tuple=True)[0]
             self._maps[entries.unit[entered], to[entered]] = entries.maps[entered]
             first += len(entries.unit)
-        self._waiting.clear()
+        self._pending.clear()
 
     def _sort_maps(self) -> None:
-        """Have each unit's maps in rank order, without a second copy of all of them."""
-        kept = self._slots.shape[1]
+        """Sort each unit's maps into rank order, without a second copy of all maps."""
+        retained = self._slots.shape[1]
         for maps, slots in zip(self._maps, self._slots, strict=True):
-            maps[:kept] = maps[slots]
-        self._slots = torch.arange(kept, device=self._slots.device).expand_as(self._slots)
+            maps[:retained] = maps[slots]
+        self._slots = torch.arange(retained, device=self._slots.device).expand_as(self._slots)
 
-    def _place(self, order: Tensor, is_new: Tensor) -> Tensor:
-        """Slots of the ranked entries: an old entry keeps its own, a new one takes one that nobody holds."""
-        units, kept = self._slots.shape
-        old = self._slots.gather(1, order.clamp(max=max(kept - 1, 0))) if kept else torch.zeros_like(order)
-        held = torch.zeros(units, self.k + 1, dtype=torch.int8, device=order.device)
-        held.scatter_(1, torch.where(is_new, self.k, old), 1)
-        free = held[:, : self.k].argsort(dim=1, stable=True)
-        turn = (is_new.cumsum(1) - 1).clamp(min=0)
-        return torch.where(is_new, free.gather(1, turn), old)
+    def _assign_slots(self, order: Tensor, is_new: Tensor) -> Tensor:
+        """Slots of the ranked entries: an old entry stays in its slot, a new one receives a free slot."""
+        units, retained = self._slots.shape
+        old = self._slots.gather(1, order.clamp(max=max(retained - 1, 0))) if retained else torch.zeros_like(order)
+        used = torch.zeros(units, self.k + 1, dtype=torch.int8, device=order.device)
+        used.scatter_(1, torch.where(is_new, self.k, old), 1)
+        free = used[:, : self.k].argsort(dim=1, stable=True)
+        number = (is_new.cumsum(1) - 1).clamp(min=0)
+        return torch.where(is_new, free.gather(1, number), old)
 
 
 def _pending_bytes(maps: Tensor) -> int:
@@ -162,17 +165,17 @@ def _pending_bytes(maps: Tensor) -> int:
 
 
 def rank_order(values: Tensor, ids: Tensor) -> Tensor:
-    """Indices that sort each row of (units, n) values from large to small, equal ones by the lower id."""
+    """Indices that sort each row of (units, n) values from large to small; equal values by the lower id."""
     by_id = ids.argsort(dim=1, stable=True)
     by_value = values.gather(1, by_id).argsort(dim=1, descending=True, stable=True)
     return by_id.gather(1, by_value)
 
 
-def _turns(unit: Tensor, units: int) -> Tensor:
-    """For each entry of a list its number among those of its unit, from 0."""
+def _index_within_unit(unit: Tensor, units: int) -> Tensor:
+    """The index of each entry of a list among the entries of its unit, from 0."""
     order = unit.argsort(stable=True)
     counts = unit.bincount(minlength=units)
     starts = counts.cumsum(0) - counts
-    turn = torch.empty_like(unit)
-    turn[order] = torch.arange(len(unit), device=unit.device) - starts[unit[order]]
-    return turn
+    index = torch.empty_like(unit)
+    index[order] = torch.arange(len(unit), device=unit.device) - starts[unit[order]]
+    return index

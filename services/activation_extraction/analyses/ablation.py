@@ -7,21 +7,21 @@ each unit to be silenced, and only what follows the layer runs on all copies; se
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.special import softmax
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from services.activation_extraction.analyses.context import Alive, Context, OnProgress
-from services.activation_extraction.analyses.patches import OfPatches, Piece, asked_layers, draw_patches
+from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
+from services.activation_extraction.analyses.patches import Piece, draw_patches, requested_layers
+from services.activation_extraction.analyses.settings import AblationSettings
 from services.activation_extraction.analyses.silencing import Silencing
-from services.activation_extraction.layer_results import averaged, head_weights
+from services.activation_extraction.head import average_maps, head_weights
 from services.activation_extraction.ranking import rank_rows
 from services.common.errors import InvalidInput
 from services.imaging.capture import hook_layers
@@ -29,20 +29,6 @@ from services.imaging.manifests import RANKING_SCHEMA
 
 VALUES_AT_ONCE = 1 << 23
 """Probabilities that are ranked at once: 64 MB an array."""
-
-
-class AblationSettings(OfPatches):
-    """How units are ranked by ablation."""
-
-    kind: Literal["ablation"] = "ablation"
-    patches: int = Field(
-        default=1000, ge=0, lt=2**31, description="Patches at most, drawn by chance; 0 takes all of the split."
-    )
-    units: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
-        default=(),
-        max_length=4096,
-        description="The units that are silenced, from 0, the same ones of each layer; none names all.",
-    )
 
 
 class Ablation:
@@ -53,7 +39,7 @@ class Ablation:
 
     def pieces(self, context: Context[AblationSettings]) -> int:
         """A piece a shard. InvalidInput names a unit that a layer lacks, and says if all patches are of one class."""
-        for name in asked_layers(context):
+        for name in requested_layers(context):
             units_of(context, name)
         labels = np.unique(context.data.labels[draw_patches(context)])
         if len(labels) == 1:
@@ -89,16 +75,16 @@ class Ablation:
         return state
 
     def merge(
-        self, context: Context[AblationSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+        self, context: Context[AblationSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
         """The units of each layer by the drop of each class's AUC, see RANKING_SCHEMA; a class that none or all of the
         patches have is left out."""
         seen = [state for state in states if len(state["ids"])]
         labels = context.data.labels[torch.cat([state["ids"] for state in seen]).numpy()]
-        for name, module in asked_layers(context).items():
+        for name, module in requested_layers(context).items():
             units = units_of(context, name)
             plain, silenced = _logits(context, seen, name, module, units)
-            rows = _rows(auc_drops(plain, silenced, labels, alive), units)
+            rows = _rows(auc_drops(plain, silenced, labels, heartbeat), units)
             yield name, pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
 
 
@@ -112,7 +98,7 @@ class Layers:
     @classmethod
     def of(cls, context: Context[AblationSettings]) -> "Layers":
         """Which they are is asked of the network."""
-        network, size, layers = context.network, context.checkpoint.preprocessing.size, asked_layers(context)
+        network, size, layers = context.network, context.checkpoint.preprocessing.size, requested_layers(context)
         read = {name: module for name, module in layers.items() if head_weights(network, module, size) is not None}
         others = {
             name: Silencing.of(network, module, units_of(context, name), size)
@@ -137,7 +123,7 @@ def averages(network: nn.Module, layers: dict[str, str], images: Tensor) -> dict
     found: dict[str, Tensor] = {}
 
     def keep(name: str, maps: Tensor) -> None:
-        found[f"{name}/averages"] = averaged(network, maps)
+        found[f"{name}/averages"] = average_maps(network, maps)
 
     if layers:
         with hook_layers(network, layers, keep):
@@ -155,11 +141,14 @@ def without_units(
 
 
 def auc_drops(
-    plain: NDArray[np.floating], silenced: Iterator[NDArray[np.floating]], labels: NDArray[np.int64], alive: Alive
+    plain: NDArray[np.floating],
+    silenced: Iterator[NDArray[np.floating]],
+    labels: NDArray[np.int64],
+    heartbeat: Heartbeat,
 ) -> dict[int, NDArray[np.float64]]:
     """How much lower the AUC of each class is, from (n, classes) logits and those of each silenced unit: (units,) by
     class, for the classes that some but not all of the labels name. An AUC is that of an evaluation, over the class's
-    probability. `alive` is called after some units."""
+    probability. `heartbeat` is called after some units."""
     classes = [label for label in range(plain.shape[1]) if 0 < (labels == label).sum() < len(labels)]
     at_once = max(1, VALUES_AT_ONCE // plain.size)
     drops: dict[int, list[NDArray[np.float64]]] = {label: [] for label in classes}
@@ -168,7 +157,7 @@ def auc_drops(
         for label in classes:
             aucs = areas(columns[:, :, label], labels == label)
             drops[label].append(aucs[0] - aucs[1:])
-        alive()
+        heartbeat()
     return {label: np.concatenate(parts) for label, parts in drops.items()}
 
 

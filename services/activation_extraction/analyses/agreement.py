@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.activation_extraction.analyses.context import Alive
+from services.activation_extraction.analyses.context import Heartbeat
 
 LEVEL = 0.95
 FEWEST_PATIENTS = 3
@@ -28,15 +28,15 @@ class Counts:
 
 
 def agreement_rows(
-    counts: Counts, phenomena: Sequence[str], thresholds: NDArray[np.float64], replicates: int, alive: Alive
+    counts: Counts, phenomena: Sequence[str], thresholds: NDArray[np.float64], replicates: int, heartbeat: Heartbeat
 ) -> list[dict[str, Any]]:
-    """The rows of DISSECTION_SCHEMA, by unit and then phenomenon, for the phenomena that patches show. `alive` is
+    """The rows of DISSECTION_SCHEMA, by unit and then phenomenon, for the phenomena that patches show. `heartbeat` is
     called after each part of the intervals."""
     shown = np.flatnonzero(counts.inside.sum(0))
     above, both = counts.above.sum(0), counts.both.sum(0)[shown]
     inside = counts.inside.sum(0)[shown]
     iou = ious(above, inside[:, None], both)
-    low, high = _intervals(counts, shown, replicates, alive)
+    low, high = _intervals(counts, shown, replicates, heartbeat)
     best = np.where(iou.max(0) > 0, iou.argmax(0), -1)
     return [
         {
@@ -63,7 +63,7 @@ def ious(above: NDArray[Any], inside: NDArray[Any], both: NDArray[Any]) -> NDArr
 
 
 def _intervals(
-    counts: Counts, shown: NDArray[np.int64], replicates: int, alive: Alive
+    counts: Counts, shown: NDArray[np.int64], replicates: int, heartbeat: Heartbeat
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
     """Percentile intervals of the IoU, each (phenomena, units), where whole patients are drawn; None for too few."""
     patients, units = counts.above.shape
@@ -77,5 +77,5 @@ def _intervals(
             inside = (draws @ counts.inside[:, phenomenon])[:, None]
             drawn = ious(above, inside, draws @ counts.both[:, phenomenon, chunk])
             bounds[:, row, chunk] = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-            alive()
+            heartbeat()
     return bounds[0], bounds[1]

@@ -22,7 +22,7 @@ S = TypeVar("S", bound=BaseModel)
 OnProgress = Callable[[int, int], None]
 """Takes how much of a piece is done, and how much there is; raises JobStopped when the piece is to be left."""
 
-Alive = Callable[[], None]
+Heartbeat = Callable[[], None]
 """Takes a sign of life of what goes on."""
 
 
@@ -93,7 +93,7 @@ class Kind(Protocol):
         """The state of one piece, numbered from 0; stored as safetensors."""
 
     def merge(
-        self, context: Context[Any], states: Sequence[dict[str, Tensor]], alive: Alive
+        self, context: Context[Any], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
         """The names of the layers and their results, one after the other, from the states of all pieces in their order.
-        `alive` is called again and again within a layer that takes long."""
+        `heartbeat` is called again and again within a layer that takes long."""

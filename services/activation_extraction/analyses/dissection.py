@@ -6,19 +6,18 @@ the outlines of each phenomenon, and those of both, as whole numbers a patient: 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from services.activation_extraction.analyses.agreement import Counts, agreement_rows
-from services.activation_extraction.analyses.context import Alive, Context, OnProgress
+from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
 from services.activation_extraction.analyses.outlines import Outlines
-from services.activation_extraction.extract import read_batches
+from services.activation_extraction.analyses.settings import DissectionSettings
+from services.activation_extraction.batches import read_batches
 from services.common.errors import InvalidInput
 from services.imaging.capture import hook_layers
 from services.imaging.manifests import DISSECTION_SCHEMA, TAILS
@@ -29,32 +28,6 @@ SIDE = 112
 """Cells along a side of the grid that maps and outlines are compared on, as NetDissect has it."""
 UNITS_AT_ONCE = 256
 """Maps that are resized at once: 25 MB on the grid."""
-
-
-class DissectionSettings(BaseModel):
-    """How units are dissected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["dissection"] = "dissection"
-    over: Literal["outlined", "all"] = Field(
-        default="outlined",
-        description="The patches that are looked at: those of mammograms with outlines, or all of the split, where a "
-        "mammogram without outlines shows none of the phenomena.",
-    )
-    tail: float = Field(
-        default=0.005,
-        description="The share of all places of a unit's maps that its threshold leaves above it: one of "
-        "0.05, 0.01, 0.005 and 0.001.",
-    )
-    replicates: int = Field(default=1000, ge=100, le=10_000, description="Times that patients are drawn anew.")
-
-    @field_validator("tail")
-    @classmethod
-    def _known(cls, tail: float) -> float:
-        if tail not in TAILS:
-            raise ValueError(f"{tail} is none of {', '.join(map(str, TAILS))}")
-        return tail
 
 
 class Dissection:
@@ -88,7 +61,7 @@ class Dissection:
         return tally.state()
 
     def merge(
-        self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+        self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
         """A row a unit and phenomenon, see DISSECTION_SCHEMA. InvalidInput where no patch reaches into an outline."""
         patches = _Patches(context)
@@ -100,7 +73,7 @@ class Dissection:
             above, both = _summed(states, f"{name}/above", patients), _summed(states, f"{name}/both", patients)
             thresholds = _thresholds(context, name)
             counts = Counts(above, inside, both)
-            rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates, alive)
+            rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates, heartbeat)
             yield name, pa.Table.from_pylist(rows, schema=DISSECTION_SCHEMA)
 
 

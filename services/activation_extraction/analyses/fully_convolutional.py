@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from services.activation_extraction.analyses.axes import trial_images
-from services.activation_extraction.layer_results import averaged
+from services.activation_extraction.head import average_maps
 from services.common.errors import InvalidInput
 from services.imaging.architectures import find_head
 
@@ -78,7 +78,7 @@ def _over_averages(network: nn.Module, image: Tensor) -> Iterator[FullyConvoluti
 
     def note(path: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.dim() == 4:
-            seen.append((path, output[0, 0].numel(), averaged(network, output)))
+            seen.append((path, output[0, 0].numel(), average_maps(network, output)))
 
     handles = [module.register_forward_hook(partial(note, path)) for path, module in network.named_modules() if path]
     try:

@@ -3,24 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
-from services.activation_extraction.analyses.context import Alive, Context, OnProgress
+from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
 from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
-from services.activation_extraction.analyses.patches import OfPatches, Piece, asked_layers
-
-
-class GradientSettings(OfPatches):
-    """How units are ranked by gradient x activation."""
-
-    kind: Literal["gradient"] = "gradient"
-    batch_size: int = Field(default=8, ge=1, le=256, description="Patches at once; a backward pass keeps their maps.")
+from services.activation_extraction.analyses.patches import Piece, requested_layers
+from services.activation_extraction.analyses.settings import GradientSettings
 
 
 class Gradient:
@@ -31,14 +24,14 @@ class Gradient:
 
     def pieces(self, context: Context[GradientSettings]) -> int:
         """A piece a shard. NotFound for a layer that was not extracted."""
-        asked_layers(context)
+        requested_layers(context)
         return len(context.data.shards(context.manifest.split))
 
     def run_piece(self, context: Context[GradientSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
         """The influences of the units on the patches of a shard, added up; see `InfluenceTally`."""
         patches, tally = Piece(context, piece), InfluenceTally()
         preprocessing, network = context.checkpoint.preprocessing, context.network
-        layers = asked_layers(context)
+        layers = requested_layers(context)
         axes = unit_axes(network, layers, trial_images(network, 2, preprocessing.size))
         for batch in patches.batches(preprocessing, context.settings.batch_size):
             images = preprocessing.normalise(batch.pixels.to(context.device))
@@ -48,10 +41,10 @@ class Gradient:
         return tally.state_dict()
 
     def merge(
-        self, context: Context[GradientSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+        self, context: Context[GradientSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
         """See `ranking_tables`; the mean is over the patches."""
-        return ranking_tables(asked_layers(context), states, alive)
+        return ranking_tables(requested_layers(context), states, heartbeat)
 
 
 def attribute(

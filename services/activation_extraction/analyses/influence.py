@@ -7,22 +7,21 @@ class's logit at the place where that is largest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
-from services.activation_extraction.analyses.context import Alive, Context, OnProgress
+from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
 from services.activation_extraction.analyses.fully_convolutional import FullyConvolutionalImages, as_whole, frugal
 from services.activation_extraction.analyses.gradient import attribute_to, tracing
 from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
-from services.activation_extraction.analyses.patches import ASKED_LAYERS, LayerNames, asked_layers
-from services.activation_extraction.layer_results import head_weights
+from services.activation_extraction.analyses.patches import requested_layers
+from services.activation_extraction.analyses.settings import LARGEST_SCALE, SMALLEST_SCALE, InfluenceSettings
+from services.activation_extraction.head import head_weights
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
@@ -30,23 +29,6 @@ from services.imaging.capture import hook_layers, require_captured
 from services.imaging.decode import decode_exact
 
 MAMMOGRAMS_A_PIECE = 8
-SMALLEST_SCALE, LARGEST_SCALE = 1, 16
-
-
-class InfluenceSettings(BaseModel):
-    """How units are ranked by influence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["influence"] = "influence"
-    layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
-    scale: float | None = Field(
-        default=None,
-        ge=SMALLEST_SCALE,
-        le=LARGEST_SCALE,
-        description="The shorter side of a mammogram over that of the network's input; without it, one over the part "
-        "of a mammogram's shorter side that a patch has.",
-    )
 
 
 class Influence:
@@ -57,14 +39,14 @@ class Influence:
 
     def pieces(self, context: Context[InfluenceSettings]) -> int:
         """A piece each few mammograms. InvalidInput where the data set keeps none, or no scale is known for them."""
-        asked_layers(context)
+        requested_layers(context)
         scale_of(context, mammograms_of(context))
         return -(-len(mammograms_of(context)) // MAMMOGRAMS_A_PIECE)
 
     def run_piece(self, context: Context[InfluenceSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
         """The influences of the units on some mammograms, added up; see `InfluenceTally`."""
         size = context.checkpoint.preprocessing.size
-        whole, layers = as_whole(context.network, size), asked_layers(context)
+        whole, layers = as_whole(context.network, size), requested_layers(context)
         axes = unit_axes(context.network, layers, trial_images(context.network, 2, size))
         weights = {
             name: torch.from_numpy(weight).to(context.device)
@@ -82,10 +64,10 @@ class Influence:
         return tally.state_dict()
 
     def merge(
-        self, context: Context[InfluenceSettings], states: Sequence[dict[str, Tensor]], alive: Alive
+        self, context: Context[InfluenceSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
         """See `ranking_tables`; the mean is over the mammograms."""
-        return ranking_tables(asked_layers(context), states, alive)
+        return ranking_tables(requested_layers(context), states, heartbeat)
 
 
 def mammograms_of(context: Context[InfluenceSettings]) -> list[str]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from services.activation_extraction.analyses.context import Alive
+from services.activation_extraction.analyses.context import Heartbeat
 from services.activation_extraction.ranking import count_leading, rank_rows
 from services.common.errors import InvalidInput
 from services.imaging.manifests import RANKING_SCHEMA
@@ -45,7 +45,7 @@ class InfluenceTally:
 
 
 def ranking_tables(
-    layers: Iterable[str], states: Sequence[dict[str, Tensor]], alive: Alive
+    layers: Iterable[str], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
 ) -> Iterator[tuple[str, pa.Table]]:
     """The units of each layer by their influence on each class (see RANKING_SCHEMA), from the states of all images:
     most counted first, then the larger mean influence, then the lower unit."""
@@ -54,6 +54,6 @@ def ranking_tables(
     for layer in layers:
         means = torch.stack([state[f"{layer}/sums"] for state in seen]).sum(0).numpy() / images
         counts = torch.stack([state[f"{layer}/counts"] for state in seen]).sum(0).numpy()
-        alive()
+        heartbeat()
         rows = [row for label in range(len(means)) for row in rank_rows(label, means[label], counts[label])]
         yield layer, pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)

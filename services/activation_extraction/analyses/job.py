@@ -1,4 +1,4 @@
-"""What the child process does of an analysis: one piece, and the merge of all."""
+"""What the child process does for analyses: compute a piece, and merge all pieces."""
 
 import io
 from functools import lru_cache
@@ -6,14 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.kinds import KINDS
-from services.activation_extraction.layer_results import BUCKET
+from services.activation_extraction.analyses.specs import (
+    ANALYSE_PIECE,
+    MERGE_ANALYSIS,
+    AnalysisSpec,
+    MergeSpec,
+    PieceSpec,
+)
 from services.activation_extraction.merge_progress import MergeProgress
+from services.activation_extraction.names import BUCKET
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.work.jobs import Job
@@ -21,82 +27,58 @@ from services.imaging.devices import choose_device
 from services.imaging.manifests import AnalysedLayer, AnalysisManifest, ExtractionManifest, put_content
 
 
-def analyse_piece(
-    job: Job,
-    *,
-    blobs_url: str,
-    analysis_id: str,
-    extraction: dict[str, Any],
-    kind: str,
-    settings: dict[str, Any],
-    batch_size: int,
-    device: str,
-    piece: int,
-) -> dict[str, Any]:
-    """Store the state of one piece and return a reference to it."""
+@ANALYSE_PIECE.implements
+def analyse_piece(job: Job, spec: PieceSpec) -> ObjectRef:
+    """Compute a piece, and store its state."""
 
     def on_progress(done: int, total: int) -> None:
-        job.report(done=done, total=total)
+        job.report(done, total)
         job.stop_if_requested()
 
-    context = _context(blobs_url, extraction, kind, settings, batch_size, device)
-    state = save_tensors(KINDS[kind].run_piece(context, piece, on_progress))
-    key = f"analyses/{analysis_id}/pieces/{piece:05d}.safetensors"
-    return put_content(context.blobs, BUCKET, key, state).model_dump()
+    context = _open_context(_of_analysis(spec))
+    state = save_tensors(KINDS[spec.settings.kind].run_piece(context, spec.piece, on_progress))
+    key = f"analyses/{spec.analysis_id}/pieces/{spec.piece:05d}.safetensors"
+    return put_content(context.blobs, BUCKET, key, state)
 
 
-def merge_analysis(
-    job: Job,
-    *,
-    blobs_url: str,
-    analysis_id: str,
-    extraction: dict[str, Any],
-    kind: str,
-    settings: dict[str, Any],
-    batch_size: int,
-    device: str,
-    pieces: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """Merge the states of all pieces, store a table a layer, write the manifest and return a reference to it."""
-    context = _context(blobs_url, extraction, kind, settings, batch_size, device)
-    blobs, told = context.blobs, MergeProgress(job)
+@MERGE_ANALYSIS.implements
+def merge_analysis(job: Job, spec: MergeSpec) -> ObjectRef:
+    """Merge the states of all pieces, store a table for each layer, and write the manifest."""
+    context, kind = _open_context(_of_analysis(spec)), KINDS[spec.settings.kind]
+    blobs, progress = context.blobs, MergeProgress(job)
     states = []
-    for piece in pieces:
-        states.append(load_tensors(read_verified(blobs, ObjectRef.model_validate(piece))))
-        told.alive()
+    for piece in spec.pieces:
+        states.append(load_tensors(read_verified(blobs, piece)))
+        progress.heartbeat()
     layers = []
-    for name, table in KINDS[kind].merge(context, states, told.alive):
-        stored = put_content(blobs, BUCKET, f"analyses/{analysis_id}/{name}.parquet", _parquet(table))
+    for name, table in kind.merge(context, states, progress.heartbeat):
+        stored = put_content(blobs, BUCKET, f"analyses/{spec.analysis_id}/{name}.parquet", _parquet(table))
         layers.append(AnalysedLayer(name=name, table=stored))
-        told.layer_done()
+        progress.layer_done()
         job.stop_if_requested()
     manifest = AnalysisManifest(
-        analysis_id=analysis_id,
+        analysis_id=spec.analysis_id,
         extraction_id=context.manifest.extraction_id,
-        extraction=ObjectRef.model_validate(extraction),
-        kind=kind,
-        settings=settings,
+        extraction=spec.extraction,
+        kind=kind.name,
+        settings=spec.settings.model_dump(mode="json"),
         layers=tuple(layers),
     )
     body = manifest.model_dump_json(indent=1).encode()
-    return put_content(blobs, BUCKET, f"analyses/{analysis_id}/manifest.json", body).model_dump()
+    return put_content(blobs, BUCKET, f"analyses/{spec.analysis_id}/manifest.json", body)
 
 
-def _context(
-    blobs_url: str, extraction: dict[str, Any], kind: str, settings: dict[str, Any], batch_size: int, device: str
-) -> Context[Any]:
-    options = KINDS[kind].settings.model_validate(settings)
-    return _open_context(blobs_url, ObjectRef.model_validate(extraction), options, batch_size, device)
+def _of_analysis(spec: AnalysisSpec) -> AnalysisSpec:
+    """The fields of a spec that all jobs of an analysis share."""
+    return AnalysisSpec(**{name: getattr(spec, name) for name in AnalysisSpec.model_fields})
 
 
 @lru_cache(maxsize=1)
-def _open_context(
-    blobs_url: str, extraction: ObjectRef, settings: BaseModel, batch_size: int, device: str
-) -> Context[Any]:
-    """The context of an analysis, kept from one job to the next: its pieces share the network."""
-    blobs = open_blobs(blobs_url)
-    manifest = ExtractionManifest.model_validate_json(read_verified(blobs, extraction))
-    return Context(blobs, manifest, settings, choose_device(device), batch_size)
+def _open_context(spec: AnalysisSpec) -> Context[Any]:
+    """The context of an analysis. It stays open for the next job, because all pieces share the network."""
+    blobs = open_blobs(spec.blobs_url)
+    manifest = ExtractionManifest.model_validate_json(read_verified(blobs, spec.extraction))
+    return Context(blobs, manifest, spec.settings, choose_device(spec.device), spec.batch_size)
 
 
 def _parquet(table: pa.Table) -> bytes:

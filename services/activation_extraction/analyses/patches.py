@@ -2,34 +2,18 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from services.activation_extraction.analyses.context import Context
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
 
-LayerNames = tuple[Annotated[str, Field(max_length=200)], ...]
-ASKED_LAYERS = "The extracted layers that are looked at; none names all."
 
-
-class OfPatches(BaseModel):
-    """Settings of an analysis that looks at patches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    layers: LayerNames = Field(default=(), max_length=64, description=ASKED_LAYERS)
-    patches: int = Field(
-        default=0, ge=0, lt=2**31, description="Patches at most, drawn by chance; 0 takes all of the split."
-    )
-    seed: int = Field(default=7, ge=0, lt=2**31, description="The same seed draws the same patches.")
-
-
-def asked_layers(context: Context[Any]) -> dict[str, str]:
+def requested_layers(context: Context[Any]) -> dict[str, str]:
     """The layers that the settings ask for, names to module paths. NotFound names one that was not extracted."""
     asked: tuple[str, ...] = context.settings.layers
     return {name: context.layer(name).module for name in asked or context.layers}

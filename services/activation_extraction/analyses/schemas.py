@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
-from services.common.work.views import Moment, Progress
+from services.common.work.views import TaskView
 
 
-class AnalysisView(BaseModel):
+class AnalysisView(TaskView):
     """An analysis of a completed extraction; `layers` has the names of those with results once it is completed."""
 
     analysis_id: str
@@ -18,14 +18,8 @@ class AnalysisView(BaseModel):
     settings: dict[str, Any]
     pieces: int
     pieces_done: int
-    state: str
-    error: str
-    progress: Progress
     manifest: ObjectRef | None
-    layers: list[str] = []
-    created: Moment
-    started: Moment
-    finished: Moment
+    layers: list[str] = Field(default=[])
 
 
 class AnalysisList(BaseModel):

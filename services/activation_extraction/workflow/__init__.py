@@ -1,1 +1,1 @@
-"""What the extraction service decides, and what it answers."""
+"""What the extraction service decides, and how it answers queries."""

@@ -1,17 +1,18 @@
-"""What the extraction service answers about its extractions."""
+"""Queries about extractions."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.activation_extraction.schemas import ExtractionList, ExtractionView, LayerView
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import Conflict, NotFound
+from services.common.errors import Conflict
+from services.common.records import get_row, newest_first
+from services.common.work.fan_out import count_parts
 from services.common.work.ports import Ports
-from services.common.work.views import PlanStages, Stage, task_facts
+from services.common.work.views import PlanStages, plan_stages, task_fields
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractionManifest
 
@@ -26,24 +27,21 @@ class Queries:
         """One extraction, with its layers once it is completed."""
         with self.ports.records.reading() as session:
             extraction = extraction_row(session, extraction_id)
-            view = _view(extraction, shards_done(session, extraction_id))
+            view = _view(extraction, count_parts(session, ShardRow, extraction_id))
         if view.manifest is not None:
-            self._tell_results(view, self._manifest(view))
+            self._add_results(view, self._manifest(view))
         return view
 
     def all(self) -> ExtractionList:
         """All extractions, newest first."""
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(ExtractionRow).order_by(ExtractionRow.created.desc())).all()
-            return ExtractionList(extractions=[_view(row, shards_done(session, row.extraction_id)) for row in rows])
+            rows = newest_first(session, ExtractionRow)
+            views = [_view(row, count_parts(session, ShardRow, row.extraction_id)) for row in rows]
+            return ExtractionList(extractions=views)
 
     def plan(self, plan_id: str) -> PlanStages:
         """The stage of a plan that this service does. NotFound before it has begun."""
-        with self.ports.records.reading() as session:
-            rows = session.scalars(select(ExtractionRow).where(ExtractionRow.plan_id == plan_id)).all()
-            if not rows or not plan_id:
-                raise NotFound(f"there is no extraction of a plan {plan_id!r}")
-            return PlanStages(plan_id=plan_id, stages=[Stage.of("extraction", row.extraction_id, row) for row in rows])
+        return plan_stages(self.ports.records, ExtractionRow, plan_id, "extraction")
 
     def manifest(self, extraction_id: str) -> ExtractionManifest:
         """The manifest of a completed extraction. Conflict for one that is not."""
@@ -52,12 +50,12 @@ class Queries:
 
     def analyses(self, extraction_id: str) -> list[tuple[str, ObjectRef]]:
         """Kind and manifest of the completed analyses of an extraction, newest first."""
-        wanted = (AnalysisRow.extraction_id == extraction_id) & (AnalysisRow.state == "completed")
+        of_extraction, completed = AnalysisRow.extraction_id == extraction_id, AnalysisRow.state == "completed"
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(AnalysisRow).where(wanted).order_by(AnalysisRow.created.desc())).all()
-            return [(row.kind, ObjectRef.model_validate(row.manifest)) for row in rows]
+            rows = newest_first(session, AnalysisRow, of_extraction, completed)
+            return [(row.kind, row.manifest) for row in rows if row.manifest is not None]
 
-    def _tell_results(self, view: ExtractionView, manifest: ExtractionManifest) -> None:
+    def _add_results(self, view: ExtractionView, manifest: ExtractionManifest) -> None:
         dataset = Dataset.open(self.ports.blobs, manifest.dataset).manifest
         view.results = [LayerView.model_validate(layer.model_dump()) for layer in manifest.layers]
         view.architecture, view.classes = manifest.network.architecture, list(manifest.network.classes)
@@ -70,16 +68,8 @@ class Queries:
 
 
 def extraction_row(session: Session, extraction_id: str) -> ExtractionRow:
-    """The record of an extraction."""
-    row = session.get(ExtractionRow, extraction_id)
-    if row is None:
-        raise NotFound(f"there is no extraction {extraction_id!r}")
-    return row
-
-
-def shards_done(session: Session, extraction_id: str) -> int:
-    """How many shards of an extraction are in."""
-    return session.scalar(select(func.count()).where(ShardRow.extraction_id == extraction_id)) or 0
+    """The record of an extraction. NotFound if there is none."""
+    return get_row(session, ExtractionRow, extraction_id, "extraction")
 
 
 def _view(row: ExtractionRow, done: int) -> ExtractionView:
@@ -94,6 +84,6 @@ def _view(row: ExtractionRow, done: int) -> ExtractionView:
         shards=row.shards,
         shards_done=done,
         patches=row.patches,
-        manifest=ObjectRef.model_validate(row.manifest) if row.manifest else None,
-        **task_facts(row),
+        manifest=row.manifest,
+        **task_fields(row),
     )

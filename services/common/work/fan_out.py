@@ -26,7 +26,7 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
     """The class of the finished parts' rows. The first column of its primary key is the task's id."""
 
     @abstractmethod
-    def part_commands(self, session: Session, task: R) -> Sequence[C]:
+    def part_commands(self, _session: Session, task: R) -> Sequence[C]:
         """The command of every part, in order."""
 
     @abstractmethod

@@ -1,0 +1,73 @@
+"""Queries about analyses and their results."""
+
+from dataclasses import dataclass
+
+from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
+from services.activation_extraction.tables import AnalysisRow, ExtractionRow, PieceRow
+from services.common.blobs.port import read_verified
+from services.common.errors import Conflict, NotFound
+from services.common.records import get_row, newest_first
+from services.common.work.fan_out import count_parts
+from services.common.work.ports import Ports
+from services.common.work.views import task_fields
+from services.imaging.manifests import AnalysisManifest, read_table
+
+
+@dataclass
+class AnalysisQueries:
+    """The queries, over the ports."""
+
+    ports: Ports
+
+    def get(self, analysis_id: str) -> AnalysisView:
+        """One analysis, with its layers once it is completed. NotFound if there is none."""
+        with self.ports.records.reading() as session:
+            row = get_row(session, AnalysisRow, analysis_id, "analysis")
+            view = _view(row, count_parts(session, PieceRow, analysis_id))
+        if view.manifest is not None:
+            view.layers = [layer.name for layer in self._manifest(view).layers]
+        return view
+
+    def of(self, extraction_id: str) -> AnalysisList:
+        """The analyses of an extraction, newest first. NotFound if there is no such extraction."""
+        with self.ports.records.reading() as session:
+            get_row(session, ExtractionRow, extraction_id, "extraction")
+            rows = newest_first(session, AnalysisRow, AnalysisRow.extraction_id == extraction_id)
+            views = [_view(row, count_parts(session, PieceRow, row.analysis_id)) for row in rows]
+            return AnalysisList(analyses=views)
+
+    def table(self, analysis_id: str, layer: str, query: TableQuery) -> AnalysisTable:
+        """Rows of the result of a completed analysis for a layer. NotFound names the layers that it has."""
+        view = self.get(analysis_id)
+        found = [one for one in self._manifest(view).layers if one.name == layer]
+        if not found:
+            raise NotFound(f"analysis {analysis_id} has no layer {layer!r}; it has {', '.join(view.layers)}")
+        table = read_table(self.ports.blobs, found[0].table)
+        return AnalysisTable(
+            analysis_id=analysis_id,
+            kind=view.kind,
+            layer=layer,
+            offset=query.offset,
+            total=len(table),
+            rows=table.slice(min(query.offset, len(table)), query.limit).to_pylist(),
+        )
+
+    def _manifest(self, view: AnalysisView) -> AnalysisManifest:
+        """The manifest of a completed analysis. Conflict if it is not completed."""
+        if view.manifest is None:
+            raise Conflict(f"analysis {view.analysis_id} is {view.state}; it has results once it is completed")
+        return AnalysisManifest.model_validate_json(read_verified(self.ports.blobs, view.manifest))
+
+
+def _view(row: AnalysisRow, done: int) -> AnalysisView:
+    return AnalysisView(
+        analysis_id=row.analysis_id,
+        extraction_id=row.extraction_id,
+        plan_id=row.plan_id,
+        kind=row.kind,
+        settings=row.settings,
+        pieces=row.pieces,
+        pieces_done=done,
+        manifest=row.manifest,
+        **task_fields(row),
+    )
