@@ -1,4 +1,4 @@
-"""The HTTP side that every service has: health, metrics, and errors as codes in one place."""
+"""The HTTP application of every service: health, metrics, middleware, and one table from errors to codes."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -36,19 +36,19 @@ STATUS_OF: dict[type[errors.PrimitivesError], int] = {
 
 
 class Problem(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     error: str
     message: str
 
 
 def status_of(error: errors.PrimitivesError) -> int:
-    """The HTTP code of an error; 500 for what no caller can mend."""
+    """Return the HTTP code of an error; 500 for errors that no caller can correct."""
     return next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
 
 
 def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPException) -> JSONResponse:
-    """The answer to an error: its code, its name and its words."""
+    """Return the response to an error: its code, its name and its message."""
     if isinstance(error, RequestValidationError):
         return _answer(422, "InvalidInput", errors.describe_faults(error.errors()))
     if isinstance(error, HTTPException):
@@ -60,42 +60,40 @@ def create_app(
     service: str,
     ready: Callable[[], bool],
     tokens: Tokens | None = None,
-    open_to: Callable[[str], bool] | None = None,
+    is_public: Callable[[str], bool] | None = None,
 ) -> FastAPI:
-    """A FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
+    """Make a FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
 
-    With `tokens` every call but health must show one; paths that `open_to` names see to their callers themselves, and
-    an application that has such paths also sees itself to what comes from other sites.
+    With `tokens`, every call needs one, except for health and for the paths for which `is_public` returns true: the
+    application itself checks who calls these. An application with such paths must also refuse calls from other sites.
     """
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
         version=__version__,
-        # Its own spans would lie within ours, and its records of errors quote what we take secrets out of.
+        # FastAPI's own spans would lie within ours, and its error records quote text from which we remove secrets.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses={"default": {"model": Problem, "description": "What went wrong."}},
-        # Tells callers and /docs of the header; Authentication below is what asks for it.
+        # This documents the header for callers and /docs; Authentication below checks it.
         dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
     )
-
     app.state.registry = registry_of(service)
-
-    @app.exception_handler(errors.PrimitivesError)
-    def problem(_: Request, error: errors.PrimitivesError) -> JSONResponse:
-        return problem_of(error)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem_of(error)
-
-    @app.exception_handler(HTTPException)
-    def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return problem_of(error)
-
+    for kind in (errors.PrimitivesError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer_problem)
     app.add_middleware(BodyLimit)
-    if open_to is None:
+    if is_public is None:
         app.add_middleware(OwnOrigin)
     if tokens is not None:
-        app.add_middleware(Authentication, service=service, tokens=tokens, open_to=open_to or _nothing)
+        app.add_middleware(Authentication, service=service, tokens=tokens, is_public=is_public or (lambda _path: False))
+    _add_health_routes(app, service, ready)
+    return app
+
+
+def _answer_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, (errors.PrimitivesError, RequestValidationError, HTTPException))
+    return problem_of(error)
+
+
+def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) -> None:
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
@@ -117,23 +115,21 @@ def create_app(
         """Prometheus metrics of this service in this process."""
         return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return app
-
 
 class Authentication:
-    """Answers 401 to a request without a known token and 403 where its scopes do not allow the method, before anything
-    of the request is read. Whoever is let in is `request.state.caller`."""
+    """Answers 401 to a request without a known token, and 403 if the token's scopes do not allow the method, before it
+    reads the body. The caller of any other request is `request.state.caller`."""
 
-    def __init__(self, app: ASGIApp, service: str, tokens: Tokens, open_to: Callable[[str], bool]) -> None:
-        self._app, self._service, self._tokens, self._open_to = app, service, tokens, open_to
+    def __init__(self, app: ASGIApp, service: str, tokens: Tokens, is_public: Callable[[str], bool]) -> None:
+        self._app, self._service, self._tokens, self._is_public = app, service, tokens, is_public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
-        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS or self._open_to(scope["path"]):
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS or self._is_public(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
-            # In a thread: the tokens' file may have to be read again.
+            # In a thread, since this may read the token file again.
             caller = await run_in_threadpool(self._tokens.caller, Headers(scope=scope).get("authorization"))
             caller.check(self._service, "read" if scope["method"] in SAFE_METHODS else "write")
         except errors.PrimitivesError as error:
@@ -147,8 +143,10 @@ class Authentication:
 
 
 class OwnOrigin:
-    """Answers 403 to a call that would change something and comes from a page of another site, which a browser lets
-    reach services that only this machine reaches."""
+    """Answers 403 to a call that may change something and comes from a page of another site.
+
+    A browser lets such a page call services that bind to loopback.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -164,8 +162,10 @@ class OwnOrigin:
 
 
 def is_own_origin(headers: Headers, public_origin: str = "") -> bool:
-    """Whether a call comes from a page of ours or from no page at all. Programs send neither header; browsers send at
-    least one with every unsafe request."""
+    """Return whether a call comes from a page of this service, or from no page at all.
+
+    Programs send neither header. Browsers send at least one with every unsafe request.
+    """
     origin = headers.get("origin")
     if origin is not None:
         own = origin == public_origin or origin.partition("://")[2] == headers.get("host", "")
@@ -174,7 +174,7 @@ def is_own_origin(headers: Headers, public_origin: str = "") -> bool:
 
 
 class BodyLimit:
-    """Answers 413 to a body above LARGEST_BODY, whether its length is told or not, without reading the rest."""
+    """Answers 413 to a body above LARGEST_BODY without reading the rest, whether or not its length is declared."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -184,29 +184,22 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        if told.isdigit() and int(told) > LARGEST_BODY:
-            await _too_large()(scope, receive, send)
+        too_large = HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > LARGEST_BODY:
+            await problem_of(too_large)(scope, receive, send)
             return
-        taken = 0
+        received = 0
 
         async def limited() -> Message:
-            nonlocal taken
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > LARGEST_BODY:
-                raise HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
+            received += len(message.get("body", b""))
+            if received > LARGEST_BODY:
+                raise too_large
             return message
 
         await self._app(scope, limited, send)
-
-
-def _nothing(_path: str) -> bool:
-    return False
-
-
-def _too_large() -> JSONResponse:
-    return problem_of(HTTPException(413, f"a body has at most {LARGEST_BODY} bytes"))
 
 
 def _answer(status: int, name: str, message: str) -> JSONResponse:

@@ -1,7 +1,7 @@
-"""By which names services may be called that ask for no token.
+"""The host names under which services without tokens may be called.
 
-The threat is DNS rebinding: a page of another site has its own name resolved to 127.0.0.1, so that for the browser this
-service is of that page's origin, which may then read and change what it likes. The Host header still says that name.
+The threat is DNS rebinding: a page of another site lets its own name resolve to 127.0.0.1. For the browser this service
+then has the origin of that page, which may read and change anything. But the Host header still contains that name.
 """
 
 from collections.abc import Collection
@@ -15,8 +15,10 @@ from services.common.http.app import problem_of
 
 
 class KnownHosts:
-    """ASGI middleware: answers 421 to a call under a name that is neither loopback's nor one of `names`. A call without
-    a Host comes from no browser."""
+    """ASGI middleware that answers 421 to a call under a name that is neither a loopback name nor one of `names`.
+
+    A call without a Host header is allowed: no browser sends one.
+    """
 
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app, self._names = app, names
@@ -30,12 +32,14 @@ class KnownHosts:
         if is_loopback(name) or name in self._names:
             await self._app(scope, receive, send)
             return
-        told = f"this service is not called {name[:100]}; PRIMITIVES_ALLOWED_HOSTS says by which names it may be called"
-        await problem_of(HTTPException(421, told))(scope, receive, send)
+        refusal = HTTPException(
+            421, f"the host name {name[:100]} is not allowed; see PRIMITIVES_ALLOWED_HOSTS"
+        )
+        await problem_of(refusal)(scope, receive, send)
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, in lower case, without its port and without the brackets of an IPv6 address."""
+    """Return the name in a Host header in lower case, without its port and the brackets of an IPv6 address."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.rpartition(":")[0].lower() if ":" in header else header.lower()

@@ -1,7 +1,7 @@
-"""Progress as streams, over HTTP and gRPC alike: a view, and again whenever it has changed, until it has ended.
+"""Progress as streams, over HTTP and gRPC: a view at once, and again each time it has changed, until it has ended.
 
-Records are looked at twice a second, since whoever changes them may be another process; a stream that is idle holds no
-thread of the HTTP side, and one of those that `GrpcServer` has for streams on the gRPC side.
+The records are polled twice a second, since another process may change them. An idle stream holds no thread of the HTTP
+server; over gRPC it holds one of the threads that `GrpcServer` has for streams.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 
-LOOK_INTERVAL_S = 0.5
+POLL_INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
-"""Seconds without an event after which a line that clients ignore keeps proxies from closing the connection."""
-MOST_EVENT_STREAMS = 500
-LOOKING_THREADS = 4
-"""Threads that look for all event streams together, so that the other calls keep theirs."""
+"""Seconds without an event after which a comment line is sent, so that proxies do not close the connection."""
+MAX_EVENT_STREAMS = 500
+POLLING_THREADS = 4
+"""Threads that poll for all event streams together, so that streams take none from other calls."""
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -37,7 +37,7 @@ V = TypeVar("V", bound=BaseModel)
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events. FastAPI's own class is for handlers that yield: their first error comes after the 200."""
+    """Server-sent events. FastAPI's own class is for handlers that yield: there even the first error follows a 200."""
 
     media_type = "text/event-stream"
 
@@ -48,64 +48,64 @@ class Streams:
     def __init__(self) -> None:
         self._closed = threading.Event()
         self.open_events = 0
-        """Event streams that are open."""
-        self._limiter = anyio.CapacityLimiter(LOOKING_THREADS)
+        """The number of open event streams."""
+        self._limiter = anyio.CapacityLimiter(POLLING_THREADS)
 
     def close(self) -> None:
-        """End all streams within LOOK_INTERVAL_S."""
+        """End all streams within POLL_INTERVAL_S."""
         self._closed.set()
 
-    def events(self, request: Request, look: Callable[[], V], ended: Callable[[V], bool]) -> Response:
-        """Answer with server-sent events: each holds the whole view as JSON, and its id is a hash of that.
+    def events(self, request: Request, read: Callable[[], V], ended: Callable[[V], bool]) -> Response:
+        """Answer with server-sent events: each holds the whole view as JSON, with a hash of it as its id.
 
-        What the first look raises is raised here, before the answer begins. A client that comes back after the last
-        event is answered 204, which ends its coming back.
+        An error of the first `read` is raised here, before the response begins. A client that reconnects after the last
+        event is answered 204, so that it does not reconnect again.
         """
-        if self.open_events >= MOST_EVENT_STREAMS:
-            raise TooMany(f"{MOST_EVENT_STREAMS} event streams are open; ask again when some have ended")
-        view = look()
+        if self.open_events >= MAX_EVENT_STREAMS:
+            raise TooMany(f"{MAX_EVENT_STREAMS} event streams are open; retry when some have ended")
+        view = read()
         if ended(view) and request.headers.get("last-event-id") == _id_of(view.model_dump_json()):
             return Response(status_code=204)
-        return EventStream(self._events(view, look, ended), headers=HEADERS)
+        return EventStream(self._events(view, read, ended), headers=HEADERS)
 
-    def views(self, context: grpc.ServicerContext, look: Callable[[], V], ended: Callable[[V], bool]) -> Iterator[V]:
-        """The views for one gRPC stream; it ends at once when the client leaves, and with Unavailable when the service
+    def views(self, context: grpc.ServicerContext, read: Callable[[], V], ended: Callable[[V], bool]) -> Iterator[V]:
+        """Yield the views of one gRPC stream. It ends when the client leaves, and with Unavailable when the service
         stops."""
         gone = threading.Event()
         if not context.add_callback(gone.set):
             return
-        view = look()
+        view = read()
         yield view
-        while not ended(view) and not gone.wait(LOOK_INTERVAL_S):
+        while not ended(view) and not gone.wait(POLL_INTERVAL_S):
             if self._closed.is_set():
                 raise Unavailable("the service is stopping; watch again")
-            newest = _look_again(look, view)
+            newest = _poll(read, view)
             if newest != view:
                 view = newest
                 yield view
 
-    async def _events(self, view: V, look: Callable[[], V], ended: Callable[[V], bool]) -> AsyncIterator[bytes]:
+    async def _events(self, view: V, read: Callable[[], V], ended: Callable[[V], bool]) -> AsyncIterator[bytes]:
         self.open_events += 1
         try:
             yield _event(view)
-            told = time.monotonic()
+            sent = time.monotonic()
             while not ended(view) and not self._closed.is_set():
-                await asyncio.sleep(LOOK_INTERVAL_S)
-                newest = await anyio.to_thread.run_sync(_look_again, look, view, limiter=self._limiter)
+                await asyncio.sleep(POLL_INTERVAL_S)
+                newest = await anyio.to_thread.run_sync(_poll, read, view, limiter=self._limiter)
                 if newest != view:
-                    view, told = newest, time.monotonic()
+                    view, sent = newest, time.monotonic()
                     yield _event(view)
-                elif time.monotonic() - told >= HEARTBEAT_S:
-                    told = time.monotonic()
+                elif time.monotonic() - sent >= HEARTBEAT_S:
+                    sent = time.monotonic()
                     yield KEEPALIVE_COMMENT
         finally:
             self.open_events -= 1
 
 
-def _look_again(look: Callable[[], Any], before: Any) -> Any:
-    """The newest view, or the one before while the records do not answer."""
+def _poll(read: Callable[[], Any], before: Any) -> Any:
+    """Return the newest view, or the one before if the records do not answer."""
     try:
-        return look()
+        return read()
     except Unavailable as error:
         log.info("stream waits", reason=str(error))
         return before

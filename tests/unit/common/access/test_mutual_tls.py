@@ -1,4 +1,4 @@
-"""Certificates of callers: who shows none of the right authority is not spoken to."""
+"""Client certificates: servers refuse callers without a certificate of the right authority."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,21 +7,21 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from primitives.training.v1 import training_pb2_grpc
 from pydantic import BaseModel
 
-from services.annotation.clients.http import Sibling
+from services.annotation.clients.http import ServiceClient
 from services.cli import client
 from services.common.access.edge import Edge, Tls, open_edge
 from services.common.errors import InvalidInput, Unavailable
-from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
-from services.common.runtime.service import HttpServer
 from services.common.settings import Shared
 from tests.fakes.certificates import Authority
+from tests.fakes.serving import serving_grpc, serving_http
 
 
 class Health(BaseModel):
-    """What /healthz answers, as far as it matters here."""
+    """The part of the answer of /healthz that matters here."""
 
     status: str
 
@@ -43,22 +43,18 @@ def edge(of_servers: Authority, of_callers: Authority) -> Edge:
 
 @pytest.fixture(scope="module")
 def base(edge: Edge) -> Iterator[str]:
-    server = HttpServer(create_app("training", lambda: True), edge, 0)
-    server.start()
-    yield f"https://localhost:{server.port}"
-    server.stop()
+    with serving_http(create_app("training", lambda: True), edge) as base:
+        yield base
 
 
 @pytest.fixture(scope="module")
 def address(edge: Edge) -> Iterator[str]:
-    server = GrpcServer("x", lambda _: None, edge, 0)
-    server.start()
-    yield f"localhost:{server.port}"
-    server.stop()
+    with serving_grpc(training_pb2_grpc.TrainingServiceServicer(), edge) as address:
+        yield address
 
 
-def shown_by(caller: Authority | None, monkeypatch: pytest.MonkeyPatch, trusted: Authority) -> Shared:
-    """The settings of a caller who trusts the servers' authority and shows this certificate, if any."""
+def settings_of(caller: Authority | None, monkeypatch: pytest.MonkeyPatch, trusted: Authority) -> Shared:
+    """Return the settings of a caller that trusts the servers' authority and presents this certificate, if any."""
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted.bundle))
     if caller is not None:
         monkeypatch.setenv("PRIMITIVES_TLS_CLIENT_CERTIFICATE", str(caller.certificate))
@@ -66,33 +62,33 @@ def shown_by(caller: Authority | None, monkeypatch: pytest.MonkeyPatch, trusted:
     return Shared()
 
 
-def test_the_command_and_the_pages_show_their_certificate(
+def test_the_command_and_the_pages_present_their_certificate(
     base: str, of_servers: Authority, of_callers: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the client's certificate of the settings both are answered over HTTP."""
-    shared = shown_by(of_callers, monkeypatch, of_servers)
+    """Both are answered over HTTP with the client certificate of the settings."""
+    shared = settings_of(of_callers, monkeypatch, of_servers)
     assert client.get(base, "/healthz")["status"] == "alive"
     assert client.is_ready(base)
-    assert Sibling("training service", base, shared).get("/healthz", Health).status == "alive"
+    assert ServiceClient("training service", base, shared).get("/healthz", Health).status == "alive"
 
 
-@pytest.mark.parametrize("shown", ["none", "of the servers"])
-def test_who_shows_no_certificate_of_the_authority_is_refused(
-    base: str, of_servers: Authority, shown: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("presented", ["none", "of the servers"])
+def test_a_caller_without_a_certificate_of_the_authority_is_refused(
+    base: str, of_servers: Authority, presented: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No certificate, or one of another authority: the connection ends, and callers say that nobody answers."""
-    shared = shown_by(None if shown == "none" else of_servers, monkeypatch, of_servers)
+    """The connection ends, and callers report Unavailable, without a certificate or with one of another authority."""
+    shared = settings_of(None if presented == "none" else of_servers, monkeypatch, of_servers)
     with pytest.raises(Unavailable, match="does not answer"):
         client.get(base, "/healthz")
     assert not client.is_ready(base)
     with pytest.raises(Unavailable, match="does not answer"):
-        Sibling("training service", base, shared).get("/healthz", Health)
+        ServiceClient("training service", base, shared).get("/healthz", Health)
     with pytest.raises(httpx.TransportError):
         httpx.get(base.replace("https", "http") + "/healthz")
 
 
-def test_grpc_asks_for_the_same_certificate(address: str, of_servers: Authority, of_callers: Authority) -> None:
-    """Health answers whoever shows a certificate of the authority, and nobody else."""
+def test_grpc_needs_the_same_certificate(address: str, of_servers: Authority, of_callers: Authority) -> None:
+    """Health answers callers with a certificate of the authority, and no others."""
 
     def status(*pair: bytes) -> health_pb2.HealthCheckResponse:
         credentials = grpc.ssl_channel_credentials(of_servers.bundle.read_bytes(), *pair)
@@ -107,10 +103,10 @@ def test_grpc_asks_for_the_same_certificate(address: str, of_servers: Authority,
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_settings_that_do_not_go_together_are_named(
+def test_settings_that_do_not_fit_together_are_named(
     of_servers: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Authorities of callers without a server's certificate, half a pair of a caller, and a pair that is none."""
+    """InvalidInput for client authorities without a server certificate, half a pair, and a key of another certificate."""
     pair = {"tls_certificate": of_servers.certificate, "tls_key": of_servers.key}
     with pytest.raises(InvalidInput, match="no PRIMITIVES_TLS_CERTIFICATE"):
         open_edge("training", Shared(tls_client_ca=of_servers.bundle))
@@ -122,5 +118,5 @@ def test_settings_that_do_not_go_together_are_named(
     with pytest.raises(InvalidInput, match="PRIMITIVES_TLS_CLIENT_CERTIFICATE and PRIMITIVES_TLS_CLIENT_KEY belong"):
         client.get("https://localhost:1", "/healthz")
     monkeypatch.setenv("PRIMITIVES_TLS_CLIENT_KEY", str(Authority(tmp_path / "other").key))
-    with pytest.raises(InvalidInput, match="no certificate and its key"):
+    with pytest.raises(InvalidInput, match="not a certificate and its key"):
         client.get("https://localhost:1", "/healthz")

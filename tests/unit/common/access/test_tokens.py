@@ -1,4 +1,4 @@
-"""Tokens: who may call, over HTTP and over gRPC, in the clear and over TLS."""
+"""Tokens: who may call, over HTTP and over gRPC, without and with TLS."""
 
 import errno
 import json
@@ -20,13 +20,10 @@ from pydantic import ValidationError
 from services.common.access.edge import Edge, Tls, open_edge
 from services.common.access.tokens import Tokens, add_token, read_tokens
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
-from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
-from services.common.runtime.service import HttpServer
 from services.common.settings import Shared
 from tests.fakes.certificates import Authority
-
-NAME = "primitives.training.v1.TrainingService"
+from tests.fakes.serving import NAME, serving_grpc, serving_http, training_channel
 
 
 @pytest.fixture
@@ -35,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 class Servicer(training_pb2_grpc.TrainingServiceServicer):
-    """Answers what a test needs."""
+    """Answers two calls."""
 
     def GetRun(self, request: pb.GetRunRequest, context: grpc.ServicerContext) -> pb.GetRunResponse:
         return pb.GetRunResponse(run=pb.Run(run_id=request.run_id))
@@ -44,26 +41,18 @@ class Servicer(training_pb2_grpc.TrainingServiceServicer):
         return pb.StartRunResponse()
 
 
-def serve_grpc(edge: Edge) -> GrpcServer:
-    """A server of the training service's methods."""
-    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer(NAME, lambda to: register(Servicer(), to), edge, 0)
-    server.start()
-    return server
-
-
 def bearer(token: str) -> dict[str, str]:
-    """The header that shows a token."""
+    """Return the header that carries a token."""
     return {"authorization": f"Bearer {token}"}
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """The metadata that show a token."""
+    """Return the metadata that carry a token."""
     return (("authorization", f"Bearer {token}"),)
 
 
-def test_a_file_keeps_no_token(file: Path) -> None:
-    """The token is told once; the file holds its hash, is the owner's alone, and knows its holder."""
+def test_a_file_holds_hashes_of_tokens(file: Path) -> None:
+    """The token is returned once. The file holds its hash and its holder, and only its owner may read it."""
     token = add_token(file, "ana", ("training:read",), reader="Ana")
     assert token not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
@@ -76,19 +65,19 @@ def test_a_file_keeps_no_token(file: Path) -> None:
 
 
 def test_adding_a_token_keeps_the_files_rights(file: Path) -> None:
-    """A service of another user reads the file by its group; it must still be able to when a token is added."""
+    """A service of another user reads the file by its group; it still can after a token is added."""
     add_token(file, "ana", ("training:read",))
     file.chmod(0o640)
     add_token(file, "ben", ("training:read",))
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_two_who_add_at_once_do_not_undo_each_other(file: Path) -> None:
-    """Who comes second is told, and nothing is half done; a fault leaves the way free."""
+def test_two_that_add_at_once_do_not_undo_each_other(file: Path) -> None:
+    """The second one receives Conflict, and the file is unchanged; after an error the next one can add."""
     add_token(file, "ana", ("training:read",))
     aside = file.with_name(".tokens.json.new")
     aside.touch()
-    with pytest.raises(Conflict, match=r"somebody else is adding a token, or was interrupted.*\.tokens\.json\.new"):
+    with pytest.raises(Conflict, match=r"another process is adding a token, or was interrupted.*\.tokens\.json\.new"):
         add_token(file, "ben", ("training:read",))
     aside.unlink()
     with pytest.raises(InvalidInput):
@@ -98,15 +87,15 @@ def test_two_who_add_at_once_do_not_undo_each_other(file: Path) -> None:
 
 
 @pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer ", "Bearer no-such-token", "Basic YTpi", "bearer"])
-def test_no_known_token_is_nobody(file: Path, shown: str | None) -> None:
-    """Whatever is not a known token in a bearer header is refused."""
+def test_anything_but_a_known_token_is_refused(file: Path, shown: str | None) -> None:
+    """NotSignedIn unless a bearer header carries a known token."""
     add_token(file, "ana", ("*:read",))
     with pytest.raises(NotSignedIn):
         Tokens(file).caller(shown)
 
 
 def test_scopes_are_separate(file: Path) -> None:
-    """A scope allows one verb at one service; a star allows the verb at every service; writing is not reading."""
+    """A scope allows one verb at one service; a star allows it at every service; write does not include read."""
     token = add_token(file, "ana", ("training:write", "*:read"))
     caller = Tokens(file).holder(token)
     caller.check("training", "write")
@@ -116,7 +105,7 @@ def test_scopes_are_separate(file: Path) -> None:
 
 
 def test_a_token_expires(file: Path) -> None:
-    """After its day a token is refused, and the error says so."""
+    """A token is refused after its date, and the error says so."""
     past = add_token(file, "past", ("*:read",), expires=datetime.now(UTC) - timedelta(seconds=1))
     future = add_token(file, "future", ("*:read",), expires=datetime.now(UTC) + timedelta(hours=1))
     tokens = Tokens(file)
@@ -126,7 +115,7 @@ def test_a_token_expires(file: Path) -> None:
 
 
 def test_tokens_are_added_and_revoked_without_a_restart(file: Path) -> None:
-    """The file counts as it is now; one that has become unreadable leaves what was known in force."""
+    """A change of the file counts at once; if the file becomes unreadable, the tokens read before stay valid."""
     first = add_token(file, "first", ("*:read",))
     tokens = Tokens(file)
     second = add_token(file, "second", ("*:read",))
@@ -140,9 +129,9 @@ def test_tokens_are_added_and_revoked_without_a_restart(file: Path) -> None:
     assert tokens.holder(second).name == "second"
 
 
-def test_a_file_that_could_not_be_read_once_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that fails (too many open files, rights that are mended later) does not keep a revoked token in force
-    until the file changes once more."""
+def test_a_read_that_failed_is_repeated(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a read that failed (too many open files, wrong rights) the next call reads again, and does not wait for
+    another change of the file: a revoked token does not stay valid."""
     token = add_token(file, "first", ("*:read",))
     tokens = Tokens(file)
     file.write_text("[]")
@@ -159,14 +148,14 @@ def _too_many_files(_: Path) -> bytes:
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"name": "x"}]', '[{"name":"x","sha256":"ab","scopes":[]}]'])
 def test_a_wrong_file_is_named(file: Path, content: str) -> None:
-    """A service does not start with tokens that it cannot read."""
+    """A service does not start with a token file that it cannot read."""
     file.write_text(content)
     with pytest.raises(InvalidInput, match=r"tokens\.json"):
         Tokens(file)
 
 
-def test_http_lets_in_by_scope(file: Path) -> None:
-    """Without a token only health answers; a reading token reads and does not write."""
+def test_http_allows_calls_by_scope(file: Path) -> None:
+    """Without a token only health answers; a token with a read scope reads and does not write."""
     token = add_token(file, "ana", ("training:read",))
     app = create_app("training", lambda: True, Tokens(file))
     app.get("/v1/runs")(lambda: {"runs": []})
@@ -188,11 +177,10 @@ def test_http_lets_in_by_scope(file: Path) -> None:
     assert "HTTPBearer" in client.get("/openapi.json", headers=bearer(token)).text
 
 
-def test_grpc_lets_in_by_scope(file: Path) -> None:
-    """Without a token only health answers; a reading token reads and does not write; reflection needs one too."""
+def test_grpc_allows_calls_by_scope(file: Path) -> None:
+    """As over HTTP; reflection needs a token, too."""
     token = add_token(file, "ana", ("training:read",))
-    server = serve_grpc(Edge("training", tokens=Tokens(file)))
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    with training_channel(Servicer(), Edge("training", tokens=Tokens(file))) as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=NAME), timeout=10)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
@@ -214,7 +202,6 @@ def test_grpc_lets_in_by_scope(file: Path) -> None:
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
         [listed] = reflect(iter([request]), metadata=metadata(token), timeout=10)
         assert NAME in [service.name for service in listed.list_services_response.service]
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -228,35 +215,29 @@ def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     return None
 
 
-def test_both_servers_speak_tls(authority: Authority, trusting: None, file: Path) -> None:
-    """With a certificate both sides answer over TLS to who trusts its authority, and to nobody in the clear."""
+def test_both_servers_use_tls(authority: Authority, trusting: None, file: Path) -> None:
+    """With a certificate both answer over TLS to callers that trust its authority, and to nobody in the clear."""
     token = add_token(file, "ana", ("training:read",))
     edge = Edge("training", tokens=Tokens(file), tls=Tls(authority.certificate, authority.key))
     app = create_app("training", lambda: True, edge.tokens)
-    http = HttpServer(app, edge, 0)
-    http.start()
-    rpc = serve_grpc(edge)
-    try:
-        answer = httpx.get(f"https://localhost:{http.port}/metrics", headers=bearer(token))
+    with serving_http(app, edge) as base, serving_grpc(Servicer(), edge) as address:
+        answer = httpx.get(f"{base}/metrics", headers=bearer(token))
         assert answer.status_code == 200
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://localhost:{http.port}/healthz")
+            httpx.get(f"{base.replace('https', 'http')}/healthz")
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(f"https://localhost:{http.port}/healthz", verify=str(Authority(file.parent / "other").bundle))
+            httpx.get(f"{base}/healthz", verify=str(Authority(file.parent / "other").bundle))
         credentials = grpc.ssl_channel_credentials(authority.bundle.read_bytes())
-        with grpc.secure_channel(f"localhost:{rpc.port}", credentials) as channel:
+        with grpc.secure_channel(address, credentials) as channel:
             stub = training_pb2_grpc.TrainingServiceStub(channel)
             assert stub.GetRun(pb.GetRunRequest(run_id="r"), metadata=metadata(token), timeout=10).run.run_id == "r"
-        with grpc.insecure_channel(f"localhost:{rpc.port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refused:
             training_pb2_grpc.TrainingServiceStub(channel).GetRun(pb.GetRunRequest(run_id="r"), timeout=5)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    finally:
-        http.stop()
-        rpc.stop()
 
 
 def test_an_open_address_needs_tokens(file: Path, authority: Authority) -> None:
-    """Binding beyond loopback without tokens is refused at start, and so is half a pair of TLS files."""
+    """Binding beyond loopback without tokens is refused at start, and so are incomplete or missing TLS files."""
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
         with pytest.raises(InvalidInput, match="PRIMITIVES_TOKENS_FILE"):
             open_edge("training", Shared(host=host))
@@ -270,8 +251,8 @@ def test_an_open_address_needs_tokens(file: Path, authority: Authority) -> None:
         open_edge("training", Shared(tls_certificate=authority.certificate, tls_key=file.with_name("gone.pem")))
 
 
-def test_settings_do_not_tell_the_token() -> None:
-    """Settings that are logged or shown in an error hide the token."""
+def test_settings_hide_the_token() -> None:
+    """Settings that are logged or quoted in an error do not contain the token."""
     settings = Shared(token="very-secret")  # type: ignore[arg-type]
     assert "very-secret" not in repr(settings) + str(settings)
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""What the HTTP side of every service refuses before it handles a call."""
+"""Calls that the HTTP side of every service refuses before a handler runs."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -30,14 +30,16 @@ def client() -> TestClient:
 
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_a_page_of_another_site_changes_nothing(client: TestClient, headers: dict[str, str]) -> None:
-    """A service on loopback has no tokens, and any page that a browser shows can send it a call: what changes something
-    is refused, and what only reads is answered, since such a page does not get to see it."""
+    """A service on loopback has no tokens, and any page in a browser can send it a call.
+
+    Calls that may change something are refused. Calls that only read are answered: such a page cannot see the answer.
+    """
     answer = client.post("/v1/runs/run-1/cancel", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (403, "Forbidden")
     assert client.get("/v1/runs", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("headers", OWN)
-def test_programs_and_own_pages_are_let_in(client: TestClient, headers: dict[str, str]) -> None:
-    """Programs send neither header; /docs and what a person types come from here."""
+def test_programs_and_own_pages_may_call(client: TestClient, headers: dict[str, str]) -> None:
+    """Programs send neither header; calls from /docs, and addresses that a person types, come from this service."""
     assert client.post("/v1/runs/run-1/cancel", headers=headers).json() == {"cancelled": "run-1"}

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +17,18 @@ from primitives.training.v1 import training_pb2_grpc
 from pydantic import BaseModel
 
 from services.common import grpc as edge_grpc
-from services.common.access.edge import Edge
 from services.common.errors import NotFound, Unavailable
-from services.common.grpc import GrpcServer, to_message
+from services.common.grpc import to_message
 from services.common.http import streams as streams_module
 from services.common.http.app import create_app
-from services.common.http.streams import LOOK_INTERVAL_S, EventStream, Streams
-from services.common.runtime.service import HttpServer
+from services.common.http.streams import POLL_INTERVAL_S, EventStream, Streams
+from tests.fakes.serving import serving_http, training_channel
 
 LIMIT_S = 20.0
 
 
 class View(BaseModel):
-    """What is watched."""
+    """The view that is watched."""
 
     run_id: str = "run-1"
     state: str = "running"
@@ -38,16 +37,16 @@ class View(BaseModel):
 
 @dataclass
 class Watched:
-    """A record that a test changes, and the servers that watch it."""
+    """A record that a test changes, and the application and servicer that stream it."""
 
     streams: Streams = field(default_factory=Streams)
     view: View = field(default_factory=View)
     away: bool = False
-    looks: int = 0
+    reads: int = 0
 
-    def look(self, run_id: str) -> View:
-        """As a query would."""
-        self.looks += 1
+    def read(self, run_id: str) -> View:
+        """Return the view, as a query would."""
+        self.reads += 1
         if run_id != "run-1":
             raise NotFound(f"there is no run {run_id!r}")
         if self.away:
@@ -55,27 +54,27 @@ class Watched:
         return self.view
 
     def app(self) -> FastAPI:
-        """An application with one stream, and one call that answers at once."""
+        """Make an application with one stream."""
         app = create_app("training", ready=lambda: True)
 
         @app.get("/runs/{run_id}/events", response_class=EventStream)
         def events(run_id: str, request: Request) -> Response:
-            return self.streams.events(request, lambda: self.look(run_id), ended)
+            return self.streams.events(request, lambda: self.read(run_id), ended)
 
         return app
 
     def servicer(self) -> training_pb2_grpc.TrainingServiceServicer:
-        """The same over gRPC."""
+        """Make a servicer with the same stream, and one call that answers at once."""
         watched = self
 
         class Servicer(training_pb2_grpc.TrainingServiceServicer):
             def GetRun(self, request: pb.GetRunRequest, _: grpc.ServicerContext) -> pb.GetRunResponse:
-                return pb.GetRunResponse(run=to_message(watched.look(request.run_id), pb.Run))
+                return pb.GetRunResponse(run=to_message(watched.read(request.run_id), pb.Run))
 
             def WatchRun(
                 self, request: pb.WatchRunRequest, context: grpc.ServicerContext
             ) -> Iterator[pb.WatchRunResponse]:
-                for view in watched.streams.views(context, lambda: watched.look(request.run_id), ended):
+                for view in watched.streams.views(context, lambda: watched.read(request.run_id), ended):
                     yield pb.WatchRunResponse(run=to_message(view, pb.Run))
 
         return Servicer()
@@ -87,27 +86,16 @@ def ended(view: View) -> bool:
 
 @contextmanager
 def serving(watched: Watched) -> Iterator[str]:
-    """The application on a free port; its address."""
-    server = HttpServer(watched.app(), Edge("training"), 0)
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        watched.streams.close()
-        server.stop()
+    """Serve the application; yields its address."""
+    with serving_http(watched.app()) as base, closing(watched.streams):
+        yield base
 
 
 @contextmanager
-def serving_grpc(watched: Watched) -> Iterator[tuple[grpc.Channel, GrpcServer]]:
-    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer("x", lambda to: register(watched.servicer(), to), Edge("training"), 0)
-    server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield channel, server
-    finally:
-        watched.streams.close()
-        server.stop()
+def channel_to(watched: Watched) -> Iterator[grpc.Channel]:
+    """Serve the servicer; yields a channel to it."""
+    with training_channel(watched.servicer()) as channel, closing(watched.streams):
+        yield channel
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -118,7 +106,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def read_events(answer: httpx.Response) -> Iterator[tuple[str, View]]:
-    """The id and view of each event of an answer."""
+    """Yield the id and the view of each event of an answer."""
     content: dict[str, str] = {}
     for line in answer.iter_lines():
         name, _, value = line.partition(": ")
@@ -129,9 +117,11 @@ def read_events(answer: httpx.Response) -> Iterator[tuple[str, View]]:
             content = {}
 
 
-def test_an_event_a_change_until_the_end() -> None:
-    """The view comes at once, then again when it has changed, and the answer ends after the last; whoever comes back
-    with the id of the last is told to stay away."""
+def test_each_change_is_an_event_until_the_end() -> None:
+    """The view comes at once, and again when it has changed; the answer ends after the last event.
+
+    A client that reconnects with the id of the last event is answered 204.
+    """
     watched = Watched()
     with serving(watched) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -149,21 +139,21 @@ def test_an_event_a_change_until_the_end() -> None:
         assert httpx.get(path, headers={"last-event-id": seen[0][0]}).status_code == 200
 
 
-def test_what_is_not_there_is_told_before_the_stream_begins() -> None:
-    """An unknown id is 404 in the words of every other call; over gRPC it is NOT_FOUND."""
+def test_an_unknown_id_is_refused_before_the_stream_begins() -> None:
+    """It is answered 404 with the same body as in other calls, and NOT_FOUND over gRPC."""
     watched = Watched()
     with serving(watched) as base:
         answer = httpx.get(f"{base}/runs/run-9/events")
         assert (answer.status_code, answer.json()["error"]) == (404, "NotFound")
     watched = Watched()
-    with serving_grpc(watched) as (channel, _):
+    with channel_to(watched) as channel:
         with pytest.raises(grpc.RpcError) as failure:
             list(training_pb2_grpc.TrainingServiceStub(channel).WatchRun(pb.WatchRunRequest(run_id="run-9")))
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_changes_are_coalesced() -> None:
-    """Between two looks only the newest view counts: about two events a second, however fast it changes."""
+    """Between two polls only the newest view counts: about two events a second, however fast it changes."""
     watched = Watched()
     stop = threading.Event()
 
@@ -183,12 +173,12 @@ def test_changes_are_coalesced() -> None:
             seen += 1
             if seen == 4:
                 stop.set()
-        assert seen <= 2 + (time.monotonic() - began) / LOOK_INTERVAL_S
+        assert seen <= 2 + (time.monotonic() - began) / POLL_INTERVAL_S
     thread.join()
 
 
 def test_an_idle_stream_has_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comment line keeps the connection open when nothing changes; no event is repeated."""
+    """Comment lines keep the connection open while nothing changes; no event is repeated."""
     monkeypatch.setattr(streams_module, "HEARTBEAT_S", 0.0)
     with serving(Watched()) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
         lines = [line for line, _ in zip(answer.iter_lines(), range(7), strict=False) if line]
@@ -196,7 +186,7 @@ def test_an_idle_stream_has_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_leaves_frees_its_stream() -> None:
-    """Nobody is looked for any more when the client has gone, over both."""
+    """Polling for a client ends when it has left, over HTTP and over gRPC."""
     watched = Watched()
     with serving(watched) as base:
         with httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
@@ -205,38 +195,38 @@ def test_a_client_that_leaves_frees_its_stream() -> None:
             assert watched.streams.open_events == 1
         wait_for(lambda: watched.streams.open_events == 0)
     watched = Watched()
-    with serving_grpc(watched) as (channel, _):
+    with channel_to(watched) as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
-        for _ in range(2):  # all places are taken, left, and taken again
+        for _ in range(2):  # all places are taken, freed, and taken again
             calls = [stub.WatchRun(pb.WatchRunRequest(run_id="run-1")) for _ in range(edge_grpc.STREAMS)]
             for call in calls:
                 assert next(call).run.run_id == "run-1"
             for call in calls:
                 call.cancel()
-            wait_for(lambda: no_more_looks(watched))
+            wait_for(lambda: polling_ended(watched))
 
 
-def no_more_looks(watched: Watched) -> bool:
-    """Whether nobody looks for longer than any stream waits."""
-    before = watched.looks
-    threading.Event().wait(LOOK_INTERVAL_S * 1.5)
-    return watched.looks == before
+def polling_ended(watched: Watched) -> bool:
+    """Wait for longer than any stream waits between two polls; return whether the view was not read meanwhile."""
+    before = watched.reads
+    threading.Event().wait(POLL_INTERVAL_S * 1.5)
+    return watched.reads == before
 
 
-def test_records_that_are_away_end_no_stream() -> None:
-    """While they do not answer nothing is told; afterwards the stream goes on."""
+def test_a_stream_survives_unreachable_records() -> None:
+    """No event is sent while the records do not answer; afterwards the stream continues."""
     watched = Watched()
     with serving(watched) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
         events = read_events(answer)
         next(events)
-        watched.away, looks = True, watched.looks
-        wait_for(lambda: watched.looks > looks)
+        watched.away, reads = True, watched.reads
+        wait_for(lambda: watched.reads > reads)
         watched.view, watched.away = View(state="completed"), False
         assert [view.state for _, view in events] == ["completed"]
 
 
 def test_a_service_that_stops_ends_its_streams() -> None:
-    """Streams end by themselves, so that the servers need not wait for their time-out; gRPC says why."""
+    """Streams end by themselves, so that the servers need not wait for their time-out; over gRPC as UNAVAILABLE."""
     watched = Watched()
     with serving(watched) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
         events = read_events(answer)
@@ -244,7 +234,7 @@ def test_a_service_that_stops_ends_its_streams() -> None:
         watched.streams.close()
         assert list(events) == []
     watched = Watched()
-    with serving_grpc(watched) as (channel, _):
+    with channel_to(watched) as channel:
         call = training_pb2_grpc.TrainingServiceStub(channel).WatchRun(pb.WatchRunRequest(run_id="run-1"))
         next(call)
         watched.streams.close()
@@ -253,9 +243,8 @@ def test_a_service_that_stops_ends_its_streams() -> None:
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_many_idle_streams_hold_no_other_call() -> None:
-    """With more event streams open than the server has threads, calls are answered; above the limit a stream is
-    refused in words."""
+def test_many_idle_streams_do_not_delay_other_calls() -> None:
+    """Calls are answered while more event streams are open than the server has threads."""
     watched = Watched()
     limits = httpx.Limits(max_connections=None)
     with serving(watched) as base, httpx.Client(limits=limits, timeout=LIMIT_S) as client:
@@ -272,20 +261,20 @@ def test_many_idle_streams_hold_no_other_call() -> None:
         wait_for(lambda: watched.streams.open_events == 0)
 
 
-def test_a_stream_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """429 over HTTP."""
-    monkeypatch.setattr(streams_module, "MOST_EVENT_STREAMS", 1)
+def test_an_event_stream_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered 429."""
+    monkeypatch.setattr(streams_module, "MAX_EVENT_STREAMS", 1)
     with serving(Watched()) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
-        events = read_events(answer)  # kept: a stream that nobody reads is closed
+        events = read_events(answer)  # the name keeps it alive: a stream without a reader is closed
         next(events)
         refused = httpx.get(f"{base}/runs/run-1/events")
         assert (refused.status_code, refused.json()["error"]) == (429, "TooMany")
 
 
 def test_grpc_streams_leave_threads_for_calls() -> None:
-    """When all places for streams are taken a further stream is RESOURCE_EXHAUSTED, and calls and health answer."""
+    """When all places for streams are taken, a further one is RESOURCE_EXHAUSTED, and calls and health still answer."""
     watched = Watched()
-    with serving_grpc(watched) as (channel, _):
+    with channel_to(watched) as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         calls = [stub.WatchRun(pb.WatchRunRequest(run_id="run-1")) for _ in range(edge_grpc.STREAMS)]
         for call in calls:
@@ -302,9 +291,9 @@ def test_grpc_streams_leave_threads_for_calls() -> None:
         assert next(stub.WatchRun(pb.WatchRunRequest(run_id="run-1"), timeout=LIMIT_S)).run.state == "completed"
 
 
-def test_whoever_watches_health_takes_no_place_of_callers() -> None:
-    """Health is open to all; so its streams have a few places of their own, and however many come, the others stay."""
-    with serving_grpc(Watched()) as (channel, _):
+def test_health_streams_take_no_places_of_callers() -> None:
+    """Health needs no token, so its streams have a few places of their own, and callers keep theirs."""
+    with channel_to(Watched()) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(edge_grpc.STREAMS)]
         first = [_first(watch) for watch in watching]
@@ -317,7 +306,7 @@ def test_whoever_watches_health_takes_no_place_of_callers() -> None:
 
 
 def _first(watch: Any) -> str:
-    """What a health stream says first, or how it is refused."""
+    """Return the first status of a health stream, or the code with which it is refused."""
     try:
         return health_pb2.HealthCheckResponse.ServingStatus.Name(next(watch).status)
     except grpc.RpcError as failure:

@@ -1,4 +1,4 @@
-"""What a service finds when its ports are open."""
+"""The state of a service's ports at its start."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from services.training.settings import TrainingSettings
 
 
 def test_each_service_makes_its_bucket_at_start(tmp_path: Path) -> None:
-    """Before anything is put, the buckets of the services that write objects are there, and no others."""
+    """The buckets of the services that write objects exist before the first put, and no others."""
     shared, ports = Shared(home=tmp_path), {"http_port": 0, "grpc_port": 0}
     for create, settings in (
         (training.create, TrainingSettings(shared=shared, **ports)),

@@ -10,16 +10,16 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common import errors
-from services.common.access.edge import Edge
 from services.common.grpc import CODE_OF, GrpcServer, code_of, to_message, to_request
 from services.common.http.app import LARGEST_BODY, STATUS_OF, create_app, status_of
 from services.common.runtime.service import HttpServer
 from services.training.schemas import EpochMetrics, StartRunRequest
+from tests.fakes.serving import NAME, PLAIN, serving_http, training_channel
 
 
 @pytest.mark.parametrize("kind", STATUS_OF)
 def test_an_error_becomes_its_http_code(kind: type[errors.PrimitivesError]) -> None:
-    """Every domain error is answered with its code, its name and its words."""
+    """Every domain error is answered with its code, its name and its message."""
     app = create_app("training", ready=lambda: True)
 
     @app.get("/fail")
@@ -31,15 +31,15 @@ def test_an_error_becomes_its_http_code(kind: type[errors.PrimitivesError]) -> N
     assert answer.json() == {"error": kind.__name__, "message": "run 7 is away"}
 
 
-def test_both_edges_know_the_same_errors() -> None:
-    """No error has a code on one side and none on the other; what is in neither table is a server's fault."""
+def test_both_edges_have_codes_for_the_same_errors() -> None:
+    """An error that is in neither table is an internal error on both sides."""
     assert STATUS_OF.keys() == CODE_OF.keys()
     assert status_of(errors.JobFailed("x")) == 500
     assert code_of(errors.JobFailed("x")) is grpc.StatusCode.INTERNAL
 
 
 def test_health_readiness_and_metrics_answer() -> None:
-    """/healthz is alive, /readyz follows the service, /metrics is in Prometheus' format."""
+    """/healthz answers alive, /readyz follows the service, /metrics is in Prometheus' format."""
     ready = [True]
     client = TestClient(create_app("training", ready=lambda: ready[0]))
     assert client.get("/healthz").json()["status"] == "alive"
@@ -50,46 +50,37 @@ def test_health_readiness_and_metrics_answer() -> None:
 
 
 def test_grpc_has_health_reflection_and_codes() -> None:
-    """A server says that it serves, lists its service, and ends a failed call with the error's code and words."""
+    """A server reports its health, lists its service, and ends a failed call with the code and message of the error."""
 
     class Servicer(training_pb2_grpc.TrainingServiceServicer):
         def GetRun(self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext) -> None:
             raise errors.NotFound(f"there is no run {request.run_id!r}")
 
-    name = "primitives.training.v1.TrainingService"
-    server = GrpcServer(
-        name, lambda s: training_pb2_grpc.add_TrainingServiceServicer_to_server(Servicer(), s), Edge("training"), 0
-    )
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+    with training_channel(Servicer()) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=NAME), timeout=10)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         [answer] = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=10)
-        assert name in [service.name for service in answer.list_services_response.service]
+        assert NAME in [service.name for service in answer.list_services_response.service]
         with pytest.raises(grpc.RpcError) as failure:
             training_pb2_grpc.TrainingServiceStub(channel).GetRun(training_pb2.GetRunRequest(run_id="r9"), timeout=10)
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
         assert failure.value.details() == "there is no run 'r9'"
-    server.stop()
 
 
 def test_a_port_in_use_is_named() -> None:
-    """Binding a taken port raises Unavailable that names it, on both sides."""
+    """Binding a port that is in use raises Unavailable, which names the port, on both sides."""
     app = create_app("training", ready=lambda: True)
-    server = HttpServer(app, Edge("training"), 0)
-    server.start()
-    try:
-        with pytest.raises(errors.Unavailable, match=str(server.port)):
-            HttpServer(app, Edge("training"), server.port)
-        with pytest.raises(errors.Unavailable, match=str(server.port)):
-            GrpcServer("x", lambda _: None, Edge("training"), server.port)
-    finally:
-        server.stop()
+    with serving_http(app) as base:
+        port = base.rpartition(":")[2]
+        with pytest.raises(errors.Unavailable, match=port):
+            HttpServer(app, PLAIN, int(port))
+        with pytest.raises(errors.Unavailable, match=port):
+            GrpcServer("x", lambda _: None, PLAIN, int(port))
 
 
 def test_a_view_becomes_a_message_with_holes_as_nan() -> None:
-    """Absent numbers keep the default; one absent from a list is NaN, since protobuf lists have no holes."""
+    """A missing number keeps its default; a number that is missing in a list becomes NaN, since lists have no holes."""
     view = EpochMetrics(
         epoch=2,
         learning_rate=0.1,
@@ -105,15 +96,15 @@ def test_a_view_becomes_a_message_with_holes_as_nan() -> None:
 
 
 def test_a_request_with_a_bad_field_names_it() -> None:
-    """A message whose values HTTP would refuse is InvalidInput that names the field."""
+    """A message with values that HTTP would refuse is InvalidInput, which names the field."""
     request = training_pb2.StartRunRequest(dataset_id="dataset-1")
     request.settings.epochs = -3
     with pytest.raises(errors.InvalidInput, match=r"settings\.epochs"):
         to_request(request, StartRunRequest)
 
 
-def test_what_cannot_be_read_is_answered_without_it() -> None:
-    """A body that is no JSON, holds no numbers or is too large is refused in words, and never sent back."""
+def test_an_unreadable_body_is_refused_without_quoting_it() -> None:
+    """A body that is not JSON, contains a non-finite number or is too large is refused, and never sent back."""
     app = create_app("training", ready=lambda: True)
 
     @app.post("/runs")
@@ -134,16 +125,13 @@ def test_what_cannot_be_read_is_answered_without_it() -> None:
 
 
 def test_a_defect_is_internal_and_named() -> None:
-    """An unexpected exception ends a call with INTERNAL and its name, and long words are cut."""
+    """An unexpected exception ends a call with INTERNAL and its name; a long message is cut."""
 
     class Servicer(training_pb2_grpc.TrainingServiceServicer):
         def GetRun(self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext) -> None:
             raise errors.InvalidInput("x" * 100_000) if request.run_id else ZeroDivisionError("secret")
 
-    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer("x", lambda s: register(Servicer(), s), Edge("training"), 0)
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    with training_channel(Servicer()) as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         with pytest.raises(grpc.RpcError) as defect:
             stub.GetRun(training_pb2.GetRunRequest(), timeout=10)
@@ -151,7 +139,6 @@ def test_a_defect_is_internal_and_named() -> None:
         with pytest.raises(grpc.RpcError) as long:
             stub.GetRun(training_pb2.GetRunRequest(run_id="r"), timeout=10)
         assert (long.value.code(), len(long.value.details())) == (grpc.StatusCode.INVALID_ARGUMENT, 4000)
-    server.stop()
 
 
 def test_zero_and_false_are_values_over_grpc() -> None:
