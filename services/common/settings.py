@@ -109,8 +109,7 @@ class Shared(FromEnvironmentOrFiles):
     lease_s: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds after which another process may take over a job whose process no longer renews its "
-        "lease.",
+        description="Seconds after which another process may take over a job whose process no longer renews its lease.",
     )
     max_attempts: int = Field(default=5, ge=1, description="Number of attempts before a message is parked.")
 

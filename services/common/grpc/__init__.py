@@ -1,4 +1,4 @@
-"""The gRPC side that every service has: a server, errors as codes in one place, and messages from views."""
+"""The gRPC side of every service: a server, one table from errors to codes, and messages from views."""
 
 from services.common.grpc.interceptors import CODE_OF, caller_of, code_of
 from services.common.grpc.messages import from_json, to_message, to_request

@@ -1,4 +1,4 @@
-"""What stands around every call: errors become codes, callers show tokens, streams have a limit."""
+"""Interceptors of every call: errors become codes, tokens are checked, the number of streams is limited."""
 
 import threading
 import time
@@ -31,25 +31,25 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
 }
 
 LONGEST_DETAILS = 4000
-"""Characters of an error's words: they travel in a header, which has a limit."""
+"""Characters of an error message: it travels in a header, which has a limit."""
 
 READING_METHODS = ("Get", "List", "Watch")
-"""How the names of methods begin that change nothing; every other method needs a token that may write."""
+"""Prefixes of the methods that change nothing; every other method needs a token with the write scope."""
 
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
 
 def code_of(error: errors.PrimitivesError) -> grpc.StatusCode:
-    """The gRPC status of an error; INTERNAL for what no caller can mend."""
+    """Return the gRPC status of an error; INTERNAL for errors that no caller can correct."""
     return next((code for kind, code in CODE_OF.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 Around = Callable[[Any, grpc.ServicerContext], "AbstractContextManager[None]"]
-"""What happens around a call, given its details and context; an answer of many messages is within it to its end."""
+"""Makes a context manager for one call, from its details and context. It ends after the last message of the answer."""
 
 
-class CallsWithin(grpc.ServerInterceptor):
-    """Puts a context manager around every call, whether it answers with one message or with many."""
+class AroundCalls(grpc.ServerInterceptor):
+    """Runs every call within a context manager, whether it answers with one message or with a stream."""
 
     def __init__(self, around: Around) -> None:
         self._around = around
@@ -70,8 +70,8 @@ class CallsWithin(grpc.ServerInterceptor):
         return _handler_like(handler, one, many, handler.request_deserializer)
 
 
-class StreamsWithin(CallsWithin):
-    """Likewise, around the calls alone that answer with many messages."""
+class AroundStreams(AroundCalls):
+    """Does the same, but only for calls that answer with a stream."""
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
@@ -81,13 +81,13 @@ class StreamsWithin(CallsWithin):
 
 
 class _Unreadable(NamedTuple):
-    """Stands for a request whose bytes are no message of its type."""
+    """Replaces a request whose bytes are not a message of its type."""
 
     reason: str
 
 
-class ReadableRequests(grpc.ServerInterceptor):
-    """Ends a call whose request cannot be read as its caller's fault; gRPC itself would call it ours."""
+class UnreadableRequests(grpc.ServerInterceptor):
+    """Ends a call with an unreadable request as INVALID_ARGUMENT; gRPC itself would end it as INTERNAL."""
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
@@ -116,7 +116,7 @@ def _readable(request: Any) -> Any:
 
 
 def _handler_like(handler: Any, one: Any, many: Any, deserializer: Any) -> Any:
-    """A handler of the same kind that answers with `one` or with `many`."""
+    """Make a handler of the same kind that answers with `one` message or with `many`."""
     make, behaviour = {
         (False, False): (grpc.unary_unary_rpc_method_handler, one),
         (True, False): (grpc.stream_unary_rpc_method_handler, one),
@@ -133,76 +133,83 @@ def errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[Non
         yield
     except errors.PrimitivesError as error:
         context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
-    except Exception as error:  # a defect of ours: named to the caller, told in full to the log
+    except Exception as error:  # a defect: the caller receives its name, the log its traceback
         log.exception("call failed", method=details.method)
         context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
 
 
 def observed(service: str) -> Around:
-    """A span and a duration a call. Streams have no span, which would last as long as somebody watches; nor have health
-    and reflection."""
+    """Record a span and a duration for each call.
+
+    Streams have no span, since it would last as long as the stream. Health and reflection have none either.
+    """
 
     @contextmanager
-    def seen(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
-        area, method = _named(details)
+    def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        area, method = _service_and_method(details)
         spanless = method.startswith("Watch") or area in (*_REFLECTION, health.SERVICE_NAME)
-        answered: Any = context  # its type has no `code`, which every context of a server has
-        shown = dict(context.invocation_metadata() or ()).get("traceparent", "")
+        with_code: Any = context  # every context of a server has `code`, but its type does not declare it
+        parent = _metadata(context, "traceparent")
         began = time.perf_counter()
         with (
             nullcontext(INVALID_SPAN)
             if spanless
-            else span(f"{area}/{method}", service, SpanKind.SERVER, str(shown)) as current
+            else span(f"{area}/{method}", service, SpanKind.SERVER, parent) as current
         ):
             try:
                 yield
             finally:
-                code = (answered.code() or grpc.StatusCode.OK).name
+                code = (with_code.code() or grpc.StatusCode.OK).name
                 GRPC_REQUESTS.labels(service, f"{area}/{method}", code).observe(time.perf_counter() - began)
                 current.set_attribute("rpc.grpc.status", code)
 
-    return seen
+    return around
 
 
 def authentication(service: str, tokens: Tokens) -> Around:
-    """Let a call in only if its metadata show a token whose scopes allow the method; health is open to all."""
+    """Refuse a call unless the token in its metadata allows the method. Health needs no token."""
 
     @contextmanager
-    def authenticated(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
-        area, method = _named(details)
+    def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        area, method = _service_and_method(details)
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
             caller_of(tokens, context).check(service, "read" if reads else "write")
         yield
 
-    return authenticated
+    return around
 
 
-def bounded_streams(most: int, most_of_health: int) -> Around:
-    """Let so many calls in at a time, those of health counted apart; TooMany ends any other at once, so that it holds
-    no thread."""
-    of_callers, of_health = threading.Semaphore(most), threading.Semaphore(most_of_health)
+def bounded_streams(limit: int, health_limit: int) -> Around:
+    """Limit the number of open calls; calls of health have a limit of their own.
+
+    TooMany ends a call above the limit at once, so that it holds no thread.
+    """
+    of_callers, of_health = threading.Semaphore(limit), threading.Semaphore(health_limit)
 
     @contextmanager
-    def bounded(details: Any, _context: grpc.ServicerContext) -> Iterator[None]:
-        places = of_health if _named(details)[0] == health.SERVICE_NAME else of_callers
+    def around(details: Any, _context: grpc.ServicerContext) -> Iterator[None]:
+        places = of_health if _service_and_method(details)[0] == health.SERVICE_NAME else of_callers
         if not places.acquire(blocking=False):
-            raise errors.TooMany("as many streams as there may be are open; ask again when some have ended")
+            raise errors.TooMany("the maximum number of streams is open; retry when some have ended")
         try:
             yield
         finally:
             places.release()
 
-    return bounded
+    return around
 
 
-def _named(details: Any) -> tuple[str, str]:
-    """The service and the method of a call."""
+def _service_and_method(details: Any) -> tuple[str, str]:
     area, _, method = details.method.lstrip("/").partition("/")
     return area, method
 
 
 def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:
-    """Whose token a call's metadata show. NotSignedIn if none is valid."""
-    shown = dict(context.invocation_metadata() or ()).get("authorization")
-    return tokens.caller(shown if isinstance(shown, str) else None)
+    """Return the holder of the token in a call's metadata. NotSignedIn if there is no valid one."""
+    return tokens.caller(_metadata(context, "authorization"))
+
+
+def _metadata(context: grpc.ServicerContext, name: str) -> str:
+    value = dict(context.invocation_metadata() or ()).get(name)
+    return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""From views to protobuf messages, and from protobuf requests to the models that HTTP takes."""
+"""Conversion of views to protobuf messages, and of protobuf requests to the models of the HTTP side."""
 
 from typing import Any, TypeVar
 
@@ -12,13 +12,15 @@ V = TypeVar("V", bound=BaseModel)
 
 
 def to_message(view: BaseModel, kind: type[M]) -> M:
-    """A view (what HTTP answers) as a protobuf message of the same fields; absent ones keep their defaults, and a
-    number that is absent from a list becomes NaN, since protobuf lists have no holes."""
+    """Convert a view (a response model of the HTTP side) to a protobuf message with the same fields.
+
+    A field that is None keeps its default. None in a list becomes NaN, since protobuf lists have no holes.
+    """
     return from_json(view.model_dump(mode="json", exclude_none=True), kind)
 
 
 def from_json(content: Any, kind: type[M]) -> M:
-    """The JSON that an HTTP view answers with, as a protobuf message of the same fields.
+    """Convert the JSON of a view to a protobuf message with the same fields.
 
     A null in a list becomes NaN; any other null leaves its field unset. ParseError if a field has another type.
     """
@@ -26,7 +28,7 @@ def from_json(content: Any, kind: type[M]) -> M:
 
 
 def to_request(content: message.Message, kind: type[V]) -> V:
-    """A protobuf request as the model that HTTP takes; InvalidInput names the fields that do not fit."""
+    """Convert a protobuf request to the model of the HTTP side. InvalidInput names the fields that do not fit."""
     try:
         return kind.model_validate(json_format.MessageToDict(content, preserving_proto_field_name=True))
     except ValidationError as error:

@@ -11,9 +11,9 @@ from services.common import errors
 from services.common.access.edge import Edge, Tls
 from services.common.grpc.interceptors import (
     Around,
-    CallsWithin,
-    ReadableRequests,
-    StreamsWithin,
+    AroundCalls,
+    AroundStreams,
+    UnreadableRequests,
     authentication,
     bounded_streams,
     errors_as_codes,
@@ -21,14 +21,14 @@ from services.common.grpc.interceptors import (
 )
 
 LARGEST_REQUEST = 1 << 20
-"""Bytes of a request, as of a body over HTTP; gRPC itself ends a call with a larger one as RESOURCE_EXHAUSTED."""
+"""Bytes of a request, the same as over HTTP. gRPC itself ends a call with a larger one as RESOURCE_EXHAUSTED."""
 CALLS, STREAMS, HEALTH_STREAMS = 8, 32, 8
-"""Threads for calls with one answer, and for streams, each of which holds one until it ends. Reflection streams too;
-health, which needs no token, has places of its own, so that it takes none from callers."""
+"""Threads for calls with one answer, and for streams: a stream, also one of reflection, holds a thread until it ends.
+Health needs no token, so its streams have threads of their own and take none from callers."""
 
 
 class GrpcServer:
-    """A server for one service: `register` adds its servicer; health and reflection come with it."""
+    """A server for one service with health and reflection. `register` adds the servicer of the service."""
 
     def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
         self._service_name = service_name
@@ -38,12 +38,12 @@ class GrpcServer:
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS + STREAMS + HEALTH_STREAMS, "grpc"),
             interceptors=[
-                *map(CallsWithin, around),
-                StreamsWithin(bounded_streams(STREAMS, HEALTH_STREAMS)),
-                ReadableRequests(),
+                *map(AroundCalls, around),
+                AroundStreams(bounded_streams(STREAMS, HEALTH_STREAMS)),
+                UnreadableRequests(),
             ],
             options=[
-                ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a sharing
+                ("grpc.so_reuseport", 0),  # a second server on the same port is an error
                 ("grpc.max_receive_message_length", LARGEST_REQUEST),
             ],
         )
@@ -54,8 +54,8 @@ class GrpcServer:
         try:
             self.port = self._bind(f"{edge.host}:{port}", edge.tls)
         except RuntimeError as error:
-            told = f"gRPC port {edge.host}:{port} of {service_name} cannot be bound: {error}"
-            raise errors.Unavailable(told) from error
+            message = f"gRPC port {edge.host}:{port} of {service_name} cannot be bound: {error}"
+            raise errors.Unavailable(message) from error
 
     def _bind(self, address: str, tls: Tls | None) -> int:
         if tls is None:
@@ -72,6 +72,6 @@ class GrpcServer:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Say that it no longer serves, and end when the calls in hand are done or the grace is over."""
+        """Report that it no longer serves, and return when the running calls have ended or the grace period is over."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()

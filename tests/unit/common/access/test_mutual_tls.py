@@ -7,8 +7,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from primitives.training.v1 import training_pb2_grpc
-from pydantic import BaseModel
+from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.annotation.clients.http import ServiceClient
 from services.cli import client
@@ -18,12 +17,6 @@ from services.common.http.app import create_app
 from services.common.settings import Shared
 from tests.fakes.certificates import Authority
 from tests.fakes.serving import serving_grpc, serving_http
-
-
-class Health(BaseModel):
-    """The part of the answer of /healthz that matters here."""
-
-    status: str
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +36,9 @@ def edge(of_servers: Authority, of_callers: Authority) -> Edge:
 
 @pytest.fixture(scope="module")
 def base(edge: Edge) -> Iterator[str]:
-    with serving_http(create_app("training", lambda: True), edge) as base:
+    app = create_app("training", lambda: True)
+    app.get("/v1/runs")(lambda: {"runs": [{"run_id": "run-1"}]})
+    with serving_http(app, edge) as base:
         yield base
 
 
@@ -69,7 +64,8 @@ def test_the_command_and_the_pages_present_their_certificate(
     shared = settings_of(of_callers, monkeypatch, of_servers)
     assert client.get(base, "/healthz")["status"] == "alive"
     assert client.is_ready(base)
-    assert ServiceClient("training service", base, shared).get("/healthz", Health).status == "alive"
+    answer = ServiceClient("training service", base, shared).get("/v1/runs", training_pb2.ListRunsResponse)
+    assert [run.run_id for run in answer.runs] == ["run-1"]
 
 
 @pytest.mark.parametrize("presented", ["none", "of the servers"])
@@ -82,7 +78,7 @@ def test_a_caller_without_a_certificate_of_the_authority_is_refused(
         client.get(base, "/healthz")
     assert not client.is_ready(base)
     with pytest.raises(Unavailable, match="does not answer"):
-        ServiceClient("training service", base, shared).get("/healthz", Health)
+        ServiceClient("training service", base, shared).get("/v1/runs", training_pb2.ListRunsResponse)
     with pytest.raises(httpx.TransportError):
         httpx.get(base.replace("https", "http") + "/healthz")
 
@@ -106,7 +102,7 @@ def test_grpc_needs_the_same_certificate(address: str, of_servers: Authority, of
 def test_settings_that_do_not_fit_together_are_named(
     of_servers: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """InvalidInput for client authorities without a server certificate, half a pair, and a key of another certificate."""
+    """InvalidInput for client authorities without a server certificate, half a pair, and the key of another one."""
     pair = {"tls_certificate": of_servers.certificate, "tls_key": of_servers.key}
     with pytest.raises(InvalidInput, match="no PRIMITIVES_TLS_CERTIFICATE"):
         open_edge("training", Shared(tls_client_ca=of_servers.bundle))
