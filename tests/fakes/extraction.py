@@ -82,7 +82,7 @@ class Extracted(World):
                     extraction_id="extraction-1",
                     kind=kind,
                     settings={},
-                    extraction={},
+                    extraction=ref,
                     pieces=1,
                     state="completed",
                     manifest=ref.model_dump(),

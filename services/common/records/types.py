@@ -46,7 +46,7 @@ class ModelColumn(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, _dialect: Any) -> Any:
         if value is None:
             return {} if self.never_null else None
-        return self._adapter.dump_python(value, mode="json")
+        return self._adapter.dump_python(self._adapter.validate_python(value), mode="json")
 
     def process_result_value(self, value: Any, _dialect: Any) -> Any:
         if value is None or (self.never_null and value == {}):

@@ -55,7 +55,7 @@ def test_parts_change_no_bit(tmp_path: Path, maxima: np.ndarray, monkeypatch: py
 def test_pieces_are_all_columns(tmp_path: Path, maxima: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some columns at a time, all rows of them, by patch id."""
     monkeypatch.setattr(module, "PIECE_VALUES", 150)
-    pieces = list(stored(tmp_path, maxima, [10, 30]).pieces())
+    pieces = list(stored(tmp_path, maxima, [10, 30]).column_blocks())
     assert [first for first, _ in pieces] == [0, 3, 6]
     assert np.array_equal(np.concatenate([piece for _, piece in pieces], 1), maxima.astype(np.float32))
 
@@ -70,7 +70,7 @@ def test_each_part_is_read_once_for_all_pieces(
     read_all = Tensors.all
     monkeypatch.setattr(Tensors, "all", lambda self, name: reads.append(name) or read_all(self, name))
     monkeypatch.setattr(module, "PIECE_VALUES", 50)
-    assert len(list(matrices.pieces())) == 8
+    assert len(list(matrices.column_blocks())) == 8
     assert reads == ["maxima"] * 3
     assert set((tmp_path / "scratch").iterdir()) == before
 
@@ -82,7 +82,7 @@ def test_a_piece_holds_no_more_than_its_columns(tmp_path: Path, monkeypatch: pyt
     matrices = stored(tmp_path, maxima, list(range(200, 4000, 200)))
     tracemalloc.start()
     try:
-        assert sum(piece.shape[1] for _, piece in matrices.pieces()) == 200
+        assert sum(piece.shape[1] for _, piece in matrices.column_blocks()) == 200
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

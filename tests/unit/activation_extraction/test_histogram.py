@@ -11,8 +11,8 @@ from services.activation_extraction.histogram import (
     BINS,
     ActivationHistogram,
     bin_edges,
-    chosen_places,
-    places_of,
+    counted_positions,
+    positions_per_map,
     thresholds,
 )
 
@@ -82,18 +82,18 @@ def test_places_are_spread_and_fixed_by_the_patch(size: int, places: int) -> Non
     """Of each map the wanted number of different places, the same for a patch whatever stands beside it; over many
     patches every place is met about equally often."""
     ids = torch.arange(3000)
-    chosen = chosen_places(ids, size, places)
+    chosen = counted_positions(ids, size, places)
     assert chosen.shape == (3000, min(places, size))
     assert all(len(set(row)) == len(row) for row in chosen[:50].tolist())
-    assert torch.equal(chosen_places(ids[7:8], size, places)[0], chosen[7])
+    assert torch.equal(counted_positions(ids[7:8], size, places)[0], chosen[7])
     met = torch.bincount(chosen.flatten(), minlength=size).float()
     assert met.max() < 2 * max(met.mean(), 12)
 
 
 def test_a_split_is_looked_at_often_enough() -> None:
     """Small splits are counted whole, large ones by at least 4 places a map."""
-    assert places_of(100) * 100 >= 1 << 15
-    assert places_of(1_000_000) == 4
+    assert positions_per_map(100) * 100 >= 1 << 15
+    assert positions_per_map(1_000_000) == 4
 
 
 def test_thresholds_of_part_of_the_places_are_near_those_of_all() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.activation_extraction.references import reach
+from services.activation_extraction.references import collect_references
 from services.activation_extraction.tables import Base, ExtractionRow, NetworkRow, ShardRow
 from services.common.blobs import ObjectRef
 from services.common.errors import InvalidInput
@@ -72,7 +72,7 @@ class Extraction(World):
 
     def reached(self) -> References:
         found = References(self.blobs)
-        reach(self.ports.records, found)
+        collect_references(self.ports.records, found)
         return found
 
 
@@ -96,15 +96,15 @@ def test_what_is_reached_in_each_state(extraction: Extraction, state: str, expec
     """States of shards until they are merged, results from then on, neither once it has ended otherwise."""
     extraction.add(state)
     found = extraction.reached()
-    assert {one.path for one in found.named} == expected
-    assert (found.faults, found.blind) == ([], False)
+    assert {one.path for one in found.objects} == expected
+    assert (found.faults, found.incomplete) == ([], False)
 
 
 def test_an_extraction_of_an_unknown_network_dangles(extraction: Extraction) -> None:
     """The network has to be recorded, unless the extraction failed for that very reason."""
     extraction.add("running", run_id="run-2")
     [fault] = extraction.reached().faults
-    assert (fault.kind, fault.what, fault.named_by) == ("dangling", "network run-2", "extraction extraction-1")
+    assert (fault.kind, fault.what, fault.referenced_by) == ("dangling", "network run-2", "extraction extraction-1")
 
 
 def test_a_failed_extraction_of_an_unknown_network_is_no_fault(extraction: Extraction) -> None:
@@ -118,7 +118,7 @@ def test_a_manifest_that_was_altered_makes_blind(extraction: Extraction) -> None
     extraction.add("completed")
     extraction.blobs.put(OWN, "manifest", b"{}")
     found = extraction.reached()
-    assert found.blind
+    assert found.incomplete
     assert [(fault.kind, fault.what) for fault in found.faults] == [("altered", f"{OWN}/manifest")]
 
 
@@ -130,6 +130,6 @@ def test_what_an_earlier_version_stored_is_reached(extraction: Extraction) -> No
     ref = extraction.blobs.put(OWN, "manifest", content)
     with extraction.ports.records.transaction() as session:
         session.get_one(ExtractionRow, "extraction-1").manifest = ref.model_dump()
-    assert {one.path for one in extraction.reached().named} >= {f"{OWN}/old-top"}
+    assert {one.path for one in extraction.reached().objects} >= {f"{OWN}/old-top"}
     with pytest.raises(InvalidInput, match="extraction e is stored in format 1; this version reads format 2"):
         ExtractionManifest.model_validate_json(content)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from services.activation_extraction.merge import merge_histogram, merge_sample
-from services.activation_extraction.tally import LayerTally, require_finite
+from services.activation_extraction.tally import LayerTally, TallyOptions, require_finite
 from services.common.errors import InvalidInput
 from tests.fakes.tensors import as_stored
 
@@ -15,7 +15,7 @@ SAMPLED = (103, 111, 119)
 
 def tally(first: int, last: int, maps: torch.Tensor = MAPS) -> LayerTally:
     """The tally of some of the patches, in batches of 6."""
-    made = LayerTally(5, 7, SAMPLED)
+    made = LayerTally(TallyOptions(5, 7, frozenset(SAMPLED)))
     for part, ids in zip(maps[first:last].split(6), IDS[first:last].split(6), strict=True):
         made.add(part, ids)
     return made

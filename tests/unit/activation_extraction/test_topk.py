@@ -119,7 +119,7 @@ def test_what_waits_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPat
     hasty = TopK(7)
     for batch, some in zip(maps.split(9), ids.split(9), strict=True):
         add(hasty, batch, some)
-        assert sum(len(entries.unit) for entries in hasty._waiting) == 0
+        assert sum(len(entries.unit) for entries in hasty._pending) == 0
     for name, value in patient.state_dict().items():
         assert torch.equal(hasty.state_dict()[name], value), name
 

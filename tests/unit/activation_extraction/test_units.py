@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -88,7 +89,7 @@ def test_analyses_are_told_where_there_are_any(extracted: Extracted) -> None:
 
 def test_grpc_answers_alike(extracted: Extracted) -> None:
     """The same units in the same order, holes in lists as NaN; fields that are not given are as if absent."""
-    unused: Any = None
+    unused: Any = Mock()
     servicer = ExtractionServicer(unused, extracted.queries, extracted.units, unused, unused, Streams())
     where = {"extraction_id": "extraction-1", "layer": "layer4"}
     found = servicer.ListUnits(pb.ListUnitsRequest(**where, sort="auc", silent=False, limit=1), unused)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from primitives.activation_extraction.v1 import activation_extraction_pb2 as pb
@@ -12,16 +13,23 @@ from primitives.training.v1 import events_pb2 as training_events
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.schemas import StartExtractionRequest
 from services.activation_extraction.settings import ExtractionSettings
+from services.activation_extraction.specs import ShardResult, ShardSpec, ShardState
 from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow import extractions
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
+from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
+
+
+def state_of(shard: int) -> ShardState:
+    """The state of a shard that a job has stored."""
+    return ShardState(state=ObjectRef(bucket="b", key=str(shard), sha256="0", size=1), maxima={})
 
 
 class Extraction(World):
@@ -43,8 +51,8 @@ class Extraction(World):
                 plan_id="plan-1", extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=4)
             ),
         )
-        self.manifest = self.blobs.put("activation-extraction", "manifest.json", b"{}").model_dump()
-        self.runner.answers["extract_shard"] = lambda arguments: {"shard": arguments["shard"]}
+        self.manifest = self.blobs.put("activation-extraction", "manifest.json", b"{}")
+        self.runner.answers["extract_shard"] = lambda spec: ShardResult(patches=3, state=state_of(spec.shard))
         self.runner.answers["merge_extraction"] = lambda _: self.manifest
 
     def begin(self) -> list[Any]:
@@ -88,15 +96,15 @@ def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
         extraction.extractions.extract_shard(commands[number])
         merges += extraction.sent()
     [merge] = merges
-    extraction.extractions.merge(merge)
-    extraction.extractions.merge(merge)
+    extraction.extractions.merge_shards(merge)
+    extraction.extractions.merge_shards(merge)
     [event] = extraction.sent()
     assert isinstance(event, events_pb2.ExtractionCompleted)
-    assert (event.plan.plan_id, event.manifest.sha256) == ("plan-1", extraction.manifest["sha256"])
+    assert (event.plan.plan_id, event.manifest.sha256) == ("plan-1", extraction.manifest.sha256)
     names = [name for name, _ in extraction.runner.calls]
     assert (names.count("extract_shard"), names.count("merge_extraction")) == (3, 1)
-    [arguments] = [arguments for name, arguments in extraction.runner.calls if name == "merge_extraction"]
-    assert [shard["shard"] for shard in arguments["shards"]] == [0, 1, 2]
+    [spec] = [spec for name, spec in extraction.runner.calls if name == "merge_extraction"]
+    assert spec.shards == [state_of(0), state_of(1), state_of(2)]
 
 
 def test_a_merge_that_comes_before_all_shards_are_in_is_left(extraction: Extraction) -> None:
@@ -105,12 +113,12 @@ def test_a_merge_that_comes_before_all_shards_are_in_is_left(extraction: Extract
     commands = extraction.begin()
     for command in commands[:2]:
         extraction.extractions.extract_shard(command)
-    extraction.extractions.merge(events_pb2.MergeExtraction(extraction_id=commands[0].extraction_id))
+    extraction.extractions.merge_shards(events_pb2.MergeExtraction(extraction_id=commands[0].extraction_id))
     assert extraction.queries.get(commands[0].extraction_id).state == "running"
     assert extraction.sent() == []
     extraction.extractions.extract_shard(commands[2])
     [merge] = extraction.sent()
-    extraction.extractions.merge(merge)
+    extraction.extractions.merge_shards(merge)
     assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionCompleted"]
 
 
@@ -144,13 +152,13 @@ def test_what_does_not_exist_is_refused(extraction: Extraction, options: StartEx
 def test_a_failure_is_recorded_and_told_once(extraction: Extraction) -> None:
     """A shard that is given up fails the extraction with its words; what comes later changes nothing."""
     commands = extraction.begin()
-    extraction.extractions.failed(commands[1], "patch 5 is no complete image")
-    extraction.extractions.failed(commands[2], "later")
+    extraction.extractions.command_parked(commands[1], "patch 5 is not a complete image")
+    extraction.extractions.command_parked(commands[2], "later")
     [event] = extraction.sent()
-    assert (event.plan_id, event.error) == ("plan-1", "patch 5 is no complete image")
+    assert (event.plan_id, event.error) == ("plan-1", "patch 5 is not a complete image")
     extraction.extractions.extract_shard(commands[0])
     assert extraction.runner.calls == []
-    assert extraction.queries.plan("plan-1").stages[0].error == "patch 5 is no complete image"
+    assert extraction.queries.plan("plan-1").stages[0].error == "patch 5 is not a complete image"
 
 
 def test_a_plan_that_cannot_begin_shows_why(extraction: Extraction) -> None:
@@ -165,7 +173,7 @@ def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
     commands = extraction.begin()
     extraction_id = commands[0].extraction_id
 
-    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+    def cancel_meanwhile(_: ShardSpec) -> Any:
         extraction.extractions.act("cancel", extraction_id)
         raise JobStopped("noticed")
 
@@ -185,7 +193,7 @@ def test_a_paused_extraction_keeps_its_shards_and_goes_on_with_the_rest(extracti
     extraction_id = commands[0].extraction_id
     extraction.extractions.extract_shard(commands[1])
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: ShardSpec) -> Any:
         extraction.extractions.act_on_plan("pause", "plan-1")
         raise JobStopped("noticed")
 
@@ -225,16 +233,16 @@ def test_a_pause_at_the_last_moment_loses_nothing(extraction: Extraction) -> Non
     extraction.runner.answers |= {"extract_shard": pausing(shard), "merge_extraction": pausing(merge)}
     extraction.extractions.extract_shard(commands[2])
     for command in extraction.sent():
-        extraction.extractions.merge(command)
+        extraction.extractions.merge_shards(command)
     assert [name for name, _ in extraction.runner.calls].count("merge_extraction") == 0
     extraction.extractions.act("resume", extraction_id)
     [command] = extraction.sent()
-    extraction.extractions.merge(command)
+    extraction.extractions.merge_shards(command)
     assert (extraction.sent(), extraction.queries.get(extraction_id).state) == ([], "paused")
     extraction.runner.answers["merge_extraction"] = merge
     extraction.extractions.act("resume", extraction_id)
     assert extraction.sent() == [command]
-    extraction.extractions.merge(command)
+    extraction.extractions.merge_shards(command)
     assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionCompleted"]
 
 
@@ -249,7 +257,7 @@ def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extrac
     [merge] = extraction.sent()
     extraction.extractions.recover()
     assert extraction.sent() == [merge]
-    extraction.extractions.merge(merge)
+    extraction.extractions.merge_shards(merge)
     [event] = extraction.sent()
     extraction.extractions.recover()
     assert extraction.sent() == [event], "an event that was lost with the process would never come again"
@@ -269,7 +277,7 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
     """Each verb answers with the state that it leads to, for an extraction and for its plan."""
-    unused: Any = None
+    unused: Any = Mock()
     servicer = ExtractionServicer(
         extraction.extractions, extraction.queries, extraction.units, unused, unused, Streams()
     )

@@ -20,7 +20,7 @@ from services.activation_extraction.analyses.ablation import (
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.patches import Piece, draw_patches
 from services.activation_extraction.analyses.silencing import Silencing
-from services.activation_extraction.layer_results import head_weights
+from services.activation_extraction.head import head_weights
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.architectures import build_network

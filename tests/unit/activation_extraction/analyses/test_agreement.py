@@ -45,7 +45,9 @@ def test_a_unit_that_meets_nothing_has_no_best() -> None:
 @pytest.mark.parametrize(("patients", "told"), [(1, False), (2, False), (3, True)])
 def test_few_patients_give_no_interval(patients: int, told: bool) -> None:
     """What cannot be said of fewer than three is null."""
-    rows = agreement_rows(random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100, ignore_progress)
+    rows = agreement_rows(
+        random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100, ignore_progress
+    )
     assert {row["iou_low"] is not None for row in rows} == {told} == {row["iou_high"] is not None for row in rows}
 
 

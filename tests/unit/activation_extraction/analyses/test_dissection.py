@@ -14,7 +14,7 @@ from services.activation_extraction.analyses import dissection
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.dissection import Dissection, DissectionSettings
 from services.activation_extraction.analyses.outlines import Outlines
-from services.activation_extraction.extract import read_batches
+from services.activation_extraction.batches import read_batches
 from services.common.blobs import Blobs, FolderBlobs
 from services.common.errors import InvalidInput, JobStopped
 from services.imaging.capture import capture

@@ -18,7 +18,7 @@ from services.activation_extraction.analyses.influence import (
     read_mammogram,
     scale_of,
 )
-from services.activation_extraction.layer_results import head_weights
+from services.activation_extraction.head import head_weights
 from services.common.blobs import Blobs, FolderBlobs, ObjectRef
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network

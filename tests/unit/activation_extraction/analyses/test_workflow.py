@@ -11,14 +11,17 @@ from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
 from pydantic import TypeAdapter, ValidationError
 
-from services.activation_extraction import merge_progress as told
+from services.activation_extraction import merge_progress
 from services.activation_extraction.analyses.dissection import DissectionSettings
 from services.activation_extraction.analyses.job import analyse_piece, merge_analysis
-from services.activation_extraction.analyses.kinds import KINDS, AnalysisSettings
+from services.activation_extraction.analyses.kinds import KINDS
+from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.analyses.rpc import AnalysisMethods
 from services.activation_extraction.analyses.schemas import TableQuery
-from services.activation_extraction.analyses.workflow import Analyses, AnalysisQueries
-from services.activation_extraction.references import reach
+from services.activation_extraction.analyses.settings import AnalysisSettings
+from services.activation_extraction.analyses.specs import MergeSpec
+from services.activation_extraction.analyses.workflow import Analyses
+from services.activation_extraction.references import collect_references
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
 from services.common.blobs import FolderBlobs, ObjectRef
@@ -26,13 +29,13 @@ from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
 from services.common.objects.references import References
-from services.common.work.views import AnalysisKind
+from services.common.work.plan_options import AnalysisKind
 from services.imaging.manifests import ExtractionManifest
 from tests.fakes.data import RecordingJob, SilentJob
 from tests.fakes.outlined import extract_outlined, store_outlined
 from tests.fakes.ports import FakeRunner, World
 
-WISH = DissectionSettings(tail=0.05)
+SETTINGS = DissectionSettings(tail=0.05)
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,18 @@ class Analysis(World):
         self.queries = AnalysisQueries(self.ports)
         self.manifest, self.ref = extracted.manifest, extracted.ref
         row = ExtractionRow(
-            extraction_id="extraction-1", run_id="run-1", dataset=self.manifest.dataset.model_dump(),
-            checkpoint=self.manifest.network.checkpoint.model_dump(), split="val", layers=["layer3", "layer4"], top_k=4,
-            batch_size=5, shards=4, patches=12, state="completed", manifest=self.ref.model_dump(),
+            extraction_id="extraction-1", run_id="run-1", dataset=self.manifest.dataset,
+            checkpoint=self.manifest.network.checkpoint, split="val", layers=["layer3", "layer4"], top_k=4,
+            batch_size=5, shards=4, patches=12, state="completed", manifest=self.ref,
         )  # fmt: skip
         with self.ports.records.transaction() as session:
             session.add(row)
-        self.runner.answers["analyse_piece"] = lambda arguments: analyse_piece(SilentJob(), **arguments)  # type: ignore[arg-type]
-        self.runner.answers["merge_analysis"] = lambda arguments: merge_analysis(SilentJob(), **arguments)  # type: ignore[arg-type]
+        self.runner.answers["analyse_piece"] = lambda spec: analyse_piece(SilentJob(), spec)
+        self.runner.answers["merge_analysis"] = lambda spec: merge_analysis(SilentJob(), spec)
 
     def begin(self) -> list[Any]:
         """Start an analysis; the commands that follow."""
-        self.analyses.start("extraction-1", WISH)
+        self.analyses.start("extraction-1", SETTINGS)
         return self.sent()
 
     def complete(self) -> events_pb2.AnalysisCompleted:
@@ -81,7 +84,7 @@ class Analysis(World):
         for command in self.begin():
             self.analyses.analyse_piece(command)
         [merge] = self.sent()
-        self.analyses.merge(merge)
+        self.analyses.merge_pieces(merge)
         [event] = self.sent()
         assert isinstance(event, events_pb2.AnalysisCompleted)
         return event
@@ -100,9 +103,9 @@ class Analysis(World):
     def reached(self) -> set[str]:
         """Keys below analyses/ that the records reach."""
         found = References(self.blobs)
-        reach(self.ports.records, found)
-        assert not found.blind
-        return {one.key for one in found.named if one.key.startswith("analyses/")}
+        collect_references(self.ports.records, found)
+        assert not found.incomplete
+        return {one.key for one in found.objects if one.key.startswith("analyses/")}
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +132,8 @@ def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
         analysis.analyses.analyse_piece(commands[number])
         merges += analysis.sent()
     [merge] = merges
-    analysis.analyses.merge(merge)
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
+    analysis.analyses.merge_pieces(merge)
     [event] = analysis.sent()
     assert (event.kind, event.extraction_id, event.plan_id) == ("dissection", "extraction-1", "")
     assert [name for name, _ in analysis.runner.calls] == ["analyse_piece"] * 4 + ["merge_analysis"]
@@ -142,20 +145,20 @@ def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
 
 def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its newest progress again while it reads the pieces' states and goes through a layer; but once at the beginning
-    and once a layer where that takes less than ALIVE_S."""
+    and once a layer where that takes less than HEARTBEAT_S."""
     for command in analysis.begin():
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
     quick, long = RecordingJob(), RecordingJob()
 
-    def answer(arguments: dict[str, Any]) -> Any:
-        monkeypatch.setattr(told, "ALIVE_S", 3600.0)
-        merge_analysis(quick, **arguments)  # type: ignore[arg-type]
-        monkeypatch.setattr(told, "ALIVE_S", 0.0)
-        return merge_analysis(long, **arguments)  # type: ignore[arg-type]
+    def answer(spec: MergeSpec) -> ObjectRef:
+        monkeypatch.setattr(merge_progress, "HEARTBEAT_S", 3600.0)
+        merge_analysis(quick, spec)
+        monkeypatch.setattr(merge_progress, "HEARTBEAT_S", 0.0)
+        return merge_analysis(long, spec)
 
     analysis.runner.answers["merge_analysis"] = answer
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
     assert quick.done == [0, 1, 2]
     states, phenomena = 4, 2
     assert long.done == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
@@ -183,7 +186,7 @@ def test_only_a_completed_extraction_is_analysed(analysis: Analysis) -> None:
     with pytest.raises(Conflict, match="extraction-1 is running; only a completed one can be analysed"):
         analysis.begin()
     with pytest.raises(NotFound, match="no extraction 'none'"):
-        analysis.analyses.start("none", WISH)
+        analysis.analyses.start("none", SETTINGS)
     with pytest.raises(NotFound, match="no extraction 'none'"):
         analysis.queries.of("none")
 
@@ -222,8 +225,8 @@ def test_what_a_plan_cannot_have_is_recorded_as_failed(tmp_path: Path, without_o
 def test_a_given_up_piece_fails_the_analysis(analysis: Analysis) -> None:
     """With its words, once; what comes later does nothing."""
     commands = analysis.begin()
-    analysis.analyses.failed(commands[1], "shard 1 is gone")
-    analysis.analyses.failed(commands[2], "later")
+    analysis.analyses.command_parked(commands[1], "shard 1 is gone")
+    analysis.analyses.command_parked(commands[2], "later")
     [event] = analysis.sent()
     assert (event.error, event.kind) == ("shard 1 is gone", "dissection")
     analysis.analyses.analyse_piece(commands[0])
@@ -253,7 +256,7 @@ def test_paused_it_keeps_its_pieces_and_goes_on_with_the_rest(analysis: Analysis
     for command in again:
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
     [event] = analysis.sent()
     for layer in ("layer3", "layer4"):
         tables = [
@@ -267,7 +270,7 @@ def test_a_restart_asks_for_what_is_missing(analysis: Analysis) -> None:
     """Pieces, then the merge, then the event again; a merge that comes too early is left."""
     commands = analysis.begin()
     analysis.analyses.analyse_piece(commands[0])
-    analysis.analyses.merge(events_pb2.MergeAnalysis(analysis_id=commands[0].analysis_id))
+    analysis.analyses.merge_pieces(events_pb2.MergeAnalysis(analysis_id=commands[0].analysis_id))
     analysis.analyses.recover()
     again = analysis.sent()
     assert [command.piece for command in again] == [1, 2, 3]
@@ -276,7 +279,7 @@ def test_a_restart_asks_for_what_is_missing(analysis: Analysis) -> None:
     [merge] = analysis.sent()
     analysis.analyses.recover()
     assert analysis.sent() == [merge]
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
     [event] = analysis.sent()
     analysis.analyses.recover()
     assert analysis.sent() == [event]
@@ -292,7 +295,7 @@ def test_what_the_records_reach(analysis: Analysis) -> None:
     for command in commands[1:]:
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
     names = sorted(key.removeprefix(f"analyses/{analysis_id}/").partition("-")[0] for key in analysis.reached())
     assert names == ["layer3", "layer4", "manifest"]
     analysis.sent()
@@ -349,7 +352,7 @@ def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequ
     for command in analysis.sent():
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
-    analysis.analyses.merge(merge)
+    analysis.analyses.merge_pieces(merge)
     view = analysis.queries.get(started.analysis_id)
     assert view.layers == (list(options.influence.layers) or ["layer3", "layer4"])
     for layer in view.layers:
