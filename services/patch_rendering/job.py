@@ -1,4 +1,4 @@
-"""What the rendering service's child process does: render a group of units, from the maps that extraction kept."""
+"""The job of renderings: renders a group of units from the maps that extraction stored."""
 
 import io
 from collections.abc import Sequence
@@ -18,80 +18,67 @@ from services.imaging.tensors import local_tensors
 from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.gpu import decode_on_gpu
 from services.patch_rendering.kinds import KINDS, Draw
+from services.patch_rendering.names import BUCKET
 from services.patch_rendering.source import SourcePatches
+from services.patch_rendering.specs import RENDER_UNITS, RenderedUnits, RenderSpec
 from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_top_maps
 
 log = get_logger(__name__)
 
-BUCKET = "patch-rendering"
-
 
 @dataclass(frozen=True)
-class RenderedUnit:
-    """A unit on its top patches, and its pictures by rank; a silent one has neither pictures nor a sheet."""
+class DrawnUnit:
+    """A unit on its top patches, with its pictures by rank. A silent unit has neither pictures nor a sheet."""
 
     unit_maps: UnitMaps
     sheet: bytes
     pictures: list[bytes]
 
 
-def render_units(
-    job: Job,
-    *,
-    blobs_url: str,
-    scratch: str,
-    rendering_id: str,
-    extraction: dict[str, Any],
-    layer: str,
-    first: int,
-    last: int,
-    size: int,
-    kind: str = "overlay",
-    format: str = "jpeg",
-    quality: int = 85,
-    workers: int = 0,
-    device: str = "cpu",
-) -> dict[str, Any]:
-    """Store the pictures of units `first` to `last` of a layer; returns the group and its number of pictures."""
-    blobs = open_blobs(blobs_url)
-    manifest = read_extraction(blobs, ObjectRef.model_validate(extraction))
-    extracted = next(entry for entry in manifest.layers if entry.name == layer)
-    source = _open_source(blobs_url, scratch, manifest.dataset, manifest.split, size, device)
-    draw, encoding = KINDS[kind], Encoding(format, quality)
-    rendered: list[RenderedUnit] = []
-    pool = ThreadPoolExecutor(workers or working_threads(), "render")
-    top = local_tensors(fetch_object(blobs, extracted.top, Path(scratch)))
+@RENDER_UNITS.implements
+def render_units(job: Job, spec: RenderSpec) -> RenderedUnits:
+    """Render the units and store their pictures as one group."""
+    blobs = open_blobs(spec.blobs_url)
+    extraction = read_extraction(blobs, spec.extraction)
+    layer = next(layer for layer in extraction.layers if layer.name == spec.layer)
+    source = _open_source(
+        spec.blobs_url, spec.scratch, extraction.dataset, extraction.split, spec.size, device=spec.device
+    )
+    draw, encoding = KINDS[spec.kind], Encoding(spec.format, spec.quality)
+    top = local_tensors(fetch_object(blobs, layer.top, Path(spec.scratch)))
+    rendered: list[DrawnUnit] = []
+    pool = ThreadPoolExecutor(spec.workers or working_threads(), "render")
 
-    def render(unit: int) -> RenderedUnit:
-        return render_unit(read_top_maps(top, extracted, manifest.image_size, unit), source, draw, encoding)
+    def render(unit: int) -> DrawnUnit:
+        return draw_unit(read_top_maps(top, layer, extraction.image_size, unit), source, draw, encoding)
 
     try:
-        for unit in pool.map(render, range(first, last + 1)):
+        for unit in pool.map(render, range(spec.first, spec.last + 1)):
             rendered.append(unit)
-            job.report(done=count_pictures(rendered))
+            job.report(count_pictures(rendered), unit="pictures")
             job.stop_if_requested()
     finally:
-        pool.shutdown(cancel_futures=True)  # what is not rendered yet is not wanted when the job leaves
-    folder = f"renderings/{rendering_id}/{layer}/{first:05d}"
+        pool.shutdown(cancel_futures=True)  # when the job stops, the other units are not needed
+    folder = f"renderings/{spec.rendering_id}/{spec.layer}/{spec.first:05d}"
     group = store_group(blobs, folder, rendered, source.dataset)
-    return {"group": group.model_dump(), "pictures": count_pictures(rendered)}
+    return RenderedUnits(group=group, pictures=count_pictures(rendered))
 
 
-def render_unit(unit_maps: UnitMaps, source: SourcePatches, draw: Draw, encoding: Encoding) -> RenderedUnit:
-    """All pictures of a unit, and its contact sheet."""
+def draw_unit(unit_maps: UnitMaps, source: SourcePatches, draw: Draw, encoding: Encoding) -> DrawnUnit:
+    """Draw all pictures of a unit, and its contact sheet."""
     if not unit_maps.shown:
-        return RenderedUnit(unit_maps, b"", [])
+        return DrawnUnit(unit_maps, b"", [])
     pictures = draw(unit_maps, source)
-    return RenderedUnit(unit_maps, encoding.sheet(pictures), encoding.encode(pictures))
+    return DrawnUnit(unit_maps, encoding.sheet(pictures), encoding.encode(pictures))
 
 
-def count_pictures(rendered: Sequence[RenderedUnit]) -> int:
-    """Pictures of rendered units, contact sheets not counted."""
+def count_pictures(rendered: Sequence[DrawnUnit]) -> int:
+    """Count the pictures of rendered units, without contact sheets."""
     return sum(len(unit.pictures) for unit in rendered)
 
 
-def store_group(blobs: Blobs, folder: str, rendered: Sequence[RenderedUnit], dataset: Dataset) -> RenderedGroup:
-    """Put the pictures of a group into one object, and tables over it beside it."""
+def store_group(blobs: Blobs, folder: str, rendered: Sequence[DrawnUnit], dataset: Dataset) -> RenderedGroup:
+    """Store the pictures of a group in one object, and the two tables that index it."""
     pack = io.BytesIO()
     unit_rows: list[dict[str, Any]] = []
     picture_rows: list[dict[str, Any]] = []
@@ -106,11 +93,11 @@ def store_group(blobs: Blobs, folder: str, rendered: Sequence[RenderedUnit], dat
             }
         )
         pack.write(unit.sheet)
-        places = []
+        extents = []
         for picture in unit.pictures:
-            places.append((pack.tell(), len(picture)))
+            extents.append((pack.tell(), len(picture)))
             pack.write(picture)
-        picture_rows += _picture_rows(unit.unit_maps, places, dataset)
+        picture_rows += _picture_rows(unit.unit_maps, extents, dataset)
     return RenderedGroup(
         first=rendered[0].unit_maps.unit,
         last=rendered[-1].unit_maps.unit,
@@ -120,8 +107,9 @@ def store_group(blobs: Blobs, folder: str, rendered: Sequence[RenderedUnit], dat
     )
 
 
-def _picture_rows(unit_maps: UnitMaps, places: list[tuple[int, int]], dataset: Dataset) -> list[dict[str, Any]]:
-    patches = dataset.index.take(unit_maps.ids[: len(places)]).to_pylist()
+def _picture_rows(unit_maps: UnitMaps, extents: list[tuple[int, int]], dataset: Dataset) -> list[dict[str, Any]]:
+    """Build the rows of a unit's pictures, whose offsets and sizes in the pack are `extents`."""
+    patches = dataset.index.take(unit_maps.ids[: len(extents)]).to_pylist()
     copied = ("patch_id", "label", "phenomenon", "mammogram", "row", "column", "height", "width")
     return [
         {name: patch[name] for name in copied}
@@ -133,17 +121,15 @@ def _picture_rows(unit_maps: UnitMaps, places: list[tuple[int, int]], dataset: D
             "offset": offset,
             "size": size,
         }
-        for rank, (patch, value, (offset, size)) in enumerate(zip(patches, unit_maps.values, places, strict=False), 1)
+        for rank, (patch, value, (offset, size)) in enumerate(zip(patches, unit_maps.values, extents, strict=False), 1)
     ]
 
 
 @lru_cache(maxsize=1)
 def _open_source(blobs_url: str, scratch: str, dataset: ObjectRef, split: str, size: int, device: str) -> SourcePatches:
-    """The source patches of a split, kept from one group to the next."""
+    """Open the source patches of a split. They stay open from one group to the next."""
     blobs = open_blobs(blobs_url)
     data = Dataset.open(blobs, dataset)
     read, together = LocalPatches(data, blobs, split, Path(scratch)).read, decode_on_gpu(device, size)
-    log.info(
-        "patches are opened", dataset=data.manifest.name, split=split, decoded_on="CPU" if together is None else "GPU"
-    )
+    log.info("patches opened", dataset=data.manifest.name, split=split, decoded_on="CPU" if together is None else "GPU")
     return SourcePatches(data, read, size, together=together)

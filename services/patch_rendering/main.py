@@ -12,10 +12,10 @@ from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
-from services.patch_rendering.job import BUCKET
+from services.patch_rendering.names import BUCKET
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.tables import Base, RenderingRow
@@ -27,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create(settings: RenderingSettings, bus: Bus) -> Service:
-    """The service, bound to its ports and not yet started."""
+    """Create the service, bound to its ports and not yet started."""
     shared = settings.shared
     edge = open_edge("patch_rendering", shared)
     ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS, BUCKET)

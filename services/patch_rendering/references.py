@@ -1,27 +1,27 @@
-"""What the records of the rendering service reach: pictures, finished or not, and what they are of."""
+"""Which objects the records of the rendering service refer to: pictures, finished or not, and their sources."""
 
 from sqlalchemy import select
 
 from services.common.objects.references import Owner, References
 from services.common.records import Records
 from services.imaging.manifests import RenderedGroup, RenderingManifest
-from services.patch_rendering.job import BUCKET
+from services.patch_rendering.names import BUCKET
 from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
 
 
 def collect_references(records: Records, found: References) -> None:
-    """The manifest of every extraction that is known; of a completed rendering its pictures and tables; of one that can
-    go on the groups that are done. What failed or was cancelled reaches nothing."""
+    """Collect the manifests of all recorded extractions; for a completed rendering, its pictures and tables; for a
+    rendering that can continue, its finished groups. A failed or cancelled rendering refers to nothing."""
     with records.reading() as session:
         extractions = {row.extraction_id: row.manifest for row in session.scalars(select(ExtractionRow))}
         renderings = session.scalars(select(RenderingRow)).all()
         groups = session.scalars(select(GroupRow)).all()
     for extraction_id, manifest in extractions.items():
         found.add(manifest, f"extraction {extraction_id}")
-    going_on = {row.rendering_id for row in renderings if not row.ended}
+    unfinished = {row.rendering_id for row in renderings if not row.ended}
     for group in groups:
-        if group.rendering_id in going_on:
-            _add_group(found, RenderedGroup.model_validate(group.group), f"rendering {group.rendering_id}")
+        if group.rendering_id in unfinished:
+            _add_group(found, group.group, f"rendering {group.rendering_id}")
     for rendering in renderings:
         if rendering.state == "completed" or not rendering.ended:
             _add_rendering(found, rendering, known=rendering.extraction_id in extractions)

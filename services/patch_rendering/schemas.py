@@ -1,13 +1,12 @@
-"""What the patch rendering service takes and answers, over HTTP and gRPC alike."""
+"""Requests and answers of the patch rendering service, the same over HTTP and gRPC."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
-from services.common.records import Progress
 from services.common.work.plan_options import PictureFormat, PictureKind, PlanRendering
-from services.common.work.views import Moment
+from services.common.work.views import TaskView
 
 
 class StartRenderingRequest(PlanRendering):
@@ -16,7 +15,7 @@ class StartRenderingRequest(PlanRendering):
     extraction_id: str = Field(max_length=64)
 
 
-class RenderingView(BaseModel):
+class RenderingView(TaskView):
     """A rendering."""
 
     rendering_id: str
@@ -29,13 +28,7 @@ class RenderingView(BaseModel):
     groups: int
     groups_done: int
     pictures: int
-    state: str
-    error: str
-    progress: Progress
     manifest: ObjectRef | None
-    created: Moment
-    started: Moment
-    finished: Moment
 
 
 class RenderingList(BaseModel):
@@ -45,8 +38,9 @@ class RenderingList(BaseModel):
 
 
 class PictureQuery(BaseModel):
-    """How a unit's picture is drawn. `source` is `from` in a query: `top` are the patches of the largest values,
-    `sample` patches drawn by chance, the same for all units of the layer; rank 1 has the largest value of either."""
+    """How a unit's picture is drawn. `source` is called `from` in a query. It is `top` for the top patches, or `sample`
+    for the sample patches, which are drawn at random and the same for all units of the layer. In both, rank 1 has the
+    largest value."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -56,7 +50,7 @@ class PictureQuery(BaseModel):
 
 
 class SheetQuery(PictureQuery):
-    """How a sheet of a unit's pictures is drawn: in rows of 8, from rank `first` on, at half their size."""
+    """How a sheet of a unit's pictures is drawn: in rows of 8, from rank `first` on, at half the size."""
 
     size: int = Field(default=227, ge=32, le=512)
     first: int = 1

@@ -1,12 +1,24 @@
 """The tables of the patch rendering service."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from primitives.common.v1 import plan_pb2
+from sqlalchemy import ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.common.blobs import ObjectRef
+from services.common.records import (
+    MessageColumn,
+    ModelColumn,
+    Reference,
+    UtcTime,
+    WorkColumns,
+    leases_table,
+    now,
+    outbox_table,
+)
+from services.common.work.plan_options import PictureFormat, PictureKind
+from services.imaging.manifests import RenderedGroup
 
 
 class Base(DeclarativeBase):
@@ -18,35 +30,35 @@ leases_table(Base.metadata)
 
 
 class ExtractionRow(Base):
-    """A completed extraction that this service was told of."""
+    """A completed extraction. This service has received its event."""
 
     __tablename__ = "extractions"
 
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
-    told: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    manifest: Mapped[ObjectRef] = mapped_column(Reference)
+    received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
 
 
 class RenderingRow(WorkColumns, Base):
-    """A rendering of all layers of an extraction."""
+    """A rendering of all layers of an extraction, in groups of `group_units` units."""
 
     __tablename__ = "renderings"
 
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
     extraction_id: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(Integer)
-    kind: Mapped[str] = mapped_column(String(16), default="overlay")
-    format: Mapped[str] = mapped_column(String(8), default="jpeg")
+    kind: Mapped[PictureKind] = mapped_column(String(16), default="overlay")
+    format: Mapped[PictureFormat] = mapped_column(String(8), default="jpeg")
     quality: Mapped[int] = mapped_column(Integer, default=85)
     groups: Mapped[int] = mapped_column(Integer)
     group_units: Mapped[int] = mapped_column(Integer)
     pictures_expected: Mapped[int] = mapped_column(Integer)
-    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 
 class GroupRow(Base):
-    """Rendered units `first` to `last` of a layer: its presence says that they are done."""
+    """A rendered group of a layer, which begins at unit `first`. The row exists once the group is stored."""
 
     __tablename__ = "groups"
 
@@ -54,4 +66,4 @@ class GroupRow(Base):
     layer: Mapped[str] = mapped_column(String(200), primary_key=True)
     first: Mapped[int] = mapped_column(Integer, primary_key=True)
     pictures: Mapped[int] = mapped_column(Integer)
-    group: Mapped[dict[str, Any]] = mapped_column(JSON)
+    group: Mapped[RenderedGroup] = mapped_column(ModelColumn(RenderedGroup))

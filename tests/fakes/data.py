@@ -1,6 +1,7 @@
-"""Data sets and checkpoints for tests, made the way the product makes them."""
+"""Data sets and checkpoints for tests, made with the product's own code, and jobs without a child process."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,8 @@ from tests.fakes.ddsm import make_ddsm
 def store_dataset(
     blobs: Blobs, folder: Path, counts: dict[str, int], shard_patches: int = 4096, copies: int = 0
 ) -> tuple[Dataset, ObjectRef]:
-    """A 3-class data set; the first `copies` patches of each split stand in it twice, under another name: ties."""
+    """Store a 3-class data set. It contains the first `copies` patches of each split twice, under another name, to
+    create ties."""
     make_ddsm(folder, counts)
     with DatasetWriter(
         blobs, "training", "test", ("normal", "benign", "cancer"), shard_patches=shard_patches
@@ -43,7 +45,7 @@ def store_dataset(
 def store_checkpoint(
     blobs: Blobs, dataset: DatasetManifest, architecture: str, image_size: int, seed: int = 0
 ) -> tuple[ObjectRef, torch.nn.Module]:
-    """A checkpoint of random weights, and the network it holds."""
+    """Store a checkpoint with random weights. Return its reference and the network."""
     torch.manual_seed(seed)
     network = build_network(architecture, len(dataset.classes)).eval()
     manifest = CheckpointManifest(
@@ -63,37 +65,37 @@ def store_checkpoint(
 
 
 class SilentJob:
-    """A job that nobody watches."""
+    """A job that ignores reports, records its milestones and is never stopped."""
 
     def __init__(self) -> None:
-        self.milestones: list[dict[str, object]] = []
+        self.milestones: list[Any] = []
 
-    def report(self, **progress: object) -> None:
-        """Forget it."""
+    def report(self, done: float, *_args: object, **_progress: object) -> None:
+        """Ignore the report."""
 
-    def milestone(self, **facts: object) -> None:
-        """Keep it."""
-        self.milestones.append(facts)
+    def milestone(self, content: Any) -> None:
+        """Record the milestone."""
+        self.milestones.append(content)
 
     def stop_if_requested(self) -> None:
-        """Nobody tells it."""
+        """Do nothing."""
 
     def paused(self) -> bool:
-        """Nobody pauses it."""
+        """Return False."""
         return False
 
 
 class RecordingJob(SilentJob):
-    """Keeps how many layers it was told of."""
+    """A job that also records what its reports say is done."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.done: list[object] = []
+        self.done: list[float] = []
 
-    def report(self, **progress: object) -> None:
-        """Keep it."""
-        self.done.append(progress["done"])
+    def report(self, done: float, *_args: object, **_progress: object) -> None:
+        """Record what is done."""
+        self.done.append(done)
 
 
 def ignore_progress() -> None:
-    """Takes a sign of life for nobody."""
+    """Ignore a report of progress."""

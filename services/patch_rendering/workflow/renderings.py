@@ -1,9 +1,10 @@
-"""An extraction becomes a rendering, group by group; the last group writes the manifest and tells."""
+"""Renderings: an extraction is rendered in groups of units. The last group writes the manifest and publishes it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
-from google.protobuf import json_format
 from primitives.activation_extraction.v1 import events_pb2 as extraction_events
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.patch_rendering.v1 import events_pb2
@@ -11,215 +12,176 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
-from services.common.errors import NotFound
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.observability.metrics import PICTURES_RENDERED, counted
-from services.common.records import ProgressWriter
-from services.common.work.tasks import Tasks
+from services.common.observability.metrics import PICTURES_RENDERED
+from services.common.records import Progress, get_row
+from services.common.work.fan_out import FanOutTasks
+from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering
+from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
-from services.patch_rendering.job import BUCKET
+from services.patch_rendering.names import BUCKET, JOBS_QUEUE
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.specs import RENDER_UNITS, RenderedUnits, RenderSpec
 from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
 from services.patch_rendering.unit_maps import read_extraction
-from services.patch_rendering.workflow.queries import done_so_far
-
-JOBS_QUEUE = "patch_rendering.jobs"
+from services.patch_rendering.workflow.queries import count_pictures
 
 
 @dataclass
-class Renderings(Tasks[RenderingRow]):
-    """The use cases of the service, over its ports."""
+class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
+    """The use cases of renderings. A part is a group of units."""
 
     settings: RenderingSettings
 
     noun: ClassVar[str] = "rendering"
     table: ClassVar[type[RenderingRow]] = RenderingRow
+    queue: ClassVar[str] = JOBS_QUEUE
+    part_table: ClassVar[type[GroupRow]] = GroupRow
 
     def extraction_completed(self, event: extraction_events.ExtractionCompleted) -> None:
-        """Handle ExtractionCompleted: know the extraction, and go on with the plan if there is one."""
+        """Handle ExtractionCompleted: record the extraction, and start the rendering of its plan, if it has one."""
         manifest = to_request(event.manifest, ObjectRef)
         with self.ports.records.transaction() as session:
             if session.get(ExtractionRow, event.extraction_id) is None:
-                session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest.model_dump()))
+                session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
         if event.HasField("plan"):
-            rendering_id = derived_id("rendering", event.plan.plan_id)
             options = to_request(event.plan.rendering, PlanRendering)
-            self._queue(rendering_id, event.extraction_id, manifest, options, event.plan)
-
-    def start(self, request: StartRenderingRequest) -> str:
-        """Queue a rendering and return its id. NotFound for an extraction that this service was not told of."""
-        with self.ports.records.reading() as session:
-            extraction = session.get(ExtractionRow, request.extraction_id)
-            if extraction is None:
-                raise NotFound(f"there is no completed extraction {request.extraction_id!r}")
-        rendering_id = new_id("rendering")
-        manifest = ObjectRef.model_validate(extraction.manifest)
-        self._queue(rendering_id, request.extraction_id, manifest, request, None)
-        return rendering_id
-
-    def render_units(self, command: events_pb2.RenderUnits) -> None:
-        """Handle RenderUnits; the last group to finish completes the rendering."""
-        with self.ports.leases.hold("/".join(map(str, _group_key(command)))) as lease:
-            with self.ports.records.transaction() as session:
-                rendering = self.locked(session, command.rendering_id)
-                if not rendering.active or session.get(GroupRow, _group_key(command)) is not None:
-                    return
-                rendering.begin()
-                _, before = done_so_far(session, command.rendering_id)
-                expected = rendering.pictures_expected
-                arguments = self._arguments(session, rendering, command)
-            write = ProgressWriter(self.ports.records, RenderingRow, command.rendering_id)
-            told = {"phase": "rendering", "total": expected, "unit": "pictures"}
-            result = self.run(
-                command.rendering_id,
-                "services.patch_rendering.job:render_units",
-                arguments,
-                counted(
-                    PICTURES_RENDERED,
-                    "patch_rendering",
-                    lambda progress: write(told | {"done": before + progress["done"]}),
-                ),
-            )
-            if result is None:
-                return
-            with self.ports.records.transaction() as session:
-                lease.check(session)
-                self._keep_group(session, command, result)
-
-    def failed(self, command: events_pb2.RenderUnits, reason: str) -> None:
-        """RenderUnits was given up."""
-        with self.ports.records.transaction() as session:
-            self.fail_or_cancel(session, self.locked(session, command.rendering_id), "failed", reason)
+            self._start(_rendering_id(event.plan), event.extraction_id, manifest, options, event.plan)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
-        """ExtractionCompleted could not be acted on: the plan's rendering is recorded as failed, so that callers see
-        why."""
-        rendering_id = derived_id("rendering", event.plan.plan_id)
-        with self.ports.records.transaction() as session:
-            if not event.HasField("plan") or session.get(RenderingRow, rendering_id) is not None:
-                return
-            rendering = RenderingRow(
-                rendering_id=rendering_id,
+        """Record that a plan's rendering failed, because its ExtractionCompleted could not be handled."""
+        if event.HasField("plan"):
+            row = RenderingRow(
+                rendering_id=_rendering_id(event.plan),
                 plan_id=event.plan.plan_id,
                 extraction_id=event.extraction_id,
                 size=event.plan.rendering.size,
                 groups=0,
                 group_units=self.settings.group_units,
                 pictures_expected=0,
-                state="queued",
             )
-            rendering.end("failed", reason)
-            session.add(rendering)
+            self.record_failed(row, reason)
 
-    def enqueue(self, session: Session, task: RenderingRow) -> None:
-        done = select(GroupRow.layer, GroupRow.first).where(GroupRow.rendering_id == task.rendering_id)
-        finished = {(layer, first) for layer, first in session.execute(done)}
-        extraction = self._extraction(session, task)
-        for command in self._commands(task.rendering_id, extraction, task.group_units):
-            if (command.layer, command.first) not in finished:
-                self.ports.outbox.send(session, JOBS_QUEUE, command)
-        self._complete_if_all_in(session, task)
+    def start(self, request: StartRenderingRequest) -> str:
+        """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
+        with self.ports.records.reading() as session:
+            extraction = get_row(session, ExtractionRow, request.extraction_id, "completed extraction")
+        rendering_id = new_id("rendering")
+        self._start(rendering_id, request.extraction_id, extraction.manifest, request)
+        return rendering_id
+
+    def render_units(self, command: events_pb2.RenderUnits) -> None:
+        """Perform RenderUnits. The last group completes the rendering."""
+        prepare, record = partial(self._prepare, command), partial(self._record_group, command)
+        self.perform_part(command, Step(RENDER_UNITS, prepare, record, counter=PICTURES_RENDERED))
 
     def publish_completed(self, session: Session, task: RenderingRow) -> None:
-        event = events_pb2.RenderingCompleted(
-            rendering_id=task.rendering_id,
-            manifest=to_message(ObjectRef.model_validate(task.manifest), object_pb2.ObjectRef),
-        )
-        if task.plan is not None:
-            json_format.ParseDict(task.plan, event.plan)
+        assert task.manifest is not None
+        manifest = to_message(task.manifest, object_pb2.ObjectRef)
+        event = events_pb2.RenderingCompleted(rendering_id=task.rendering_id, manifest=manifest, plan=task.plan)
         self.ports.outbox.publish(session, event)
 
     def publish_failed(self, session: Session, task: RenderingRow) -> None:
         event = events_pb2.RenderingFailed(rendering_id=task.rendering_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
 
-    def _queue(
-        self, rendering_id: str, extraction_id: str, ref: ObjectRef, options: PlanRendering, plan: plan_pb2.Plan | None
-    ) -> None:
-        """Record a rendering and one command a group of units, unless it is known."""
-        extraction = read_extraction(self.ports.blobs, ref)
-        step = self.settings.group_units
-        commands = self._commands(rendering_id, extraction, step)
-        with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, rendering_id) is not None:
-                return
-            session.add(
-                RenderingRow(
-                    rendering_id=rendering_id,
-                    plan_id=plan.plan_id if plan else "",
-                    plan=json_format.MessageToDict(plan, preserving_proto_field_name=True) if plan else None,
-                    extraction_id=extraction_id,
-                    size=options.size,
-                    kind=options.kind,
-                    format=options.format,
-                    quality=self.settings.quality,
-                    groups=len(commands),
-                    group_units=step,
-                    pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
-                )
-            )
-            for command in commands:
-                self.ports.outbox.send(session, JOBS_QUEUE, command)
-
-    @staticmethod
-    def _commands(rendering_id: str, extraction: ExtractionManifest, step: int) -> list[events_pb2.RenderUnits]:
+    def part_commands(self, session: Session, task: RenderingRow) -> list[events_pb2.RenderUnits]:
+        extraction = read_extraction(self.ports.blobs, _extraction_ref(session, task))
         return [
-            events_pb2.RenderUnits(
-                rendering_id=rendering_id, layer=layer.name, first=first, last=min(first + step, layer.units) - 1
-            )
-            for layer in extraction.layers
-            for first in range(0, layer.units, step)
+            events_pb2.RenderUnits(rendering_id=task.rendering_id, layer=layer, first=first, last=last)
+            for layer, first, last in _groups(extraction, task.group_units)
         ]
 
-    def _arguments(self, session: Session, rendering: RenderingRow, command: events_pb2.RenderUnits) -> dict[str, Any]:
-        extraction = session.get_one(ExtractionRow, rendering.extraction_id)
-        return {
-            "blobs_url": self.ports.blobs.url,
-            "scratch": str(self.settings.shared.scratch()),
-            "rendering_id": rendering.rendering_id,
-            "extraction": extraction.manifest,
-            "layer": command.layer,
-            "first": command.first,
-            "last": command.last,
-            "size": rendering.size,
-            "kind": rendering.kind,
-            "format": rendering.format,
-            "quality": rendering.quality,
-            "workers": self.settings.workers,
-            "device": self.settings.shared.device,
-        }
+    def part_key(self, command: events_pb2.RenderUnits) -> tuple[str, str, int]:
+        return command.rendering_id, command.layer, command.first
 
-    def _keep_group(self, session: Session, command: events_pb2.RenderUnits, result: dict[str, Any]) -> None:
-        # The row is locked, so that of two last groups exactly one sees that all are in.
-        rendering = self.locked(session, command.rendering_id)
-        if rendering.ended or session.get(GroupRow, _group_key(command)) is not None:
-            return
+    def parts_expected(self, task: RenderingRow) -> int:
+        return task.groups
+
+    def merge(self, session: Session, task: RenderingRow) -> None:
+        manifest = self._manifest(session, task)
+        body = manifest.model_dump_json(indent=1).encode()
+        key = f"renderings/{task.rendering_id}/manifest.json"
+        task.manifest = put_content(self.ports.blobs, BUCKET, key, body)
+        self.complete(session, task, manifest.pictures)
+
+    def _start(
+        self,
+        rendering_id: str,
+        extraction_id: str,
+        ref: ObjectRef,
+        options: PlanRendering,
+        plan: plan_pb2.Plan | None = None,
+    ) -> None:
+        """Record a rendering and enqueue its groups, unless it is recorded already."""
+        extraction = read_extraction(self.ports.blobs, ref)
+        row = RenderingRow(
+            rendering_id=rendering_id,
+            plan_id=plan.plan_id if plan else "",
+            plan=plan,
+            extraction_id=extraction_id,
+            size=options.size,
+            kind=options.kind,
+            format=options.format,
+            quality=self.settings.quality,
+            groups=sum(1 for _ in _groups(extraction, self.settings.group_units)),
+            group_units=self.settings.group_units,
+            pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
+        )
+        with self.ports.records.transaction() as session:
+            if session.get(RenderingRow, rendering_id) is None:
+                session.add(row)
+                session.flush()
+                self.enqueue(session, row)
+
+    def _prepare(
+        self, command: events_pb2.RenderUnits, session: Session, rendering: RenderingRow
+    ) -> Assignment[RenderSpec]:
+        before, expected = count_pictures(session, rendering.rendering_id), rendering.pictures_expected
+
+        def progress(report: JobReport) -> Progress:
+            return Progress(phase="rendering", done=before + report.done, total=expected, unit="pictures")
+
+        spec = RenderSpec(
+            blobs_url=self.ports.blobs.url,
+            scratch=str(self.settings.shared.scratch()),
+            rendering_id=rendering.rendering_id,
+            extraction=_extraction_ref(session, rendering),
+            layer=command.layer,
+            first=command.first,
+            last=command.last,
+            size=rendering.size,
+            kind=rendering.kind,
+            format=rendering.format,
+            quality=rendering.quality,
+            workers=self.settings.workers,
+            device=self.settings.shared.device,
+        )
+        return Assignment(spec, progress)
+
+    def _record_group(
+        self, command: events_pb2.RenderUnits, session: Session, rendering: RenderingRow, result: RenderedUnits
+    ) -> None:
         session.add(
             GroupRow(
-                rendering_id=command.rendering_id,
+                rendering_id=rendering.rendering_id,
                 layer=command.layer,
                 first=command.first,
-                pictures=result["pictures"],
-                group=result["group"],
+                pictures=result.pictures,
+                group=result.group,
             )
         )
-        session.flush()
-        if rendering.active:  # a paused one keeps its group, and is completed when it is resumed
-            self._complete_if_all_in(session, rendering)
 
-    def _complete_if_all_in(self, session: Session, rendering: RenderingRow) -> None:
-        groups, pictures = done_so_far(session, rendering.rendering_id)
-        if groups == rendering.groups:
-            rendering.manifest = self._write_manifest(session, rendering, pictures).model_dump()
-            rendering.complete(pictures)
-            self.publish_completed(session, rendering)
-
-    def _write_manifest(self, session: Session, rendering: RenderingRow, pictures: int) -> ObjectRef:
-        extraction = self._extraction(session, rendering)
-        rows = session.scalars(select(GroupRow).where(GroupRow.rendering_id == rendering.rendering_id)).all()
+    def _manifest(self, session: Session, rendering: RenderingRow) -> RenderingManifest:
+        ref = _extraction_ref(session, rendering)
+        extraction = read_extraction(self.ports.blobs, ref)
+        of_rendering = select(GroupRow).where(GroupRow.rendering_id == rendering.rendering_id)
+        groups: dict[str, list[RenderedGroup]] = {layer.name: [] for layer in extraction.layers}
+        for row in session.scalars(of_rendering.order_by(GroupRow.first)):
+            groups[row.layer].append(row.group)
         layers = tuple(
             RenderedLayer(
                 name=layer.name,
@@ -227,18 +189,14 @@ class Renderings(Tasks[RenderingRow]):
                 statistics=layer.statistics,
                 ranking=layer.ranking,
                 ranking_method=layer.ranking_method,
-                groups=tuple(
-                    RenderedGroup.model_validate(row.group)
-                    for row in sorted(rows, key=lambda row: row.first)
-                    if row.layer == layer.name
-                ),
+                groups=tuple(groups[layer.name]),
             )
             for layer in extraction.layers
         )
-        manifest = RenderingManifest(
+        return RenderingManifest(
             rendering_id=rendering.rendering_id,
             extraction_id=extraction.extraction_id,
-            extraction=self._extraction_ref(session, rendering),
+            extraction=ref,
             network=extraction.network,
             dataset=extraction.dataset,
             split=extraction.split,
@@ -246,18 +204,21 @@ class Renderings(Tasks[RenderingRow]):
             kind=rendering.kind,
             picture_format=rendering.format,
             quality=rendering.quality,
-            pictures=pictures,
+            pictures=count_pictures(session, rendering.rendering_id),
             layers=layers,
         )
-        body = manifest.model_dump_json(indent=1).encode()
-        return put_content(self.ports.blobs, BUCKET, f"renderings/{rendering.rendering_id}/manifest.json", body)
-
-    def _extraction_ref(self, session: Session, rendering: RenderingRow) -> ObjectRef:
-        return ObjectRef.model_validate(session.get_one(ExtractionRow, rendering.extraction_id).manifest)
-
-    def _extraction(self, session: Session, rendering: RenderingRow) -> ExtractionManifest:
-        return read_extraction(self.ports.blobs, self._extraction_ref(session, rendering))
 
 
-def _group_key(command: events_pb2.RenderUnits) -> tuple[str, str, int]:
-    return command.rendering_id, command.layer, command.first
+def _rendering_id(plan: plan_pb2.Plan) -> str:
+    return derived_id("rendering", plan.plan_id)
+
+
+def _extraction_ref(session: Session, rendering: RenderingRow) -> ObjectRef:
+    return session.get_one(ExtractionRow, rendering.extraction_id).manifest
+
+
+def _groups(extraction: ExtractionManifest, units: int) -> Iterator[tuple[str, int, int]]:
+    """Yield layer, first unit and last unit of each group of at most `units` units."""
+    for layer in extraction.layers:
+        for first in range(0, layer.units, units):
+            yield layer.name, first, min(first + units, layer.units) - 1

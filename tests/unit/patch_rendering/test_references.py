@@ -1,4 +1,4 @@
-"""Which objects the records of the rendering service reach."""
+"""The objects that the records of the rendering service refer to."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from services.common.blobs import ObjectRef
 from services.common.objects.references import References
 from services.imaging.manifests import NetworkRef, RenderedGroup, RenderedLayer, RenderingManifest
-from services.patch_rendering.references import reach
+from services.patch_rendering.references import collect_references
 from services.patch_rendering.tables import Base, ExtractionRow, GroupRow, RenderingRow
 from tests.fakes.ports import World
 
@@ -27,14 +27,14 @@ class Rendering(World):
         super().__init__(folder, Base.metadata)
         self.extraction = self.put("extraction", "activation-extraction")
         with self.ports.records.transaction() as session:
-            session.add(ExtractionRow(extraction_id="extraction-1", manifest=self.extraction.model_dump()))
+            session.add(ExtractionRow(extraction_id="extraction-1", manifest=self.extraction))
 
     def put(self, name: str, bucket: str = OWN) -> ObjectRef:
-        """An object that holds its name."""
+        """Store an object that contains its name."""
         return self.blobs.put(bucket, name, name.encode())
 
     def add(self, state: str, extraction_id: str = "extraction-1") -> None:
-        """Record the rendering in a state, with whatever may lie in the store by then."""
+        """Record the rendering in a state, with everything that may be stored by then."""
         groups = [
             RenderedGroup(
                 first=first, last=first + 1, pack=self.put(f"pack-{first}"), pictures=self.put(f"pictures-{first}"),
@@ -45,14 +45,13 @@ class Rendering(World):
         ref = self.put_manifest(groups)
         row = RenderingRow(
             rendering_id="rendering-1", extraction_id=extraction_id, size=8, groups=2, group_units=2,
-            pictures_expected=4, state=state, manifest=ref.model_dump() if state == "completed" else None,
+            pictures_expected=4, state=state, manifest=ref if state == "completed" else None,
         )  # fmt: skip
         with self.ports.records.transaction() as session:
             session.add(row)
             session.flush()
             for group in groups:
-                kept = group.model_dump()
-                session.add(GroupRow(rendering_id="rendering-1", layer="l", first=group.first, pictures=2, group=kept))
+                session.add(GroupRow(rendering_id="rendering-1", layer="l", first=group.first, pictures=2, group=group))
 
     def put_manifest(self, groups: list[RenderedGroup]) -> ObjectRef:
         layer = RenderedLayer(
@@ -72,9 +71,9 @@ class Rendering(World):
         )  # fmt: skip
         return self.blobs.put(OWN, "manifest", manifest.model_dump_json().encode())
 
-    def reached(self) -> References:
+    def references(self) -> References:
         found = References(self.blobs)
-        reach(self.ports.records, found)
+        collect_references(self.ports.records, found)
         return found
 
 
@@ -94,16 +93,21 @@ def rendering(tmp_path: Path) -> Rendering:
         ("cancelled", set()),
     ],
 )
-def test_what_is_reached_in_each_state(rendering: Rendering, state: str, expected: set[str]) -> None:
-    """Finished groups until the manifest is there, all of the manifest from then on, neither once it ended badly."""
+def test_each_state_refers_to_its_objects(rendering: Rendering, state: str, expected: set[str]) -> None:
+    """An unfinished rendering refers to its finished groups, a completed one to its whole manifest, and a failed or
+    cancelled one to nothing."""
     rendering.add(state)
-    found = rendering.reached()
-    assert {one.path for one in found.named} == expected | EXTRACTION
-    assert (found.faults, found.blind) == ([], False)
+    found = rendering.references()
+    assert {one.path for one in found.objects} == expected | EXTRACTION
+    assert (found.faults, found.incomplete) == ([], False)
 
 
 def test_a_rendering_of_an_unknown_extraction_dangles(rendering: Rendering) -> None:
-    """The extraction has to be recorded."""
+    """A rendering without a record of its extraction is reported as dangling."""
     rendering.add("queued", extraction_id="extraction-2")
-    [fault] = rendering.reached().faults
-    assert (fault.kind, fault.what, fault.named_by) == ("dangling", "extraction extraction-2", "rendering rendering-1")
+    [fault] = rendering.references().faults
+    assert (fault.kind, fault.what, fault.referenced_by) == (
+        "dangling",
+        "extraction extraction-2",
+        "rendering rendering-1",
+    )

@@ -1,4 +1,4 @@
-"""Rendering a whole extraction, from the kept maps alone."""
+"""Rendering an extraction from its stored maps alone."""
 
 import io
 from pathlib import Path
@@ -16,6 +16,7 @@ from services.imaging.manifests import ExtractionManifest, RenderedGroup, read_t
 from services.patch_rendering import source
 from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.job import render_units
+from services.patch_rendering.specs import RenderSpec
 from tests.fakes.data import SilentJob
 from tests.unit.activation_extraction.test_extract import NETWORKS, K, Stored, reference
 
@@ -27,19 +28,11 @@ def render(
 ) -> RenderedGroup:
     ref = stored.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
     folder.mkdir(exist_ok=True)
-    result = render_units(
-        SilentJob(),  # type: ignore[arg-type]
-        blobs_url=stored.blobs.url,
-        scratch=str(folder),
-        rendering_id="rendering-1",
-        extraction=ref.model_dump(),
-        layer=layer,
-        first=first,
-        last=last,
-        size=SIZE,
-        device=device,
-    )
-    return RenderedGroup.model_validate(result["group"])
+    spec = RenderSpec(
+        blobs_url=stored.blobs.url, scratch=str(folder), rendering_id="rendering-1", extraction=ref, layer=layer,
+        first=first, last=last, size=SIZE, device=device,
+    )  # fmt: skip
+    return render_units(SilentJob(), spec).group  # type: ignore[arg-type]
 
 
 def pictures_of(stored: Stored, group: RenderedGroup) -> dict[tuple[int, int], bytes]:
@@ -53,8 +46,8 @@ def pictures_of(stored: Stored, group: RenderedGroup) -> dict[tuple[int, int], b
 
 @pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
 def test_pictures_equal_a_forward_in_float64(tmp_path: Path, architecture: str, size: int, layers: list[str]) -> None:
-    """Each picture is the original's, made from float64 maps of a second forward that the product does not need: at
-    most 0.5% of the pixels, those on the threshold, differ because the kept maps are in fp16."""
+    """Each picture equals the original's, made from the float64 maps of a second forward, which the product does not
+    need. At most 0.5% of the pixels differ: pixels on the threshold, since the stored maps are in fp16."""
     stored = Stored(tmp_path, architecture, size)
     manifest = stored.run(layers)
     for layer in manifest.layers:
@@ -76,15 +69,15 @@ def test_pictures_equal_a_forward_in_float64(tmp_path: Path, architecture: str, 
                 mask = np.array(map_.resize((SIZE, SIZE), Image.Resampling.BILINEAR)) > 0.2
                 expected = np.where(mask, np.asarray(patch), np.uint8(np.float32(0.2) * np.asarray(patch, np.float32)))
                 decoded = np.asarray(Image.open(io.BytesIO(rendered[unit, rank])))
-                wanted = np.asarray(Image.open(io.BytesIO(Encoding().encode([expected])[0])))
-                # Compared after the same encoding: a block with one flipped pixel differs as a whole.
-                differ = np.abs(decoded.astype(int) - wanted) > 24
+                original = np.asarray(Image.open(io.BytesIO(Encoding().encode([expected])[0])))
+                # Compared after the same encoding, since one changed pixel changes a full block.
+                differ = np.abs(decoded.astype(int) - original) > 24
                 assert differ.mean() <= 0.005, (layer.name, unit, rank, differ.mean())
 
 
-def test_groups_say_what_each_picture_is(tmp_path: Path) -> None:
-    """A row a picture names patch, label, mammogram and box; sheet and pictures are JPEGs of their size; nothing is
-    forwarded: the network's weights may be gone."""
+def test_a_group_describes_each_picture(tmp_path: Path) -> None:
+    """One row per picture contains patch, label, mammogram and box; the sheet and the pictures are JPEGs of the right
+    size. No network runs: its weights may be deleted."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest = stored.run(["layer4"])
     stored.blobs.delete("training", "weights.safetensors")
@@ -106,7 +99,7 @@ def test_groups_say_what_each_picture_is(tmp_path: Path) -> None:
 
 
 def test_a_silent_unit_has_no_pictures(tmp_path: Path) -> None:
-    """A unit whose best activation is not positive is marked silent and takes no bytes; its neighbours are rendered."""
+    """A unit whose best activation is not positive is marked silent and has no bytes; its neighbours are rendered."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest = stored.run(["layer4"])
     layer = manifest.layers[0]
@@ -121,7 +114,7 @@ def test_a_silent_unit_has_no_pictures(tmp_path: Path) -> None:
 
 
 def test_each_source_patch_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many units share a patch, it is decoded once."""
+    """A patch that many units share is decoded once."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest = stored.run(["layer4"])
     decoded: list[str] = []
@@ -137,13 +130,14 @@ def test_each_source_patch_is_decoded_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_references_are_checked(tmp_path: Path) -> None:
-    """An extraction manifest that is not the one referred to is refused."""
+    """A job refuses an extraction manifest that differs from its reference."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest = stored.run(["layer4"])
     ref = stored.blobs.put("activation-extraction", "manifest.json", manifest.model_dump_json().encode())
     wrong = ObjectRef(bucket=ref.bucket, key=ref.key, sha256="0" * 64, size=ref.size)
     with pytest.raises(Exception, match="sha256"):
-        render_units(
-            SilentJob(), blobs_url=stored.blobs.url, scratch=str(tmp_path), rendering_id="r",  # type: ignore[arg-type]
-            extraction=wrong.model_dump(), layer="layer4", first=0, last=1, size=SIZE,
+        spec = RenderSpec(
+            blobs_url=stored.blobs.url, scratch=str(tmp_path), rendering_id="r", extraction=wrong, layer="layer4",
+            first=0, last=1, size=SIZE,
         )  # fmt: skip
+        render_units(SilentJob(), spec)  # type: ignore[arg-type]

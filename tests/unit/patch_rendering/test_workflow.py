@@ -1,4 +1,4 @@
-"""What the rendering service decides."""
+"""The workflow of renderings."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,17 @@ from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
-from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, RenderingManifest
+from services.imaging.manifests import (
+    ExtractedLayer,
+    ExtractionManifest,
+    NetworkRef,
+    RenderedGroup,
+    RenderingManifest,
+)
 from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.specs import RenderedUnits, RenderSpec
 from services.patch_rendering.tables import Base
 from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
@@ -28,7 +35,7 @@ REF = ObjectRef(bucket="any-bucket", key="k", sha256="0" * 64, size=1)
 
 
 class Rendering(World):
-    """The service's use cases, and the event that an extraction of two layers (5 and 3 units) is complete."""
+    """The service's use cases, and the event that completes an extraction of two layers (5 and 3 units)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, Base.metadata)
@@ -63,33 +70,27 @@ class Rendering(World):
             manifest=to_message(ref, object_pb2.ObjectRef),
             plan=plan_pb2.Plan(plan_id="plan-1", rendering=plan_pb2.PlanRendering(size=100)),
         )
-        self.runner.answers["render_units"] = lambda options: {
-            "group": {"first": options["first"], "last": options["last"], "pack": REF, "pictures": REF, "units": REF},
-            "pictures": 4 * (options["last"] - options["first"] + 1),
-        }
+        self.runner.answers["render_units"] = rendered
 
     def begin(self) -> list[Any]:
-        """Handle the event; the commands that follow."""
+        """Handle the event and return the commands that it sends."""
         self.renderings.extraction_completed(self.event)
         return self.sent()
 
 
+def rendered(spec: RenderSpec) -> RenderedUnits:
+    """Return the result of a job, with four pictures per unit."""
+    group = RenderedGroup(first=spec.first, last=spec.last, pack=REF, pictures=REF, units=REF)
+    return RenderedUnits(group=group, pictures=4 * (spec.last - spec.first + 1))
+
+
 @pytest.fixture
 def rendering(tmp_path: Path) -> Rendering:
-    made = Rendering(tmp_path)
-    answer = made.runner.answers["render_units"]
-
-    def plain(options: dict[str, Any]) -> dict[str, Any]:
-        result = answer(options)
-        group = {name: v.model_dump() if isinstance(v, ObjectRef) else v for name, v in result["group"].items()}
-        return {"group": group, "pictures": result["pictures"]}
-
-    made.runner.answers["render_units"] = plain
-    return made
+    return Rendering(tmp_path)
 
 
-def test_a_plan_goes_out_a_message_a_group(rendering: Rendering) -> None:
-    """Every unit of every layer is in exactly one group; the event delivered twice sends no more."""
+def test_a_plan_sends_one_command_per_group(rendering: Rendering) -> None:
+    """Every unit of every layer is in exactly one group. The same event delivered again sends no commands."""
     commands = rendering.begin()
     assert [(c.layer, c.first, c.last) for c in commands] == [
         ("conv1", 0, 1), ("conv1", 2, 3), ("conv1", 4, 4), ("conv2", 0, 1), ("conv2", 2, 2),
@@ -97,8 +98,8 @@ def test_a_plan_goes_out_a_message_a_group(rendering: Rendering) -> None:
     assert rendering.begin() == []
 
 
-def test_the_last_group_writes_the_manifest_and_tells_once(rendering: Rendering) -> None:
-    """In any order and with every message twice there is one manifest, its groups in order, and one event."""
+def test_the_last_group_writes_the_manifest_and_publishes_once(rendering: Rendering) -> None:
+    """If the commands arrive in any order and twice, there is one manifest with its groups in order, and one event."""
     commands = rendering.begin()
     events = []
     for command in [*reversed(commands), *commands]:
@@ -116,7 +117,7 @@ def test_the_last_group_writes_the_manifest_and_tells_once(rendering: Rendering)
 
 
 def test_a_known_extraction_can_be_rendered_again(rendering: Rendering) -> None:
-    """Any caller may render an extraction that was told of at another size; one that was not is not found."""
+    """A caller may render a recorded extraction again at another size. An extraction without a record is not found."""
     with pytest.raises(NotFound, match="no completed extraction 'extraction-1'"):
         rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
     rendering.begin()
@@ -125,11 +126,11 @@ def test_a_known_extraction_can_be_rendered_again(rendering: Rendering) -> None:
     assert len(rendering.sent()) == 5
 
 
-def test_a_failure_is_recorded_and_told_once(rendering: Rendering) -> None:
-    """A group that is given up fails the rendering with its words, and nothing more is rendered."""
+def test_a_failure_is_recorded_and_published_once(rendering: Rendering) -> None:
+    """A parked command fails the rendering with the command's reason, and no other group is rendered."""
     commands = rendering.begin()
-    rendering.renderings.failed(commands[0], "disk is full")
-    rendering.renderings.failed(commands[1], "later")
+    rendering.renderings.command_parked(commands[0], "disk is full")
+    rendering.renderings.command_parked(commands[1], "later")
     [event] = rendering.sent()
     assert (event.plan_id, event.error) == ("plan-1", "disk is full")
     rendering.renderings.render_units(commands[2])
@@ -137,15 +138,15 @@ def test_a_failure_is_recorded_and_told_once(rendering: Rendering) -> None:
     assert rendering.queries.plan("plan-1").stages[0].error == "disk is full"
 
 
-def test_a_plan_that_cannot_begin_shows_why(rendering: Rendering) -> None:
-    """An event that is parked leaves a failed stage with the reason."""
+def test_a_plan_that_cannot_begin_shows_the_reason(rendering: Rendering) -> None:
+    """A parked event leaves a failed stage with the reason."""
     rendering.renderings.plan_failed(rendering.event, "manifest is gone")
     [stage] = rendering.queries.plan("plan-1").stages
     assert (stage.name, stage.state, stage.error) == ("rendering", "failed", "manifest is gone")
 
 
-def test_cancelling_ends_it_whatever_comes(rendering: Rendering) -> None:
-    """A cancelled rendering takes no more groups and cannot be cancelled twice."""
+def test_cancelling_ends_a_rendering(rendering: Rendering) -> None:
+    """A cancelled rendering renders no more groups and cannot be cancelled twice."""
     commands = rendering.begin()
     rendering.renderings.act("cancel", commands[0].rendering_id)
     rendering.renderings.render_units(commands[0])
@@ -154,22 +155,22 @@ def test_cancelling_ends_it_whatever_comes(rendering: Rendering) -> None:
         rendering.renderings.act("cancel", commands[0].rendering_id)
 
 
-def test_a_paused_rendering_keeps_its_groups_and_goes_on_with_the_rest(rendering: Rendering) -> None:
-    """Its messages are acknowledged without work, also after a restart; resuming asks for the groups that are not
-    in."""
+def test_a_paused_rendering_keeps_its_groups_and_continues_with_the_rest(rendering: Rendering) -> None:
+    """While it is paused, its commands are acknowledged without work, also after a restart. Resuming enqueues the
+    missing groups."""
     commands = rendering.begin()
     rendering.renderings.render_units(commands[1])
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: RenderSpec) -> RenderedUnits:
         rendering.renderings.act_on_plan("pause", "plan-1")
         raise JobStopped("noticed")
 
-    answer, rendering.runner.answers["render_units"] = rendering.runner.answers["render_units"], pause_meanwhile
+    rendering.runner.answers["render_units"] = pause_meanwhile
     rendering.renderings.render_units(commands[0])
     rendering.renderings.render_units(commands[2])
     rendering.renderings.recover()
     assert (len(rendering.runner.calls), rendering.sent()) == (2, [])
-    rendering.runner.answers["render_units"] = answer
+    rendering.runner.answers["render_units"] = rendered
     rendering.renderings.act("resume", commands[0].rendering_id)
     left = [command for number, command in enumerate(commands) if number != 1]
     assert rendering.sent() == left
@@ -181,16 +182,15 @@ def test_a_paused_rendering_keeps_its_groups_and_goes_on_with_the_rest(rendering
 
 
 def test_a_pause_at_the_last_moment_loses_nothing(rendering: Rendering) -> None:
-    """A last group that is done when it is paused is kept; resuming completes the rendering, and only then it is
-    told."""
+    """If the rendering is paused while its last group finishes, the group is recorded. Resuming completes the rendering
+    and publishes it."""
     commands = rendering.begin()
-    answer = rendering.runner.answers["render_units"]
     for command in commands[:-1]:
         rendering.renderings.render_units(command)
 
-    def pause_meanwhile(arguments: dict[str, Any]) -> Any:
+    def pause_meanwhile(spec: RenderSpec) -> RenderedUnits:
         rendering.renderings.act("pause", commands[0].rendering_id)
-        return answer(arguments)
+        return rendered(spec)
 
     rendering.runner.answers["render_units"] = pause_meanwhile
     rendering.renderings.render_units(commands[-1])
@@ -201,14 +201,14 @@ def test_a_pause_at_the_last_moment_loses_nothing(rendering: Rendering) -> None:
         rendering.renderings.act_on_plan("pause", "plan-2")
 
 
-def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:
-    """`recover` sends exactly the groups that are not in."""
+def test_a_restart_enqueues_missing_groups(rendering: Rendering) -> None:
+    """`recover` sends exactly the commands of the missing groups."""
     commands = rendering.begin()
     rendering.renderings.render_units(commands[1])
     rendering.renderings.recover()
     left = [command for number, command in enumerate(commands) if number != 1]
     assert rendering.sent() == left
-    # Also with another setting than the one that it was cut with.
+    # The groups stay the same under another setting.
     again = Renderings(rendering.ports, rendering.runner, RenderingSettings(group_units=3))  # type: ignore[arg-type]
     again.recover()
     assert rendering.sent() == left
@@ -219,10 +219,10 @@ def test_a_restart_asks_again_for_missing_groups(rendering: Rendering) -> None:
     assert rendering.sent() == [event], "an event that was lost with the process would never come again"
 
 
-def test_pictures_are_there_when_it_is_completed(rendering: Rendering) -> None:
-    """Asking an unfinished rendering for a picture is a conflict that says so."""
+def test_an_unfinished_rendering_has_no_pictures(rendering: Rendering) -> None:
+    """Requesting a picture of an unfinished rendering is a conflict that says so."""
     commands = rendering.begin()
-    with pytest.raises(Conflict, match="is queued; its pictures are there once it is completed"):
+    with pytest.raises(Conflict, match="is queued; it has pictures once it is completed"):
         rendering.queries.picture(commands[0].rendering_id, "conv1", 0, 1)
 
 
@@ -230,15 +230,15 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 
 def test_grpc_pauses_resumes_and_cancels(rendering: Rendering) -> None:
-    """Each verb answers with the state that it leads to, for a rendering and for its plan."""
+    """Each verb answers with the resulting state, for a rendering and for its plan."""
     servicer = RenderingServicer(rendering.renderings, rendering.queries, rendering.pictures, Streams())
     rendering.begin()
     rendering_id = rendering.renderings.start(StartRenderingRequest(extraction_id="extraction-1"))
     for verb, state in VERBS:
-        options = getattr(pb, f"{verb}RenderingRequest")(rendering_id=rendering_id)
-        assert getattr(servicer, f"{verb}Rendering")(options, None).rendering.state == state
+        request = getattr(pb, f"{verb}RenderingRequest")(rendering_id=rendering_id)
+        assert getattr(servicer, f"{verb}Rendering")(request, None).rendering.state == state
     assert rendering.queries.plan("plan-1").stages[0].state == "queued"
     for verb, state in VERBS:
-        options = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
-        [stage] = getattr(servicer, f"{verb}Plan")(options, None).stages
+        request = getattr(pb, f"{verb}PlanRequest")(plan_id="plan-1")
+        [stage] = getattr(servicer, f"{verb}Plan")(request, None).stages
         assert stage.state == state
