@@ -1,4 +1,4 @@
-"""Evaluate, compare and export with the command, on a network that the embedded form has trained."""
+"""The command evaluates, compares and exports a network that was trained in the embedded form."""
 
 import json
 from pathlib import Path
@@ -15,16 +15,16 @@ from tests.integration.embedded import Embedded, embedded
 from tests.integration.test_plan import COUNTS, NETWORK, import_data
 
 
-def told(home: Embedded, *words: str) -> Any:
-    """The JSON object on the last line of `primitives …`."""
+def run_command(home: Embedded, *words: str) -> Any:
+    """Run `primitives …` and return the JSON object on its last line."""
     done = home.command(*words)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_trained_network_is_evaluated_compared_and_exported(tmp_path: Path) -> None:
-    """The evaluation's AUC is that of the run's last epoch; HTTP, gRPC and command say the same; nothing that is
-    stored is garbage, and the exported files are there."""
+    """The evaluation has the AUC of the run's last epoch. HTTP, gRPC and the command return the same. No stored object is
+    garbage, and the exported files exist."""
     with embedded(tmp_path / "home") as home:
         base = home.services.training
         dataset_id = import_data(home, tmp_path / "ddsm")
@@ -32,12 +32,12 @@ def test_a_trained_network_is_evaluated_compared_and_exported(tmp_path: Path) ->
         run_id = post(base, "/v1/runs", {"dataset_id": dataset_id, "settings": settings})["run_id"]
         home.wait_for(lambda: bool(get(base, f"/v1/runs/{run_id}")["state"] == "completed"))
         run = get(base, f"/v1/runs/{run_id}")
-        report = told(home, "evaluate", run_id, "--split", "val", "--replicates", "200", "--json")
+        report = run_command(home, "evaluate", run_id, "--split", "val", "--replicates", "200", "--json")
         assert report["patches"] == COUNTS["val"] and report["patients"] == 2
         assert report["macro_auc"]["value"] == pytest.approx(run["epochs"][-1]["val_auc"], abs=1e-6)
-        first = told(home, "evaluate", run_id, "--checkpoint", "1", "--replicates", "200", "--json")
+        first = run_command(home, "evaluate", run_id, "--checkpoint", "1", "--replicates", "200", "--json")
         assert first["checkpoint_id"] != report["checkpoint_id"]
-        comparison = told(home, "compare", report["evaluation_id"], first["evaluation_id"], "--json")
+        comparison = run_command(home, "compare", report["evaluation_id"], first["evaluation_id"], "--json")
         assert comparison["macro"]["a"] == report["macro_auc"]["value"]
         assert [row["name"] for row in comparison["classes"]] == ["normal", "benign", "cancer"]
         check_edges(home, report, comparison)
@@ -48,7 +48,7 @@ def test_a_trained_network_is_evaluated_compared_and_exported(tmp_path: Path) ->
 
 
 def check_edges(home: Embedded, report: dict[str, Any], comparison: dict[str, Any]) -> None:
-    """Report, figure, events and comparison over HTTP and gRPC."""
+    """Check report, figure, events and comparison over HTTP and gRPC."""
     path = f"{home.services.training}/v1/evaluations/{report['evaluation_id']}"
     figure = httpx.get(f"{path}/figures/roc.svg", timeout=30)
     assert (figure.status_code, figure.headers["content-type"]) == (200, "image/svg+xml")
@@ -77,9 +77,9 @@ def check_edges(home: Embedded, report: dict[str, Any], comparison: dict[str, An
 
 
 def check_export(home: Embedded, run_id: str, folder: Path) -> None:
-    """Both formats by command."""
-    told_of = json.loads(home.command("export", run_id, "--out", str(folder / "n.safetensors")).stdout)
+    """Export both formats with the command."""
+    exported = json.loads(home.command("export", run_id, "--out", str(folder / "n.safetensors")).stdout)
     with safe_open(folder / "n.safetensors", "pt") as file:
-        assert file.metadata()["checkpoint_id"] == told_of["checkpoint_id"]
-    onnx = told(home, "export", run_id, "--format", "onnx", "--out", str(folder / "n.onnx"))
+        assert file.metadata()["checkpoint_id"] == exported["checkpoint_id"]
+    onnx = run_command(home, "export", run_id, "--format", "onnx", "--out", str(folder / "n.onnx"))
     assert onnx["difference"] < onnx["tolerance"] and (folder / "n.onnx").stat().st_size > 100_000

@@ -1,4 +1,4 @@
-"""A run whose child is killed ends as the run that was left alone."""
+"""A run whose child is killed ends like a run that was not interrupted."""
 
 import itertools
 import multiprocessing
@@ -16,11 +16,13 @@ from safetensors.torch import load as load_tensors
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import JobCrashed
-from services.common.work import jobs
-from services.common.work.jobs import Job, JobRunner
+from services.common.work import runner as runner_module
+from services.common.work.jobs import Job, JobFunction
+from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import CheckpointManifest, open_checkpoint
 from services.training.job import train_slice
 from services.training.schemas import RunSettings
+from services.training.specs import SavedCheckpoint, SliceSpec
 from tests.fakes.data import store_dataset
 
 KILLS = 10
@@ -44,73 +46,85 @@ SETTINGS = RunSettings(
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobRunner]:
-    """A runner whose children are forked by a server that has imported torch: eleven of them would take a minute."""
+    """A runner whose children are forked from a server that has imported torch. Eleven imports would take a minute."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["services.training.job"])
-    monkeypatch.setattr(jobs.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(runner_module.multiprocessing, "get_context", lambda _: context)
     runner = JobRunner("killed")
     yield runner
     runner.close()
 
 
-def train_and_die(job: Job, *, kill_at: int, **arguments: Any) -> bool:
-    """What the child does: train, and be killed after a step, unless `kill_at` is -1."""
+class DeadlySpec(SliceSpec):
+    """A slice whose child is killed after step `kill_at`, unless that is -1."""
+
+    kill_at: int
+
+
+TRAIN_AND_DIE: JobFunction[DeadlySpec, bool, SavedCheckpoint] = JobFunction(f"{__name__}:train_and_die")
+
+
+@TRAIN_AND_DIE.implements
+def train_and_die(job: Job[SavedCheckpoint], spec: DeadlySpec) -> bool:
+    """Train a slice in the child, and kill the child after a step."""
     steps = itertools.count(1)
-    tell = job.report
+    report_progress = job.report
 
     def report(**progress: Any) -> None:
-        tell(**progress)
-        if next(steps) == kill_at:
+        report_progress(**progress)
+        if next(steps) == spec.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     job.report = report  # type: ignore[method-assign]
-    return train_slice(job, **arguments)
+    return train_slice(job, spec)
 
 
 class Run:
-    """A run that is trained in slices by a child, which may be killed."""
+    """A run that a child trains in slices. The child may be killed."""
 
     def __init__(self, folder: Path, runner: JobRunner) -> None:
         self.blobs = FolderBlobs(folder / "blobs")
-        _, dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 41, "val": 12})
-        self.runner = runner
-        self.last: dict[str, Any] | None = None
-        self.arguments = {
-            "blobs_url": self.blobs.url,
-            "scratch": str(folder),
-            "run_id": "run-1",
-            "dataset": dataset.model_dump(),
-            "settings": SETTINGS.model_dump(),
-            "cache_mb": 16,
-            "device": "cpu",
-        }
+        _, self.dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 41, "val": 12})
+        self.folder, self.runner = folder, runner
+        self.last: ObjectRef | None = None
 
     def slice(self, slice_s: float = 600.0, kill_at: int = -1) -> bool:
-        """One slice; True if the run is complete. The child is killed after its step `kill_at`."""
-        arguments = self.arguments | {"checkpoint": self.last, "slice_s": slice_s, "kill_at": kill_at}
-        target = f"{__name__}:train_and_die"
-        return bool(self.runner.run(target, arguments, lambda _: None, on_milestone=self.keep))
+        """Train one slice. Return whether the run is complete. The child is killed after its step `kill_at`."""
+        spec = DeadlySpec(
+            blobs_url=self.blobs.url,
+            scratch=str(self.folder),
+            run_id="run-1",
+            dataset=self.dataset,
+            settings=SETTINGS,
+            checkpoint=self.last,
+            slice_s=slice_s,
+            cache_mb=16,
+            device="cpu",
+            kill_at=kill_at,
+        )
+        return self.runner.run(TRAIN_AND_DIE, spec, on_milestone=self.record)
 
-    def keep(self, facts: dict[str, Any]) -> None:
-        """Remember a checkpoint."""
-        self.last = facts["last_checkpoint"]
+    def record(self, saved: SavedCheckpoint) -> None:
+        """Record a checkpoint."""
+        self.last = saved.last_checkpoint
 
     def result(self) -> tuple[CheckpointManifest, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The last checkpoint: its manifest, its weights, and what resuming needs."""
-        manifest = open_checkpoint(self.blobs, ObjectRef.model_validate(self.last))
+        """The manifest of the last checkpoint, its weights, and its state for resuming."""
+        assert self.last is not None
+        manifest = open_checkpoint(self.blobs, self.last)
         assert manifest.resume is not None
         weights, resume = (read_verified(self.blobs, ref) for ref in (manifest.weights, manifest.resume))
         return manifest, load_tensors(weights), load_tensors(resume)
 
     def best_epoch(self) -> int:
-        """The epochs that were done when the best checkpoint was saved."""
+        """The number of epochs that were done when the best checkpoint was saved."""
         manifest = self.result()[0]
         return manifest.epoch if manifest.best is None else open_checkpoint(self.blobs, manifest.best).epoch
 
 
-def test_killed_ten_times_it_ends_as_if_left_alone(tmp_path: Path, runner: JobRunner) -> None:
-    """Killed at random steps, also of slices that began in mid-epoch: weights, optimizer and metrics are the same bits,
-    with accumulated gradients, balanced sampling, augmentation and early stopping."""
+def test_a_run_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, runner: JobRunner) -> None:
+    """The child is killed at random steps, also in slices that began within an epoch. Weights, optimizer and metrics have
+    the same bits, with accumulated gradients, balanced sampling, augmentation and early stopping."""
     alone, killed = Run(tmp_path / "alone", runner), Run(tmp_path / "killed", runner)
     assert alone.slice() is True
     draw = random.Random(20)
@@ -131,5 +145,5 @@ def test_killed_ten_times_it_ends_as_if_left_alone(tmp_path: Path, runner: JobRu
 
 
 def metrics(manifest: CheckpointManifest) -> list[dict[str, Any]]:
-    """Those of all epochs but for the seconds."""
+    """The metrics of all epochs without the seconds."""
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in manifest.metrics]

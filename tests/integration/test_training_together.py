@@ -1,4 +1,4 @@
-"""Several processes that train one run, over gloo."""
+"""Several processes train a run together, over gloo."""
 
 import os
 import signal
@@ -15,11 +15,12 @@ from deploy.local.servers import free_ports
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, JobCrashed, JobStopped
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import CheckpointManifest, open_checkpoint
 from services.training.job import train_slice
 from services.training.launch import launch_command
 from services.training.schemas import RunSettings
+from services.training.specs import TRAIN_SLICE, SliceSpec
 from tests.fakes.data import SilentJob, store_dataset
 from tests.integration.processes import children_of, takes_effect
 
@@ -40,26 +41,26 @@ SETTINGS = RunSettings(
     rotation=10,
     contrast=0.2,
 )
-"""A network without batch norm, which on the CPU computes over the patches of its own process, and without dropout,
-which each process draws for itself."""
+"""The network has no batch norm, which on the CPU computes over the patches of one process, and no dropout, which each
+process draws for itself."""
 
 
 class WatchedJob(SilentJob):
-    """A job that does something, once, when the run has told of so many steps."""
+    """A job that calls a function once, after a number of reported steps."""
 
     def __init__(self, steps: int, then: Callable[["WatchedJob"], None]) -> None:
         super().__init__()
         self._left, self._then = steps, then
         self.is_paused = self.is_cancelled = False
 
-    def report(self, **progress: object) -> None:
-        """Count it."""
+    def forward(self, _report: object) -> None:
+        """Count a report of the leader as a step."""
         self._left -= 1
         if self._left == 0:
             self._then(self)
 
     def paused(self) -> bool:
-        """What was done."""
+        """Return whether the function has paused the run; raise JobStopped if it has cancelled the run."""
         if self.is_cancelled:
             raise JobStopped("cancelled")
         return self.is_paused
@@ -72,31 +73,33 @@ class Run:
         self.blobs = FolderBlobs(folder / "blobs")
         _, self.dataset = store_dataset(self.blobs, folder / "ddsm", splits)
         self.folder = folder
-        self.last: Any = None
+        self.last: ObjectRef | None = None
 
-    def arguments(self, settings: RunSettings) -> dict[str, Any]:
-        """Those of the next slice."""
-        return {
-            "blobs_url": self.blobs.url,
-            "scratch": str(self.folder),
-            "run_id": "run-1",
-            "dataset": self.dataset.model_dump(),
-            "settings": settings.model_dump(),
-            "checkpoint": self.last,
-            "slice_s": 600.0,
-            "cache_mb": 16,
-            "device": "cpu",
-        }
+    def spec(self, settings: RunSettings, **processes: Any) -> SliceSpec:
+        """The spec of the next slice."""
+        return SliceSpec(
+            blobs_url=self.blobs.url,
+            scratch=str(self.folder),
+            run_id="run-1",
+            dataset=self.dataset,
+            settings=settings,
+            checkpoint=self.last,
+            slice_s=600.0,
+            cache_mb=16,
+            device="cpu",
+            **processes,
+        )
 
-    def slice(self, job: SilentJob, settings: RunSettings = SETTINGS, **how: Any) -> bool:
-        """One slice; True if the run is complete."""
-        complete = train_slice(job, **self.arguments(settings), **how)  # type: ignore[arg-type]
-        self.last = job.milestones[-1]["last_checkpoint"]
+    def slice(self, job: SilentJob, settings: RunSettings = SETTINGS, **processes: Any) -> bool:
+        """Train one slice. Return whether the run is complete."""
+        complete = train_slice(job, self.spec(settings, **processes))  # type: ignore[arg-type]
+        self.last = job.milestones[-1].last_checkpoint
         return complete
 
     def checkpoint(self) -> tuple[CheckpointManifest, dict[str, torch.Tensor]]:
-        """The last one, and its weights."""
-        manifest = open_checkpoint(self.blobs, ObjectRef.model_validate(self.last))
+        """The last checkpoint and its weights."""
+        assert self.last is not None
+        manifest = open_checkpoint(self.blobs, self.last)
         return manifest, load_tensors(read_verified(self.blobs, manifest.weights))
 
 
@@ -113,9 +116,9 @@ def cancel(job: WatchedJob) -> None:
     job.is_cancelled = True
 
 
-def test_processes_make_what_one_process_makes(run: Run, tmp_path: Path) -> None:
-    """Begun by two machines, paused in mid-epoch and completed by two processes of one: weights and metrics are within
-    1e-5 those of one process that was left alone, and the weights are far from where they began."""
+def test_several_processes_train_like_a_single_one(run: Run, tmp_path: Path) -> None:
+    """Two machines begin a run and are paused within an epoch; two processes of one machine complete it. Weights and
+    metrics are within 1e-5 of those of a single process, and the weights are far from their first values."""
     alone = Run(tmp_path / "alone", {"train": 41, "val": 12})
     assert alone.slice(SilentJob()) is True
     meeting = f"127.0.0.1:{free_ports(1)[0]}"
@@ -142,8 +145,8 @@ def kill_one(_: WatchedJob) -> None:
 
 
 @pytest.mark.parametrize(("then", "error"), [(kill_one, JobCrashed), (cancel, JobStopped)])
-def test_the_end_of_one_is_the_end_of_all(run: Run, then: Callable[[WatchedJob], None], error: type[Exception]) -> None:
-    """One process that is killed is a failed attempt, a cancelled run is none; no process is left in either case."""
+def test_all_processes_end_when_one_ends(run: Run, then: Callable[[WatchedJob], None], error: type[Exception]) -> None:
+    """If a process is killed, the attempt fails; if the run is cancelled, it stops. No process is left in either case."""
     started: list[int] = []
 
     def act(job: WatchedJob) -> None:
@@ -157,32 +160,32 @@ def test_the_end_of_one_is_the_end_of_all(run: Run, then: Callable[[WatchedJob],
 
 
 def test_no_process_outlives_a_job_that_is_killed(run: Run) -> None:
-    """kill -9 of the job's child, which has no time to end the others."""
+    """If the job's child is killed with SIGKILL, it has no time to end the others, but they end."""
     runner, started = JobRunner("killed"), list[int]()
 
-    def kill(_: dict[str, Any]) -> None:
+    def kill(_: object) -> None:
         if not started:
             child = runner._child.pid  # type: ignore[union-attr]
             started.extend([torchrun(child), *children_of(torchrun(child))])
             os.kill(child, signal.SIGKILL)
 
-    arguments = run.arguments(SETTINGS.model_copy(update={"epochs": 10_000})) | {"processes": 2}
+    spec = run.spec(SETTINGS.model_copy(update={"epochs": 10_000}), processes=2)
     with pytest.raises(JobCrashed):
-        runner.run("services.training.job:train_slice", arguments, kill)
+        runner.run(TRAIN_SLICE, spec, kill)
     assert len(started) == 3
     takes_effect(lambda: [pid for pid in started if command_of(pid)] == [])
     runner.close()
 
 
-def test_what_one_of_them_refuses_is_told(run: Run) -> None:
-    """An error of a process is the job's, in its own words."""
+def test_an_error_of_a_process_is_the_error_of_the_job(run: Run) -> None:
+    """The job raises the same error with the same message."""
     run.dataset = store_dataset(run.blobs, run.folder / "val-only", {"val": 6})[1]
     with pytest.raises(InvalidInput, match="has no split train"):
         run.slice(SilentJob(), processes=2)
 
 
 def torchrun(job: int) -> int:
-    """The process that a job has started, and that has started those that train."""
+    """The process that a job has started. It has started the processes that train."""
     [found] = [pid for pid in children_of(job) if b"services.training.launch" in command_of(pid)]
     return found
 

@@ -25,7 +25,7 @@ from services.common.machine.reading import read_at_most
 from services.imaging.checkpoint import read_file
 from services.imaging.manifests import read_table
 from services.imaging.tensors import LARGEST_HEADER, Tensors, local_tensors
-from services.training.importer import import_directory
+from services.training.importer import ImportSource, import_directory
 from services.training.original import read_run
 from services.training.outlines import read_outlines
 from services.training.schemas import StartRunRequest
@@ -107,7 +107,7 @@ def test_an_import_reads_lists_and_images_up_to_a_size(
     folder, blobs = make_ddsm(tmp_path / "ddsm", {"train": 3}), FolderBlobs(tmp_path / "blobs")
     monkeypatch.setattr(f"services.training.importer.{limit}", 20)
     with pytest.raises(InvalidInput, match="at most 20 are read"):
-        import_directory(blobs, "training", folder, 3, None)
+        import_directory(blobs, "training", ImportSource(folder, 3))
     assert list(blobs.list("training")) == []
 
 
@@ -126,9 +126,9 @@ def test_outlines_are_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.Monk
     ("text", "told"),
     [
         ("a: " + "x" * (1 << 20), "at most 1048576 are read"),
-        ("a: &a [x]\nb: *a\n", r"the alias \*a is not taken"),
-        ("a: " + "[" * 20_000, "no readable YAML"),
-        ("data: " + json.dumps("y" * 1000), "no file of the original"),
+        ("a: &a [x]\nb: *a\n", r"the alias \*a is not accepted"),
+        ("a: " + "[" * 20_000, "not a readable YAML"),
+        ("data: " + json.dumps("y" * 1000), "not a file of the original"),
     ],
     ids=["large", "aliases", "deep", "long value"],
 )
@@ -209,7 +209,9 @@ def test_a_table_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ref = blobs.put("training", "table.parquet", buffer.getvalue())
     assert read_table(blobs, ref).num_rows == 100_000
     monkeypatch.setattr("services.imaging.manifests.LARGEST_TABLE", 1000)
-    with pytest.raises(InvalidInput, match=r"training/table\.parquet declares that it unpacks to \d+ bytes; at most 1000"):
+    with pytest.raises(
+        InvalidInput, match=r"training/table\.parquet declares that it unpacks to \d+ bytes; at most 1000"
+    ):
         read_table(blobs, ref)
     with pytest.raises(InvalidInput, match=r"training/none\.parquet is not a table"):
         read_table(blobs, blobs.put("training", "none.parquet", b"PAR1"))

@@ -1,4 +1,4 @@
-"""Importing the original's layout, and everything that can be wrong with it."""
+"""The import of the original's layout, and the faults that it can have."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
 from services.imaging.dataset import Dataset
-from services.training.importer import import_directory
+from services.training.importer import ImportSource, import_directory
 from tests.fakes.ddsm import jpeg, make_ddsm, patch_file
 
 COUNTS = {"train": 9, "val": 6, "test": 3}
@@ -22,7 +22,7 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 
 def do_import(blobs: FolderBlobs, folder: Path, classes: int = 3, mammograms: Path | None = None) -> Dataset:
-    manifest, _ = import_directory(blobs, "training", folder, classes, mammograms)
+    manifest, _ = import_directory(blobs, "training", ImportSource(folder, classes, mammograms))
     return Dataset(blobs, manifest)
 
 
@@ -32,7 +32,7 @@ def first_line(folder: Path, split: str) -> str:
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_layout_is_read_as_listed(blobs: FolderBlobs, tmp_path: Path, classes: int) -> None:
-    """Patches keep the order of their list, their label, exam and box; x of the name is the row."""
+    """Patches keep the order of their list, their label, exam and box. The x in a name is the row."""
     folder = make_ddsm(tmp_path / "ddsm", COUNTS, classes)
     data = do_import(blobs, folder, classes)
     assert data.manifest.splits == COUNTS
@@ -48,7 +48,7 @@ def test_the_layout_is_read_as_listed(blobs: FolderBlobs, tmp_path: Path, classe
 
 
 def test_the_same_folder_twice_is_one_data_set(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """Importing again gives the same id and stores nothing new."""
+    """A second import has the same id and stores nothing new."""
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
     first = do_import(blobs, folder).manifest.dataset_id
     stored = list(blobs.list("training"))
@@ -56,8 +56,8 @@ def test_the_same_folder_twice_is_one_data_set(blobs: FolderBlobs, tmp_path: Pat
     assert list(blobs.list("training")) == stored
 
 
-def test_full_mammograms_come_along(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """Each patch's mammogram is stored once with its side, view and size; a missing one is named."""
+def test_full_mammograms_are_imported(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Each patch's mammogram is stored once with its side, view and size. An error names a missing one."""
     import numpy as np
 
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
@@ -74,8 +74,8 @@ def test_full_mammograms_come_along(blobs: FolderBlobs, tmp_path: Path) -> None:
     assert [row[name] for name in ("side", "view", "height", "width", "patient")] == ["LEFT", "CC", 300, 200, "B_3001"]
 
 
-def test_an_exam_in_two_splits_is_told(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """The published lists leak: the data set is imported as listed and its notice names exam and splits."""
+def test_the_notice_names_an_exam_in_two_splits(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """The published lists leak. The data set is imported as listed, and its notice names exam and splits."""
     folder = make_ddsm(tmp_path / "ddsm", {"train": 4, "val": 4})
     leaked = patch_file(3000, 999, 30)
     (folder / "images" / "1" / leaked).write_bytes((folder / first_line(folder, "train").split()[0]).read_bytes())
@@ -130,7 +130,7 @@ def remove_lists(folder: Path) -> None:
         (rewrite("images/1/x.jpg -1"), r"val\.txt:2: 'images/1/x\.jpg -1'; expected '<path of a patch> <label>'"),
         (rewrite("images/1/x.jpg"), r"val\.txt:2: 'images/1/x\.jpg'; expected '<path of a patch> <label>'"),
         (rewrite("../outside.jpg 0"), r"val\.txt:2: \.\./outside\.jpg leads out of "),
-        (rewrite(f"images/1/{'x' * 300}.jpg 0"), r"val\.txt:2: .* (is no path|does not exist)"),
+        (rewrite(f"images/1/{'x' * 300}.jpg 0"), r"val\.txt:2: .* (is not a path|does not exist)"),
         (rewrite(f"images/1/x.jpg {'1' * 5000}"), r"val\.txt:2: .*; expected '<path of a patch> <label>'"),
         (lambda folder: (folder / "val.txt").write_bytes(b"\xe9 0"), r"val\.txt: byte 0 is not UTF-8"),
         (twice, r"val\.txt:2: patch .* was added twice"),
@@ -150,30 +150,30 @@ def test_what_is_wrong_is_named_and_nothing_is_kept(
     assert list(blobs.list("training")) == []
 
 
-def test_a_folder_that_is_none_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """A missing folder and a number of classes that the layout does not have are refused."""
-    with pytest.raises(InvalidInput, match="nowhere is no folder"):
+def test_a_missing_folder_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A missing folder, and a number of classes that the layout does not have, are refused."""
+    with pytest.raises(InvalidInput, match="nowhere is not a folder"):
         do_import(blobs, tmp_path / "nowhere")
     with pytest.raises(InvalidInput, match="5 classes; expected 2"):
         do_import(blobs, make_ddsm(tmp_path / "ddsm", COUNTS), classes=5)
 
 
 def outline_line(mammogram: str, **changes: object) -> str:
-    """A line of a file of outlines."""
+    """A line of a file of outlines, with changes."""
     line = {"mammogram": mammogram, "phenomenon": "pectoral muscle", "outline": [[0, 0], [0, 9.5], [8, 0]]}
     return json.dumps(line | changes)
 
 
-def test_outlines_of_tissue_come_along(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """They stand in the data set in the order of their file, whether or not full mammograms are at hand; with others it
-    is another data set."""
+def test_outlines_of_tissue_are_imported(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """They are in the data set in the order of their file, with or without full mammograms. Other outlines make another
+    data set."""
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
     before = do_import(blobs, folder)
     mammogram = before.index["mammogram"][0].as_py()
     file = tmp_path / "outlines.jsonl"
     lines = [outline_line(mammogram), "", outline_line(mammogram, phenomenon="mass")]
     file.write_text("\n".join(lines))
-    manifest, _ = import_directory(blobs, "training", folder, 3, None, outlines=file)
+    manifest, _ = import_directory(blobs, "training", ImportSource(folder, 3, outlines=file))
     outline = [[0, 0], [0, 9.5], [8, 0]]
     assert Dataset(blobs, manifest).lesions == [
         {"mammogram": mammogram, "phenomenon": "pectoral muscle", "outline": outline},
@@ -186,7 +186,7 @@ def test_outlines_of_tissue_come_along(blobs: FolderBlobs, tmp_path: Path) -> No
     ("line", "message"),
     [
         ("no json", "outlines.jsonl:2: "),
-        (outline_line("unknown"), "outlines.jsonl:2: no patch was cut from mammogram 'unknown'"),
+        (outline_line("unknown"), "outlines.jsonl:2: the data set has no patch of mammogram 'unknown'"),
         (outline_line("m", phenomenon=""), "outlines.jsonl:2: phenomenon"),
         (outline_line("m", outline=[[0, 0], [1, 1]]), "outlines.jsonl:2: outline"),
         (outline_line("m", outline=[[0, 0], [1, 1], [1, float("nan")]]), "outlines.jsonl:2: "),
@@ -195,17 +195,17 @@ def test_outlines_of_tissue_come_along(blobs: FolderBlobs, tmp_path: Path) -> No
     ],
 )
 def test_a_faulty_line_of_outlines_is_named(blobs: FolderBlobs, tmp_path: Path, line: str, message: str) -> None:
-    """File and line stand in the error, and nothing is stored."""
+    """The error names file and line, and nothing is stored."""
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
     file = tmp_path / "outlines.jsonl"
     file.write_text(f"\n{line}\n")
     with pytest.raises(InvalidInput, match=re.escape(message)):
-        import_directory(blobs, "training", folder, 3, None, outlines=file)
+        import_directory(blobs, "training", ImportSource(folder, 3, outlines=file))
     assert list(blobs.list("training")) == []
 
 
-def test_a_file_of_outlines_that_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """By its path."""
+def test_a_missing_file_of_outlines_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """The error has the path."""
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
-    with pytest.raises(InvalidInput, match=r"none\.jsonl is no file of outlines"):
-        import_directory(blobs, "training", folder, 3, None, outlines=tmp_path / "none.jsonl")
+    with pytest.raises(InvalidInput, match=r"none\.jsonl cannot be read as a file of outlines"):
+        import_directory(blobs, "training", ImportSource(folder, 3, outlines=tmp_path / "none.jsonl"))

@@ -1,39 +1,52 @@
-"""What stands between the processes of a training and the service."""
+"""The connection between the processes that train a run and the service."""
 
 import socket
 from multiprocessing import Pipe
 from typing import Any
 
-from services.common.work.jobs import Job
+from services.common.blobs import ObjectRef
+from services.common.work.jobs import GpuMemory, Job, JobReport
 from services.training.launch import _Members
+from services.training.schemas import RunSettings
+from services.training.specs import SavedCheckpoint, SliceSpec
 
 
-class HeardJob(Job):
-    """Keeps what is passed on to it, in order."""
+class ReceivingJob(Job[SavedCheckpoint]):
+    """Records what is forwarded to it, in order."""
 
     def __init__(self) -> None:
-        """It has no connection."""
-        self.heard: list[tuple[str, Any]] = []
+        """There is no connection."""
+        self.received: list[tuple[str, Any]] = []
 
-    def report(self, **progress: Any) -> None:
-        self.heard.append(("progress", progress))
+    def forward(self, report: JobReport) -> None:
+        """Record a report."""
+        self.received.append(("report", report))
 
-    def report_gpu_memory(self, memory: dict[str, dict[str, int]]) -> None:
-        self.heard.append(("gpu", memory))
+    def report_gpu_memory(self, memory: GpuMemory) -> None:
+        """Record the memory of GPUs."""
+        self.received.append(("gpu", memory))
 
-    def milestone(self, **facts: Any) -> None:
-        self.heard.append(("milestone", facts))
+    def milestone(self, content: SavedCheckpoint) -> None:
+        """Record a checkpoint."""
+        self.received.append(("milestone", content))
 
 
-def test_all_that_a_leader_tells_is_passed_on_and_is_no_result() -> None:
-    """Progress, the memory of its GPU and checkpoints; only its result ends the training."""
+def test_the_leaders_messages_are_forwarded() -> None:
+    """Reports, the memory of its GPU and checkpoints are forwarded. Only a result ends the training."""
+    ref = ObjectRef(bucket="training", key="c", sha256="0" * 64, size=1)
+    saved = SavedCheckpoint(checkpoint=ref, best_checkpoint=ref, last_checkpoint=ref, kept=None, epochs=[])
+    messages = [("report", JobReport(done=1)), ("gpu", {"0": {"used": 3}}), ("milestone", saved)]
+    spec = SliceSpec(
+        blobs_url="", scratch="", run_id="run-1", dataset=ref, settings=RunSettings(), checkpoint=None, slice_s=1,
+        cache_mb=0, device="cpu",
+    )  # fmt: skip
     ours, theirs = Pipe()
-    job, told = HeardJob(), [("progress", {"done": 1}), ("gpu", {"0": {"used": 3}}), ("milestone", {"epochs": []})]
+    job = ReceivingJob()
     with socket.socket() as server:
-        members = _Members(server, {}, [ours])
-        for one in told:
-            theirs.send(one)
-            assert members._hear(job, ours) is None
+        members = _Members(server, spec, [ours])
+        for message in messages:
+            theirs.send(message)
+            assert members._receive(job, ours) is None
         theirs.send(("result", True))
-        assert members._hear(job, ours) is True
-    assert job.heard == told
+        assert members._receive(job, ours) is True
+    assert job.received == messages

@@ -1,4 +1,4 @@
-"""The training loop: it learns, and it stops and goes on as if it had not."""
+"""The training loop learns, and a run that stops and resumes ends like one that never stopped."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,8 @@ from services.training.job import train_slice
 from services.training.learner import Learner, start_learner
 from services.training.metrics import auc_by_class, mean_auc
 from services.training.schedule import learning_rate
-from services.training.schemas import RunSettings
+from services.training.schemas import EpochMetrics, RunSettings
+from services.training.specs import SavedCheckpoint, SliceSpec
 from tests.fakes.data import SilentJob, store_dataset
 
 SETTINGS = RunSettings(
@@ -44,48 +45,54 @@ class Run:
         self.blobs = FolderBlobs(folder / "blobs")
         self.data, self.dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 41, "val": 12})
         self.folder, self.settings = folder, settings
-        self.checkpoint: dict[str, Any] | None = None
-        self.epochs: list[dict[str, Any]] = []
+        self.checkpoint: ObjectRef | None = None
+        self.epochs: list[EpochMetrics] = []
 
     def slice(self, slice_s: float = 600.0, job: SilentJob | None = None) -> bool:
-        """One slice; True if the run is complete."""
+        """Train one slice. Return whether the run is complete."""
         job = job or SilentJob()
-        complete = train_slice(
-            job,  # type: ignore[arg-type]
+        spec = SliceSpec(
             blobs_url=self.blobs.url,
             scratch=str(self.folder),
             run_id="run-1",
-            dataset=self.dataset.model_dump(),
-            settings=self.settings.model_dump(),
+            dataset=self.dataset,
+            settings=self.settings,
             checkpoint=self.checkpoint,
             slice_s=slice_s,
             cache_mb=16,
             device=self.device,
         )
+        complete = train_slice(job, spec)  # type: ignore[arg-type]
         if job.milestones:
-            self.checkpoint, self.epochs = job.milestones[-1]["last_checkpoint"], job.milestones[-1]["epochs"]  # type: ignore
+            saved: SavedCheckpoint = job.milestones[-1]
+            self.checkpoint, self.epochs = saved.last_checkpoint, saved.epochs
         return complete
+
+    def manifest(self) -> CheckpointManifest:
+        """The newest checkpoint."""
+        assert self.checkpoint is not None
+        return open_checkpoint(self.blobs, self.checkpoint)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the newest checkpoint."""
-        manifest = open_checkpoint(self.blobs, ObjectRef.model_validate(self.checkpoint))
-        return load_network(self.blobs, manifest).state_dict()
+        return load_network(self.blobs, self.manifest()).state_dict()
 
 
 class PausedJob(SilentJob):
-    """A job that is paused when it has looked so many times."""
+    """A job that is paused after a number of checks."""
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, checks: int) -> None:
         super().__init__()
-        self._left = looks
+        self._left = checks
 
     def paused(self) -> bool:
+        """Return True once no checks are left."""
         self._left -= 1
         return self._left < 0
 
 
 def clock_that_stops_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `fit` see its deadline after so many steps, instead of waiting for it."""
+    """Let the deadline of `fit` pass after a number of steps, without waiting for it."""
     taken = 0
 
     class Clock:
@@ -103,8 +110,9 @@ def clock_that_stops_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "time", Clock)
 
 
-def comparable(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
+def comparable(epochs: list[EpochMetrics]) -> list[EpochMetrics]:
+    """The metrics without the seconds, which differ between runs."""
+    return [epoch.model_copy(update={"seconds": 0.0}) for epoch in epochs]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +125,8 @@ def comparable(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_an_interrupted_run_equals_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], cut: int
 ) -> None:
-    """Stopped in mid-epoch or between epochs and resumed, weights and metrics are the same bits, the flips
-    included."""
+    """A run that stops within or between epochs and resumes has the same bits of weights and metrics, with flips
+    too."""
     settings = SETTINGS.model_copy(update={"epochs": 2} | changes)
     whole, cut_up = Run(tmp_path / "whole", settings), Run(tmp_path / "cut", settings)
     assert whole.slice() is True
@@ -131,17 +139,17 @@ def test_an_interrupted_run_equals_the_uninterrupted_one(
     assert comparable(whole.epochs) == comparable(cut_up.epochs)
 
 
-@pytest.mark.parametrize("looks", [(0,), (3,), (5,), (6,), (9, 0, 1, 1, 1), (2, 2, 2, 1, 1, 1, 2)])
-def test_a_paused_run_equals_the_one_never_paused(tmp_path: Path, looks: tuple[int, ...]) -> None:
-    """Paused before its first step, in mid-epoch, before and in the middle of validation, and many times over: weights
-    and metrics are the same bits, and no step is done twice."""
+@pytest.mark.parametrize("checks", [(0,), (3,), (5,), (6,), (9, 0, 1, 1, 1), (2, 2, 2, 1, 1, 1, 2)])
+def test_a_paused_run_equals_the_one_never_paused(tmp_path: Path, checks: tuple[int, ...]) -> None:
+    """A run has the same bits of weights and metrics if it is paused before its first step, within an epoch, before or
+    during validation, or many times. No step is done twice."""
     settings = SETTINGS.model_copy(update={"optimizer": "adamw", "epochs": 2})
     whole, paused = Run(tmp_path / "whole", settings), Run(tmp_path / "paused", settings)
     assert whole.slice() is True
-    for count in looks:
+    for count in checks:
         job = PausedJob(count)
         assert paused.slice(job=job) is False
-        assert len(job.milestones) <= 1 + (count > 6), "saved where it stopped, and after an epoch"
+        assert len(job.milestones) <= 1 + (count > 6), "it saves where it stops, and after an epoch"
     assert paused.slice() is True
     for name, value in whole.weights().items():
         assert torch.equal(value, paused.weights()[name]), name
@@ -149,15 +157,15 @@ def test_a_paused_run_equals_the_one_never_paused(tmp_path: Path, looks: tuple[i
 
 
 def test_a_pause_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
-    """There is nothing to keep, and whatever was kept before stands."""
+    """There is nothing to save, and an earlier checkpoint stays the newest."""
     run = Run(tmp_path, SETTINGS)
     job = PausedJob(0)
     assert run.slice(job=job) is False
     assert job.milestones == []
 
 
-def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network with dropout draws after the interruption what it would have drawn without it."""
+def test_dropout_resumes_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an interruption, a network with dropout draws the same numbers as without the interruption."""
     settings = RunSettings(
         architecture="squeezenet1_1", weights="none", image_size=64, epochs=1, batch_size=8, learning_rate=0.01
     )
@@ -172,30 +180,31 @@ def test_dropout_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_network_learns_what_can_be_seen(tmp_path: Path) -> None:
-    """Discs, stripes and noise are told apart after a few epochs, from random weights."""
+    """From random weights, the network can distinguish discs, stripes and noise after a few epochs."""
     run = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 8}))
     run.slice()
-    assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, 9))
-    assert run.epochs[-1]["val_auc"] > 0.9
-    assert run.epochs[-1]["train_loss"] < run.epochs[0]["train_loss"]
-    assert len(run.epochs[-1]["val_auc_by_class"]) == 3
+    assert [epoch.epoch for epoch in run.epochs] == list(range(1, 9))
+    assert (run.epochs[-1].val_auc or 0) > 0.9
+    assert run.epochs[-1].train_loss < run.epochs[0].train_loss
+    assert len(run.epochs[-1].val_auc_by_class) == 3
 
 
 def opened(run: Run, job: SilentJob) -> list[list[CheckpointManifest]]:
-    """The checkpoint that later stages use, the best and the last one, as each milestone told them."""
-    names = ("checkpoint", "best_checkpoint", "last_checkpoint")
+    """For each milestone, the checkpoint that later stages use, the best one and the last one."""
     return [
-        [open_checkpoint(run.blobs, ObjectRef.model_validate(told[name])) for name in names] for told in job.milestones
+        [open_checkpoint(run.blobs, ref) for ref in (saved.checkpoint, saved.best_checkpoint, saved.last_checkpoint)]
+        for saved in job.milestones
     ]
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_run_knows_its_best_and_its_last_checkpoint(
+def test_a_run_records_its_best_and_its_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
-    """The best is that of the best validation AUC, also after it was resumed, and before the first epoch has ended it
-    is the last. The manifest of the last names the best. Later stages use which of the two the settings say."""
-    aucs = iter([0.6, 0.6, 0.9, 0.9, 0.8, 0.8, 0.9, 0.9])  # of train and of val, epoch after epoch
+    """The best checkpoint has the best validation AUC, also after the run was resumed. Before the end of the first
+    epoch it is the last checkpoint. The manifest of the last one names the best one. The settings choose which of the
+    two later stages use."""
+    aucs = iter([0.6, 0.6, 0.9, 0.9, 0.8, 0.8, 0.9, 0.9])  # train and val, for each epoch
     monkeypatch.setattr("services.training.metrics.mean_auc", lambda _: next(aucs))
     run, job = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 4, "keep": keep})), SilentJob()
     for _ in range(2):
@@ -209,8 +218,8 @@ def test_a_run_knows_its_best_and_its_last_checkpoint(
         assert best == (last if last.best is None else open_checkpoint(run.blobs, last.best))
 
 
-def test_a_run_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After as many epochs as its patience; it is complete, and stays so."""
+def test_a_run_that_does_not_improve_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops after as many epochs as its patience. It is complete and stays complete."""
     monkeypatch.setattr("services.training.metrics.mean_auc", lambda _: 0.7)
     run = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 9, "patience": 2}))
     for _ in range(2):
@@ -218,15 +227,15 @@ def test_a_run_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytest.Mon
         assert len(run.epochs) == 3
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    """A learning rate that blows the weights up raises InvalidInput that names epoch, step and rate."""
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    """If the weights diverge, InvalidInput names epoch, step and learning rate."""
     run = Run(tmp_path, SETTINGS.model_copy(update={"learning_rate": 1e6, "optimizer": "sgd"}))
     with pytest.raises(InvalidInput, match=r"the loss is (nan|inf) at epoch \d, step \d+, with learning rate"):
         run.slice()
 
 
 def test_a_data_set_without_train_is_refused(tmp_path: Path) -> None:
-    """There must be something to train on."""
+    """A run needs a split to train on."""
     run = Run(tmp_path, SETTINGS)
     run.data, run.dataset = store_dataset(run.blobs, tmp_path / "val-only", {"val": 6})
     with pytest.raises(InvalidInput, match="has no split train"):
@@ -234,14 +243,14 @@ def test_a_data_set_without_train_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_step_schedule_is_the_originals() -> None:
-    """Rate 1e-4, times 0.1 after epoch 4, as resnet152's runs have it."""
+    """The rate is 1e-4 and falls to a tenth after epoch 4, as in the runs of resnet152."""
     settings = RunSettings(learning_rate=1e-4, schedule="step", decay_epochs=[4], epochs=5, warmup_steps=0)
     rates = [learning_rate(settings, epoch * 10, 10) for epoch in range(5)]
     assert rates == pytest.approx([1e-4] * 4 + [1e-5])
 
 
 def test_the_cosine_schedule_warms_up_and_ends_at_zero() -> None:
-    """Linear to the full rate, then half a cosine down."""
+    """The rate rises linearly, then falls along half a cosine."""
     settings = RunSettings(learning_rate=1.0, schedule="cosine", warmup_steps=4, epochs=2)
     rates = [learning_rate(settings, step, 10) for step in range(20)]
     assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
@@ -251,7 +260,7 @@ def test_the_cosine_schedule_warms_up_and_ends_at_zero() -> None:
 
 
 def test_auc_is_one_against_the_rest() -> None:
-    """AUC by class, with none for a class that is missing; the mean only where all are known, class 1's for two."""
+    """A missing class has no AUC. The mean exists only if all AUCs exist; for two classes it is the AUC of class 1."""
     import numpy as np
 
     scores = np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
@@ -263,7 +272,7 @@ def test_auc_is_one_against_the_rest() -> None:
 
 
 def test_a_learner_starts_at_the_beginning(tmp_path: Path) -> None:
-    """No epoch done, no step done, nothing measured."""
+    """A new learner has done no epoch and no step, and has no metrics."""
     learner = start_learner(SETTINGS, 3, torch.device("cpu"))
     assert isinstance(learner, Learner)
     assert (learner.epoch, learner.step, learner.metrics) == (0, 0, [])

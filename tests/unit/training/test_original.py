@@ -9,10 +9,8 @@ import yaml
 from typer.testing import CliRunner
 
 from services.cli.main import app
-from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput
 from services.imaging.architectures import build_network
-from services.imaging.checkpoint import open_checkpoint
 from services.training import original
 from services.training.job import resume
 from services.training.learner import start_learner
@@ -21,7 +19,7 @@ from services.training.schemas import RunSettings, StartRunRequest
 from tests.fakes.data import SilentJob
 from tests.fakes.torchvision_0_1_9 import make_network, save_checkpoint
 from tests.unit.training.test_loop import SETTINGS, Run
-from tests.unit.training.test_workflow import Training
+from tests.unit.training.test_workflow import Training, saved
 
 RUNS = {
     "alexnet_2class": ("alexnet", 227, 45, 5, []),
@@ -33,7 +31,7 @@ RUNS = {
 
 
 def test_the_five_runs_are_the_papers() -> None:
-    """Each preset is the run of the original: network, sizes, epochs and schedule; no warm-up and no augmentation."""
+    """Each preset has the network, sizes, epochs and schedule of the original, and no warm-up or augmentation."""
     assert presets() == sorted(RUNS)
     for name, (model, size, epochs, every, decay) in RUNS.items():
         run = read_run(name)
@@ -48,7 +46,7 @@ def test_the_five_runs_are_the_papers() -> None:
 
 
 def write(folder: Path, changes: dict[str, Any]) -> str:
-    """The file of a preset with values changed by their paths; None takes a key away."""
+    """Write the file of a preset with values changed by their paths. None removes a key."""
     content = yaml.safe_load((PRESETS / "resnet152_2class.yml").read_text())
     for path, value in changes.items():
         *parts, last = path.split(".")
@@ -79,11 +77,11 @@ def write(folder: Path, changes: dict[str, Any]) -> str:
         ({"optimizer.type": "adam"}, r"optimizer\.type: .*'sgd', found 'adam'"),
         ({"arch.model": "resnet18"}, r"arch\.model: .*resnet152', found 'resnet18'"),
         ({"data.batch_size": 0}, r"data\.batch_size: .* greater than or equal to 2"),
-        ({"arch": [1]}, "arch: keys are expected"),
+        ({"arch": [1]}, "arch: expected keys"),
     ],
 )
 def test_a_fault_in_a_file_is_named_with_its_path(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    """Unknown, missing and mistyped keys, and values that no run can have."""
+    """InvalidInput names unknown, missing and mistyped keys, and values that no run can have."""
     with pytest.raises(InvalidInput, match=message):
         read_run(write(tmp_path, changes))
 
@@ -92,22 +90,22 @@ def test_a_fault_in_a_file_is_named_with_its_path(tmp_path: Path, changes: dict[
     ("text", "message"),
     [
         ("data: {root: a, root: b}", "root twice"),
-        ("- 1", "holds list"),
-        ("a: [", "no readable YAML"),
-        ("a: !!python/object/apply:os.getpid []", "no readable YAML"),
-        ("\xff", "no readable YAML"),
+        ("- 1", "contains list"),
+        ("a: [", "not a readable YAML"),
+        ("a: !!python/object/apply:os.getpid []", "not a readable YAML"),
+        ("\xff", "not a readable YAML"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """InvalidInput names the file and what is wrong; no YAML tag makes an object."""
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """InvalidInput names the file and the fault. No YAML tag creates an object."""
     (tmp_path / "config.yml").write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidInput, match=message):
         read_run(str(tmp_path / "config.yml"))
 
 
 def test_a_name_that_is_neither_file_nor_preset_lists_the_presets() -> None:
-    """InvalidInput says what there is."""
-    with pytest.raises(InvalidInput, match=r"no file alexnet_4class, nor a preset .* alexnet_2class, inception_v3"):
+    """InvalidInput lists the presets."""
+    with pytest.raises(InvalidInput, match=r"no file alexnet_4class, and no preset .* alexnet_2class, inception_v3"):
         read_run("alexnet_4class")
 
 
@@ -136,15 +134,15 @@ def training(tmp_path: Path) -> Training:
 
 
 def network_of(training: Training, name: str = "alexnet_2class") -> original.OriginalNetwork:
-    """A preset's network, with as many classes as the data set has."""
+    """A preset's network, with the number of classes of the data set."""
     network = read_network(name)
     return network.model_copy(update={"arch": network.arch.model_copy(update={"num_classes": 3})})
 
 
 def test_another_number_of_classes_than_the_data_sets_is_refused(training: Training, tmp_path: Path) -> None:
-    """InvalidInput names both, before the checkpoint is read."""
+    """InvalidInput names both numbers before the checkpoint is read."""
     with pytest.raises(InvalidInput, match=r"alexnet_2class has arch\.num_classes 2; data set .* has 3 classes"):
-        training.runs.import_original(tmp_path / "missing", read_network("alexnet_2class"), training.dataset_id)
+        training.imports.import_original(tmp_path / "missing", read_network("alexnet_2class"), training.dataset_id)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +157,7 @@ def test_another_number_of_classes_than_the_data_sets_is_refused(training: Train
 def test_a_checkpoint_with_other_keys_is_refused(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
 ) -> None:
-    """Missing, extra, misshapen and doubled keys are named, and nothing is kept."""
+    """InvalidInput names missing, extra, misshapen and repeated keys, and nothing is stored."""
     with torch.device("meta"):
         weights = build_network("alexnet", 3).state_dict()
     weights = {name.replace("features.", "features.module."): value for name, value in weights.items()}
@@ -168,19 +166,19 @@ def test_a_checkpoint_with_other_keys_is_refused(
     content = {"epoch": 5, "state_dict": weights, "optimizer": {"state": {}, "param_groups": groups}}
     monkeypatch.setattr(original, "read_file", lambda _: content)
     with pytest.raises(InvalidInput, match=message):
-        training.runs.import_original(tmp_path / "c.pth.tar", network_of(training), training.dataset_id)
+        training.imports.import_original(tmp_path / "c.pth.tar", network_of(training), training.dataset_id)
     assert training.runs.all().runs == []
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 1, "state_dict": {}}, "holds epoch, state_dict; .* holds epoch, optimizer, state_dict"),
-        ({"epoch": 1, "state_dict": {}, "optimizer": {}, "best": 1}, "holds best, epoch, optimizer, state_dict"),
-        ([1], "holds no keys"),
+        ({"epoch": 1, "state_dict": {}}, "has epoch, state_dict; .* has epoch, optimizer, state_dict"),
+        ({"epoch": 1, "state_dict": {}, "optimizer": {}, "best": 1}, "has best, epoch, optimizer, state_dict"),
+        ([1], "has no keys"),
         ({"epoch": "1", "state_dict": {}, "optimizer": {}}, "epoch '1'"),
         ({"epoch": 1, "state_dict": {"a": 1}, "optimizer": {}}, "no state dict"),
-        ({"epoch": 1, "state_dict": {}, "optimizer": {}}, "no state of SGD"),
+        ({"epoch": 1, "state_dict": {}, "optimizer": {}}, "not a state of SGD"),
         (
             {"epoch": 1, "state_dict": {}, "optimizer": {"state": {}, "param_groups": [{"params": [1]}]}},
             "an optimizer of 1 weights; its state_dict has 0",
@@ -197,20 +195,20 @@ def test_a_checkpoint_with_other_keys_is_refused(
         ),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_checkpoint_of_the_original_is_refused(tmp_path: Path, content: Any, message: str) -> None:
-    """InvalidInput names the file and what it holds instead."""
+def test_a_file_that_is_not_a_checkpoint_of_the_original_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    """InvalidInput names the file and its content."""
     torch.save(content, tmp_path / "c.pth.tar")
     with pytest.raises(InvalidInput, match=rf"c\.pth\.tar .*{message}"):
         read_checkpoint(tmp_path / "c.pth.tar")
 
 
-def test_a_run_goes_on_from_a_checkpoint_of_the_original(training: Training, tmp_path: Path) -> None:
-    """Weights, momentum and epoch are those of the file, under today's numbers of the optimizer's state; a run with
-    another network does not go on from it."""
+def test_a_run_resumes_from_a_checkpoint_of_the_original(training: Training, tmp_path: Path) -> None:
+    """Weights, momentum and epoch are from the file, with today's numbers in the optimizer's state. A run with another
+    network cannot resume from it."""
     theirs = make_network("inception_v3", 3)
     save_checkpoint(theirs, tmp_path / "checkpoint_00000002.pth.tar", 2, momentum=True)
     network = network_of(training, "inception_v3_2class")
-    imported = training.runs.import_original(
+    imported = training.imports.import_original(
         tmp_path / "checkpoint_00000002.pth.tar", network, training.dataset_id
     )  # fmt: skip
     settings = network.settings(epochs=7)
@@ -234,17 +232,17 @@ def test_a_run_goes_on_from_a_checkpoint_of_the_original(training: Training, tmp
     for change, message in (
         ({"weights": "none"}, "transform_input False, expected True"),
         ({"semantics": "current"}, r"semantics 'current', expected 'torchvision-0\.1\.9'"),
-        ({"epochs": 2}, "has done 2 epochs, all that are asked for"),
+        ({"epochs": 2}, "has done 2 epochs, all that are requested"),
     ):
         changed = request.model_copy(update={"settings": settings.model_copy(update=change)})
         with pytest.raises(InvalidInput, match=message):
             training.runs.start(changed)
 
 
-def test_weights_alone_are_nothing_to_go_on_from(training: Training, tmp_path: Path) -> None:
-    """InvalidInput when the run is started, not minutes later."""
+def test_a_run_cannot_resume_from_weights_alone(training: Training, tmp_path: Path) -> None:
+    """InvalidInput is raised when the run is started, not minutes later."""
     torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
-    imported = training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    imported = training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
     request = StartRunRequest(
         dataset_id=training.dataset_id, settings=RunSettings(weights="none"), resume_from=imported.run_id
     )
@@ -252,8 +250,8 @@ def test_weights_alone_are_nothing_to_go_on_from(training: Training, tmp_path: P
         training.runs.start(request)
 
 
-def test_a_run_that_ended_badly_is_nothing_to_go_on_from(training: Training) -> None:
-    """Its checkpoints are the collector's."""
+def test_a_run_cannot_resume_from_a_cancelled_run(training: Training) -> None:
+    """The collector removes the checkpoints of cancelled runs."""
     origin = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=RunSettings(weights="none")))
     training.runs.act("cancel", origin.run_id)
     request = StartRunRequest(
@@ -263,47 +261,42 @@ def test_a_run_that_ended_badly_is_nothing_to_go_on_from(training: Training) -> 
         training.runs.start(request)
 
 
-def test_a_run_keeps_the_checkpoints_of_every_so_many_epochs(training: Training) -> None:
-    """An epoch that is done again after a crash has its newer checkpoint; other checkpoints are not kept."""
+def test_a_run_retains_a_checkpoint_every_few_epochs(training: Training) -> None:
+    """An epoch that is repeated after a crash has the newer checkpoint. Other checkpoints are not retained."""
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=RunSettings(weights="none")))
     [command] = training.sent()
-    refs = [training.blobs.put("training", str(number), b"").model_dump() for number in range(4)]
-    told = [
-        {"checkpoint": ref, "best_checkpoint": ref, "last_checkpoint": ref, "epochs": [], "kept": kept}
-        for ref, kept in zip(refs, (5, None, 5, 10), strict=True)
-    ]
-    training.runner.answers["train_slice"] = lambda _: (told, True)
+    refs = [training.blobs.put("training", str(number), b"") for number in range(4)]
+    milestones = [saved(ref, kept) for ref, kept in zip(refs, (5, None, 5, 10), strict=True)]
+    training.runner.answers["train_slice"] = lambda _: (milestones, True)
     training.runs.train_slice(command)
     kept = training.runs.get(run.run_id).checkpoints
-    assert [(one.epoch, one.checkpoint.model_dump()) for one in kept] == [(5, refs[2]), (10, refs[3])]
+    assert [(one.epoch, one.checkpoint) for one in kept] == [(5, refs[2]), (10, refs[3])]
 
 
-def test_training_tells_which_checkpoints_are_kept(tmp_path: Path) -> None:
-    """Those after every so many epochs, and none of the middle of an epoch."""
+def test_milestones_say_which_checkpoints_are_retained(tmp_path: Path) -> None:
+    """Checkpoints after every second epoch are retained, and none within an epoch."""
     run, job = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 4, "checkpoint_epochs": 2})), SilentJob()
     assert run.slice(0.0, job) is False
     while not run.slice(job=job):
         pass
-    assert [facts["kept"] for facts in job.milestones] == [None, None, 2, None, 4]
+    assert [milestone.kept for milestone in job.milestones] == [None, None, 2, None, 4]
 
 
-def test_a_run_without_the_metrics_of_its_first_epochs_has_as_many_in_all(tmp_path: Path) -> None:
-    """An imported checkpoint has none: the epochs that are left are counted from those that it says are done."""
+def test_a_run_without_metrics_of_its_first_epochs_counts_all_epochs(tmp_path: Path) -> None:
+    """An imported checkpoint has no metrics. The remaining epochs follow from its number of epochs."""
     run = Run(tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
     assert run.slice() is True
-    checkpoint = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
-    imported = checkpoint.model_copy(update={"metrics": [], "best": None})
-    run.checkpoint = run.blobs.put("training", "imported.json", imported.model_dump_json().encode()).model_dump()
+    imported = run.manifest().model_copy(update={"metrics": [], "best": None})
+    run.checkpoint = run.blobs.put("training", "imported.json", imported.model_dump_json().encode())
     run.settings = run.settings.model_copy(update={"epochs": 3})
     job = SilentJob()
     assert run.slice(job=job) is True
-    assert [epoch["epoch"] for epoch in run.epochs] == [3]
-    last = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
-    assert (last.epoch, job.milestones[-1]["best_checkpoint"]) == (3, run.checkpoint)
+    assert [epoch.epoch for epoch in run.epochs] == [3]
+    assert (run.manifest().epoch, job.milestones[-1].best_checkpoint) == (3, run.checkpoint)
 
 
-def test_a_size_that_the_papers_network_does_not_take_is_refused_at_once(training: Training) -> None:
-    """Without adaptive pooling AlexNet has one size of maps: InvalidInput before anything is queued."""
+def test_a_size_that_the_papers_network_does_not_accept_is_refused_at_once(training: Training) -> None:
+    """Without adaptive pooling AlexNet accepts a single size. InvalidInput is raised before anything is enqueued."""
     settings = RunSettings(architecture="alexnet", semantics="torchvision-0.1.9", weights="none", image_size=299)
     with pytest.raises(InvalidInput, match="accepts no images of 299 x 299 pixels"):
         training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=settings))
@@ -315,14 +308,14 @@ def test_a_size_that_the_papers_network_does_not_take_is_refused_at_once(trainin
 
 def test_the_command_lists_the_presets() -> None:
     """`primitives run presets` prints them by name."""
-    told = yaml.safe_load(CliRunner().invoke(app, ["run", "presets"]).output)
-    assert {name: settings["architecture"] for name, settings in told.items()} == {
+    listed = yaml.safe_load(CliRunner().invoke(app, ["run", "presets"]).output)
+    assert {name: settings["architecture"] for name, settings in listed.items()} == {
         name: run[0] for name, run in RUNS.items()
     }
 
 
-def test_an_import_needs_to_know_the_network(tmp_path: Path) -> None:
-    """Neither or both of --architecture and --config are refused."""
+def test_an_import_needs_exactly_one_network(tmp_path: Path) -> None:
+    """Passing neither or both of --architecture and --config is refused."""
     for more in ([], ["--architecture", "alexnet", "--config", "alexnet_2class"]):
         result = CliRunner().invoke(app, ["checkpoint", "import", "w.pth", "--dataset", "dataset-1", *more])
         assert isinstance(result.exception, InvalidInput)

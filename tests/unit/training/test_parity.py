@@ -1,4 +1,4 @@
-"""A checkpoint of the original gives here what it gave there: logits, and the maxima of the units it looks at."""
+"""A checkpoint of the original computes the same logits and unit maxima here as in the original."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from services.activation_extraction.extract import TallyOptions, extract, read_batches
-from services.activation_extraction.tally import LayerTally
+from services.activation_extraction.batch_runner import BatchRunner
+from services.activation_extraction.batches import read_batches
+from services.activation_extraction.extract import extract
+from services.activation_extraction.tally import LayerTally, TallyOptions
 from services.common.blobs import FolderBlobs
 from services.imaging.architectures import ORIGINAL_LAYERS, resolve_layers
 from services.imaging.checkpoint import load_network, open_checkpoint
 from services.imaging.dataset import Dataset
+from services.training.importer import ImportSource
 from services.training.original import read_network
 from services.training.schemas import DatasetView, RunView
 from services.training.settings import TrainingSettings
 from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.imports import Imports
 from services.training.workflow.runs import Runs
 from tests.fakes.ddsm import make_ddsm
 from tests.fakes.ports import FakeRunner, World
@@ -33,29 +37,29 @@ RUNS = {
 }
 
 
-class Imports(World):
-    """A data set of two patches to look at, and the import of a checkpoint on it."""
+class Importing(World):
+    """A data set with two patches to compare, and the import of a checkpoint on it."""
 
     def __init__(self, folder: Path, classes: int) -> None:
         super().__init__(folder, Base.metadata)
         runner = FakeRunner()
         datasets = Datasets(self.ports, runner)  # type: ignore[arg-type]
-        self.runs = Runs(self.ports, runner, TrainingSettings())  # type: ignore[arg-type]
+        self.imports = Imports(datasets, Runs(self.ports, runner, TrainingSettings()))  # type: ignore[arg-type]
         ddsm = make_ddsm(folder / "ddsm", {"train": 3, "val": 2}, classes)
-        self.dataset: DatasetView = datasets.import_directory(ddsm, classes, None, lambda *_: None)
+        self.dataset: DatasetView = datasets.import_directory(ImportSource(ddsm, classes), lambda *_: None)
         data = Dataset.open(self.blobs, self.dataset.manifest)
         self.patches = list(data.stream(*data.shards("val")))
 
     def take(self, network: nn.Module, file: Path, config: str) -> RunView:
-        """Import a network from the file that the original would have written of it, which is removed."""
+        """Import a network from a file as the original would have written it, and remove the file."""
         save_checkpoint(network, file, 5)
-        run = self.runs.import_original(file, read_network(config), self.dataset.dataset_id)
+        run = self.imports.import_original(file, read_network(config), self.dataset.dataset_id)
         file.unlink()
         return run
 
 
 def extracted(blobs: FolderBlobs, run: RunView, patches: list[tuple[int, bytes]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The logits of patches and the maxima of the paper's layers, by the network and the pass that extraction uses."""
+    """Compute the logits of patches and the maxima of the paper's layers as extraction does."""
     assert run.checkpoint is not None
     checkpoint = open_checkpoint(blobs, run.checkpoint)
     network = load_network(blobs, checkpoint)
@@ -64,29 +68,31 @@ def extracted(blobs: FolderBlobs, run: RunView, patches: list[tuple[int, bytes]]
     network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
     batches = read_batches(iter(patches), checkpoint.preprocessing, len(patches))
     options = TallyOptions.of(len(patches), torch.tensor([patch_id for patch_id, _ in patches]).numpy())
-    tallies = extract(network, layers, batches, options, torch.device("cpu"), checkpoint.preprocessing)
+    runner = BatchRunner(network, layers, checkpoint.preprocessing, torch.device("cpu"))
+    tallies = extract(runner, batches, options)
     return logits[0], {name: maxima_by_patch(tally) for name, tally in tallies.items()}
 
 
 def maxima_by_patch(tally: LayerTally) -> Tensor:
-    """The (patches, units) maxima in float32, of which the top state holds all: it keeps as many as there are."""
+    """Return the maxima (patches, units) in float32. The tally contains all of them: its top k is the number of
+    patches."""
     state = tally.state_dict()
     return state["values"].gather(1, state["ids"].argsort(1)).T
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that is gone after the test: pytest would keep its hundreds of megabytes for three sessions."""
+    """A folder that is removed after the test: pytest would keep its hundreds of megabytes for three sessions."""
     with TemporaryDirectory(prefix="primitives-") as path:
         yield Path(path)
 
 
 @pytest.mark.parametrize("model", RUNS)
-def test_a_checkpoint_of_the_original_gives_what_it_gave(folder: Path, model: str) -> None:
-    """Imported and loaded, its logits are those of an independent network with torchvision 0.1.9's semantics within
-    1e-5, and so are its units' maxima, as parts of their layer's largest."""
+def test_a_checkpoint_of_the_original_computes_the_same(folder: Path, model: str) -> None:
+    """After the import, its logits equal those of an independent network with torchvision 0.1.9's semantics within
+    1e-5. So do its units' maxima, relative to the largest of their layer."""
     config = RUNS[model]
-    imports = Imports(folder, read_network(config).arch.num_classes)
+    imports = Importing(folder, read_network(config).arch.num_classes)
     theirs = make_network(model, len(imports.dataset.classes))
     images = torch.stack([read_image(image, theirs.side) for _, image in imports.patches])
     expected, maxima = outputs(theirs, images)

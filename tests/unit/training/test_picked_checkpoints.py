@@ -1,4 +1,4 @@
-"""Which checkpoint of a run a plan takes."""
+"""The choice of a run's checkpoint for a plan."""
 
 import pytest
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from services.training.schemas import PlanNetwork, RunView
 
 
 def ref(name: str) -> dict[str, object]:
-    """A reference that can be told from others."""
+    """A reference with a key of its own."""
     return {"bucket": "training", "key": name, "sha256": "0" * 64, "size": 1}
 
 
@@ -26,27 +26,27 @@ def run() -> RunView:
 
 
 @pytest.mark.parametrize(
-    ("options", "key"), [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth")]
+    ("choice", "key"), [("", "best"), ("best", "best"), ("last", "last"), ("5", "fifth"), ("10", "tenth")]
 )
-def test_a_checkpoint_is_picked_by_name(run: RunView, options: str, key: str) -> None:
-    """Best, last, a kept epoch by its number; none named is the one that the settings keep."""
-    assert choose_checkpoint(run, options).key == key
+def test_a_checkpoint_is_chosen_by_name(run: RunView, choice: str, key: str) -> None:
+    """The names are best, last, and the number of a retained epoch. Empty is the one that the settings choose."""
+    assert choose_checkpoint(run, choice).key == key
 
 
-def test_a_checkpoint_that_was_not_kept_is_named(run: RunView) -> None:
-    """The error says which there are."""
+def test_a_missing_checkpoint_is_not_found(run: RunView) -> None:
+    """NotFound lists the existing checkpoints."""
     with pytest.raises(NotFound, match=r"no checkpoint '7'; it has best, last, 5, 10"):
         choose_checkpoint(run, "7")
 
 
-def test_a_run_that_ended_badly_has_none(run: RunView) -> None:
-    """Its checkpoints are the collector's."""
+def test_a_cancelled_run_has_no_checkpoint(run: RunView) -> None:
+    """The collector removes the checkpoints of cancelled runs."""
     with pytest.raises(Conflict, match="is cancelled"):
         choose_checkpoint(run.model_copy(update={"state": "cancelled"}), "last")
 
 
 @pytest.mark.parametrize("network", [{"checkpoint": "best"}, {"run_id": "run-1", "checkpoint": "newest"}])
-def test_a_wish_without_a_run_or_meaning_is_refused(network: dict[str, str]) -> None:
-    """A checkpoint is of a run, and has one of three names."""
+def test_a_choice_without_a_run_or_meaning_is_refused(network: dict[str, str]) -> None:
+    """A checkpoint needs a run, and one of the known names."""
     with pytest.raises(ValidationError, match="checkpoint"):
         PlanNetwork.model_validate(network)

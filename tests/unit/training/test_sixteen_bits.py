@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from services.common.blobs import FolderBlobs, ObjectRef
-from services.imaging.checkpoint import load_network, open_checkpoint
+from services.common.blobs import FolderBlobs
+from services.imaging.checkpoint import load_network
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
 from services.training.augmentation import change
-from services.training.importer import import_directory
+from services.training.importer import ImportSource, import_directory
 from services.training.schemas import RunSettings
 from tests.fakes.ddsm import make_ddsm
 from tests.unit.training.test_loop import Run, clock_that_stops_after
@@ -24,7 +24,7 @@ SETTINGS = RunSettings(
 
 
 def deepen(folder: Path) -> Path:
-    """Make every patch of such a folder a 16-bit PNG whose upper bits are what was there."""
+    """Replace every patch of a folder by a 16-bit PNG whose upper bits are the old grey values."""
     rng = np.random.default_rng(3)
     for path in sorted(folder.glob("images/*/*.jpg")):
         grey = np.asarray(Image.open(path)).astype(np.uint16)
@@ -38,20 +38,20 @@ def deepen(folder: Path) -> Path:
 
 
 class DeepRun(Run):
-    """A run on such patches, as they are imported."""
+    """A run on imported 16-bit patches."""
 
     def __init__(self, folder: Path, settings: RunSettings) -> None:
         self.blobs = FolderBlobs(folder / "blobs")
         patches = deepen(make_ddsm(folder / "ddsm", {"train": 26, "val": 9}))
-        manifest, self.dataset = import_directory(self.blobs, "training", patches, 3, None)
+        manifest, self.dataset = import_directory(self.blobs, "training", ImportSource(patches, 3))
         self.data = Dataset(self.blobs, manifest)
         self.folder, self.settings, self.device = folder, settings, "cpu"
         self.checkpoint, self.epochs = None, []
 
 
 def test_a_network_of_one_channel_learns_from_sixteen_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it sees is exact, also resized; a run that was cut ends with the bits of one that was not; its checkpoint
-    says what it is of."""
+    """Its input keeps all bits, also when resized. An interrupted run has the bits of an uninterrupted one. The
+    checkpoint describes the channel."""
     whole, cut_up = DeepRun(tmp_path / "whole", SETTINGS), DeepRun(tmp_path / "cut", SETTINGS)
     assert whole.slice()
     with monkeypatch.context() as patch:
@@ -60,21 +60,21 @@ def test_a_network_of_one_channel_learns_from_sixteen_bits(tmp_path: Path, monke
     assert cut_up.slice()
     for name, value in whole.weights().items():
         assert torch.equal(value, cut_up.weights()[name]), name
-    checkpoint = open_checkpoint(whole.blobs, ObjectRef.model_validate(whole.checkpoint))
-    seen = checkpoint.preprocessing
-    assert (seen.channels, seen.size, len(seen.mean)) == (1, 48, 1)
-    pixels = seen.pixels(whole.data.read(0), "patch")
+    checkpoint = whole.manifest()
+    preprocessing = checkpoint.preprocessing
+    assert (preprocessing.channels, preprocessing.size, len(preprocessing.mean)) == (1, 48, 1)
+    pixels = preprocessing.pixels(whole.data.read(0), "patch")
     assert pixels.dtype == np.uint16
     assert len(np.unique(pixels & 0xFF)) > 100
     with torch.inference_mode():
-        images = seen.normalise(torch.from_numpy(seen.stack([pixels])))
+        images = preprocessing.normalise(torch.from_numpy(preprocessing.stack([pixels])))
         assert load_network(whole.blobs, checkpoint)(images).isfinite().all()
     shown = np.asarray(decode_grey(whole.data.read(0), "patch"))
     assert shown.std() > 5
 
 
 def test_sixteen_bits_are_changed_as_eight() -> None:
-    """Rotation, contrast and brightness give the same grey values for the same picture, whatever its depth."""
+    """Rotation, contrast and brightness change a picture in the same way at both depths."""
     plain = torch.randint(0, 256, (2, 24, 24), dtype=torch.uint8)
     deep = torch.from_numpy(plain.numpy().astype(np.uint16) * 257)
     changes = torch.tensor([[0.2, 1.1, -8.0], [-0.1, 0.8, 12.0]])

@@ -1,4 +1,4 @@
-"""One step of the optimizer: what goes into its gradient, and how it is computed."""
+"""A step of the optimizer: its gradient, its weights, its precision."""
 
 import functools
 from pathlib import Path
@@ -11,15 +11,14 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn import functional
 
-from services.common.blobs import FolderBlobs, ObjectRef
+from services.common.blobs import FolderBlobs
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network
-from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.preprocessing import Preprocessing
 from services.training import learner as learner_module
-from services.training.batches import Batches, Part
+from services.training.batches import Batches, Batching, Part
 from services.training.distributed import Team, synchronise_norms
 from services.training.learner import Learner, start_learner
 from services.training.loop import step
@@ -42,11 +41,11 @@ def stored(tmp_path: Path) -> tuple[FolderBlobs, Dataset]:
 def batches(stored: tuple[FolderBlobs, Dataset], tmp_path: Path, size: int, accumulate: int, team: Team) -> Batches:
     blobs, data = stored
     patches = LocalPatches(data, blobs, "train", tmp_path)
-    return Batches(data, patches, Preprocessing(size=64), size, 1 << 20, accumulate, team)
+    return Batches(data, patches, Preprocessing(size=64), Batching(size, accumulate, 1 << 20), team)
 
 
 def gradient(learner: Learner, parts: list[Part]) -> torch.Tensor:
-    """What a step of the optimizer at rate 0 has for its gradient."""
+    """The gradient of a step of the optimizer at rate 0."""
     step(learner, parts, rate=0.0)
     return torch.cat([value.grad.flatten() for value in learner.network.parameters() if value.grad is not None])
 
@@ -55,7 +54,7 @@ def gradient(learner: Learner, parts: list[Part]) -> torch.Tensor:
 def test_passes_accumulate_to_the_gradient_of_one(
     stored: tuple[FolderBlobs, Dataset], tmp_path: Path, balance: str
 ) -> None:
-    """Four passes of four patches, of which two processes share each, have the gradient of one pass of sixteen."""
+    """Four passes of four patches, each shared by two processes, have the gradient of one pass of sixteen patches."""
     settings = SETTINGS.model_copy(update={"balance": balance})
     [whole] = batches(stored, tmp_path, 16, 1, Team()).shuffled(settings, 0)
     [parts] = batches(stored, tmp_path, 4, 4, Team()).shuffled(settings, 0)
@@ -69,7 +68,7 @@ def test_passes_accumulate_to_the_gradient_of_one(
 
 
 def test_class_weights_are_torchs(stored: tuple[FolderBlobs, Dataset], tmp_path: Path) -> None:
-    """The loss of a step is torch's cross entropy with the weights n / (classes * n of the class)."""
+    """The loss of a step is torch's cross entropy with the weight n / (classes * patches of the class)."""
     settings = SETTINGS.model_copy(update={"balance": "weights"})
     learner = start_learner(settings, 3, CPU)
     [[part]] = batches(stored, tmp_path, 16, 1, Team()).shuffled(settings, 0)
@@ -82,7 +81,7 @@ def test_class_weights_are_torchs(stored: tuple[FolderBlobs, Dataset], tmp_path:
 
 
 def test_a_gradient_is_clipped_to_its_norm(stored: tuple[FolderBlobs, Dataset], tmp_path: Path) -> None:
-    """Its direction stays, its norm becomes the largest that is allowed; 0 leaves it."""
+    """Clipping keeps the direction and reduces the norm to the limit. With 0 the gradient is unchanged."""
     [parts] = batches(stored, tmp_path, 16, 1, Team()).shuffled(SETTINGS, 0)
     free = gradient(start_learner(SETTINGS, 3, CPU), parts)
     clipped = gradient(start_learner(SETTINGS.model_copy(update={"clip_norm": 0.01}), 3, CPU), parts)
@@ -91,8 +90,8 @@ def test_a_gradient_is_clipped_to_its_norm(stored: tuple[FolderBlobs, Dataset], 
     assert functional.cosine_similarity(free, clipped, dim=0).item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_bf16_computes_in_bfloat16_and_keeps_float32(stored: tuple[FolderBlobs, Dataset], tmp_path: Path) -> None:
-    """Gradients are near those of fp32 but not the same; weights and the optimizer's state stay float32."""
+def test_bf16_computes_in_bfloat16_and_stores_float32(stored: tuple[FolderBlobs, Dataset], tmp_path: Path) -> None:
+    """Gradients are close to those of fp32 but not equal. Weights and the optimizer's state stay float32."""
     settings = SETTINGS.model_copy(update={"precision": "bf16"})
     learner = start_learner(settings, 3, CPU)
     [parts] = batches(stored, tmp_path, 16, 1, Team()).shuffled(settings, 0)
@@ -104,8 +103,8 @@ def test_bf16_computes_in_bfloat16_and_keeps_float32(stored: tuple[FolderBlobs, 
     assert {state["momentum_buffer"].dtype for state in states} == {torch.float32}
 
 
-def test_a_compiled_network_has_its_own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its forward pass is compiled; the checkpoint names the weights as the network does, and it is resumed."""
+def test_a_compiled_network_saves_the_networks_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forward pass is compiled. The checkpoint has the names of the plain network, and the run resumes from it."""
     compiled: list[nn.Module] = []
 
     def compile_(module: nn.Module) -> Any:
@@ -119,13 +118,12 @@ def test_a_compiled_network_has_its_own_keys(tmp_path: Path, monkeypatch: pytest
     assert run.slice(slice_s=0.0) is False
     assert run.slice() is True
     assert len(compiled) == 2
-    manifest = open_checkpoint(run.blobs, ObjectRef.model_validate(run.checkpoint))
-    weights = load_tensors(read_verified(run.blobs, manifest.weights))
+    weights = load_tensors(read_verified(run.blobs, run.manifest().weights))
     assert weights.keys() == build_network("test_convnext", 3).state_dict().keys()
 
 
 def test_more_processes_than_patches_are_refused(stored: tuple[FolderBlobs, Dataset], tmp_path: Path) -> None:
-    """Each needs one of every batch; a last batch that has too few joins the one before."""
+    """Each process needs a patch of every batch. A last batch with too few patches joins the one before."""
     with pytest.raises(InvalidInput, match="9 processes share batches of 8 patches"):
         list(batches(stored, tmp_path, 8, 1, Team(0, 9)).shuffled(SETTINGS, 0))
     sizes = [
@@ -134,8 +132,8 @@ def test_more_processes_than_patches_are_refused(stored: tuple[FolderBlobs, Data
     assert sizes == [[3], [3]]
 
 
-def test_norms_of_several_gpus_keep_what_they_are() -> None:
-    """Batch norm that computes over all processes keeps names, and an activation that is part of it."""
+def test_synchronised_norms_keep_names_and_activations() -> None:
+    """Batch norm over all processes has the same names of weights, and keeps an activation that belongs to it."""
     network = build_network("efficientnet_lite0", 3)
     names = network.state_dict().keys()
     assert any(isinstance(module, BatchNormAct2d) for module in network.modules())

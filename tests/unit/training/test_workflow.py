@@ -1,4 +1,4 @@
-"""What the training service decides."""
+"""The workflow of the training service: plans, builds, runs and imports."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,12 @@ import torch
 from primitives.training.v1 import events_pb2
 from primitives.training.v1 import training_pb2 as pb
 
+from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
 from services.common.http.streams import Streams
 from services.imaging.architectures import build_network
-from services.training.evaluation.workflow import Comparisons, Evaluations
+from services.training.evaluation.comparisons import Comparisons
+from services.training.evaluation.workflow import Evaluations
 from services.training.rpc import TrainingServicer
 from services.training.schemas import (
     PlanDataset,
@@ -22,8 +24,10 @@ from services.training.schemas import (
     StartRunRequest,
 )
 from services.training.settings import TrainingSettings
+from services.training.specs import BuiltDataset, SavedCheckpoint
 from services.training.tables import Base
 from services.training.workflow.datasets import Datasets
+from services.training.workflow.imports import Imports
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 from tests.fakes.data import store_dataset
@@ -32,9 +36,11 @@ from tests.fakes.ports import FakeRunner, World
 SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
 
-def saved(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a job tells of a checkpoint that is the last and the best."""
-    return {"checkpoint": checkpoint, "best_checkpoint": checkpoint, "last_checkpoint": checkpoint, "epochs": []}
+def saved(checkpoint: ObjectRef, kept: int | None = None) -> SavedCheckpoint:
+    """The milestone of a checkpoint that is both the last and the best."""
+    return SavedCheckpoint(
+        checkpoint=checkpoint, best_checkpoint=checkpoint, last_checkpoint=checkpoint, kept=kept, epochs=[]
+    )
 
 
 class Training(World):
@@ -45,19 +51,18 @@ class Training(World):
         self.runner = FakeRunner()
         self.datasets = Datasets(self.ports, self.runner)  # type: ignore[arg-type]
         self.runs = Runs(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
+        self.imports = Imports(self.datasets, self.runs)
         self.plans = Plans(self.ports, self.datasets, self.runs)
         self.evaluations = Evaluations(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
         self.comparisons = Comparisons(self.ports, self.evaluations)
         self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 3})
         self.dataset_id = self.datasets.register(self.data.manifest, self.ref).dataset_id
-        self.checkpoint = self.blobs.put("training", "c", b"c").model_dump()
+        self.checkpoint = self.blobs.put("training", "c", b"c")
         self.runner.answers["train_slice"] = lambda _: ([saved(self.checkpoint)], True)
-        self.runner.answers["build_sample"] = lambda _: {
-            "manifest": self.data.manifest.model_dump(), "ref": self.ref.model_dump(),
-        }  # fmt: skip
+        self.runner.answers["build_sample"] = lambda _: BuiltDataset(manifest=self.data.manifest, ref=self.ref)
 
     def plan(self, **changes: Any) -> StartPlanRequest:
-        """A plan over the registered data set."""
+        """A plan over the registered data set, with changes."""
         options: dict[str, Any] = {
             "plan_id": "plan-1",
             "dataset": PlanDataset(dataset_id=self.dataset_id),
@@ -71,8 +76,8 @@ def training(tmp_path: Path) -> Training:
     return Training(tmp_path)
 
 
-def test_a_plan_trains_and_tells_what_follows(training: Training) -> None:
-    """A plan queues one run; its completion is told with data set, checkpoint and the rest of the plan."""
+def test_a_plan_trains_and_publishes_the_rest_of_the_plan(training: Training) -> None:
+    """A plan enqueues a run. RunCompleted has the data set, the checkpoint and the rest of the plan."""
     request = training.plan(extraction=PlanExtraction(layers=["layer4"], top_k=7))
     assert [stage.name for stage in training.plans.start(request).stages] == ["training"]
     [command] = training.sent()
@@ -82,12 +87,12 @@ def test_a_plan_trains_and_tells_what_follows(training: Training) -> None:
     assert event.plan.plan_id == "plan-1"
     assert (list(event.plan.extraction.layers), event.plan.extraction.top_k) == (["layer4"], 7)
     assert event.dataset.sha256 == training.ref.sha256
-    assert event.checkpoint.sha256 == training.checkpoint["sha256"]
+    assert event.checkpoint.sha256 == training.checkpoint.sha256
     assert training.plans.get("plan-1").stages[0].state == "completed"
 
 
 def test_a_plan_without_a_data_set_builds_the_sample(training: Training) -> None:
-    """The sample is built, then trained on; a second delivery of either message changes nothing."""
+    """The sample is built, then used for training. A second delivery of either message changes nothing."""
     training.plans.start(training.plan(dataset=PlanDataset()))
     [build] = training.sent()
     training.datasets.build(build)
@@ -103,21 +108,21 @@ def test_a_plan_without_a_data_set_builds_the_sample(training: Training) -> None
 
 
 def test_the_same_plan_is_started_once(training: Training) -> None:
-    """The same plan_id again answers the plan as it stands and queues nothing."""
+    """A second call with the same plan_id returns the plan as it is, and enqueues nothing."""
     first = training.plans.start(training.plan())
     assert len(training.sent()) == 1
     assert training.plans.start(training.plan()) == first
     assert training.sent() == []
 
 
-def test_a_plan_can_take_a_completed_run(training: Training) -> None:
-    """With a run named nothing is trained: its checkpoint is told at once; an unfinished run is refused."""
+def test_a_plan_can_use_a_completed_run(training: Training) -> None:
+    """With a completed run nothing is trained: its checkpoint is published at once. An unfinished run is refused."""
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     with pytest.raises(Conflict, match="is queued; a plan needs a completed one"):
         training.plans.start(training.plan(network=PlanNetwork(run_id=run.run_id)))
     weights = training.blobs.url.removeprefix("folder://") + "/../w.pth"
     torch.save(build_network("test_resnet", 3).state_dict(), weights)
-    imported = training.runs.import_checkpoint(Path(weights), "test_resnet", training.dataset_id, 64)
+    imported = training.imports.import_checkpoint(Path(weights), "test_resnet", training.dataset_id, 64)
     training.sent()
     training.plans.start(training.plan(network=PlanNetwork(run_id=imported.run_id)))
     [event] = training.sent()
@@ -133,8 +138,10 @@ def test_a_plan_can_take_a_completed_run(training: Training) -> None:
         ({"network": PlanNetwork(train=SETTINGS.model_copy(update={"architecture": "nope"}))}, "'nope' is not known"),
     ],
 )
-def test_a_plan_that_cannot_end_is_refused_at_once(training: Training, changes: dict[str, Any], message: str) -> None:
-    """What would fail minutes later is InvalidInput now, and nothing is recorded or sent."""
+def test_a_plan_that_cannot_succeed_is_refused_at_once(
+    training: Training, changes: dict[str, Any], message: str
+) -> None:
+    """A plan that would fail minutes later raises InvalidInput, and nothing is recorded or sent."""
     with pytest.raises(InvalidInput, match=message):
         training.plans.start(training.plan(**changes))
     assert training.sent() == []
@@ -143,15 +150,15 @@ def test_a_plan_that_cannot_end_is_refused_at_once(training: Training, changes: 
 
 
 def test_a_plan_over_an_unknown_data_set_or_run_is_not_found(training: Training) -> None:
-    """NotFound names it."""
+    """NotFound names the data set or the run."""
     with pytest.raises(NotFound, match="no data set 'dataset-x'"):
         training.plans.start(training.plan(dataset=PlanDataset(dataset_id="dataset-x")))
     with pytest.raises(NotFound, match="no run 'run-x'"):
         training.plans.start(training.plan(network=PlanNetwork(run_id="run-x")))
 
 
-def test_a_slice_that_is_not_the_end_hands_on(training: Training) -> None:
-    """An unfinished slice asks for the next, from its checkpoint; an older slice delivered again does nothing."""
+def test_an_unfinished_slice_enqueues_the_next(training: Training) -> None:
+    """The next slice begins with the checkpoint. An older slice that is delivered again does nothing."""
     training.runner.answers["train_slice"] = lambda _: ([saved(training.checkpoint)], False)
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     [first] = training.sent()
@@ -161,14 +168,15 @@ def test_a_slice_that_is_not_the_end_hands_on(training: Training) -> None:
     training.runs.train_slice(first)
     assert training.sent() == []
     training.runs.train_slice(second)
-    assert training.runner.calls[-1][1]["checkpoint"] == training.checkpoint
+    assert training.runner.calls[-1][1].checkpoint == training.checkpoint
     assert training.runs.get(run.run_id).state == "running"
 
 
-def test_a_crash_leaves_the_run_to_the_next_attempt(training: Training) -> None:
-    """A dead child is no result: the run stays running; when the message is given up it fails, and that is told."""
+def test_a_run_continues_after_a_crash(training: Training) -> None:
+    """After a crash of the child the run stays running. When the command is parked, the run fails, and RunFailed is
+    published."""
 
-    def crash(_: dict[str, Any]) -> None:
+    def crash(_: Any) -> None:
         raise JobCrashed("exit code -9")
 
     training.runner.answers["train_slice"] = crash
@@ -177,14 +185,17 @@ def test_a_crash_leaves_the_run_to_the_next_attempt(training: Training) -> None:
     with pytest.raises(JobCrashed):
         training.runs.train_slice(command)
     assert training.runs.get(run.run_id).state == "running"
-    training.runs.train_failed(command, "given up after 5 attempts: exit code -9")
+    training.runs.command_parked(command, "abandoned after 5 attempts: exit code -9")
     [event] = training.sent()
     assert isinstance(event, events_pb2.RunFailed)
-    assert (training.runs.get(run.run_id).state, event.error) == ("failed", "given up after 5 attempts: exit code -9")
+    assert (training.runs.get(run.run_id).state, event.error) == (
+        "failed",
+        "abandoned after 5 attempts: exit code -9",
+    )
 
 
 def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
-    """A waiting run is cancelled at once, a running one when its job notices; an ended one is a conflict."""
+    """A queued or running run is cancelled at once, and its job stops. Cancelling it again is a conflict."""
     waiting = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     [command] = training.sent()
     training.runs.act("cancel", waiting.run_id)
@@ -196,9 +207,9 @@ def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
     running = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     command = training.sent()[-1]
 
-    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+    def cancel_meanwhile(_: Any) -> Any:
         training.runs.act("cancel", running.run_id)
-        assert training.runs.get(running.run_id).state == "cancelled", "a restart must not forget it"
+        assert training.runs.get(running.run_id).state == "cancelled", "the cancel must survive a restart"
         raise JobStopped("noticed")
 
     training.runner.answers["train_slice"] = cancel_meanwhile
@@ -207,7 +218,7 @@ def test_a_run_can_be_cancelled_until_it_ends(training: Training) -> None:
 
 
 def test_a_paused_run_waits_until_it_is_resumed(training: Training) -> None:
-    """Its messages are acknowledged without work, also after a restart; resuming asks for the slice again."""
+    """Its commands are acknowledged without work, also after a restart. Resuming it enqueues the slice again."""
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     [command] = training.sent()
     training.runs.act("pause", run.run_id)
@@ -228,21 +239,21 @@ def test_a_paused_run_waits_until_it_is_resumed(training: Training) -> None:
             training.runs.act(verb, run.run_id)
 
 
-@pytest.mark.parametrize("resumed_at", ["while its job leaves", "after its job has left"])
-def test_a_run_goes_on_once_however_soon_it_is_resumed(training: Training, resumed_at: str) -> None:
-    """Whether the old job is still leaving or not: of all messages for the run exactly one does the next slice."""
+@pytest.mark.parametrize("resumed_at", ["while its job stops", "after its job has stopped"])
+def test_a_run_continues_once_however_soon_it_is_resumed(training: Training, resumed_at: str) -> None:
+    """Exactly one of all commands for the run performs the next slice, whether or not the old job has stopped."""
     run = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS))
     commands = training.sent()
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: Any) -> Any:
         training.runs.act("pause", run.run_id)
-        if resumed_at == "while its job leaves":
+        if resumed_at == "while its job stops":
             training.runs.act("resume", run.run_id)
         return [saved(training.checkpoint)], False
 
     training.runner.answers["train_slice"] = pause_meanwhile
     training.runs.train_slice(commands[0])
-    if resumed_at == "after its job has left":
+    if resumed_at == "after its job has stopped":
         assert training.sent() == []
         training.runs.act("resume", run.run_id)
     commands += training.sent()
@@ -250,17 +261,17 @@ def test_a_run_goes_on_once_however_soon_it_is_resumed(training: Training, resum
     for command in [*commands, *commands]:
         training.runs.train_slice(command)
     assert len(training.runner.calls) == 2
-    assert training.runner.calls[1][1]["checkpoint"] == training.checkpoint
+    assert training.runner.calls[1][1].checkpoint == training.checkpoint
     [event] = training.sent()
     assert isinstance(event, events_pb2.RunCompleted)
 
 
-def test_a_paused_run_that_was_just_complete_tells_when_it_is_resumed(training: Training) -> None:
-    """A plan does not go on while it is paused, even if its run was at its last step."""
+def test_a_run_that_completes_while_paused_publishes_when_it_is_resumed(training: Training) -> None:
+    """A paused plan does not continue, even if its run was at the last step."""
     training.plans.start(training.plan())
     [command] = training.sent()
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: Any) -> Any:
         training.plans.act("pause", "plan-1")
         return [saved(training.checkpoint)], True
 
@@ -276,7 +287,7 @@ def test_a_paused_run_that_was_just_complete_tells_when_it_is_resumed(training: 
 
 
 def test_a_plan_is_paused_where_it_is(training: Training) -> None:
-    """While it builds its data set, between that and its run, and while it trains."""
+    """A plan can be paused while it builds its data set, between the build and the run, and while it trains."""
     training.plans.start(training.plan(dataset=PlanDataset()))
     [build] = training.sent()
     training.plans.act("pause", "plan-1")
@@ -286,7 +297,7 @@ def test_a_plan_is_paused_where_it_is(training: Training) -> None:
     assert training.sent() == [build]
     training.datasets.build(build)
     [built] = training.sent()
-    training.plans.act("pause", "plan-1")  # before the event that leads on has come
+    training.plans.act("pause", "plan-1")  # before DatasetBuilt arrives
     training.plans.continue_with(built)
     assert [stage.state for stage in training.plans.get("plan-1").stages] == ["completed", "paused"]
     [slice_] = training.sent()
@@ -296,13 +307,12 @@ def test_a_plan_is_paused_where_it_is(training: Training) -> None:
     assert training.sent() == [slice_]
 
 
-def test_a_cancelled_plan_begins_nothing_more(training: Training) -> None:
-    """Neither from a build that was under way, nor from a message that comes later; with a network there is nothing to
-    cancel here."""
+def test_a_cancelled_plan_starts_nothing_more(training: Training) -> None:
+    """A cancelled plan starts no run after its build, and ignores later messages. An unknown plan is not found."""
     training.plans.start(training.plan(dataset=PlanDataset()))
     [build] = training.sent()
 
-    def cancel_meanwhile(_: dict[str, Any]) -> Any:
+    def cancel_meanwhile(_: Any) -> Any:
         training.plans.act("cancel", "plan-1")
         raise JobStopped("noticed")
 
@@ -320,7 +330,7 @@ def test_a_cancelled_plan_begins_nothing_more(training: Training) -> None:
 
 
 def test_a_plan_has_ended_here_when_its_run_has(training: Training) -> None:
-    """A data set that is built is followed by a run: whoever watches the plan waits for it."""
+    """A run follows a built data set, so callers who watch the plan wait for the run."""
     training.plans.start(training.plan(dataset=PlanDataset()))
     [build] = training.sent()
     training.datasets.build(build)
@@ -333,21 +343,21 @@ def test_a_plan_has_ended_here_when_its_run_has(training: Training) -> None:
     assert training.plans.ended(training.plans.get("plan-1"))
 
 
-def test_weights_of_another_architecture_leave_nothing(training: Training, tmp_path: Path) -> None:
-    """A refused import names the keys and registers neither run nor object."""
+def test_weights_of_another_architecture_are_refused(training: Training, tmp_path: Path) -> None:
+    """The error names the keys, and neither a run nor an object is stored."""
     torch.save(build_network("resnet18", 3).state_dict(), tmp_path / "w.pth")
     before = list(training.blobs.list("training"))
     with pytest.raises(InvalidInput, match=r"w\.pth does not fit a .*: it lacks"):
-        training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+        training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
     torch.save(build_network("test_resnet", 5).state_dict(), tmp_path / "w.pth")
     with pytest.raises(InvalidInput, match=r"another shape .*\[5\], expected \[3\]"):
-        training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+        training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
     assert training.runs.all().runs == []
     assert list(training.blobs.list("training")) == before
 
 
-def test_a_restart_asks_again_for_what_was_left(training: Training) -> None:
-    """`recover` sends what an earlier process did not finish, and tells again of what is finished."""
+def test_a_restart_enqueues_unfinished_work_again(training: Training) -> None:
+    """`recover` enqueues what an earlier process did not finish, and publishes finished work again."""
     training.plans.start(training.plan(dataset=PlanDataset(), plan_id="plan-2"))
     training.plans.start(training.plan())
     left = training.sent()
@@ -362,12 +372,12 @@ def test_a_restart_asks_again_for_what_was_left(training: Training) -> None:
     training.sent()
     training.datasets.recover()
     training.runs.recover()
-    told = {type(event).__name__ for event in training.sent()}
-    assert told == {"DatasetBuilt", "RunCompleted"}, "an event that was lost with the process would never come again"
+    published = {type(event).__name__ for event in training.sent()}
+    assert published == {"DatasetBuilt", "RunCompleted"}, "an event could be lost with the process"
 
 
-def test_a_plan_that_cannot_go_on_shows_why(training: Training) -> None:
-    """A DatasetBuilt that is given up leaves a failed run with the reason, so that whoever follows the plan sees it."""
+def test_a_plan_that_cannot_continue_shows_the_reason(training: Training) -> None:
+    """If DatasetBuilt is parked, a failed run records the reason, so that callers see it in the plan."""
     training.plans.start(training.plan(dataset=PlanDataset()))
     [build] = training.sent()
     training.datasets.build(build)
@@ -378,10 +388,10 @@ def test_a_plan_that_cannot_go_on_shows_why(training: Training) -> None:
     )  # fmt: skip
 
 
-def test_an_imported_network_is_told_of(training: Training, tmp_path: Path) -> None:
-    """Extraction learns of imported weights as of trained ones."""
+def test_an_imported_network_is_published(training: Training, tmp_path: Path) -> None:
+    """RunCompleted is published for imported weights as for trained ones."""
     torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
-    run = training.runs.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    run = training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
     [event] = training.sent()
     assert (event.run_id, event.HasField("plan")) == (run.run_id, False)
 
@@ -390,7 +400,7 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 
 def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
-    """Each verb answers with the state that it leads to, for a run and for its plan."""
+    """Each verb returns the new state, for a run and for a plan."""
     servicer = TrainingServicer(
         training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
     )

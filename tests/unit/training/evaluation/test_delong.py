@@ -1,4 +1,4 @@
-"""DeLong's paired test, against its definition and against permutation."""
+"""DeLong's paired test, compared with its definition and with permutation."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ TIMES = 4000
 
 
 def simulate(seed: int, patches: int, worse: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Labels and two models' scores, (2, patches), which agree in part and have ties."""
+    """Simulate labels and the scores (2, patches) of two models, which agree in part and have ties."""
     rng = np.random.default_rng(seed)
     positive = rng.random(patches) < 0.4
     shared = rng.normal(size=patches)
@@ -32,8 +32,8 @@ def slow_covariance(positive: NDArray[np.bool_], scores: NDArray[np.float64]) ->
     return np.cov(won) / m + np.cov(lost) / n
 
 
-def test_it_is_the_papers_covariance() -> None:
-    """With every patch a cluster of its own, AUCs are scikit-learn's and the covariance is that of all pairs."""
+def test_it_equals_the_papers_covariance() -> None:
+    """If every patch is a cluster, the AUCs are scikit-learn's, and the covariance is that over all pairs."""
     positive, scores = simulate(0, 60, 0.7)
     aucs, covariance = aucs_with_covariance(positive, scores, np.arange(60))
     np.testing.assert_allclose(aucs, [roc_auc_score(positive, one) for one in scores], rtol=1e-12)
@@ -42,7 +42,7 @@ def test_it_is_the_papers_covariance() -> None:
 
 @pytest.mark.parametrize("worse", [0.0, 0.5, 1.0])
 def test_it_agrees_with_permutation(worse: float) -> None:
-    """The p value is near that of exchanging the two models' ranks patch by patch, which supposes no distribution."""
+    """The p value is close to that of a permutation test, which assumes no distribution: it swaps ranks of a patch."""
     positive, scores = simulate(3, 120, worse)
     ranks = scores.argsort(axis=1).argsort(axis=1).astype(np.float64)
     found = paired_test(positive, *ranks, np.arange(120))
@@ -56,14 +56,14 @@ def test_it_agrees_with_permutation(worse: float) -> None:
 
 
 def mann_whitney(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The AUC of each row."""
+    """Compute the AUC of each row."""
     ours, theirs = scores[:, positive, None], scores[:, None, ~positive]
     return np.array([((a > b) + (a == b) / 2).mean() for a, b in zip(ours, theirs, strict=True)])
 
 
 def test_clusters_count_once() -> None:
-    """Every patch five times, as five alike patches of a patient: DeLong's error shrinks as if there were more
-    patients, the clustered one stays what it is without the copies."""
+    """With five copies of every patch as patches of one patient, DeLong's error shrinks as if there were more patients.
+    The clustered error does not change."""
     positive, scores = simulate(5, 80, 0.6)
     once = paired_test(positive, *scores, np.arange(80))
     copies = np.repeat(np.arange(80), 5)
@@ -75,8 +75,8 @@ def test_clusters_count_once() -> None:
     assert as_patients.p == pytest.approx(once.p)
 
 
-def test_a_clustered_error_is_the_spread_of_differences() -> None:
-    """Over many data sets with patients of both classes, the error told is that seen."""
+def test_a_clustered_error_equals_the_spread_of_differences() -> None:
+    """Over many data sets with patients of both classes, the computed error equals the observed one."""
     differences, errors = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_a_clustered_error_is_the_spread_of_differences() -> None:
 
 
 def test_no_test_without_variation() -> None:
-    """Two models that rank alike, and positives of one patient, give a reason in place of a p value."""
+    """If both models rank alike, or all positives are of one patient, there is a reason and no p value."""
     positive, scores = simulate(7, 40, 0.5)
     same = paired_test(positive, scores[0], scores[0] * 2, np.arange(40))
     assert same.p is None and "rank all patches alike" in same.reason

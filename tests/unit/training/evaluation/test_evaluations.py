@@ -1,4 +1,4 @@
-"""Evaluations and comparisons: the job on real networks, and what the workflow decides."""
+"""Evaluations and comparisons: the job on real networks, and the workflow."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.objects.references import References
 from services.imaging.checkpoint import load_network, open_checkpoint
-from services.training import job
+from services.training.evaluation.comparisons import Comparisons
+from services.training.evaluation.job import evaluate
 from services.training.evaluation.predictions import predict, read_predictions
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
-from services.training.evaluation.workflow import Comparisons, Evaluations
-from services.training.references import reach
+from services.training.evaluation.workflow import Evaluations
+from services.training.references import collect_references
+from services.training.schemas import KeptCheckpoint
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, RunRow
 from services.training.workflow.datasets import Datasets
@@ -31,12 +33,12 @@ FIGURES = ("roc", "precision-recall", "reliability", "confusion")
 
 
 class Training(World):
-    """A data set and two completed runs with random weights; jobs are done in this process."""
+    """A data set and two completed runs with random weights. Jobs run in this process."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, Base.metadata)
         self.runner = FakeRunner()
-        self.runner.answers["evaluate"] = lambda arguments: job.evaluate(SilentJob(), **arguments)  # type: ignore[arg-type]
+        self.runner.answers["evaluate"] = lambda spec: evaluate(SilentJob(), spec)  # type: ignore[arg-type]
         self.evaluations = Evaluations(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
         self.comparisons = Comparisons(self.ports, self.evaluations)
         self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 15, "test": 9})
@@ -47,43 +49,43 @@ class Training(World):
             self.add_run(f"run-{number}", "completed", self.blobs.put("training", f"c{number}", self.bytes_of(ref)))
 
     def add_run(self, run_id: str, state: str, checkpoint: ObjectRef | None) -> None:
+        """Record a run, with its checkpoint retained after epoch 2."""
         with self.ports.records.transaction() as session:
             values: dict[str, Any] = {"run_id": run_id, "dataset_id": self.dataset_id, "settings": {}, "state": state}
-            kept = checkpoint.model_dump() if checkpoint else None
-            checkpoints = [{"epoch": 2, "checkpoint": kept}] if kept else []
-            session.add(RunRow(**values, checkpoint=kept, checkpoints=checkpoints))
+            retained = [KeptCheckpoint(epoch=2, checkpoint=checkpoint)] if checkpoint else []
+            session.add(RunRow(**values, checkpoint=checkpoint, checkpoints=retained))
 
     def bytes_of(self, ref: ObjectRef) -> bytes:
-        """A checkpoint's manifest, its weights put under a key of their own."""
+        """The bytes of a checkpoint's manifest, with the weights copied to a key of their own."""
         manifest = open_checkpoint(self.blobs, ref)
         content = self.blobs.get(manifest.weights.bucket, manifest.weights.key)
         weights = self.blobs.put("training", f"w-{manifest.weights.sha256[:8]}", content)
         return manifest.model_copy(update={"weights": weights}).model_dump_json().encode()
 
     def start(self, run_id: str = "run-1", **changes: Any) -> str:
-        """Queue an evaluation; its id."""
+        """Enqueue an evaluation and return its id."""
         options = {"run_id": run_id, "settings": SETTINGS} | changes
         return self.evaluations.start(StartEvaluationRequest.model_validate(options)).evaluation_id
 
     def evaluate(self, run_id: str = "run-1", **changes: Any) -> str:
-        """Do one; its id."""
+        """Perform an evaluation and return its id."""
         evaluation_id = self.start(run_id, **changes)
         self.evaluations.evaluate(self.command())
         assert self.evaluations.get(evaluation_id).state == "completed"
         return evaluation_id
 
     def command(self) -> events_pb2.EvaluateCheckpoint:
-        """The one message that was sent."""
+        """The only message that was sent."""
         [command] = self.sent()
         assert isinstance(command, events_pb2.EvaluateCheckpoint)
         return command
 
-    def named(self) -> set[str]:
-        """The keys that the records reach."""
+    def referenced(self) -> set[str]:
+        """The keys to which the records refer."""
         found = References(self.blobs)
-        reach(self.ports.records, found)
+        collect_references(self.ports.records, found)
         assert found.faults == []
-        return {one.key for one in found.named}
+        return {one.key for one in found.objects}
 
 
 @pytest.fixture
@@ -92,53 +94,54 @@ def training(tmp_path: Path) -> Training:
 
 
 def test_an_evaluation_stores_what_its_manifest_names(training: Training) -> None:
-    """Predictions, report and figures, all of them named and reached by the collector; done again, the same bytes."""
+    """The records refer to predictions, report and figures, so the collector keeps them. A second evaluation has the
+    same bytes."""
     before = set(training.blobs.list("training"))
     evaluation_id = training.evaluate()
     manifest = training.evaluations.manifest(evaluation_id)
     assert (manifest.network.run_id, manifest.split, manifest.dataset_id) == ("run-1", "val", training.dataset_id)
     assert set(manifest.figures) == set(FIGURES)
     new = set(training.blobs.list("training")) - before
-    assert len(new) == len(FIGURES) + 3 and new <= training.named()
+    assert len(new) == len(FIGURES) + 3 and new <= training.referenced()
     found = read_predictions(training.blobs, manifest.predictions)
     assert found.labels.tolist() == training.data.labels[found.ids].tolist()
     again = training.evaluations.manifest(training.evaluate(checkpoint="2"))
     assert again.predictions.sha256 == manifest.predictions.sha256
 
 
-def test_predictions_are_the_networks(training: Training) -> None:
-    """A row a patch of the split in the order of ids; the probabilities are the softmax of a plain forward, one patch
-    at a time."""
+def test_predictions_equal_those_of_a_plain_forward_pass(training: Training) -> None:
+    """There is a row for each patch of the split, in the order of ids. The probabilities are the softmax of a forward
+    pass of single patches."""
     row = training.evaluations.get(training.start())
     trained = open_checkpoint(training.blobs, row.checkpoint)
     network = load_network(training.blobs, trained)
-    found = predict(network, training.data, "val", trained.preprocessing, 4, torch.device("cpu"))
+    found = predict(network, training.data, "val", trained.preprocessing, 4)
     [shard] = training.data.shards("val")
     assert found.ids.tolist() == list(range(shard.first, shard.last + 1))
     assert found.patients == ["val"] * 15
-    for patch_id, told in zip(found.ids.tolist(), found.probabilities, strict=True):
+    for patch_id, predicted in zip(found.ids.tolist(), found.probabilities, strict=True):
         pixels = torch.tensor(trained.preprocessing.pixels(training.data.read(patch_id), "patch"))[None]
         with torch.inference_mode():
             expected = network(trained.preprocessing.normalise(pixels)).double().softmax(1)[0].numpy()
-        np.testing.assert_allclose(told, expected, atol=1e-5)
+        np.testing.assert_allclose(predicted, expected, atol=1e-5)
 
 
-def test_a_network_without_numbers_is_refused(training: Training) -> None:
+def test_a_network_that_predicts_nan_is_refused(training: Training) -> None:
     """InvalidInput names the patch and the data set."""
     row = training.evaluations.get(training.start())
     trained = open_checkpoint(training.blobs, row.checkpoint)
     network = load_network(training.blobs, trained)
     with torch.no_grad():
         network.fc.bias[0] = float("nan")  # type: ignore[index, union-attr]
-    with pytest.raises(InvalidInput, match="no numbers for patch 6 of test"):
-        predict(network, training.data, "val", trained.preprocessing, 4, torch.device("cpu"))
+    with pytest.raises(InvalidInput, match="the prediction for patch 6 of test is not finite"):
+        predict(network, training.data, "val", trained.preprocessing, 4)
 
 
-def test_what_cannot_be_evaluated_is_refused_at_once(training: Training) -> None:
-    """An unknown run or data set, a run without a checkpoint or that failed, a split that is not there, and a data set
-    of other classes: nothing is recorded or sent."""
+def test_an_impossible_evaluation_is_refused_at_once(training: Training) -> None:
+    """Nothing is recorded or sent for an unknown run, data set or split, a run without a checkpoint, a failed run, or a
+    data set of other classes."""
     training.add_run("run-3", "queued", None)
-    training.add_run("run-4", "failed", ObjectRef.model_validate(training.ref))
+    training.add_run("run-4", "failed", training.ref)
     with pytest.raises(NotFound, match="no run 'run-9'"):
         training.start("run-9")
     with pytest.raises(NotFound, match="no data set 'dataset-9'"):
@@ -159,8 +162,8 @@ def test_what_cannot_be_evaluated_is_refused_at_once(training: Training) -> None
     assert training.sent() == [] and training.evaluations.all().evaluations == []
 
 
-def test_a_message_again_changes_nothing(training: Training) -> None:
-    """The record is the inbox: a second delivery and a restart do nothing to a completed evaluation."""
+def test_a_second_delivery_changes_nothing(training: Training) -> None:
+    """A completed evaluation is not changed by a second delivery or a restart."""
     training.start()
     command = training.command()
     training.evaluations.evaluate(command)
@@ -169,13 +172,13 @@ def test_a_message_again_changes_nothing(training: Training) -> None:
     assert (len(training.runner.calls), training.sent()) == (1, [])
 
 
-def test_a_paused_evaluation_begins_anew_and_a_cancelled_one_never(training: Training) -> None:
-    """What a pause leaves undone is done when it is resumed; a restart asks only for what may work."""
+def test_a_paused_evaluation_starts_again_and_a_cancelled_one_never(training: Training) -> None:
+    """A paused evaluation is performed when it is resumed. A restart enqueues neither of the two."""
     paused, cancelled = training.start(), training.start()
     commands = {command.evaluation_id: command for command in training.sent()}
     training.evaluations.act("cancel", cancelled)
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: Any) -> Any:
         training.evaluations.act("pause", paused)
         raise JobStopped("noticed")
 
@@ -198,28 +201,28 @@ def test_a_paused_evaluation_begins_anew_and_a_cancelled_one_never(training: Tra
     assert len(training.runner.calls) == 2
 
 
-def test_a_checkpoint_is_reached_until_its_evaluation_ends(training: Training) -> None:
-    """A run may save a newer one meanwhile; the collector leaves the one at work."""
+def test_a_checkpoint_is_referenced_until_its_evaluation_ends(training: Training) -> None:
+    """A run may save a newer checkpoint meanwhile. The collector keeps the one that is being evaluated."""
     training.start()
     with training.ports.records.transaction() as session:
         run = session.get_one(RunRow, "run-1")
         old, run.checkpoint, run.checkpoints = run.checkpoint, None, []
-    assert old is not None and old["key"] in training.named()
+    assert old is not None and old.key in training.referenced()
     training.evaluations.evaluate(training.command())
-    assert old["key"] not in training.named()
+    assert old.key not in training.referenced()
 
 
 def test_failure_is_recorded(training: Training) -> None:
-    """A message that was given up fails its evaluation, with the reason."""
+    """If the command is parked, the evaluation fails with the reason."""
     evaluation_id = training.start()
-    training.evaluations.evaluate_failed(training.command(), "given up")
+    training.evaluations.command_parked(training.command(), "abandoned")
     view = training.evaluations.get(evaluation_id)
-    assert (view.state, view.error) == ("failed", "given up")
+    assert (view.state, view.error) == ("failed", "abandoned")
 
 
 def test_two_evaluations_of_a_split_are_compared_once(training: Training) -> None:
-    """Differences are those of the two reports; the same request finds the same comparison, the other way round it is
-    another with the opposite sign."""
+    """The differences equal those of the two reports. The same request returns the same comparison. With a and b
+    exchanged, it returns another one with opposite signs."""
     a, b = training.evaluate("run-1"), training.evaluate("run-2")
     options = CompareRequest.model_validate({"evaluation_a": a, "evaluation_b": b, "settings": {"replicates": 50}})
     found = training.comparisons.compare(options)
@@ -239,8 +242,8 @@ def test_two_evaluations_of_a_split_are_compared_once(training: Training) -> Non
     ]  # fmt: skip
 
 
-def test_what_cannot_be_compared_is_refused(training: Training) -> None:
-    """Another split, one that is not completed, itself, and what there is not."""
+def test_an_impossible_comparison_is_refused(training: Training) -> None:
+    """An evaluation cannot be compared with another split, an unfinished evaluation, itself, or an unknown one."""
     a, other = training.evaluate(), training.evaluate(split="test")
     waiting = training.start("run-2")
     for b, kind, message in (
@@ -256,7 +259,7 @@ def test_what_cannot_be_compared_is_refused(training: Training) -> None:
 
 
 def test_grpc_has_the_same_verbs(training: Training) -> None:
-    """Each answers what HTTP does; a figure that is absent is absent, not zero."""
+    """Each method returns the same as HTTP. A missing figure is unset, not zero."""
     methods: Any = EvaluationMethods(training.evaluations, training.comparisons, None)  # type: ignore[arg-type]
     options = pb.StartEvaluationRequest(run_id="run-1", settings=pb.EvaluationSettings(replicates=20))
     evaluation_id = methods.StartEvaluation(options, None).evaluation.evaluation_id
@@ -268,10 +271,10 @@ def test_grpc_has_the_same_verbs(training: Training) -> None:
     got = methods.GetEvaluation(pb.GetEvaluationRequest(evaluation_id=evaluation_id), None).evaluation
     assert listed == got and got.settings.replicates == 20
     request = pb.GetEvaluationReportRequest(evaluation_id=evaluation_id)
-    told, expected = methods.GetEvaluationReport(request, None).report, training.evaluations.report(evaluation_id)
-    assert told.macro_auc.value == expected.macro_auc.value
-    assert not told.macro_auc.HasField("low") and "one patient" in told.macro_auc.reason
-    assert list(told.classes[2].roc.x) == expected.classes[2].roc.x
+    report, expected = methods.GetEvaluationReport(request, None).report, training.evaluations.report(evaluation_id)
+    assert report.macro_auc.value == expected.macro_auc.value
+    assert not report.macro_auc.HasField("low") and "one patient" in report.macro_auc.reason
+    assert list(report.classes[2].roc.x) == expected.classes[2].roc.x
     figure = pb.GetEvaluationFigureRequest(evaluation_id=evaluation_id, figure="roc")
     assert methods.GetEvaluationFigure(figure, None).svg.startswith(b"<svg")
     with pytest.raises(NotFound, match="no figure 'rock'; it has roc, precision-recall"):

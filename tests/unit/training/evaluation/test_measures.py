@@ -1,4 +1,4 @@
-"""The figures of a report, against scikit-learn called plainly and against small cases worked out by hand."""
+"""The figures of a report, compared with direct calls of scikit-learn and with small cases computed by hand."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from services.training.evaluation.charts import Line, line_chart
 from services.training.evaluation.figures import draw_figures
-from services.training.evaluation.measures import CURVE_POINTS, calibration, measure, thin
+from services.training.evaluation.measures import CURVE_POINTS, Subject, calibration, measure, thin
 from services.training.evaluation.predictions import Predictions
 from services.training.evaluation.schemas import EvaluationSettings, Report
 
@@ -21,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def predictions(labels: list[int], classes: int = 3, seed: int = 0, patients: int = 12) -> Predictions:
-    """Probabilities that know something of the labels, patches shared out among patients."""
+    """Random probabilities that depend on the labels, for patches of several patients."""
     rng = np.random.default_rng(seed)
     truth = np.array(labels)
     powers = np.exp(rng.normal(size=(len(truth), classes)) + 1.5 * np.eye(classes)[truth])
@@ -30,39 +30,32 @@ def predictions(labels: list[int], classes: int = 3, seed: int = 0, patients: in
 
 
 def report(found: Predictions, classes: tuple[str, ...] = CLASSES, **settings: object) -> Report:
-    return measure(
-        found,
-        classes,
-        EvaluationSettings.model_validate({"replicates": 100} | settings),
-        evaluation_id="evaluation-1",
-        run_id="run-1",
-        checkpoint_id="checkpoint-1",
-        dataset_id="dataset-1",
-        split="val",
-    )
+    """The report of predictions."""
+    subject = Subject("evaluation-1", "run-1", "checkpoint-1", "dataset-1", "val")
+    return measure(found, classes, EvaluationSettings.model_validate({"replicates": 100} | settings), subject)
 
 
-def test_figures_are_scikit_learns() -> None:
+def test_figures_equal_scikit_learns() -> None:
     """AUC by class, macro and micro, average precision and Brier score equal those of scikit-learn."""
     found = predictions([0, 1, 2] * 40)
-    told, truth, scores = report(found), found.labels, found.probabilities
-    assert told.macro_auc.value == pytest.approx(roc_auc_score(truth, scores, multi_class="ovr", average="macro"))
-    assert told.micro_auc.value == pytest.approx(roc_auc_score(np.eye(3)[truth], scores, average="micro"))
-    for class_, one in enumerate(told.classes):
+    measured, truth, scores = report(found), found.labels, found.probabilities
+    assert measured.macro_auc.value == pytest.approx(roc_auc_score(truth, scores, multi_class="ovr", average="macro"))
+    assert measured.micro_auc.value == pytest.approx(roc_auc_score(np.eye(3)[truth], scores, average="micro"))
+    for class_, one in enumerate(measured.classes):
         assert one.auc.value == pytest.approx(roc_auc_score(truth == class_, scores[:, class_]))
         assert one.average_precision == pytest.approx(average_precision_score(truth == class_, scores[:, class_]))
         assert one.brier == pytest.approx(((scores[:, class_] - (truth == class_)) ** 2).mean())
         assert (one.patches, one.patients) == (40, 4)
-    assert told.accuracy == (scores.argmax(axis=1) == truth).mean()
-    assert told.brier == pytest.approx(((scores - np.eye(3)[truth]) ** 2).sum(axis=1).mean() / 2)
-    assert [row.counts[class_] for class_, row in enumerate(told.confusion)] == [
+    assert measured.accuracy == (scores.argmax(axis=1) == truth).mean()
+    assert measured.brier == pytest.approx(((scores - np.eye(3)[truth]) ** 2).sum(axis=1).mean() / 2)
+    assert [row.counts[class_] for class_, row in enumerate(measured.confusion)] == [
         int(((truth == class_) & (scores.argmax(axis=1) == class_)).sum()) for class_ in range(3)
     ]
-    assert [sum(row.counts) for row in told.confusion] == [40, 40, 40]
+    assert [sum(row.counts) for row in measured.confusion] == [40, 40, 40]
 
 
-def test_intervals_hold_their_value_and_are_the_same_for_the_same_seed() -> None:
-    """Every interval is around its value; the seed alone decides it."""
+def test_intervals_contain_their_value_and_depend_on_the_seed_only() -> None:
+    """Every interval contains its value. The same seed has the same interval; another seed has another one."""
     found = predictions([0, 1, 2] * 40, patients=7)
     first, again, other = report(found), report(found), report(found, seed=8)
     for estimate in (first.macro_auc, first.micro_auc, *(one.auc for one in first.classes)):
@@ -72,13 +65,13 @@ def test_intervals_hold_their_value_and_are_the_same_for_the_same_seed() -> None
     assert first.macro_auc.low != other.macro_auc.low
 
 
-def test_two_classes_are_each_others_mirror() -> None:
-    """With two classes both have one AUC, and the Brier score is the usual one."""
+def test_two_classes_mirror_each_other() -> None:
+    """With two classes, both have the same AUC, and the Brier score is the usual one."""
     found = predictions([0, 1] * 30, classes=2, patients=7)
-    told = report(found, ("not cancer", "cancer"))
-    assert told.classes[0].auc.value == pytest.approx(told.classes[1].auc.value)
-    assert told.macro_auc.value == pytest.approx(told.classes[1].auc.value)
-    assert told.brier == pytest.approx(told.classes[1].brier)
+    measured = report(found, ("not cancer", "cancer"))
+    assert measured.classes[0].auc.value == pytest.approx(measured.classes[1].auc.value)
+    assert measured.macro_auc.value == pytest.approx(measured.classes[1].auc.value)
+    assert measured.brier == pytest.approx(measured.classes[1].brier)
 
 
 @pytest.mark.parametrize(
@@ -89,26 +82,26 @@ def test_two_classes_are_each_others_mirror() -> None:
     ],
 )
 def test_an_absent_class_has_a_reason(labels: list[int], absent: str, reason: str) -> None:
-    """Its figures and the macro AUC are null with the reason; all else is there, and the JSON and figures too."""
-    told = report(predictions(labels))
-    one = next(one for one in told.classes if one.name == absent)
+    """Its figures and the macro AUC are null, with a reason. Everything else is present, also JSON and figures."""
+    measured = report(predictions(labels))
+    one = next(one for one in measured.classes if one.name == absent)
     assert (one.auc.value, one.auc.reason, one.average_precision, one.calibration) == (None, reason, None, None)
-    assert told.macro_auc.value is None and told.macro_auc.reason
-    assert told.micro_auc.value is not None
-    json.loads(told.model_dump_json())
-    assert f"{absent}: absent" in draw_figures(told)["roc"]
+    assert measured.macro_auc.value is None and measured.macro_auc.reason
+    assert measured.micro_auc.value is not None
+    json.loads(measured.model_dump_json())
+    assert f"{absent}: absent" in draw_figures(measured)["roc"]
 
 
 def test_one_patient_gives_values_without_intervals() -> None:
-    """As in the sample's val split."""
-    told = report(predictions([0, 1, 2] * 5, patients=1))
-    assert told.macro_auc.value is not None
-    assert (told.macro_auc.low, told.macro_auc.replicates) == (None, 0)
-    assert "one patient" in told.macro_auc.reason
+    """A split of a single patient, such as the sample's val, has values but no intervals."""
+    measured = report(predictions([0, 1, 2] * 5, patients=1))
+    assert measured.macro_auc.value is not None
+    assert (measured.macro_auc.low, measured.macro_auc.replicates) == (None, 0)
+    assert "one patient" in measured.macro_auc.reason
 
 
 def test_sensitivity_is_the_best_that_the_specificity_allows() -> None:
-    """Worked out by hand: of ten negatives two may be above the threshold at 0.8, one at 0.9, none at 0.95."""
+    """Computed by hand: of ten negatives, two may be above the threshold at 0.8, one at 0.9, none at 0.95."""
     negatives = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.62, 0.85]
     positives = [0.3, 0.6, 0.65, 0.7, 0.9]
     scores = np.array(negatives + positives)
@@ -127,20 +120,20 @@ def test_sensitivity_is_the_best_that_the_specificity_allows() -> None:
         .classes[1]
         .sensitivities
     )
-    assert (point.sensitivity, point.threshold) == (0.0, None), "nothing counts as positive: that is no number"
+    assert (point.sensitivity, point.threshold) == (0.0, None), "nothing counts as positive, so there is no threshold"
 
 
 def test_calibration_error_by_hand() -> None:
-    """Two bins: 4 patches at 0.2 of which 1 is positive, 2 at 0.9 of which 1 is."""
-    told = calibration(np.array([1, 0, 0, 0, 1, 0], dtype=bool), np.array([0.2] * 4 + [0.9] * 2), 2)
-    assert told.predicted == pytest.approx([0.2, 0.9])
-    assert told.observed == pytest.approx([0.25, 0.5])
-    assert told.counts == [4, 2]
-    assert told.error == pytest.approx((4 * 0.05 + 2 * 0.4) / 6)
+    """There are two bins: 1 of 4 patches at 0.2 is positive, and 1 of 2 patches at 0.9."""
+    measured = calibration(np.array([1, 0, 0, 0, 1, 0], dtype=bool), np.array([0.2] * 4 + [0.9] * 2), 2)
+    assert measured.predicted == pytest.approx([0.2, 0.9])
+    assert measured.observed == pytest.approx([0.25, 0.5])
+    assert measured.counts == [4, 2]
+    assert measured.error == pytest.approx((4 * 0.05 + 2 * 0.4) / 6)
 
 
-def test_a_long_curve_is_thinned_evenly() -> None:
-    """Both ends are kept, no step is much longer than the others, and short curves stay as they are."""
+def test_a_long_curve_is_reduced_evenly() -> None:
+    """Both ends remain, no step is much longer than the others, and short curves do not change."""
     x = np.concatenate([np.linspace(0, 0.001, 9000), np.linspace(0.001, 1, 1000)])
     curve = thin(x, np.sqrt(x))
     assert len(curve.x) <= CURVE_POINTS
@@ -151,8 +144,8 @@ def test_a_long_curve_is_thinned_evenly() -> None:
 
 
 def test_figures_are_svg_with_titles_and_a_legend() -> None:
-    """Well-formed, with both axes named, a legend entry and a line a class inside the axes, and colours for light and
-    dark."""
+    """Each figure is well-formed SVG. It names both axes, has a legend entry and a line within the axes for each class,
+    and colours for light and dark themes."""
     figures = draw_figures(report(predictions([0, 1, 2] * 40)))
     assert set(figures) == {"roc", "precision-recall", "reliability", "confusion"}
     for name, svg in figures.items():
@@ -170,15 +163,15 @@ def test_figures_are_svg_with_titles_and_a_legend() -> None:
 
 
 def test_names_cannot_break_a_figure() -> None:
-    """A class's name is text, whatever it holds."""
+    """The name of a class is always text, whatever it contains."""
     svg = line_chart("a < b", "<x>", "&", [Line("</text><script>alert(1)</script>\x00", [0, 1], [0, 1])])
     root = ElementTree.fromstring(svg)
     assert root.find(f".//{SVG}script") is None
     assert "a < b" in [text.text for text in root.iter(f"{SVG}text")]
 
 
-def test_predictions_come_back_from_their_table() -> None:
-    """A row a patch, probabilities to the bit."""
+def test_predictions_are_stored_exactly() -> None:
+    """The table has a row for each patch, with the same bits of the probabilities."""
     found = predictions([0, 1, 2] * 4)
     table = pq.read_table(io.BytesIO(found.to_parquet()))
     assert table.column_names == ["patch_id", "label", "patient", "probabilities"]
