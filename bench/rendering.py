@@ -21,9 +21,11 @@ from bench.machine import await_quiet, machine_facts
 from bench.original import save_pictures
 from bench.tissue import REFERENCE, SPLIT, open_tissue, store_tissue
 from services.common.blobs import Blobs, ObjectRef, open_blobs
+from services.common.work.plan_options import PictureFormat, PictureKind
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
 from services.patch_rendering.job import render_units
 from services.patch_rendering.settings import RenderingSettings
+from services.patch_rendering.specs import RenderSpec
 
 SIZE = 227
 LAYER = "conv5"
@@ -119,9 +121,10 @@ def _measure(stored: StoredUnits, sizes: Sizes, settings: RenderingSettings) -> 
     for number in range(sizes.rounds):
         ours.append(_time_ours(stored, sizes.units, settings, f"ours-{number}"))
         original.append(_time_original(stored, sizes.original_units, number))
+    few = min(UNITS_OF_OTHERS, sizes.units)
     others = {
-        f"{name}_pictures_s": _time_ours(stored, min(UNITS_OF_OTHERS, sizes.units), settings, name, kind, format)
-        for name, kind, format in (("webp", "overlay", "webp"), ("heat_map", "heat_map", "jpeg"))
+        "webp_pictures_s": _time_ours(stored, few, settings, "webp", format="webp"),
+        "heat_map_pictures_s": _time_ours(stored, few, settings, "heat_map", kind="heat_map"),
     }
     return {
         "ours_pictures_s": max(ours),
@@ -134,21 +137,25 @@ def _measure(stored: StoredUnits, sizes: Sizes, settings: RenderingSettings) -> 
 
 
 def _time_ours(
-    stored: StoredUnits, units: int, settings: RenderingSettings, name: str, kind: str = "overlay", format: str = "jpeg"
+    stored: StoredUnits,
+    units: int,
+    settings: RenderingSettings,
+    name: str,
+    kind: PictureKind = "overlay",
+    format: PictureFormat = "jpeg",
 ) -> int:
-    """Group by group as the service does it: from the stored state and shards to stored packs, with nothing in memory
-    beforehand."""
+    """Render group by group as the service does: from stored state and shards to stored packs, with nothing in memory
+    beforehand. Return pictures per second."""
     scratch = stored.folder / name
     scratch.mkdir()
     begin, pictures = time.monotonic(), 0
     for first in range(0, units, settings.group_units):
-        done = render_units(
-            UnwatchedJob(), blobs_url=stored.url, scratch=str(scratch), rendering_id=name, layer=LAYER,
-            extraction=stored.extraction.model_dump(), first=first, last=min(first + settings.group_units, units) - 1,
-            size=SIZE, kind=kind, format=format, quality=settings.quality, workers=settings.workers,
-            device=settings.shared.device,
+        spec = RenderSpec(
+            blobs_url=stored.url, scratch=str(scratch), rendering_id=name, extraction=stored.extraction, layer=LAYER,
+            first=first, last=min(first + settings.group_units, units) - 1, size=SIZE, kind=kind, format=format,
+            quality=settings.quality, workers=settings.workers, device=settings.shared.device,
         )  # fmt: skip
-        pictures += done["pictures"]
+        pictures += render_units(UnwatchedJob(), spec).pictures
     return round(pictures / (time.monotonic() - begin))
 
 
