@@ -63,7 +63,7 @@ def test_code_that_is_older_than_the_tables_serves_them(records: Records, tmp_pa
     old, new = version_folder(tmp_path, "0001"), version_folder(tmp_path, "0001", "0002")
     migrate(records, new)
     ensure_migrated(records, old)
-    with pytest.raises(Conflict, match="version 0002, which is newer than this code, which knows 0001"):
+    with pytest.raises(Conflict, match="version 0002, which is newer than version 0001 of this code"):
         migrate(records, old)
     assert migrate(records, new) == ("0002", "0002")
 

@@ -111,7 +111,7 @@ def check_logs(log: Path, stages: dict[str, Any]) -> None:
     """Every line is JSON; those of a job, in its child, and of a message say of which plan, task and trace they are."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {"service started", "service stopped"} <= {line["event"] for line in lines}
-    for event in ("job begins", "message seen to"):
+    for event in ("job begins", "message processed"):
         of_plan = [line for line in lines if line["event"] == event and line.get("plan_id") == "plan-1"]
         assert {line["trace_id"] for line in of_plan} == {PARENT[3:35]}
         tasks = {stages[stage]["id"] for stage in ("training", "extraction", "rendering")}

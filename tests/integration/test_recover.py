@@ -76,7 +76,7 @@ def test_a_service_that_lost_its_queue_takes_messages_again(rabbitmq: Server, mo
     `recover` does, what is sent to them arrives, without a restart. (3.10 tells nothing of a queue that is there again
     at once, and delivers nothing.)"""
     lost = threading.Event()
-    monkeypatch.setattr("services.common.bus.rabbit.log", Listening("subscription lost", lost))
+    monkeypatch.setattr("services.common.bus.subscription.log", Listening("subscription lost", lost))
     url = fresh_vhost(rabbitmq)
     service, operator = RabbitBus([url]), RabbitBus([url])
     arrived: list[str] = []

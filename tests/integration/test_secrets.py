@@ -43,7 +43,7 @@ def all_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every line is written, and attempts are few and short: what fails here fails again."""
     before = structlog.get_config()
     configure_logs("json", "debug")
-    monkeypatch.setattr("services.common.bus.rabbit.PUBLISH_LIMIT_S", 0.5)
+    monkeypatch.setattr("services.common.bus.publisher.PUBLISH_LIMIT_S", 0.5)
     monkeypatch.setattr("services.common.blobs.s3.ATTEMPTS", 2)
     monkeypatch.setattr("services.common.blobs.s3.FIRST_WAIT_S", 0.01)
     yield

@@ -57,7 +57,7 @@ def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer and shorter attempts: what is refused here stays refused."""
-    monkeypatch.setattr("services.common.bus.rabbit.PUBLISH_LIMIT_S", 0.5)
+    monkeypatch.setattr("services.common.bus.publisher.PUBLISH_LIMIT_S", 0.5)
     monkeypatch.setattr("services.common.blobs.s3.ATTEMPTS", 2)
 
 

@@ -1,4 +1,4 @@
-"""Objects (patches, checkpoints, activations, pictures): a port and its embedded form."""
+"""Objects (patches, checkpoints, activations, pictures): a port with its embedded and its deployed form."""
 
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ __all__ = ["Blobs", "FolderBlobs", "ObjectRef", "StoredObject", "open_blobs"]
 
 
 def open_blobs(url: str) -> Blobs:
-    """The object store that a URL names."""
+    """Open the object store of a URL: folder:///PATH or s3://…"""
     if url.startswith("folder:///"):
         return FolderBlobs(url.removeprefix("folder://"))
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Copying buckets from one store to another: the backup of objects, and its restore."""
+"""Copying of buckets from one store to another: the backup of objects, and its restore."""
 
 import tempfile
 from collections.abc import Iterable
@@ -9,28 +9,29 @@ from pydantic import BaseModel
 from services.common.blobs.port import Blobs
 
 
-class Copied(BaseModel):
-    """What was copied of one bucket, and what was there already."""
+class CopyCounts(BaseModel):
+    """The objects and bytes of one bucket that were copied, and the objects that the target had already."""
 
     objects: int = 0
     bytes: int = 0
     skipped: int = 0
 
 
-def copy_buckets(source: Blobs, target: Blobs, buckets: Iterable[str], scratch: Path) -> dict[str, Copied]:
-    """Copy all objects of some buckets; an object that the target has with the same size is skipped, so that a copy
-    that was interrupted goes on where it was. Nothing is removed from the target.
+def copy_buckets(source: Blobs, target: Blobs, buckets: Iterable[str], scratch: Path) -> dict[str, CopyCounts]:
+    """Copy all objects of some buckets, except those that the target has with the same size.
 
-    Objects go over a local file, one at a time. The put verifies that the target holds what was read; whether that is
-    what records say is for the check to tell.
+    So a copy that was interrupted resumes where it stopped. Nothing is removed from the target.
+
+    Each object goes through a local file. The put verifies that the target holds the bytes that were read;
+    `primitives check` verifies that these are the bytes of the records.
     """
-    copied = {bucket: Copied() for bucket in buckets}
+    copied = {bucket: CopyCounts() for bucket in buckets}
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         for bucket, done in copied.items():
             target.ensure_bucket(bucket)
-            there = {one.key: one.size for one in target.scan(bucket)}
+            existing = {one.key: one.size for one in target.scan(bucket)}
             for one in source.scan(bucket):
-                if there.get(one.key) == one.size:
+                if existing.get(one.key) == one.size:
                     done.skipped += 1
                     continue
                 path = Path(folder) / "object"

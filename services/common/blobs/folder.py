@@ -1,4 +1,4 @@
-"""The embedded object store: a folder, a sub-folder a bucket, a file an object."""
+"""The embedded object store: a folder with a sub-folder per bucket and a file per object."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ _INCOMING = ".incoming"
 
 
 class FolderBlobs:
-    """See `Blobs`. A file is written aside, synced and renamed, so that no reader sees half of it."""
+    """Implements `Blobs`. A file is written in another folder, synced and renamed: no reader sees half of it."""
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
@@ -100,7 +100,7 @@ class FolderBlobs:
         self._path(bucket, key).unlink(missing_ok=True)
 
     def discard_unfinished(self, bucket: str, before: datetime) -> int:
-        """Files lie aside without their bucket's name: those of all buckets are removed."""
+        """Unfinished files are stored without the name of their bucket, so those of all buckets are removed."""
         check_key(bucket, "any")
         return remove_old_files(self._folder / _INCOMING, before)[0]
 
@@ -117,7 +117,7 @@ class FolderBlobs:
 
 
 class _Incoming:
-    """A file being written beside the store, which takes its place when it is complete."""
+    """A file that is written in a folder of its own, and moved to its place when it is complete."""
 
     def __init__(self, folder: Path, target: Path) -> None:
         self._target = target
@@ -139,7 +139,7 @@ class _Incoming:
                     os.fsync(self._file.fileno())
             if kind is None:
                 self._name.replace(self._target)
-        finally:  # a disk that is full is not filled further by what did not fit
+        finally:  # an incomplete file must not fill up a full disk
             self._name.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Which buckets and keys there may be, whatever the form of the store."""
+"""The names that buckets and keys may have in every form of the store."""
 
 import re
 
@@ -8,8 +8,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
 def check_key(bucket: str, key: str) -> None:
-    """InvalidInput for a bucket that S3 would refuse, or a key that leads elsewhere in a folder."""
+    """Raise InvalidInput for a bucket that S3 would refuse, or a key that would leave the bucket's folder."""
     if not _BUCKET.fullmatch(bucket):
-        raise InvalidInput(f"bucket name {bucket!r} is not 3 to 63 of a-z, 0-9 and -")
+        raise InvalidInput(f"bucket name {bucket!r} does not consist of 3 to 63 characters a-z, 0-9 and -")
     if not all(part and part not in (".", "..") and "\0" not in part for part in key.split("/")):
         raise InvalidInput(f"object key {key!r} has an empty, '.' or '..' part")

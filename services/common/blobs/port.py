@@ -1,4 +1,4 @@
-"""The port for objects: whole puts, ranged gets, keys with slashes. Nothing beyond the plain S3 verbs."""
+"""The port for objects: whole puts, ranged gets, keys with slashes. It needs nothing beyond the plain S3 verbs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from services.common.errors import InvalidInput
 
 
 class ObjectRef(BaseModel):
-    """Where an object lies and what its bytes are: what messages and manifests carry instead of content."""
+    """A reference to an object. Messages, manifests and records carry it instead of the content."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,7 +23,7 @@ class ObjectRef(BaseModel):
 
 
 class StoredObject(BaseModel):
-    """What a store says of an object without reading it. `modified` is when it was last put, in UTC."""
+    """Key and size of an object in a store, and the time of its last put, in UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,19 +33,19 @@ class StoredObject(BaseModel):
 
 
 class Blobs(Protocol):
-    """An object is seen whole or not at all; a put to a key that exists replaces it and renews its `modified`.
+    """Readers see an object complete or not at all. A put to an existing key replaces the object and renews `modified`.
 
-    A put returns once what the store holds has the sha256 of the reference that it returns. A bucket that is missing is
-    made by a put to it.
+    A put returns after the store's copy is known to have the sha256 of the returned reference. It makes a missing
+    bucket.
 
     `tests/contract/test_blobs.py` is the contract; every form of the store passes it. All calls may raise Unavailable.
     """
 
     url: str
-    """What `open_blobs` opens again, in another process too."""
+    """`open_blobs` opens the same store with it, also in another process."""
 
     def ensure_bucket(self, bucket: str) -> None:
-        """Make a bucket unless it is there."""
+        """Make a bucket unless it exists."""
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
         """Store bytes."""
@@ -54,36 +54,38 @@ class Blobs(Protocol):
         """Store a file without holding it in memory."""
 
     def get(self, bucket: str, key: str) -> bytes:
-        """The whole object. NotFound if there is none."""
+        """Return the whole object. NotFound if it does not exist."""
 
     def get_range(self, bucket: str, key: str, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`; fewer where the object ends. NotFound if there is none."""
+        """Return `length` bytes from `offset`, fewer at the end of the object. NotFound if it does not exist."""
 
     def get_file(self, bucket: str, key: str, path: Path) -> None:
-        """Copy the object to a local file, which appears whole or not at all. NotFound if there is none."""
+        """Copy the object to a local file, which appears complete or not at all. NotFound if there is no object."""
 
     def size(self, bucket: str, key: str) -> int | None:
-        """Bytes of the object, or None if there is none."""
+        """Return the size of the object in bytes, or None if it does not exist."""
 
     def stat(self, bucket: str, key: str) -> StoredObject | None:
-        """Size and age of the object, or None if there is none."""
+        """Return the size and the age of the object, or None if it does not exist."""
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[str]:
-        """All keys that begin with a prefix, in lexicographic order."""
+        """Iterate over all keys that begin with a prefix, in lexicographic order."""
 
     def scan(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
-        """As `list`, with size and age of each object."""
+        """Do the same as `list`, with the size and the age of each object."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; harmless if there is none."""
+        """Remove an object. Harmless if it does not exist."""
 
     def discard_unfinished(self, bucket: str, before: datetime) -> int:
-        """Remove what uploads left that began before a moment and were never finished (their process was killed);
-        returns how many. It may not be seen by `scan`, but it takes up room."""
+        """Remove the remains of uploads that began before a moment and were never finished. Return their number.
+
+        A killed process leaves them. They may be invisible to `scan`, but they use space.
+        """
 
 
 def read_verified(blobs: Blobs, ref: ObjectRef) -> bytes:
-    """The object that a reference names; InvalidInput if its bytes are no longer those that were referred to."""
+    """Read the object of a reference. InvalidInput if its bytes are no longer those of the reference."""
     content = blobs.get(ref.bucket, ref.key)
     found = hashlib.sha256(content).hexdigest()
     if found != ref.sha256:

@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -34,7 +35,7 @@ CONNECT_LIMIT_S, READ_LIMIT_S = 5.0, 60.0
 CONNECTIONS = 16
 
 _ABSENT = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
-_PASSING = (
+_TRANSIENT = (
     "SlowDown",
     "InternalError",
     "ServiceUnavailable",
@@ -42,7 +43,7 @@ _PASSING = (
     "ServerBusy",
     "XMinioServerNotInitialized",
     "XMinioStorageFull",
-    # What was received is not what was sent: it was cut or altered on the way.
+    # The store received other bytes than were sent: they were cut or altered on the way.
     "BadDigest",
     "IncompleteBody",
     "XAmzContentSHA256Mismatch",
@@ -53,16 +54,16 @@ _ADDRESS = re.compile(r"[^\s:@]+(:\d{1,5})?")
 T = TypeVar("T")
 
 
-class _Again(Exception):
-    """The call is to be made once more; the message says why."""
+class _Retry(Exception):
+    """The call must be retried; the message gives the reason."""
 
 
 class S3Blobs:
-    """See `Blobs`. `url` is `s3://KEY:SECRET@HOST:PORT?secure=true&region=…`.
+    """Implements `Blobs`. `url` is `s3://KEY:SECRET@HOST:PORT?secure=true&region=…`.
 
-    Every put is read back and hashed. Nothing less says on every S3 what the store holds: SeaweedFS takes a body that
-    does not have the x-amz-content-sha256 that it was sent with, checksum headers are not known everywhere, and an ETag
-    is an MD5 only where nothing is encrypted. See docs/adr/0009 for what it costs.
+    Every put is read back and hashed. Nothing less proves on every S3 what the store holds: SeaweedFS accepts a body
+    that does not match its x-amz-content-sha256 header, some stores do not know checksum headers, and an ETag is an MD5
+    only without encryption. docs/adr/0009 gives the cost.
     """
 
     def __init__(self, url: str) -> None:
@@ -116,14 +117,9 @@ class S3Blobs:
         aside = path.with_name(f".{path.name}.{os.getpid()}")
 
         def fetch() -> None:
-            answer = self._client.get_object(bucket, key)
-            try:
-                with aside.open("wb") as target:
-                    for block in answer.stream(1 << 20):
-                        target.write(block)
-            finally:
-                answer.close()
-                answer.release_conn()
+            with self._open(bucket, key) as answer, aside.open("wb") as target:
+                for block in answer.stream(1 << 20):
+                    target.write(block)
 
         try:
             self._try(fetch, bucket, key)
@@ -190,31 +186,29 @@ class S3Blobs:
                     put = self._client.put_object(ref.bucket, ref.key, content, ref.size, part_size=PART_BYTES)
                 self._verify(ref, put.etag)
             except S3Error as error:
-                if error.code in _ABSENT:  # the bucket, or the object before it was read back, was taken away
+                if error.code in _ABSENT:  # the bucket, or the object before it was read back, was removed
                     self._buckets.discard(ref.bucket)
-                    raise _Again(f"{ref.bucket}/{ref.key} is gone: {error.code}") from error
+                    raise _Retry(f"{ref.bucket}/{ref.key} is gone: {error.code}") from error
                 raise
 
         self._try(send, ref.bucket, ref.key)
 
     def _verify(self, ref: ObjectRef, etag: str | None) -> None:
-        """Read back what was put. Where another writer has put to the key meanwhile, what is there is theirs to
-        verify: keys that hold hashes never meet that."""
-        answer = self._client.get_object(ref.bucket, ref.key)
+        """Read back what was put. If another writer has put to the key meanwhile, that writer verifies its own object.
+
+        This never happens to keys that contain hashes.
+        """
         digest = hashlib.sha256()
-        try:
+        with self._open(ref.bucket, ref.key) as answer:
             for block in answer.stream(1 << 20):
                 digest.update(block)
-        finally:
-            answer.close()
-            answer.release_conn()
         if digest.hexdigest() == ref.sha256:
             return
         found = answer.headers.get("ETag", "").strip('"')
         if found and etag and found != etag.strip('"'):
             log.warning("object replaced while it was verified", bucket=ref.bucket, key=ref.key)
             return
-        raise _Again(f"the store holds sha256 {digest.hexdigest()}; {ref.sha256} was sent")
+        raise _Retry(f"the store holds sha256 {digest.hexdigest()}; {ref.sha256} was sent")
 
     def _ensure(self, bucket: str) -> None:
         if bucket in self._buckets:
@@ -232,21 +226,28 @@ class S3Blobs:
 
         def fetch() -> bytes:
             try:
-                answer = self._client.get_object(bucket, key, offset=offset, length=length)
+                with self._open(bucket, key, offset, length) as answer:
+                    content: bytes = answer.read()
+                    return content
             except S3Error as error:
                 if error.code == "InvalidRange":
-                    return b""  # a range behind the end is empty, as in a file
+                    return b""  # a range after the end is empty, as in a file
                 raise
-            try:
-                return answer.read()
-            finally:
-                answer.close()
-                answer.release_conn()
 
         return self._try(fetch, bucket, key)
 
+    @contextmanager
+    def _open(self, bucket: str, key: str, offset: int = 0, length: int = 0) -> Iterator[Any]:
+        """Yield the response to a get of `length` bytes from `offset`; a length of 0 means up to the end."""
+        answer = self._client.get_object(bucket, key, offset=offset, length=length)
+        try:
+            yield answer
+        finally:
+            answer.close()
+            answer.release_conn()
+
     def _try(self, call: Callable[[], T], bucket: str, key: str) -> T:
-        """Call until it succeeds or has failed for ATTEMPTS times, with growing, jittered waits between."""
+        """Call until it succeeds or has failed ATTEMPTS times, with growing, jittered waits in between."""
         wait = FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -255,10 +256,10 @@ class S3Blobs:
                 if error.code in _ABSENT:
                     self._buckets.discard(bucket)
                     raise NotFound(f"there is no object {bucket}/{key}") from error
-                if error.code not in _PASSING:
+                if error.code not in _TRANSIENT:
                     raise InvalidInput(f"the store refuses {bucket}/{key}: {error.code} {error.message}") from error
                 failure: Exception = error
-            except (_Again, ServerError, InvalidResponseError, HTTPError, OSError) as error:
+            except (_Retry, ServerError, InvalidResponseError, HTTPError, OSError) as error:
                 failure = error
             if attempt < ATTEMPTS:
                 log.warning("store call failed", bucket=bucket, key=key, attempt=attempt, reason=repr(failure))
@@ -272,7 +273,7 @@ def _stored(item: Object) -> StoredObject:
 
 
 def _http_client() -> Any:
-    """Connections with time-outs and the system's certificate authorities; they never retry: ours are counted."""
+    """Make connections with time-outs and the system's certificate authorities. `_try` retries; they do not."""
     return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_LIMIT_S, read=READ_LIMIT_S),
         maxsize=CONNECTIONS,

@@ -1,4 +1,4 @@
-"""Messages between services: a port, its embedded form, and the consumer that both serve."""
+"""Messages between services: a port, its embedded and its deployed form, and the consumer of a queue."""
 
 from services.common.bus.consumer import Consumer
 from services.common.bus.memory import MemoryBus
@@ -11,7 +11,7 @@ __all__ = ["Bus", "Consumer", "Depth", "Envelope", "MemoryBus", "Parked", "decod
 
 
 def open_bus(url: str) -> Bus:
-    """The bus that a URL names: memory:// or amqp(s)://…, several nodes separated by commas."""
+    """Open the bus of a URL: memory:// or amqp(s)://…, with commas between several nodes."""
     if url == "memory://":
         return MemoryBus()
     if url.startswith(("amqp://", "amqps://")):

@@ -1,4 +1,4 @@
-"""Turns messages into calls of handlers, and what handlers raise into acknowledge, retry or park."""
+"""Turns messages into calls of handlers, and the errors of handlers into acknowledge, retry or park."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 M = TypeVar("M", bound=message.Message)
 
 RETRIED = (Unavailable, JobCrashed)
-"""Errors after which the same message may succeed. Everything else is parked at once: it would fail again."""
+"""Errors after which a retry may succeed. After any other error the message is parked at once: it would fail again."""
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 15.0
@@ -30,11 +30,11 @@ DEFER_S = 2.0
 
 
 class Consumer:
-    """One queue of a service with a handler a message type.
+    """One queue of a service, with one handler per message type.
 
-    A handler's return acknowledges. An error of RETRIED sends the message again, with its attempt counted, until
-    `max_attempts`; then, and after any other error, `on_parked` may record the failure and the message is parked.
-    Busy defers the message; LeaseLost acknowledges it, since whoever took the lease over answers for it.
+    A message is acknowledged when its handler returns. After an error of RETRIED it is sent again, with its attempt
+    counted, until `max_attempts`. Then, and after any other error, `on_parked` may record the failure, and the message
+    is parked. Busy defers the message. LeaseLost acknowledges it: the process that took over the lease handles it.
     """
 
     def __init__(self, bus: Bus, queue: str, max_attempts: int) -> None:
@@ -47,15 +47,15 @@ class Consumer:
     def on(
         self, kind: type[M], handler: Callable[[M], None], on_parked: Callable[[M, str], None] | None = None
     ) -> None:
-        """Call `handler` with every message of a type; `on_parked(message, reason)` when it is given up."""
+        """Call `handler` with every message of a type, and `on_parked(message, reason)` before one is parked."""
         self._handlers[kind.DESCRIPTOR.full_name] = (handler, on_parked)
 
     def declare(self, events: tuple[type[message.Message], ...] = ()) -> None:
-        """Make the queue, bound to these events. All services declare before any of them starts to publish."""
+        """Declare the queue, bound to these events. All services declare before any of them starts to publish."""
         self._bus.declare(self.queue, [kind.DESCRIPTOR.full_name for kind in events])
 
     def start(self) -> None:
-        """Begin to take messages."""
+        """Begin to consume messages."""
         self._bus.subscribe(self.queue, self._deliver)
 
     def stop(self) -> None:
@@ -63,7 +63,7 @@ class Consumer:
         self._stopping.set()
 
     def _deliver(self, envelope: Envelope) -> None:
-        """See to a message within a span and a log scope of its own, and measure it."""
+        """Process a message within a span and a log scope of its own, and measure it."""
         service = self.queue.partition(".")[0]
         kind = envelope.kind if envelope.type in self._handlers else "unknown"
         began, outcome = time.perf_counter(), "returned"
@@ -72,15 +72,15 @@ class Consumer:
             span(f"handle {kind}", service, SpanKind.CONSUMER, envelope.traceparent, message=envelope.id) as current,
         ):
             try:
-                outcome = self._see_to(envelope)
+                outcome = self._process(envelope)
             finally:
                 current.set_attributes({"primitives.outcome": outcome, "primitives.attempt": envelope.attempt})
                 seconds = time.perf_counter() - began
                 MESSAGES.labels(service, self.queue, kind, outcome).observe(seconds)
-                log.debug("message seen to", queue=self.queue, type=kind, outcome=outcome, seconds=round(seconds, 3))
+                log.debug("message processed", queue=self.queue, type=kind, outcome=outcome, seconds=round(seconds, 3))
 
-    def _see_to(self, envelope: Envelope) -> str:
-        """Handle a message; what came of it. What is raised brings it back."""
+    def _process(self, envelope: Envelope) -> str:
+        """Handle a message and return the outcome. If this raises, the bus delivers the message again."""
         try:
             self._handle(envelope)
         except Busy as error:
@@ -91,11 +91,11 @@ class Consumer:
             return "dropped"
         except RETRIED as error:
             if self._stopping.is_set():
-                raise  # not an attempt: the service is stopping, and the bus keeps the message
+                raise  # not an attempt: the service is stopping, and the bus retains the message
             return self._retry_or_park(envelope, error)
         except PrimitivesError as error:
             return self._park(envelope, str(error))
-        except Exception as error:  # a defect of ours: parked with its name, seen in the log with its traceback
+        except Exception as error:  # a defect: parked with its name, logged with its traceback
             log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
             return self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
         return "done"
@@ -108,7 +108,7 @@ class Consumer:
         handler(content)
 
     def _defer(self, envelope: Envelope, error: Busy) -> None:
-        """Send the message again, not counted as an attempt: a job that is alive must be neither run twice nor lost."""
+        """Send the message again without counting an attempt: a running job must neither run twice nor be lost."""
         log.info("deferred", queue=self.queue, message=envelope.id, reason=str(error))
         if self._stopping.wait(DEFER_S):
             raise error
@@ -116,9 +116,9 @@ class Consumer:
 
     def _retry_or_park(self, envelope: Envelope, error: Exception) -> str:
         if envelope.attempt >= self._max_attempts:
-            return self._park(envelope, f"given up after {envelope.attempt} attempts: {error}")
+            return self._park(envelope, f"abandoned after {envelope.attempt} attempts: {error}")
         wait = min(FIRST_WAIT_S * 2 ** (envelope.attempt - 1), LONGEST_WAIT_S)
-        log.warning("trying again", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
+        log.warning("retrying", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
         self._stopping.wait(wait)
         self._bus.send(self.queue, replace(envelope, attempt=envelope.attempt + 1))
         return "retried"
@@ -130,8 +130,8 @@ class Consumer:
             try:
                 handler[1](decode(envelope), reason)
             except RETRIED:
-                raise  # the failure must be recorded before the message is out of sight: it is delivered again
-            except Exception as error:  # a defect of ours must not bring the message back for ever
+                raise  # the failure must be recorded before the message is parked: it is delivered again
+            except Exception as error:  # a defect must not bring the message back forever
                 log.exception("failure not recorded", queue=self.queue, message=envelope.id)
                 reason = f"{reason} (and the failure could not be recorded: {error})"
         self._bus.park(self.queue, envelope, reason)

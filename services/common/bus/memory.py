@@ -1,4 +1,4 @@
-"""The embedded bus: queues in memory, one thread a subscription. Messages end with the process."""
+"""The embedded bus: queues in memory, one thread per subscription. Messages end with the process."""
 
 import threading
 from collections import defaultdict, deque
@@ -13,7 +13,7 @@ log = get_logger(__name__)
 
 
 class MemoryBus:
-    """See `Bus`."""
+    """Implements `Bus`."""
 
     durable = False
 
@@ -23,7 +23,7 @@ class MemoryBus:
         self._bound: defaultdict[str, list[str]] = defaultdict(list)
         self._parked: defaultdict[str, list[Parked]] = defaultdict(list)
         self._threads: list[threading.Thread] = []
-        self._taking = True
+        self._delivering = True
         self._closed = False
 
     def declare(self, queue: str, types: Sequence[str]) -> None:
@@ -65,13 +65,13 @@ class MemoryBus:
         with self._changed:
             return Depth(len(self._declared(queue)), len(self._parked[queue]))
 
-    def stop_taking(self) -> None:
+    def stop_deliveries(self) -> None:
         with self._changed:
-            self._taking = False
+            self._delivering = False
             self._changed.notify_all()
 
     def drain(self) -> None:
-        self.stop_taking()
+        self.stop_deliveries()
         for thread in self._threads:
             thread.join()
 
@@ -81,25 +81,25 @@ class MemoryBus:
             self._closed = True
 
     def _serve(self, queue: str, deliver: Deliver) -> None:
-        while (envelope := self._take(queue)) is not None:
+        while (envelope := self._next(queue)) is not None:
             try:
                 deliver(envelope)
-            except Exception:  # the contract: whatever a handler raises, its message is delivered again
+            except Exception:  # the contract: a message is delivered again after any error
                 log.exception("delivery failed", queue=queue, message=envelope.id)
                 with self._changed:
                     self._queues[queue].appendleft(envelope)
 
-    def _take(self, queue: str) -> Envelope | None:
+    def _next(self, queue: str) -> Envelope | None:
         with self._changed:
             waiting = self._queues[queue]
-            self._changed.wait_for(lambda: waiting or not self._taking)
-            return waiting.popleft() if self._taking else None
+            self._changed.wait_for(lambda: waiting or not self._delivering)
+            return waiting.popleft() if self._delivering else None
 
     def _declared(self, queue: str) -> deque[Envelope]:
         if queue not in self._queues:
-            raise NotFound(f"queue {queue!r} was not declared; there are {sorted(self._queues)}")
+            raise NotFound(f"queue {queue!r} was not declared; the queues are {sorted(self._queues)}")
         return self._queues[queue]
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise Unavailable("the bus is closed and takes no more messages")
+            raise Unavailable("the bus is closed and accepts no more messages")

@@ -1,4 +1,4 @@
-"""What travels on the bus: a protobuf message in JSON inside an envelope that says its full name."""
+"""Messages on the bus: protobuf JSON in an envelope with the full name of its type."""
 
 import json
 import uuid
@@ -9,13 +9,13 @@ from google.protobuf import json_format, message, symbol_database
 from services.common.errors import InvalidInput
 
 LONGEST_BODY = 1 << 20
-"""Letters of a message's JSON: messages hold names and hashes, never what they are of."""
+"""Characters of a message's JSON: messages hold names and hashes, never content."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """One message: its id, the full protobuf name of its type, its JSON, how often it has been tried (from 1), and the
-    trace that it belongs to, as a W3C traceparent."""
+    """One message: the full protobuf name of its type, its JSON, its id, the attempt (from 1), and its trace as a W3C
+    traceparent."""
 
     type: str
     body: str
@@ -25,27 +25,30 @@ class Envelope:
 
     @property
     def kind(self) -> str:
-        """Its type without the package."""
+        """The type without its package."""
         return self.type.rpartition(".")[2]
 
 
 def encode(content: message.Message) -> Envelope:
-    """Wrap a protobuf message."""
+    """Put a protobuf message into an envelope."""
     body = json_format.MessageToJson(content, preserving_proto_field_name=True, indent=None)
     return Envelope(type=content.DESCRIPTOR.full_name, body=body)
 
 
 def decode(envelope: Envelope) -> message.Message:
-    """Unwrap a protobuf message; one of an unknown type or with a broken, too long or too deep body is InvalidInput.
+    """Return the protobuf message in an envelope.
 
-    Fields that this version does not know are ignored: a newer sender may have added them.
+    InvalidInput for an unknown type, or for a body that is broken, too long or too deep. Unknown fields are ignored: a
+    newer sender may have added them.
     """
     try:
         content: message.Message = symbol_database.Default().GetSymbol(envelope.type)()
     except KeyError as error:
         raise InvalidInput(f"message {envelope.id} has the unknown type {envelope.type!r}") from error
     if len(envelope.body) > LONGEST_BODY:
-        raise InvalidInput(f"message {envelope.id} has {len(envelope.body)} letters; expected at most {LONGEST_BODY}")
+        raise InvalidInput(
+            f"message {envelope.id} has {len(envelope.body)} characters; expected at most {LONGEST_BODY}"
+        )
     try:
         json_format.Parse(envelope.body, content, ignore_unknown_fields=True)
     except (json_format.ParseError, RecursionError) as error:
@@ -54,7 +57,7 @@ def decode(envelope: Envelope) -> message.Message:
 
 
 def ids_of(envelope: Envelope) -> dict[str, str]:
-    """What a message is about: its fields `…_id`, that of its plan included. Nothing for a body that is no object."""
+    """Return the fields `…_id` of a message and of its plan, by name; none for a body that is not a JSON object."""
     try:
         body = json.loads(envelope.body)
     except (ValueError, RecursionError):

@@ -11,56 +11,55 @@ Deliver = Callable[[Envelope], None]
 
 @dataclass(frozen=True)
 class Parked:
-    """A message that nobody will try again, and why."""
+    """A message that is not retried, and the reason."""
 
     envelope: Envelope
     reason: str
 
 
 class Depth(NamedTuple):
-    """How many messages of a queue wait to be delivered, and how many were set aside."""
+    """The number of messages in a queue that wait for delivery, and the number that were parked."""
 
     waiting: int
     parked: int
 
 
 class Bus(Protocol):
-    """At least once, one message at a time a subscription, in the order sent when nothing fails.
+    """Delivers each message at least once; to a subscription one at a time, in the order sent if nothing fails.
 
     `tests/contract/test_bus.py` is the contract; every form of the bus passes it.
     """
 
     durable: bool
-    """Whether messages outlive the process; where they do not, services send their unfinished work again at start."""
+    """Whether messages outlive the process. If not, services send their unfinished work again at start."""
 
     def declare(self, queue: str, types: Sequence[str]) -> None:
-        """Make a queue and bind it to types of events; declaring it again is harmless."""
+        """Make a queue and bind it to types of events. Declaring it again is harmless."""
 
     def publish(self, envelope: Envelope) -> None:
-        """Give an event to every queue bound to its type, of which there may be none. Raises Unavailable."""
+        """Send an event to every queue that is bound to its type; there may be none. Raises Unavailable."""
 
     def send(self, queue: str, envelope: Envelope) -> None:
-        """Give a command to one declared queue; NotFound if there is no such queue. Raises Unavailable."""
+        """Send a command to one declared queue. NotFound if the queue does not exist. Raises Unavailable."""
 
     def subscribe(self, queue: str, deliver: Deliver) -> None:
-        """Call `deliver` with each message of a queue, from a thread of the bus. Its return acknowledges the message;
-        if it raises, the message is delivered again."""
+        """Call `deliver` with each message of a queue, from a thread of the bus. The message is acknowledged when it
+        returns, and delivered again if it raises."""
 
     def park(self, queue: str, envelope: Envelope, reason: str) -> None:
-        """Set a message of a queue aside for a person to look at."""
+        """Put a message of a queue aside for a person to look at."""
 
     def parked(self, queue: str) -> list[Parked]:
-        """The messages of a queue that were set aside, oldest first."""
+        """Return the parked messages of a queue, oldest first."""
 
     def depth(self, queue: str) -> Depth:
-        """How full a declared queue is; NotFound if there is no such queue. Raises Unavailable within seconds: whoever
-        asks wants to know now."""
+        """Return the depth of a declared queue. NotFound if it does not exist. Raises Unavailable within seconds."""
 
-    def stop_taking(self) -> None:
-        """Begin no more deliveries, and return at once. Messages can still be sent."""
+    def stop_deliveries(self) -> None:
+        """Start no more deliveries, and return at once. Messages can still be sent."""
 
     def drain(self) -> None:
-        """Stop delivering: returns when the messages in hand are done. What was not delivered stays in its queue."""
+        """Stop deliveries, and return when the running handlers have. Undelivered messages stay in their queue."""
 
     def close(self) -> None:
-        """Drain and let go of every resource; harmless when repeated."""
+        """Drain and release every resource. Closing again is harmless."""

@@ -1,15 +1,15 @@
-"""Which queues there are, and which events each is bound to: read by the broker's definitions and by tests."""
+"""The queues and their bindings to events, as definitions for the broker and for tests."""
 
 from typing import Any
 
-from services.common.bus.rabbit import EXCHANGE, PARKED, QUORUM
+from services.common.bus.amqp import EXCHANGE, PARKED, QUORUM
 
 DELIVERY_LIMIT = 20
-"""Deliveries after which the broker itself parks a message that kills whoever takes it."""
+"""Deliveries after which the broker itself parks a message that kills its consumers."""
 
 
 def definitions(queues: dict[str, list[str]], vhost: str = "/") -> dict[str, Any]:
-    """RabbitMQ's definitions for queues by name with the types of events that each is bound to."""
+    """Return RabbitMQ's definitions of queues, from the types of events to which each queue is bound."""
     names = sorted(queues)
     return {
         "vhosts": [{"name": vhost}],

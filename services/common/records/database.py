@@ -1,4 +1,4 @@
-"""An engine with the transactions that services use."""
+"""The database engine of a service, and its transactions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +18,13 @@ from services.common.redaction import scheme_of
 
 log = get_logger(__name__)
 
-_GIVEN_ALREADY = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "23505")
-"""How SQLite and PostgreSQL name the fault of a key that another row has."""
+_DUPLICATE_KEY = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "23505")
+"""The codes of SQLite and PostgreSQL for a key that another row already has."""
 
-KEPT_OPEN, MORE_AT_ONCE = 3, 5
-"""Connections of a process to PostgreSQL: those that stay, and those beyond them while many call at once."""
-CONNECTIONS = KEPT_OPEN + MORE_AT_ONCE
-"""The server has to allow so many a process: docs/kubernetes.md counts them."""
+POOL_SIZE, MAX_OVERFLOW = 3, 5
+"""Connections of a process to PostgreSQL: those that stay open, and additional ones under load."""
+CONNECTIONS = POOL_SIZE + MAX_OVERFLOW
+"""The connections that the server must allow for each process: docs/kubernetes.md counts them."""
 
 
 class Records:
@@ -33,17 +33,16 @@ class Records:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.shared = engine.dialect.name == "postgresql"
-        """Whether writers of several processes are at work beside each other; a file's wait for each other."""
-        # SQLite's transactions are so by themselves.
-        self._one_moment = {"isolation_level": "REPEATABLE READ"} if self.shared else {}
+        """Whether several processes write concurrently. Writers of a file wait for each other."""
+        # SQLite's transactions see one snapshot in any case.
+        self._snapshot = {"isolation_level": "REPEATABLE READ"} if self.shared else {}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that may write: committed when the block ends, rolled back when it raises.
+        """Open a session that may write: committed when the block ends, rolled back if it raises.
 
-        Overtaken if it adds a row under a key that somebody else has added a row under.
-
-        On SQLite the write lock is taken at the start, so that a transaction never fails halfway for want of it.
+        Overtaken if the block adds a row with a key that another process has used meanwhile. On SQLite the write lock
+        is taken at the start, so a transaction never fails halfway because it cannot get the lock.
         """
         with self._session(begin="IMMEDIATE") as session:
             yield session
@@ -51,13 +50,16 @@ class Records:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads, waits for no writer, and sees the records as they are at its first query: rows
-        that name each other are seen together or not at all."""
-        with self._session(begin="DEFERRED", **self._one_moment) as session:
+        """Open a session that only reads. It does not wait for writers.
+
+        It sees the records as they are at its first query, so it sees rows that refer to each other together or not at
+        all.
+        """
+        with self._session(begin="DEFERRED", **self._snapshot) as session:
             yield session
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self.engine.dispose()
 
     @contextmanager
@@ -69,23 +71,26 @@ class Records:
             except (OperationalError, InterfaceError) as error:
                 raise Unavailable(f"the records do not answer: {error.orig}") from error
             except IntegrityError as error:
-                if _fault_of(error) not in _GIVEN_ALREADY:
+                if _fault_of(error) not in _DUPLICATE_KEY:
                     raise
-                raise Overtaken(f"somebody else has just recorded the same: {error.orig}") from error
-            except DataError as error:  # a NUL in a name, a number that is too large: the caller's, on every form
+                raise Overtaken(f"another process has just recorded the same: {error.orig}") from error
+            except DataError as error:  # a NUL in a name, a number that is too large: the caller's fault on every form
                 raise InvalidInput(f"the records cannot hold such a value: {error.orig}") from error
             except NoConnectionFree as error:
                 raise Unavailable("the records do not answer: all connections to them are in use") from error
 
 
 def open_records(url: str) -> Records:
-    """The records that a SQLAlchemy URL names: `sqlite:///FILE`, or `postgresql+psycopg://…?schema=NAME`, a schema that
-    is made if missing. InvalidInput for any other database."""
+    """Open the records of a SQLAlchemy URL: `sqlite:///FILE`, or `postgresql+psycopg://…?schema=NAME`.
+
+    A missing file or schema is made. InvalidInput for any other database.
+    """
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # it may quote a part of the URL, which may be one of a secret
-        told = f"the records' URL, of scheme {scheme_of(url)!r}, is none: write / # ? @ and : of a password with %"
-        raise InvalidInput(told) from None
+    except (ArgumentError, ValueError):  # its message may quote a part of the URL, which may be part of a secret
+        raise InvalidInput(
+            f"the records' URL with scheme {scheme_of(url)!r} is not valid: write / # ? @ and : of a password with %"
+        ) from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return Records(_open_sqlite(parsed))
     if parsed.drivername == "postgresql+psycopg" and parsed.query.get("schema"):
@@ -107,21 +112,21 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _open_postgres(url: URL) -> Engine:
-    """Connections that see one schema alone, checked before use, since a server restarts under a long-lived pool."""
+    """Open connections that see only one schema. They are checked before use, since the server may have restarted."""
     schema = str(url.query["schema"])
     if not schema.isidentifier():
-        raise InvalidInput(f"schema {schema!r} of the records is no identifier")
+        raise InvalidInput(f"schema {schema!r} of the records is not an identifier")
     engine = create_engine(
         url.difference_update_query(["schema"]),
         pool_pre_ping=True,
-        pool_size=KEPT_OPEN,
-        max_overflow=MORE_AT_ONCE,
-        hide_parameters=True,  # errors that quote a statement would quote what readers wrote
+        pool_size=POOL_SIZE,
+        max_overflow=MAX_OVERFLOW,
+        hide_parameters=True,  # errors that quote a statement would quote text of readers
         connect_args={"options": f"-csearch_path={schema}", "connect_timeout": 5},
     )
     try:
         with engine.begin() as connection:
-            # LayerProperties first: a service's role need not have the right to make one.
+            # Looked up first, since a service's role need not have the right to make a schema.
             if schema not in inspect(connection).get_schema_names():
                 connection.execute(CreateSchema(schema, if_not_exists=True))
     except OperationalError as error:
@@ -132,7 +137,7 @@ def _open_postgres(url: URL) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    """Foreign keys on, readers beside a writer (WAL), and transactions that begin when SQLAlchemy says so."""
+    """Turn on foreign keys and WAL (readers next to a writer), and begin transactions when SQLAlchemy does."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:

@@ -1,8 +1,8 @@
-"""Leases: while a job is at work on something, a second delivery of its message does not start a second job.
+"""Leases: while a job works on something, a second delivery of its message does not start a second job.
 
-A lease has a fencing epoch that grows with each holder. The holder renews it while it works and shows it in the
-transaction that commits its result; a holder that was taken over (it hung, its network was away) finds another epoch
-and commits nothing.
+A lease has a fencing epoch that grows with each holder. The holder renews the lease while it works, and checks the
+epoch in the transaction that commits its result. If another process has taken over (because the holder hung, or its
+network was down), the epoch differs, and the holder commits nothing.
 """
 
 import threading
@@ -23,11 +23,11 @@ log = get_logger(__name__)
 
 TTL_S = 30.0
 RENEWALS = 3
-"""Renewals within the time that a lease lasts."""
+"""Renewals within the duration of a lease."""
 
 
 def leases_table(metadata: MetaData) -> Table:
-    """The table that every service with jobs has for its leases."""
+    """Define the table of leases, which every service with jobs has."""
     return Table(
         "leases",
         metadata,
@@ -39,16 +39,16 @@ def leases_table(metadata: MetaData) -> Table:
 
 
 class Lease:
-    """A lease that is held: `check` it in the transaction that commits."""
+    """A held lease. Call `check` in the transaction that commits the result."""
 
     def __init__(self, table: Table, name: str, epoch: int) -> None:
         self._table, self._name, self._epoch = table, name, epoch
 
     def check(self, session: Session) -> None:
-        """LeaseLost if somebody else has taken over; until the transaction ends nobody can."""
+        """Raise LeaseLost if another process has taken over. Until the transaction ends, no process can."""
         query = select(self._table.c.epoch).where(self._table.c.name == self._name).with_for_update()
         if session.scalar(query) != self._epoch:
-            raise LeaseLost(f"the lease of {self._name} was taken over; this result is not kept")
+            raise LeaseLost(f"the lease of {self._name} was taken over; this result is not recorded")
 
 
 class Leases:
@@ -59,7 +59,7 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[Lease]:
-        """Hold the lease of a name for the block, renewing it. Busy if somebody else holds it."""
+        """Hold the lease of a name for the block, and renew it. Busy if another process holds it."""
         holder = uuid.uuid4().hex
         epoch = self._take(name, holder)
         done = threading.Event()
@@ -73,7 +73,7 @@ class Leases:
             self._expire(name, epoch)
 
     def clear(self) -> None:
-        """Forget all leases: for a form with one process, whose death ended every holder."""
+        """Delete all leases. For the embedded form, where every holder has ended with the previous process."""
         with self._records.transaction() as session:
             session.execute(delete(self._table))
 
@@ -88,12 +88,12 @@ class Leases:
                     session.execute(insert(table).values(values))
                     return 1
                 if row.expires > now():
-                    raise Busy(f"somebody is at work on {name} until {row.expires:%H:%M:%S}")
+                    raise Busy(f"another process works on {name} until {row.expires:%H:%M:%S}")
                 taken = {"holder": holder, "epoch": row.epoch + 1, "expires": self._end()}
                 session.execute(update(table).where(table.c.name == name).values(taken))
                 return int(row.epoch) + 1
         except Overtaken as error:
-            raise Busy(f"somebody has just begun to work on {name}") from error
+            raise Busy(f"another process has just begun to work on {name}") from error
 
     def _renew(self, name: str, epoch: int, done: threading.Event) -> None:
         while not done.wait(self._ttl_s / RENEWALS):
@@ -106,12 +106,12 @@ class Leases:
         try:
             self._extend(name, epoch, now())
         except Unavailable as error:
-            log.warning("lease not given back; it will expire", name=name, reason=str(error))
+            log.warning("lease not released; it will expire", name=name, reason=str(error))
 
     def _extend(self, name: str, epoch: int, end: datetime) -> None:
-        mine = (self._table.c.name == name) & (self._table.c.epoch == epoch)
+        own = (self._table.c.name == name) & (self._table.c.epoch == epoch)
         with self._records.transaction() as session:
-            session.execute(update(self._table).where(mine).values(expires=end))
+            session.execute(update(self._table).where(own).values(expires=end))
 
     def _end(self) -> datetime:
         return now() + timedelta(seconds=self._ttl_s)

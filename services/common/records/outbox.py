@@ -1,4 +1,4 @@
-"""The outbox: a message is committed with the change that it tells of, and sent afterwards, at least once."""
+"""The outbox: a message is committed together with the change that it reports, and sent afterwards, at least once."""
 
 import threading
 from dataclasses import replace
@@ -22,8 +22,10 @@ RELAY_INTERVAL_S = 1.0
 
 
 def outbox_table(metadata: MetaData) -> Table:
-    """The table that every service has for its outgoing messages; `queue` is null for an event, `created` for a message
-    of an earlier version of the code."""
+    """Define the table of outgoing messages, which every service has.
+
+    `queue` is null for an event. `created` is null for a message of an earlier version of the code.
+    """
     return Table(
         "outbox",
         metadata,
@@ -38,14 +40,14 @@ def outbox_table(metadata: MetaData) -> Table:
 
 
 class Lag(NamedTuple):
-    """How many committed messages are not sent yet, and the age of the oldest in seconds."""
+    """The number of committed messages that are not sent yet, and the age of the oldest in seconds."""
 
     messages: int
     oldest_s: float
 
 
 class Outbox:
-    """Writes messages into the sender's transaction and relays committed ones to the bus, in their order."""
+    """Writes messages into the sender's transaction, and relays committed messages to the bus in order."""
 
     def __init__(self, records: Records, table: Table, bus: Bus, service: str = "") -> None:
         self._records = records
@@ -57,19 +59,19 @@ class Outbox:
         self._thread = threading.Thread(target=self._relay, name="outbox", daemon=True)
 
     def publish(self, session: Session, content: message.Message) -> None:
-        """Tell everyone who listens, once the transaction is committed."""
+        """Publish an event once the transaction is committed."""
         self._add(session, encode(content), None)
 
     def send(self, session: Session, queue: str, content: message.Message) -> None:
-        """Ask one queue, once the transaction is committed."""
+        """Send a command to one queue once the transaction is committed."""
         self._add(session, encode(content), queue)
 
     def start(self) -> None:
-        """Begin to relay, first what an earlier process left."""
+        """Begin to relay, first the messages that an earlier process left."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop relaying; what was not sent stays for the next start."""
+        """Stop relaying. Unsent messages stay for the next start."""
         self._stopping = True
         self._wake.set()
         if self._thread.is_alive():
@@ -81,41 +83,41 @@ class Outbox:
         return self._thread.is_alive()
 
     def lag(self) -> Lag:
-        """How far the bus is behind the records."""
+        """Return how far the bus is behind the records."""
         with self._records.reading() as session:
             count, oldest = session.execute(select(func.count(), func.min(self._table.c.created))).one()
         return Lag(count, (now() - oldest).total_seconds() if oldest is not None else 0.0)
 
     def flush(self) -> int:
-        """Send all that is committed and return how many messages went. Raises Unavailable with the rest kept."""
+        """Send all committed messages and return their number. If it raises Unavailable, the unsent ones stay."""
         count = 0
         while not self._stopping and self._send_oldest():
             count += 1
         return count
 
     def _send_oldest(self) -> bool:
-        """Send the oldest message that no other process is sending; False if there is none.
+        """Send the oldest message that no other process is sending. Return False if there is none.
 
-        Where replicas share the records its row is locked until it is gone, and the others pass it over: each would
-        send all of a burst again. In a file it is not: its writers would wait for the broker.
+        Where replicas share the records, the row is locked until it is deleted, and other replicas skip it; otherwise
+        each would send all messages of a burst. In a file the row is not locked: writers would wait for the broker.
         """
         oldest = select(self._table).order_by(self._table.c.position).limit(1)
         if self._records.shared:
             with self._records.transaction() as session:
                 row = session.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
                 if row is not None:
-                    self._give_to_bus(row)
-                    self._forget(session, row)
+                    self._relay_row(row)
+                    self._delete(session, row)
             return row is not None
         with self._records.reading() as session:
             row = session.execute(oldest).one_or_none()
         if row is not None:
-            self._give_to_bus(row)
+            self._relay_row(row)
             with self._records.transaction() as session:
-                self._forget(session, row)
+                self._delete(session, row)
         return row is not None
 
-    def _give_to_bus(self, row: Row[Any]) -> None:
+    def _relay_row(self, row: Row[Any]) -> None:
         envelope = Envelope(type=row.type, body=row.body, id=row.message_id)
         with (
             log_scope(**ids_of(envelope)),
@@ -127,7 +129,7 @@ class Outbox:
             else:
                 self._bus.send(row.queue, envelope)
 
-    def _forget(self, session: Session, row: Row[Any]) -> None:
+    def _delete(self, session: Session, row: Row[Any]) -> None:
         session.execute(delete(self._table).where(self._table.c.position == row.position))
 
     def _add(self, session: Session, envelope: Envelope, queue: str | None) -> None:
@@ -142,6 +144,6 @@ class Outbox:
                 self.flush()
             except Unavailable as error:
                 log.warning("outbox waits", reason=str(error))
-            except Exception:  # whatever it is, the messages are kept and the thread goes on
+            except Exception:  # after any error the messages stay and the thread continues
                 log.exception("outbox cannot send")
             self._wake.wait(RELAY_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""The version of a service's tables: brought to the newest by Alembic, or checked against what this code needs."""
+"""The version of a service's tables: migrated by Alembic, or compared with the version that this code needs."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +27,10 @@ class Migration(NamedTuple):
 
 
 def migrate(records: Records, versions: Path) -> Migration:
-    """Bring the tables of one service to their newest version, all or nothing; harmless when they are there already.
-    Of several that migrate at once the others wait for the first. Conflict if they are newer than this code."""
+    """Migrate the tables of one service to their newest version, all or nothing. Harmless if they have it already.
+
+    Concurrent migrations wait for each other. Conflict if the tables are newer than this code.
+    """
     config = _config(versions)
     script = ScriptDirectory.from_config(config)
     with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
@@ -36,8 +38,7 @@ def migrate(records: Records, versions: Path) -> Migration:
         before = _version(connection)
         if _is_newer(before, script):
             raise Conflict(
-                f"the tables in {records.engine.url.render_as_string()} are of version {before}, which is newer than "
-                f"this code, which knows {script.get_current_head()}"
+                f"{_tables(records, before)}, which is newer than version {script.get_current_head()} of this code"
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -45,20 +46,21 @@ def migrate(records: Records, versions: Path) -> Migration:
 
 
 def downgrade(records: Records, versions: Path, to: str) -> Migration:
-    """Bring the tables of one service back to an earlier version, all or nothing; what only later versions have is
-    lost. Conflict if they are newer than this code, or older than `to`; InvalidInput if there is no such version."""
+    """Migrate the tables of one service back to an earlier version, all or nothing. Later columns and tables are lost.
+
+    Conflict if the tables are newer than this code or older than `to`. InvalidInput if `to` does not exist.
+    """
     config = _config(versions)
     script = ScriptDirectory.from_config(config)
     known = [revision.revision for revision in script.walk_revisions()]
     if to not in known:
-        raise InvalidInput(f"there is no version {to!r} of these tables; there are {', '.join(sorted(known))}")
+        raise InvalidInput(f"there is no version {to!r} of these tables; the versions are {', '.join(sorted(known))}")
     with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
         _lock(connection)
         before = _version(connection)
         if before not in known[: known.index(to) + 1]:
             raise Conflict(
-                f"the tables in {records.engine.url.render_as_string()} are of version {before}; only one from {to} to "
-                f"{known[0]} can be brought back to {to} by this code"
+                f"{_tables(records, before)}; this code can only migrate versions from {to} to {known[0]} back to {to}"
             )
         config.attributes["connection"] = connection
         command.downgrade(config, to)
@@ -66,9 +68,12 @@ def downgrade(records: Records, versions: Path, to: str) -> Migration:
 
 
 def ensure_migrated(records: Records, versions: Path) -> None:
-    """Have the tables as this code needs them: a file of one process is migrated; a server that many share is not
-    touched, and Unavailable says what to run if it is older. One that is newer than this code serves it too, as while
-    a cluster is updated: a migration must leave what the version before it needs."""
+    """Ensure that the tables are those that this code needs.
+
+    A file, which only one process uses, is migrated. A shared database is not changed: if it is older than this code,
+    Unavailable names the command to run. A newer one is accepted, as during the update of a cluster: each migration
+    leaves the tables usable for the version before it.
+    """
     script = ScriptDirectory.from_config(_config(versions))
     with records.engine.connect() as connection:
         found = _version(connection)
@@ -81,10 +86,11 @@ def ensure_migrated(records: Records, versions: Path) -> None:
     if records.engine.dialect.name == "sqlite":
         migrate(records, versions)
         return
-    raise Unavailable(
-        f"the tables in {records.engine.url.render_as_string()} are of version {found}; this code needs {needed}: "
-        "run `primitives migrate`"
-    )
+    raise Unavailable(f"{_tables(records, found)}; this code needs {needed}: run `primitives migrate`")
+
+
+def _tables(records: Records, version: str) -> str:
+    return f"the tables in {records.engine.url.render_as_string()} are of version {version}"
 
 
 def _config(versions: Path) -> Config:
@@ -102,7 +108,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _is_newer(version: str, script: ScriptDirectory) -> bool:
-    """Whether the code knows nothing of a version, as code that is older than it does not."""
+    """Return whether a version is unknown to this code, which is then older."""
     return version != NONE and version not in {revision.revision for revision in script.walk_revisions()}
 
 

@@ -18,7 +18,8 @@ import yaml
 from deploy.secrets import make
 from services.annotation.settings import AnnotationSettings
 from services.common.access.tokens import Tokens
-from services.common.bus.rabbit import BLOCKED_LIMIT_S, PUBLISH_LIMIT_S
+from services.common.bus.amqp import BLOCKED_LIMIT_S
+from services.common.bus.publisher import PUBLISH_LIMIT_S
 from services.common.grpc.server import GrpcServer
 from services.common.settings import Shared
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from deploy.release.digests import set_digests
-from services.common.bus.rabbit import BLOCKED_LIMIT_S, PUBLISH_LIMIT_S
+from services.common.bus.amqp import BLOCKED_LIMIT_S
+from services.common.bus.publisher import PUBLISH_LIMIT_S
 from services.common.grpc import GrpcServer
 from services.common.records.database import CONNECTIONS
 from tests.unit.deploy.manifests import (

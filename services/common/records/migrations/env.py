@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations of one service over the connection that `migrate` hands in."""
+"""The entry point of Alembic: runs the migrations of one service over the connection that `migrate` passes in."""
 
 from alembic import context
 
