@@ -1,1 +1,1 @@
-"""The patch rendering service: the pictures of units, from the maps that extraction kept."""
+"""The patch rendering service: draws the pictures of units from the maps that extraction stored."""

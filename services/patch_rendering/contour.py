@@ -1,15 +1,15 @@
-"""The contour: the patch as it is, with a line around what the overlay keeps."""
+"""The contour: the unchanged patch, with a line around the region that the overlay does not dim."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 LINE = (255, 209, 0)
-"""A yellow that no grey patch has."""
+"""Yellow, which no grey patch contains."""
 
 
 def contour(pixels: NDArray[np.uint8], keep: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """(n, size, size, 3) pictures: grey (n, size, size) patches, and a line of two pixels where `keep` begins: on both
-    sides of each change along a row or a column. The border of the patch is no change."""
+    """Draw (n, size, size, 3) pictures: grey (n, size, size) patches with a line around the region `keep`. The line is
+    two pixels wide, one on each side of the region's edge. The border of the patch is not an edge."""
     pictures = np.empty((*pixels.shape, 3), np.uint8)
     for grey, line, picture in zip(pixels, edges(keep), pictures, strict=True):
         for channel in range(3):
@@ -19,7 +19,7 @@ def contour(pixels: NDArray[np.uint8], keep: NDArray[np.bool_]) -> NDArray[np.ui
 
 
 def edges(keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of (n, height, width) masks that have a neighbour of the other kind above, below, left or right."""
+    """Return the pixels of (n, height, width) masks with a neighbour of the other value above, below, left or right."""
     found = np.zeros_like(keep)
     down, across = keep[:, 1:] != keep[:, :-1], keep[:, :, 1:] != keep[:, :, :-1]
     found[:, 1:] |= down

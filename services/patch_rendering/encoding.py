@@ -1,4 +1,4 @@
-"""Pictures as bytes, and the contact sheet that shows all pictures of a unit at once."""
+"""Encode pictures, and the contact sheet with all pictures of a unit."""
 
 import os
 import sys
@@ -14,25 +14,26 @@ from PIL import Image
 
 SHEET_COLUMNS = 8
 SHEET_REDUCTION = 2
-"""A picture on the sheet has this fraction of its own side."""
+"""The factor by which a picture's side is reduced on the sheet."""
 
 _OPTIONS: dict[str, dict[str, int]] = {"jpeg": {}, "webp": {"method": 0}}
-"""WebP by its quickest method, which still takes eight times as long as JPEG; the next takes a quarter more."""
+"""WebP's fastest method still takes eight times as long as JPEG; the next method takes a quarter longer."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are stored: a format (jpeg or webp), and its quality from 1 to 100."""
+    """How pictures are encoded: in a format (jpeg or webp) with a quality from 1 to 100."""
 
     format: str = "jpeg"
     quality: int = 85
 
     def encode(self, pictures: Iterable[NDArray[np.uint8]]) -> list[bytes]:
-        """(height, width) grey or (height, width, 3) colour pictures, each as bytes."""
+        """Encode (height, width) grey or (height, width, 3) colour pictures."""
         return self._save(map(Image.fromarray, pictures))
 
     def sheet(self, pictures: NDArray[np.uint8]) -> bytes:
-        """(n, size, size) or (n, size, size, 3) pictures in rows of 8 at half their side, the first upper left."""
+        """Encode a sheet of (n, size, size) or (n, size, size, 3) pictures, in rows of 8 at half their side, from the
+        upper left."""
         count, size = pictures.shape[:2]
         colours = pictures.shape[3:]
         rows = -(-count // SHEET_COLUMNS)
@@ -54,7 +55,7 @@ class Encoding:
 
 
 def _file_in_memory() -> IO[bytes]:
-    """A file of the operating system: PIL lets other threads go on only while it encodes into one."""
+    """Open a file of the operating system. PIL lets other threads run only while it encodes into such a file."""
     if sys.platform == "linux":
         return os.fdopen(os.memfd_create("picture"), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)

@@ -1,4 +1,4 @@
-"""Decoding and resizing on a GPU, where the machine has one and torch is installed: the smaller image has none."""
+"""Decode and resize on a GPU, if the machine has one and torch is installed. The smaller image has no torch."""
 
 import importlib.util
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from services.patch_rendering.source import DecodeTogether
 
 NVIDIA = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""What the driver shows where there is a GPU, on Linux and within Windows."""
+"""Device files of the driver of a GPU, on Linux and in WSL."""
 
 
 def decode_on_gpu(device: str, size: int) -> DecodeTogether | None:
-    """What decodes patches to `size` x `size` on the GPU that PRIMITIVES_DEVICE names, or on the first there is; None
-    where that is a CPU. InvalidInput for a GPU that is not there."""
+    """Return a decoder of patches to `size` x `size` pixels on the GPU that PRIMITIVES_DEVICE names; `auto` is the
+    first GPU. Return None for a CPU. InvalidInput for a GPU that does not exist."""
     if device == "cpu" or importlib.util.find_spec("torch") is None:
         return None
     if device == "auto" and not any(path.exists() for path in NVIDIA):
-        return None  # not even asked torch, which takes seconds to load
+        return None  # without loading torch, which takes seconds
     from services.imaging.batch_decode import device_decoder
     from services.imaging.devices import choose_device
 

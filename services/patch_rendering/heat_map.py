@@ -1,4 +1,4 @@
-"""The heat map: how active a unit is at each place, in colours over the grey patch."""
+"""The heat map: the activation at each position, in colours over the grey patch."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 64
-"""Steps from nothing to the best activation."""
+"""Steps from zero to the best activation."""
 
 OPAQUE = 0.7
-"""Share of the colour at the best activation; it falls to none where nothing is active."""
+"""Opacity of the colour at the best activation. It falls to zero with the activation."""
 
 ANCHORS = np.array([(20, 11, 52), (132, 32, 107), (229, 92, 48), (246, 215, 70), (252, 255, 164)], np.float64)
-"""The colours, from no activation to the best: dark blue, purple, orange, yellow, almost white. Each is lighter than
-the one before, so that they can be told apart by those who see no colours."""
+"""The colours from zero to the best activation: dark blue, purple, orange, yellow, almost white. Each is lighter than
+the one before, so readers who are colour-blind can distinguish them."""
 
 
 def _blend() -> NDArray[np.uint8]:
-    """The (levels x 256, 3) colours of every level over every grey value."""
+    """Return the (levels x 256, 3) colours of every level over every grey value."""
     share = np.linspace(0, 1, LEVELS)
     steps = np.linspace(0, 1, len(ANCHORS))
     colours = np.stack([np.interp(share, steps, channel) for channel in ANCHORS.T], 1)
@@ -31,15 +31,15 @@ BLENDED = _blend()
 
 
 def heat_map(pixels: NDArray[np.uint8], shares: Iterable[NDArray[np.float64]]) -> NDArray[np.uint8]:
-    """(n, size, size, 3) pictures of grey (n, size, size) patches under maps of their size, as shares of the best. The
-    maps are written over."""
+    """Draw (n, size, size, 3) pictures from grey (n, size, size) patches and maps of the same size, as shares of the
+    best activation. The maps are overwritten."""
     pictures = np.empty((*pixels.shape, 3), np.uint8)
     for grey, share, picture in zip(pixels, shares, pictures, strict=True):
         level = np.clip(share, 0, 1, out=share)
         level *= LEVELS - 1
         level += 0.5
-        place = level.astype(np.uint8).astype(np.intp)
-        place *= 256
-        place += grey
-        BLENDED.take(place, axis=0, out=picture, mode="clip")
+        index = level.astype(np.uint8).astype(np.intp)
+        index *= 256
+        index += grey
+        BLENDED.take(index, axis=0, out=picture, mode="clip")
     return pictures

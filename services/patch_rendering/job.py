@@ -66,7 +66,7 @@ def render_units(job: Job, spec: RenderSpec) -> RenderedUnits:
 
 def draw_unit(unit_maps: UnitMaps, source: SourcePatches, draw: Draw, encoding: Encoding) -> DrawnUnit:
     """Draw all pictures of a unit, and its contact sheet."""
-    if not unit_maps.shown:
+    if not unit_maps.active:
         return DrawnUnit(unit_maps, b"", [])
     pictures = draw(unit_maps, source)
     return DrawnUnit(unit_maps, encoding.sheet(pictures), encoding.encode(pictures))

@@ -1,4 +1,4 @@
-"""The kinds of picture that a unit can be shown by."""
+"""The kinds of pictures of a unit."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.patch_rendering.contour import contour
-from services.patch_rendering.crop import crop, seen
+from services.patch_rendering.crop import crop, visible_part
 from services.patch_rendering.heat_map import heat_map
 from services.patch_rendering.outlined import outlined
 from services.patch_rendering.overlay import above_threshold, dim_below, resized_one_by_one
@@ -14,7 +14,7 @@ from services.patch_rendering.source import SourcePatches
 from services.patch_rendering.unit_maps import UnitMaps
 
 Draw = Callable[[UnitMaps, SourcePatches], NDArray[np.uint8]]
-"""The (n, size, size) grey or (n, size, size, 3) colour pictures of a unit on n patches."""
+"""Draws the (n, size, size) grey or (n, size, size, 3) colour pictures of a unit on n patches."""
 
 
 def _overlay(unit_maps: UnitMaps, source: SourcePatches) -> NDArray[np.uint8]:
@@ -32,8 +32,12 @@ def _contour(unit_maps: UnitMaps, source: SourcePatches) -> NDArray[np.uint8]:
 def _crop(unit_maps: UnitMaps, source: SourcePatches) -> NDArray[np.uint8]:
     return np.stack(
         [
-            crop(source.whole(patch_id), seen(unit_maps.field, (row, column), unit_maps.image_size), source.size)
-            for patch_id, (row, column) in zip(unit_maps.ids.tolist(), unit_maps.places.tolist(), strict=True)
+            crop(
+                source.full_size(patch_id),
+                visible_part(unit_maps.field, (row, column), unit_maps.image_size),
+                source.size,
+            )
+            for patch_id, (row, column) in zip(unit_maps.ids.tolist(), unit_maps.positions.tolist(), strict=True)
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The mammogram: where in its full mammogram a patch was cut."""
+"""The mammogram kind: the full mammogram with a line around the patch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ THICKNESS = 2
 
 
 def outlined(preview: Image.Image, box: Box, size: int) -> NDArray[np.uint8]:
-    """The (size, size, 3) picture of a preview that fits into it, centred on black, with a line around a box of the
-    preview; the line lies outside the box, so that the patch is seen whole."""
+    """Draw a (size, size, 3) picture of a preview, which must fit into it, centred on black, with a line around a box
+    in the preview. The line lies outside the box and does not cover the patch."""
     picture = np.zeros((size, size, 3), np.uint8)
     above, before = (size - preview.height) // 2, (size - preview.width) // 2
     picture[above : above + preview.height, before : before + preview.width] = np.asarray(preview)[..., None]

@@ -1,4 +1,4 @@
-"""Where pictures come from: patches and previews of mammograms, each decoded once while it stays in memory."""
+"""The sources of pictures: patches and previews of mammograms. Each is decoded once while it stays in the cache."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,45 +14,48 @@ from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey, resize_grey
 from services.imaging.patches import Box
 
-PIXELS_KEPT = 256 << 20
-"""Bytes of patches that stay in memory: units of a layer share many of them."""
+CACHE_BYTES = 256 << 20
+"""Bytes of decoded patches that stay in memory, because units of a layer share many patches."""
 
 DecodeTogether = Callable[[Sequence[bytes]], NDArray[np.uint8] | None]
-"""Encoded patches as (n, size, size) grey values, or None where they have to be decoded one by one."""
+"""Decodes patches to (n, size, size) grey values, or returns None if they must be decoded one by one."""
 
 
 class SourcePatches:
-    """Patches at the side of pictures, and what else pictures show of a data set. `read` gives the encoded bytes of a
-    patch, `kept` says how many bytes of pixels stay in memory, `together` decodes many patches at a time."""
+    """Patches of a data set at the size of pictures, patches at full size, and mammograms.
+
+    `read` returns the encoded bytes of a patch. `cache_bytes` limits each of the two caches of pixels. `together`
+    decodes many patches at a time.
+    """
 
     def __init__(
         self,
         dataset: Dataset,
         read: Callable[[int], bytes],
         size: int,
-        kept: int = PIXELS_KEPT,
+        cache_bytes: int = CACHE_BYTES,
         together: DecodeTogether | None = None,
     ) -> None:
         self.dataset, self.size = dataset, size
         self._read, self._together = read, together
         self._one_at_a_time = threading.Lock()
-        self._pixels: BoundedCache[NDArray[np.uint8]] = BoundedCache(kept, lambda pixels: pixels.nbytes)
-        self._whole: BoundedCache[Image.Image] = BoundedCache(kept, lambda image: image.width * image.height)
+        self._pixels: BoundedCache[NDArray[np.uint8]] = BoundedCache(cache_bytes, lambda pixels: pixels.nbytes)
+        self._images: BoundedCache[Image.Image] = BoundedCache(cache_bytes, lambda image: image.width * image.height)
 
     def stack(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The (n, size, size) grey values of patches."""
+        """Return the (n, size, size) grey values of patches."""
         if self._together is not None:
-            with self._one_at_a_time:  # what one thread decodes, the next finds
+            with self._one_at_a_time:  # so the next thread finds the patches in the cache
                 self._decode_together(self._together, ids.tolist())
         return np.stack([self._pixels.get(patch_id, partial(self._resize, patch_id)) for patch_id in ids.tolist()])
 
-    def whole(self, patch_id: int) -> Image.Image:
-        """A patch at its own size."""
-        return self._whole.get(patch_id, lambda: self._decode(patch_id))
+    def full_size(self, patch_id: int) -> Image.Image:
+        """Return a patch at its full size."""
+        return self._images.get(patch_id, lambda: self._decode(patch_id))
 
     def mammogram(self, patch_id: int) -> tuple[Image.Image, Box]:
-        """The preview of a patch's mammogram, with its longer side as long as pictures, and the patch's box on it.
-        NotFound if the data set came without this mammogram."""
+        """Return the preview of a patch's mammogram, with its longer side reduced to the side of pictures, and the
+        patch's box in it. NotFound if the data set does not contain this mammogram."""
         patch = self.dataset.index.slice(patch_id, 1).to_pylist()[0]
         facts = self.dataset.mammograms.get(patch["mammogram"])
         if facts is None:
@@ -60,7 +63,7 @@ class SourcePatches:
                 f"data set {self.dataset.manifest.name} has no mammogram {patch['mammogram']!r}, "
                 f"which patch {patch['name']} was cut from"
             )
-        preview = self._whole.get(patch["mammogram"], lambda: self._reduce(patch["mammogram"]))
+        preview = self._images.get(patch["mammogram"], lambda: self._reduce(patch["mammogram"]))
         rows, columns = preview.height / int(str(facts["height"])), preview.width / int(str(facts["width"]))
         box = Box(
             round(patch["row"] * rows),
@@ -71,7 +74,8 @@ class SourcePatches:
         return preview, box
 
     def _decode_together(self, together: DecodeTogether, ids: list[int]) -> None:
-        """Put what can be decoded together into memory; the rest is decoded when it is asked for, and faults named."""
+        """Decode the missing patches together into the cache, if possible. Otherwise each is decoded when it is needed,
+        with an error that names it."""
         missing = [patch_id for patch_id in dict.fromkeys(ids) if patch_id not in self._pixels]
         decoded = together([self._read(patch_id) for patch_id in missing]) if missing else None
         if decoded is not None:

@@ -178,7 +178,7 @@ class LayerFolder:
         """Write a unit's page and its pictures."""
         pages, options = self._pages, self._pages.options
         unit_maps = read_top_maps(top, self._layer, pages.manifest.image_size, unit).ranks(1, options.top)
-        pictures = self._write_pictures(unit_maps, source) if unit_maps.shown else []
+        pictures = self._write_pictures(unit_maps, source) if unit_maps.active else []
         card = {
             "unit": unit,
             "name": unit_name(unit),
