@@ -1,4 +1,4 @@
-"""The forms of each port. A new form is added here and nowhere else, and has to pass what stands in this folder."""
+"""The forms of each port. A new form is added only here, and must pass the tests of this folder."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.servers import fresh_schema, fresh_vhost
 
 @pytest.fixture(params=["memory", "rabbitmq"])
 def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
-    """A fresh bus of each form."""
+    """A new bus of each form."""
     url = "memory://" if request.param == "memory" else fresh_vhost(request.getfixturevalue("rabbitmq"))
     bus = open_bus(url)
     yield bus
@@ -24,7 +24,7 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
 
 @pytest.fixture(params=["folder", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    """An object store of each form, whose bucket of these tests is empty or missing."""
+    """An object store of each form, in which the bucket of these tests is empty or missing."""
     if request.param == "folder":
         return open_blobs(f"folder://{tmp_path / 'blobs'}")
     blobs = open_blobs(request.getfixturevalue("s3").url)
@@ -34,10 +34,10 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
 
 
 @pytest.fixture
-def take_bucket_away(blobs: Blobs) -> Callable[[str], None]:
-    """Removes a bucket with all that is in it, as an administrator might, behind the store's back."""
+def remove_bucket(blobs: Blobs) -> Callable[[str], None]:
+    """A function that removes a bucket with its objects without the store's knowledge, as an administrator might."""
 
-    def take(bucket: str) -> None:
+    def remove(bucket: str) -> None:
         for key in list(blobs.list(bucket)):
             blobs.delete(bucket, key)
         if isinstance(blobs, S3Blobs):
@@ -45,12 +45,12 @@ def take_bucket_away(blobs: Blobs) -> Callable[[str], None]:
         else:
             shutil.rmtree(Path(blobs.url.removeprefix("folder://")) / bucket)
 
-    return take
+    return remove
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    """Fresh records of each form."""
+    """New records of each form."""
     sqlite = f"sqlite:///{tmp_path / 'records.sqlite'}"
     url = sqlite if request.param == "sqlite" else fresh_schema(request.getfixturevalue("postgres"))
     records = open_records(url)

@@ -1,4 +1,4 @@
-"""What every form of the object store does."""
+"""The contract of every form of the object store."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from services.common.records import now
 BUCKET = "contract-bucket"
 
 
-def test_what_is_put_is_got(blobs: Blobs) -> None:
-    """Bytes come back as they were, and the reference says what they are."""
+def test_a_get_returns_the_bytes_of_the_put(blobs: Blobs) -> None:
+    """The bytes come back unchanged, and the reference describes them."""
     content = bytes(range(256)) * 33
     ref = blobs.put(BUCKET, "a/b/c.bin", content)
     assert blobs.get(BUCKET, "a/b/c.bin") == content
@@ -27,7 +27,7 @@ def test_what_is_put_is_got(blobs: Blobs) -> None:
 
 
 def test_an_empty_object_is_an_object(blobs: Blobs) -> None:
-    """Nothing is a content too."""
+    """An object of zero bytes exists."""
     blobs.put(BUCKET, "empty", b"")
     assert blobs.get(BUCKET, "empty") == b""
     assert blobs.size(BUCKET, "empty") == 0
@@ -44,8 +44,8 @@ def test_a_file_goes_in_and_out(blobs: Blobs, tmp_path: Path) -> None:
     assert blobs.size(BUCKET, "large") == source.stat().st_size
 
 
-def test_a_range_is_the_bytes_asked_for(blobs: Blobs) -> None:
-    """A ranged get gives `length` bytes from `offset`, fewer where the object ends."""
+def test_a_ranged_get_returns_the_requested_bytes(blobs: Blobs) -> None:
+    """It returns `length` bytes from `offset`, fewer at the end of the object."""
     blobs.put(BUCKET, "digits", b"0123456789")
     assert blobs.get_range(BUCKET, "digits", 3, 4) == b"3456"
     assert blobs.get_range(BUCKET, "digits", 8, 10) == b"89"
@@ -55,14 +55,14 @@ def test_a_range_is_the_bytes_asked_for(blobs: Blobs) -> None:
 
 
 def test_a_put_replaces(blobs: Blobs) -> None:
-    """The same key again holds the newer bytes."""
+    """After a second put the key holds the newer bytes."""
     blobs.put(BUCKET, "key", b"older and longer")
     blobs.put(BUCKET, "key", b"newer")
     assert blobs.get(BUCKET, "key") == b"newer"
 
 
-def test_what_is_not_there_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
-    """Every read of a missing object raises NotFound that names it, and writes no file."""
+def test_a_missing_object_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
+    """Every read of a missing object raises NotFound, which names it, and writes no file."""
     blobs.put(BUCKET, "there", b"x")
     for read in (
         lambda: blobs.get(BUCKET, "missing"),
@@ -76,7 +76,7 @@ def test_what_is_not_there_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
 
 
 def test_keys_are_listed_in_order_by_prefix(blobs: Blobs) -> None:
-    """Listing gives the keys of a prefix, whole and sorted, and nothing for one that no key has."""
+    """Listing returns the complete keys of a prefix, sorted, and nothing for a prefix without keys."""
     for key in ("b/2", "a/1", "b/10", "bc"):
         blobs.put(BUCKET, key, b"x")
     assert list(blobs.list(BUCKET, "b/")) == ["b/10", "b/2"]
@@ -84,9 +84,9 @@ def test_keys_are_listed_in_order_by_prefix(blobs: Blobs) -> None:
     assert list(blobs.list(BUCKET, "none")) == []
 
 
-def test_a_scan_tells_size_and_age(blobs: Blobs) -> None:
-    """Scanning gives what listing does, with sizes, and the moment of the put in UTC; so does asking for one object."""
-    before = now() - timedelta(seconds=2)  # a store may count in whole seconds
+def test_a_scan_returns_size_and_age(blobs: Blobs) -> None:
+    """Scanning returns the listed objects with size and time of the put, in UTC; `stat` returns the same of one."""
+    before = now() - timedelta(seconds=2)  # a store may round to whole seconds
     for key, content in (("b/2", b"four"), ("a/1", b""), ("c", b"x")):
         blobs.put(BUCKET, key, content)
     found = list(blobs.scan(BUCKET))
@@ -101,8 +101,8 @@ def test_a_scan_tells_size_and_age(blobs: Blobs) -> None:
     assert list(blobs.scan("no-such-bucket")) == []
 
 
-def test_a_put_of_the_same_bytes_makes_an_object_young_again(blobs: Blobs) -> None:
-    """The collector goes by age: what is put again counts as new."""
+def test_a_put_of_the_same_bytes_renews_the_age(blobs: Blobs) -> None:
+    """The collector decides by age: an object that is put again counts as new."""
     blobs.put(BUCKET, "key", b"x")
     first = blobs.stat(BUCKET, "key")
     assert first is not None
@@ -116,10 +116,10 @@ def test_a_put_of_the_same_bytes_makes_an_object_young_again(blobs: Blobs) -> No
     assert second.modified > first.modified
 
 
-def test_ensuring_a_bucket_keeps_what_is_in_it(blobs: Blobs, take_bucket_away: Callable[[str], None]) -> None:
-    """A bucket is made where there is none, and left alone where there is one; a bad name is refused."""
+def test_ensuring_a_bucket_keeps_its_objects(blobs: Blobs, remove_bucket: Callable[[str], None]) -> None:
+    """A missing bucket is made, an existing one is unchanged, and an invalid name is refused."""
     blobs.ensure_bucket(BUCKET)
-    take_bucket_away(BUCKET)
+    remove_bucket(BUCKET)
     blobs.ensure_bucket(BUCKET)
     blobs.put(BUCKET, "key", b"x")
     blobs.ensure_bucket(BUCKET)
@@ -128,10 +128,10 @@ def test_ensuring_a_bucket_keeps_what_is_in_it(blobs: Blobs, take_bucket_away: C
         blobs.ensure_bucket("..")
 
 
-def test_a_bucket_that_vanished_loses_no_put(blobs: Blobs, take_bucket_away: Callable[[str], None]) -> None:
-    """Somebody removes the bucket under a store that has used it: the next put makes it again."""
+def test_a_bucket_that_vanished_loses_no_put(blobs: Blobs, remove_bucket: Callable[[str], None]) -> None:
+    """If the bucket is removed after a store has used it, the next put makes it again."""
     blobs.put(BUCKET, "before", b"x")
-    take_bucket_away(BUCKET)
+    remove_bucket(BUCKET)
     blobs.put(BUCKET, "after", b"y")
     assert list(blobs.list(BUCKET)) == ["after"]
 
@@ -145,21 +145,21 @@ def test_deleting_is_final_and_repeatable(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("key", ["../outside", "a/../../outside", "a//b", "", "/absolute", "a/./b"])
-def test_a_key_that_leads_elsewhere_is_refused(blobs: Blobs, key: str) -> None:
+def test_a_key_that_leaves_the_bucket_is_refused(blobs: Blobs, key: str) -> None:
     """Keys with empty, '.' or '..' parts raise InvalidInput and store nothing."""
     with pytest.raises(InvalidInput):
         blobs.put(BUCKET, key, b"x")
 
 
 @pytest.mark.parametrize("bucket", ["..", "a/b", "Upper", "x", ""])
-def test_a_bucket_that_is_no_bucket_is_refused(blobs: Blobs, bucket: str) -> None:
+def test_an_invalid_bucket_name_is_refused(blobs: Blobs, bucket: str) -> None:
     """Names that S3 would refuse raise InvalidInput."""
     with pytest.raises(InvalidInput):
         blobs.put(bucket, "key", b"x")
 
 
 def test_a_changed_object_is_noticed(blobs: Blobs) -> None:
-    """Reading by a reference whose bytes are no longer there raises InvalidInput."""
+    """Reading by a reference raises InvalidInput if the object has other bytes now."""
     ref = blobs.put(BUCKET, "key", b"first")
     blobs.put(BUCKET, "key", b"second")
     with pytest.raises(InvalidInput, match="sha256"):
@@ -167,7 +167,7 @@ def test_a_changed_object_is_noticed(blobs: Blobs) -> None:
 
 
 def test_concurrent_puts_leave_one_whole_object(blobs: Blobs) -> None:
-    """Of many writers of one key one wins, and no reader sees a mixture."""
+    """Of many writers of one key, one wins, and no reader sees a mixture."""
     contents = [bytes([number]) * 50_000 for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda content: blobs.put(BUCKET, "key", content), contents))
@@ -175,6 +175,6 @@ def test_concurrent_puts_leave_one_whole_object(blobs: Blobs) -> None:
 
 
 def test_a_url_opens_the_same_store(blobs: Blobs) -> None:
-    """What one process stored, another finds by the URL."""
+    """Another process finds an object by the URL of the store."""
     blobs.put(BUCKET, "key", b"x")
     assert open_blobs(blobs.url).get(BUCKET, "key") == b"x"

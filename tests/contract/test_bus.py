@@ -1,4 +1,4 @@
-"""What every form of the bus does."""
+"""The contract of every form of the bus."""
 
 import threading
 from collections.abc import Callable
@@ -12,44 +12,44 @@ LIMIT_S = 10.0
 
 
 class Inbox:
-    """Collects what a subscription delivers, and waits for it."""
+    """Collects the messages of a subscription, and waits for them."""
 
     def __init__(self, fail_first: int = 0) -> None:
-        self.taken: list[Envelope] = []
+        self.received: list[Envelope] = []
         self._fail = fail_first
         self._changed = threading.Condition()
 
     def __call__(self, envelope: Envelope) -> None:
         with self._changed:
-            self.taken.append(envelope)
+            self.received.append(envelope)
             self._changed.notify_all()
             if self._fail > 0:
                 self._fail -= 1
                 raise RuntimeError("planted")
 
     def wait(self, done: Callable[[list[Envelope]], bool]) -> list[Envelope]:
-        """What was taken, once `done` says that it is all."""
+        """Return the received messages as soon as `done` returns true for them."""
         with self._changed:
-            assert self._changed.wait_for(lambda: done(self.taken), LIMIT_S), f"only {self.taken}"
-            return list(self.taken)
+            assert self._changed.wait_for(lambda: done(self.received), LIMIT_S), f"only {self.received}"
+            return list(self.received)
 
 
 def message(body: str = "{}", type_: str = "test.Happened") -> Envelope:
     return Envelope(type=type_, body=body)
 
 
-def test_a_command_reaches_its_queue_whole(bus: Bus) -> None:
+def test_a_command_arrives_complete(bus: Bus) -> None:
     """A sent envelope is delivered with the same id, type, body, attempt and trace."""
     bus.declare("work", [])
     sent = Envelope(type="test.Do", body='{"name": "é"}', attempt=3, traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
     bus.send("work", sent)
     inbox = Inbox()
     bus.subscribe("work", inbox)
-    assert inbox.wait(lambda taken: len(taken) == 1) == [sent]
+    assert inbox.wait(lambda received: len(received) == 1) == [sent]
 
 
-def test_an_event_reaches_every_bound_queue_and_no_other(bus: Bus) -> None:
-    """Publishing copies to each queue bound to the type; a queue bound to another type gets nothing."""
+def test_an_event_arrives_in_every_bound_queue_and_no_other(bus: Bus) -> None:
+    """Each queue bound to the type receives a copy; a queue bound to another type receives nothing."""
     first, second, other = Inbox(), Inbox(), Inbox()
     for queue, inbox, type_ in (
         ("a", first, "test.Happened"),
@@ -60,14 +60,14 @@ def test_an_event_reaches_every_bound_queue_and_no_other(bus: Bus) -> None:
         bus.subscribe(queue, inbox)
     bus.publish(message())
     bus.publish(message(type_="test.Else"))
-    first.wait(lambda taken: len(taken) == 1)
-    second.wait(lambda taken: len(taken) == 1)
-    assert [envelope.type for envelope in other.wait(lambda taken: len(taken) == 1)] == ["test.Else"]
+    first.wait(lambda received: len(received) == 1)
+    second.wait(lambda received: len(received) == 1)
+    assert [envelope.type for envelope in other.wait(lambda received: len(received) == 1)] == ["test.Else"]
 
 
-def test_an_event_that_nobody_listens_to_is_no_error(bus: Bus) -> None:
-    """Publishing a type that no queue is bound to returns."""
-    bus.publish(message(type_="test.Unheard"))
+def test_an_event_without_subscribers_is_no_error(bus: Bus) -> None:
+    """Publishing a type to which no queue is bound returns."""
+    bus.publish(message(type_="test.Unbound"))
 
 
 def test_a_command_to_an_unknown_queue_is_refused(bus: Bus) -> None:
@@ -77,18 +77,18 @@ def test_a_command_to_an_unknown_queue_is_refused(bus: Bus) -> None:
 
 
 def test_messages_wait_for_a_subscriber_in_order(bus: Bus) -> None:
-    """What is sent before anyone subscribes is delivered later, first in first out."""
+    """Messages that are sent before anyone subscribes are delivered later, first in first out."""
     bus.declare("work", [])
     for number in range(20):
         bus.send("work", message(body=str(number)))
     inbox = Inbox()
     bus.subscribe("work", inbox)
-    taken = inbox.wait(lambda taken: len(taken) == 20)
-    assert [envelope.body for envelope in taken] == [str(number) for number in range(20)]
+    received = inbox.wait(lambda received: len(received) == 20)
+    assert [envelope.body for envelope in received] == [str(number) for number in range(20)]
 
 
 def test_a_subscription_handles_one_message_at_a_time(bus: Bus) -> None:
-    """No second message is delivered while the first is in hand."""
+    """No second message is delivered while the first is being handled."""
     bus.declare("work", [])
     inside, most, done = 0, 0, threading.Event()
     lock, gate = threading.Lock(), threading.Event()
@@ -113,14 +113,14 @@ def test_a_subscription_handles_one_message_at_a_time(bus: Bus) -> None:
 
 
 def test_a_message_whose_handler_raises_is_delivered_again(bus: Bus) -> None:
-    """An exception is no acknowledgement."""
+    """An exception does not acknowledge the message."""
     bus.declare("work", [])
     inbox = Inbox(fail_first=2)
     bus.subscribe("work", inbox)
     sent = message()
     bus.send("work", sent)
-    taken = inbox.wait(lambda taken: len(taken) == 3)
-    assert {envelope.id for envelope in taken} == {sent.id}
+    received = inbox.wait(lambda received: len(received) == 3)
+    assert {envelope.id for envelope in received} == {sent.id}
 
 
 def test_declaring_twice_changes_nothing(bus: Bus) -> None:
@@ -131,12 +131,12 @@ def test_declaring_twice_changes_nothing(bus: Bus) -> None:
     bus.publish(message(body="2"))
     inbox = Inbox()
     bus.subscribe("work", inbox)
-    taken = inbox.wait(lambda taken: len(taken) >= 2)
-    assert [envelope.body for envelope in taken] == ["1", "2"]
+    received = inbox.wait(lambda received: len(received) >= 2)
+    assert [envelope.body for envelope in received] == ["1", "2"]
 
 
 def test_a_parked_message_keeps_its_reason(bus: Bus) -> None:
-    """Parking sets a message aside under its queue, with the reason, in order."""
+    """A parked message stays under its queue, with the reason, in order."""
     bus.declare("work", [])
     first, second = message(body="1"), message(body="2")
     bus.park("work", first, "no such thing")
@@ -147,8 +147,8 @@ def test_a_parked_message_keeps_its_reason(bus: Bus) -> None:
     ]
 
 
-def test_the_depth_of_a_queue_is_told(bus: Bus) -> None:
-    """Messages that wait and that were set aside; NotFound for a queue that there is not, and the bus goes on."""
+def test_the_depth_counts_waiting_and_parked_messages(bus: Bus) -> None:
+    """NotFound for a queue that does not exist; the bus works afterwards."""
     bus.declare("work", [])
     with pytest.raises(NotFound, match="nowhere"):
         bus.depth("nowhere")
@@ -159,14 +159,14 @@ def test_the_depth_of_a_queue_is_told(bus: Bus) -> None:
     assert bus.depth("work") == (3, 1)
 
 
-def test_draining_finishes_the_message_in_hand(bus: Bus) -> None:
-    """`drain` returns only after the handler that runs has returned, and nothing is delivered afterwards."""
+def test_draining_finishes_the_current_message(bus: Bus) -> None:
+    """`drain` returns only after the running handler has returned, and nothing is delivered afterwards."""
     bus.declare("work", [])
     started, finished = threading.Event(), threading.Event()
-    taken: list[str] = []
+    received: list[str] = []
 
     def deliver(envelope: Envelope) -> None:
-        taken.append(envelope.body)
+        received.append(envelope.body)
         started.set()
         finished.wait(LIMIT_S)
 
@@ -179,10 +179,10 @@ def test_draining_finishes_the_message_in_hand(bus: Bus) -> None:
     finished.set()
     draining.join(LIMIT_S)
     assert not draining.is_alive()
-    assert taken == ["1"]
+    assert received == ["1"]
 
 
-def test_a_closed_bus_takes_nothing(bus: Bus) -> None:
+def test_a_closed_bus_accepts_nothing(bus: Bus) -> None:
     """Publishing and sending after close raise Unavailable; closing again is harmless."""
     bus.declare("work", ["test.Happened"])
     bus.close()

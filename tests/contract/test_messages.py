@@ -1,8 +1,9 @@
-"""Messages of earlier releases, replayed: today's consumers take them, or park them, as each file says.
+"""Messages of earlier releases, replayed: today's consumers handle or park them, as each file says.
 
-A file of tests/contract/messages holds one message as it lay on the bus: `type`, `body` (what begins with $ is of
-this test's records), the `queue` it came to, and what has to happen: `then`, the types of what the service sends
-because of it, or `parked`, the reason. A file is never changed; one is added when a release writes a message otherwise.
+A file of tests/contract/messages holds one message as an earlier release sent it: its `type`, its `body` (values that
+begin with $ come from the records of this test), its `queue`, and the expected effect: `then`, the types of the
+messages that the service sends in response, or `parked`, the reason. Files never change; one is added when a release
+changes how it writes a message.
 """
 
 import json
@@ -31,7 +32,7 @@ from services.training import consumer as training_consumer
 from services.training.schemas import PlanDataset
 from services.training.tables import EvaluationRow
 from tests.fakes.ports import RecordingBus
-from tests.unit.activation_extraction.test_workflow import Extraction
+from tests.unit.activation_extraction.test_workflow import Extraction, state_of
 from tests.unit.annotation.test_studies import Waiting
 from tests.unit.patch_rendering.test_workflow import Rendering
 from tests.unit.training.test_workflow import Training
@@ -40,11 +41,11 @@ FOLDER = Path(__file__).parent / "messages"
 FILES = sorted(FOLDER.glob("*.json"))
 ON_THE_BUS = (training_events, extraction_events, rendering_events, annotation_events)
 NOBODY = "nobody"
-"""The queue of a message that no service takes: it is for whoever listens, and only has to be understood."""
+"""The queue of a message that no service consumes: it is for other subscribers, and only has to be readable."""
 
 
 class HandBus(RecordingBus):
-    """A bus whose messages the test delivers; it keeps why a message was parked."""
+    """A bus whose messages the test delivers. It records the reasons of parked messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,17 +53,17 @@ class HandBus(RecordingBus):
         self.reasons: list[str] = []
 
     def subscribe(self, queue: str, deliver: Deliver) -> None:
-        """Keep who takes the messages of a queue."""
+        """Store the consumer of a queue."""
         self.deliver[queue] = deliver
 
     def park(self, queue: str, envelope: Envelope, reason: str) -> None:
-        """Keep the reason."""
+        """Record the reason."""
         self.reasons.append(reason)
 
 
 @dataclass
 class Service:
-    """A service led to where a message reaches it: its consumers, the names that messages use, and what it sends."""
+    """A service in the state in which a message arrives: its consumers, the names in messages, and what it sends."""
 
     consumers: list[Consumer]
     bus: HandBus
@@ -71,12 +72,12 @@ class Service:
 
 
 def written(ref: ObjectRef) -> dict[str, Any]:
-    """A reference as it lies on the bus: protobuf writes a whole number of 64 bits as text."""
+    """A reference as JSON on the bus: protobuf writes integers of 64 bits as text."""
     return ref.model_dump() | {"size": str(ref.size)}
 
 
 def training(folder: Path, kind: str) -> Service:
-    """A plan that builds its data set, trains or is trained, and an evaluation of its run that waits."""
+    """The training service with a plan in the stage of the message, and a queued evaluation of its run."""
     world = Training(folder)
     plain = not kind.endswith(("BuildDataset", "DatasetBuilt"))
     world.plans.start(world.plan() if plain else world.plan(dataset=PlanDataset()))
@@ -96,17 +97,20 @@ def training(folder: Path, kind: str) -> Service:
 
 
 def extraction(folder: Path, kind: str) -> Service:
-    """An extraction of three shards of plan-1, of which two are in, or all; or a completed one with an analysis."""
+    """The extraction service with an extraction of plan-1 in the stage of the message; for analyses it is completed.
+
+    The extraction has three shards, of which two or all are done.
+    """
     world = Extraction(folder)
     analyses = Analyses(world.ports, world.runner, ExtractionSettings())  # type: ignore[arg-type]
-    world.runner.answers["analyse_piece"] = lambda _: {"piece": 0}
+    world.runner.answers["analyse_piece"] = lambda _: world.manifest
     world.runner.answers["merge_analysis"] = lambda _: world.manifest
     if not kind.endswith("RunCompleted"):
         [first, *_] = world.begin()
         done = {"ExtractShard": 2, "MergeExtraction": 3}.get(kind.rpartition(".")[2], 3)
         with world.ports.records.transaction() as session:
             for shard in range(3 - done, 3):
-                session.add(ShardRow(extraction_id=first.extraction_id, shard=shard, patches=3, state={}))
+                session.add(ShardRow(extraction_id=first.extraction_id, shard=shard, patches=3, state=state_of(shard)))
     if "Analys" in kind:
         row = waiting_analysis(first.extraction_id, world.manifest, 0 if kind.endswith("MergeAnalysis") else 1)
         with world.ports.records.transaction() as session:
@@ -119,13 +123,13 @@ def extraction(folder: Path, kind: str) -> Service:
     names = {
         "$dataset": written(to_request(world.event.dataset, ObjectRef)),
         "$checkpoint": written(to_request(world.event.checkpoint, ObjectRef)),
-        "$manifest": written(ObjectRef.model_validate(world.manifest)),
+        "$manifest": written(world.manifest),
     }
     return Service(consumers, bus, names, world.sent)
 
 
-def waiting_analysis(extraction_id: str, manifest: dict[str, Any], pieces: int) -> AnalysisRow:
-    """An analysis of so many pieces that waits."""
+def waiting_analysis(extraction_id: str, manifest: ObjectRef, pieces: int) -> AnalysisRow:
+    """Return a queued analysis with a number of pieces."""
     return AnalysisRow(
         analysis_id="analysis-1", extraction_id=extraction_id, kind="dissection", settings={}, extraction=manifest,
         pieces=pieces,
@@ -133,9 +137,8 @@ def waiting_analysis(extraction_id: str, manifest: dict[str, Any], pieces: int) 
 
 
 def rendering(folder: Path, kind: str) -> Service:
-    """An extraction of two layers, told of or not, of plan-1."""
+    """The rendering service with an extraction of two layers of plan-1, known to it or not yet."""
     world = Rendering(folder)
-    world.runner.answers["render_units"] = lambda _: {"group": {}, "pictures": 8}
     if kind.endswith("RenderUnits"):
         world.begin()
     bus = HandBus()
@@ -144,7 +147,7 @@ def rendering(folder: Path, kind: str) -> Service:
 
 
 def annotation(folder: Path, kind: str) -> Service:
-    """A rendering, told of or not, of plan-1."""
+    """The annotation service with a rendering of plan-1, known to it or not yet."""
     world = Waiting(folder)
     if kind.endswith("OpenStudy"):
         world.studies.rendering_completed(world.rendering.completed("plan-1"))
@@ -162,15 +165,15 @@ SERVICES = {
 
 
 def named(body: Any, names: dict[str, Any]) -> Any:
-    """A body with what the names stand for."""
+    """Replace the names in a body by their values."""
     if isinstance(body, dict):
         return {key: named(value, names) for key, value in body.items()}
     return names[body] if isinstance(body, str) and body.startswith("$") else body
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_message_of_an_earlier_release_is_taken_or_parked(path: Path, tmp_path: Path) -> None:
-    """It has the effect that its file says, and no other."""
+def test_a_message_of_an_earlier_release_is_handled_or_parked(path: Path, tmp_path: Path) -> None:
+    """It has the effect that its file describes, and no other."""
     content = json.loads(path.read_text())
     if content["queue"] == NOBODY:
         assert decode(Envelope(content["type"], json.dumps(content["body"]))).ListFields()
@@ -181,16 +184,16 @@ def test_a_message_of_an_earlier_release_is_taken_or_parked(path: Path, tmp_path
         consumer.start()
     body = content.get("text") or json.dumps(named(content["body"], service.names))
     service.bus.deliver[content["queue"]](Envelope(content["type"], body))
-    told = [sent.DESCRIPTOR.full_name for sent in service.sent()]
+    sent_types = [sent.DESCRIPTOR.full_name for sent in service.sent()]
     assert service.bus.sent == [], "it was sent again"
     if "parked" in content:
         [reason] = service.bus.reasons
-        assert content["parked"] in reason and told == content.get("then", [])
+        assert content["parked"] in reason and sent_types == content.get("then", [])
     else:
-        assert (service.bus.reasons, told) == ([], content["then"])
+        assert (service.bus.reasons, sent_types) == ([], content["then"])
 
 
 def test_every_type_on_the_bus_has_a_message() -> None:
-    """A type that is added to the protos needs a file as the release writes it."""
+    """A type that is added to the protos needs a file with a message as the release writes it."""
     types = {kind.full_name for events in ON_THE_BUS for kind in events.DESCRIPTOR.message_types_by_name.values()}
     assert types - {json.loads(path.read_text())["type"] for path in FILES} == set()

@@ -1,4 +1,4 @@
-"""The tables of every service, over every form of the records: migrated, checked, and as the code declares them."""
+"""The tables of every service, over every form of the records: migrated, checked, and equal to those of the code."""
 
 import importlib
 import threading
@@ -19,7 +19,7 @@ from tests.servers import fresh_schema
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_migrated_tables_are_those_of_the_code(service: str, records: Records) -> None:
-    """After all migrations, nothing differs from the declared tables; running them again is harmless."""
+    """After all migrations the tables equal those that the code declares; migrating again is harmless."""
     first = migrate(records, migrations_of(service))
     again = migrate(records, migrations_of(service))
     assert first.before == "none" and again == (first.after, first.after)
@@ -30,7 +30,7 @@ def test_migrated_tables_are_those_of_the_code(service: str, records: Records) -
 
 
 def version_folder(tmp_path: Path, *names: str) -> Path:
-    """Migrations that make one table each."""
+    """Write migrations that make one table each; return their folder."""
     folder = tmp_path / "-".join(names)
     folder.mkdir()
     for name, before in zip(names, [None, *names], strict=False):
@@ -41,8 +41,8 @@ def version_folder(tmp_path: Path, *names: str) -> Path:
     return folder
 
 
-def test_a_shared_database_is_checked_and_not_touched(postgres: Server, tmp_path: Path) -> None:
-    """A service refuses tables that are older than its code, and says what to run; newer ones serve it."""
+def test_a_shared_database_is_checked_and_not_changed(postgres: Server, tmp_path: Path) -> None:
+    """A service refuses tables that are older than its code, and names the command to run; it accepts newer ones."""
     old, new = version_folder(tmp_path, "0001"), version_folder(tmp_path, "0001", "0002")
     records = open_records(fresh_schema(postgres))
     with pytest.raises(Unavailable, match="version none; this code needs 0001: run `primitives migrate`"):
@@ -57,9 +57,9 @@ def test_a_shared_database_is_checked_and_not_touched(postgres: Server, tmp_path
     records.close()
 
 
-def test_code_that_is_older_than_the_tables_serves_them(records: Records, tmp_path: Path) -> None:
-    """An older version of a service starts over tables of a newer one, whatever holds them; to migrate with it is
-    refused, and changes nothing."""
+def test_older_code_accepts_newer_tables(records: Records, tmp_path: Path) -> None:
+    """An older version of a service starts over the tables of a newer one. It refuses to migrate them, and changes
+    nothing."""
     old, new = version_folder(tmp_path, "0001"), version_folder(tmp_path, "0001", "0002")
     migrate(records, new)
     ensure_migrated(records, old)
@@ -68,21 +68,21 @@ def test_code_that_is_older_than_the_tables_serves_them(records: Records, tmp_pa
     assert migrate(records, new) == ("0002", "0002")
 
 
-def test_many_migrate_at_once(postgres: Server, tmp_path: Path) -> None:
-    """Replicas that start together migrate once; none fails."""
+def test_concurrent_migrations_run_once(postgres: Server, tmp_path: Path) -> None:
+    """Replicas that start together migrate once, and none fails."""
     url, versions = fresh_schema(postgres), version_folder(tmp_path, "0001", "0002", "0003")
     done, failed = [], []
 
-    def bring() -> None:
+    def run() -> None:
         records = open_records(url)
         try:
             done.append(migrate(records, versions))
-        except Exception as error:  # told by the assertion below
+        except Exception as error:  # reported by the assertion below
             failed.append(error)
         finally:
             records.close()
 
-    threads = [threading.Thread(target=bring) for _ in range(6)]
+    threads = [threading.Thread(target=run) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -92,11 +92,11 @@ def test_many_migrate_at_once(postgres: Server, tmp_path: Path) -> None:
 
 
 def test_the_command_migrates_all_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`primitives migrate` brings the files of the four services to their newest version and tells from where."""
+    """`primitives migrate` migrates the files of the four services and prints the versions before and after."""
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
-    told = CliRunner().invoke(app, ["migrate"]).output.splitlines()
-    assert [line.split("\t")[0] for line in told] == list(SERVICES)
-    assert all(line.split("\t")[1].startswith("none -> 0") for line in told)
+    printed = CliRunner().invoke(app, ["migrate"]).output.splitlines()
+    assert [line.split("\t")[0] for line in printed] == list(SERVICES)
+    assert all(line.split("\t")[1].startswith("none -> 0") for line in printed)
     assert sorted(path.stem for path in (tmp_path / "records").glob("*.sqlite")) == sorted(SERVICES)
     again = CliRunner().invoke(app, ["migrate", "--service", "training"]).output.split("\t")[1].split(" -> ")
     assert again[0] == again[1].strip()

@@ -1,4 +1,4 @@
-"""What every form of the records does."""
+"""The contract of every form of the records."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -48,8 +48,8 @@ def names(records: Records) -> list[str]:
         return list(session.scalars(select(Thing.name).order_by(Thing.name)))
 
 
-def test_a_transaction_is_kept_whole(records: Records) -> None:
-    """What the block added is there when it ends, nested JSON and all."""
+def test_a_transaction_is_committed_at_its_end(records: Records) -> None:
+    """The rows that the block added exist afterwards, with nested JSON."""
     with records.transaction() as session:
         session.add(Thing(name="a", facts={"list": [1, 2.5, None, "é"], "nested": {"yes": True}}))
     with records.reading() as session:
@@ -57,7 +57,7 @@ def test_a_transaction_is_kept_whole(records: Records) -> None:
 
 
 def test_a_transaction_that_raises_leaves_nothing(records: Records) -> None:
-    """An exception rolls back all of the block and comes through."""
+    """An exception rolls back the whole block and is raised again."""
     with pytest.raises(ZeroDivisionError), records.transaction() as session:
         session.add(Thing(name="a"))
         session.flush()
@@ -65,8 +65,8 @@ def test_a_transaction_that_raises_leaves_nothing(records: Records) -> None:
     assert names(records) == []
 
 
-def test_a_name_is_given_once(records: Records) -> None:
-    """A second row with the same key is Overtaken, which may be tried again, and the first stays."""
+def test_a_key_is_used_once(records: Records) -> None:
+    """A second row with the same key raises Overtaken, after which a retry may help, and the first row stays."""
     with records.transaction() as session:
         session.add(Thing(name="a", facts={"first": True}))
     with pytest.raises(Overtaken), records.transaction() as session:
@@ -83,7 +83,7 @@ def test_a_reference_needs_its_target(records: Records) -> None:
 
 
 def test_a_moment_keeps_its_zone(records: Records) -> None:
-    """A time with any zone comes back as the same moment in UTC; one without a zone is refused."""
+    """A time in any zone comes back as the same moment in UTC; a time without a zone is refused."""
     moment = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=timezone(timedelta(hours=5)))
     with records.transaction() as session:
         session.add(Thing(name="a", seen=moment))
@@ -97,9 +97,11 @@ def test_a_moment_keeps_its_zone(records: Records) -> None:
         session.flush()
 
 
-def test_a_want_of_connections_is_unavailable(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever finds all connections in use may try again later, as when the server is away. A process takes no more of
-    a server's than it is counted by."""
+def test_a_lack_of_connections_is_unavailable(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that finds all connections in use may retry, as when the server is down.
+
+    A process uses at most CONNECTIONS of a server.
+    """
     monkeypatch.setattr(records.engine.pool, "_timeout", 0.1)
     taken = 0
     with pytest.raises(Unavailable, match="all connections to them are in use"), ExitStack() as stack:
@@ -110,7 +112,7 @@ def test_a_want_of_connections_is_unavailable(records: Records, monkeypatch: pyt
 
 
 def test_concurrent_writers_wait_for_each_other(records: Records) -> None:
-    """Read-change-write from eight threads loses no change."""
+    """Read-modify-write from eight threads loses no change."""
     with records.transaction() as session:
         session.add(Thing(name="count", facts={"n": 0}))
 
@@ -147,9 +149,9 @@ def test_a_reader_does_not_wait_for_a_writer(records: Records) -> None:
     assert names(records) == ["before", "later"]
 
 
-def test_a_reader_sees_one_moment(records: Records) -> None:
-    """What is committed while it reads is not there for its later queries either: rows that name each other are seen
-    together or not at all."""
+def test_a_reader_sees_one_snapshot(records: Records) -> None:
+    """Rows that are committed while it reads are invisible to its later queries too: it sees rows that refer to each
+    other together or not at all."""
     with records.transaction() as session:
         session.add(Thing(name="before"))
     with records.reading() as reader:
@@ -160,8 +162,8 @@ def test_a_reader_sees_one_moment(records: Records) -> None:
     assert names(records) == ["before", "later"]
 
 
-def test_the_outbox_sends_what_was_committed_in_order(records: Records) -> None:
-    """Messages of committed transactions reach the bus in their order; those of a rolled-back one never do."""
+def test_the_outbox_sends_committed_messages_in_order(records: Records) -> None:
+    """Messages of committed transactions arrive on the bus in order; those of a rolled-back one never do."""
     bus = MemoryBus()
     bus.declare("work", ["google.protobuf.Value"])
     outbox = Outbox(records, OUTBOX, bus)
@@ -173,16 +175,18 @@ def test_the_outbox_sends_what_was_committed_in_order(records: Records) -> None:
         _ = 1 / 0
     assert outbox.flush() == 3
     assert outbox.flush() == 0
-    taken: list[str] = []
+    received: list[str] = []
     done = threading.Event()
-    bus.subscribe("work", lambda envelope: (taken.append(envelope.body), done.set() if len(taken) == 3 else None)[0])
+    bus.subscribe(
+        "work", lambda envelope: (received.append(envelope.body), done.set() if len(received) == 3 else None)[0]
+    )
     assert done.wait(LIMIT_S)
-    assert taken == ["0.0", "1.0", "2.0"]
+    assert received == ["0.0", "1.0", "2.0"]
     bus.close()
 
 
 def test_migrating_twice_is_harmless(records: Records, tmp_path: Path) -> None:
-    """Migrations run once each, in order, and keep what is in the tables."""
+    """Each migration runs once, in order, and keeps the rows of the tables."""
     versions = tmp_path / "versions"
     versions.mkdir()
     (versions / "0001_x.py").write_text(
@@ -198,7 +202,7 @@ def test_migrating_twice_is_harmless(records: Records, tmp_path: Path) -> None:
 
 
 def test_a_lease_has_one_holder(records: Records) -> None:
-    """While it is held nobody else takes it; given back, the next holder has a higher epoch."""
+    """While it is held, no other process gets it; after its release the next holder has a higher epoch."""
     leases = Leases(records, LEASES)
     with leases.hold("job") as lease:
         with pytest.raises(Busy, match="job"), leases.hold("job"):
@@ -213,7 +217,7 @@ def test_a_lease_has_one_holder(records: Records) -> None:
 
 
 def test_a_lease_is_renewed_while_it_is_held(records: Records) -> None:
-    """Held for three times its length it is still the holder's."""
+    """A holder still has the lease after three times its duration."""
     leases = Leases(records, LEASES, ttl_s=0.3)
     with leases.hold("job") as lease:
         ends = [_expiry(records)]
@@ -227,29 +231,29 @@ def test_a_lease_is_renewed_while_it_is_held(records: Records) -> None:
             lease.check(session)
 
 
-def test_a_dead_holder_is_taken_over_and_fenced(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lease that is not renewed ends; its old holder, back from the dead, may not commit."""
+def test_a_silent_holder_is_taken_over_and_fenced(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that is not renewed ends. If its old holder is alive after all, it cannot commit."""
     monkeypatch.setattr(Leases, "_renew", lambda *_: None)
     leases = Leases(records, LEASES, ttl_s=0.2)
-    with leases.hold("job") as dead:
+    with leases.hold("job") as old:
         taken = False
         while not taken:
             try:
-                with leases.hold("job") as alive, records.transaction() as session:
-                    alive.check(session)
+                with leases.hold("job") as new, records.transaction() as session:
+                    new.check(session)
                     taken = True
             except Busy:
                 continue
         with pytest.raises(LeaseLost), records.transaction() as session:
-            dead.check(session)
+            old.check(session)
 
 
-def test_of_many_who_want_a_lease_one_gets_it(records: Records) -> None:
-    """Eight threads that ask at once: one holds it, the others are told that it is busy."""
+def test_one_of_many_concurrent_callers_gets_a_lease(records: Records) -> None:
+    """Of eight threads one holds the lease; the others receive Busy."""
     leases = Leases(records, LEASES)
     begin, end = threading.Barrier(8), threading.Barrier(8)
 
-    def ask(_: int) -> bool:
+    def hold(_: int) -> bool:
         begin.wait(LIMIT_S)
         try:
             with leases.hold("job"):
@@ -260,7 +264,7 @@ def test_of_many_who_want_a_lease_one_gets_it(records: Records) -> None:
             return False
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(ask, range(8))) == 1
+        assert sum(pool.map(hold, range(8))) == 1
 
 
 def _expiry(records: Records) -> datetime:
@@ -269,8 +273,8 @@ def _expiry(records: Records) -> datetime:
 
 
 @pytest.mark.parametrize("value", ["\0", "a\0b"])
-def test_a_value_that_cannot_be_held_is_the_callers_fault(records: Records, value: str) -> None:
-    """A name that this form of the records cannot hold is InvalidInput, no defect; else nothing is found."""
+def test_a_value_that_cannot_be_stored_is_invalid_input(records: Records, value: str) -> None:
+    """A name that this form of the records cannot store is InvalidInput, not a defect; else nothing is found."""
 
     def find() -> int | None:
         with records.reading() as session:

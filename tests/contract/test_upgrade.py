@@ -1,4 +1,4 @@
-"""Tables of every earlier version with rows in them, brought forward and back, over every form of the records."""
+"""Tables of every earlier version with rows in them, upgraded and rolled back, over every form of the records."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ Rows = dict[str, dict[str, Any]]
 
 MOMENT = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 ENDED = {"state": "completed"}
-"""What has ended is kept as it is; of what has not, migrations may have parts done again."""
+"""Migrations leave ended tasks unchanged; parts of other tasks may be done again."""
 
 
 VALUES: dict[type[sa.types.TypeEngine[Any]], Any] = {
@@ -30,7 +30,7 @@ VALUES: dict[type[sa.types.TypeEngine[Any]], Any] = {
 
 
 def versions_of(service: str) -> list[str]:
-    """The versions of a service's tables, oldest first."""
+    """Return the versions of a service's tables, oldest first."""
     walked = ScriptDirectory.from_config(_config(migrations_of(service))).walk_revisions()
     return [revision.revision for revision in walked][::-1]
 
@@ -39,21 +39,21 @@ EARLIER = [(service, version) for service in SERVICES for version in versions_of
 
 
 def tables_of(records: Records) -> list[sa.Table]:
-    """The tables that are there now, each after those that it refers to."""
+    """Return the current tables, each after the tables to which it refers."""
     metadata = sa.MetaData()
     metadata.reflect(records.engine)
     return [table for table in metadata.sorted_tables if table.name != "alembic_version"]
 
 
 def value_of(column: sa.Column[Any]) -> Any:
-    """Some value that a column takes; the same in all tables, so that rows which refer to others find them."""
+    """Return a value for a column; it is the same in all tables, so that references between rows hold."""
     if column.name in ENDED:
         return ENDED[column.name]
     return next((value for kind, value in VALUES.items() if isinstance(column.type, kind)), "kept")
 
 
 def fill(records: Records) -> Rows:
-    """Put a row into every table; what was put, by the table's name."""
+    """Insert a row into every table; return the rows by the names of their tables."""
     rows: Rows = {}
     with records.engine.begin() as connection:
         for table in tables_of(records):
@@ -62,8 +62,8 @@ def fill(records: Records) -> Rows:
     return rows
 
 
-def found(records: Records, like: Rows) -> Rows:
-    """Of the tables and columns of `like` what is there now; of a table without a row, nothing."""
+def read(records: Records, like: Rows) -> Rows:
+    """Read the tables and columns of `like`; a table without a row is left out."""
     rows: Rows = {}
     with records.engine.connect() as connection:
         for table in [table for table in tables_of(records) if table.name in like]:
@@ -77,43 +77,43 @@ def _plain(value: Any) -> Any:
 
 
 def schema_of(records: Records) -> str:
-    """All tables and columns with their types, in one text."""
-    told = {t.name: {c.name: [str(c.type), c.nullable, c.primary_key] for c in t.columns} for t in tables_of(records)}
-    return json.dumps(told, sort_keys=True)
+    """Return all tables and columns with their types, in one text."""
+    tables = {t.name: {c.name: [str(c.type), c.nullable, c.primary_key] for c in t.columns} for t in tables_of(records)}
+    return json.dumps(tables, sort_keys=True)
 
 
 @pytest.mark.parametrize(("service", "version"), EARLIER)
 def test_an_upgrade_keeps_every_row(service: str, version: str, records: Records) -> None:
-    """What tables of an earlier version hold is there after `migrate`, and the code takes them for its own."""
+    """The rows of an earlier version are unchanged after `migrate`, and the code accepts the tables."""
     versions = migrations_of(service)
     migrate(records, versions)
     newest = schema_of(records)
     assert downgrade(records, versions, version).after == version
-    kept = fill(records)
+    before = fill(records)
     assert migrate(records, versions).before == version
-    assert found(records, kept) == kept
+    assert read(records, before) == before
     assert schema_of(records) == newest
     ensure_migrated(records, versions)
 
 
 @pytest.mark.parametrize(("service", "version"), EARLIER)
-def test_a_rollback_keeps_what_the_earlier_version_knows(service: str, version: str, records: Records) -> None:
-    """Rows of tables and columns that the earlier version has are as they were; the rest is gone."""
+def test_a_rollback_keeps_the_rows_of_the_earlier_version(service: str, version: str, records: Records) -> None:
+    """Tables and columns of the earlier version have the same rows as before; the others are gone."""
     versions = migrations_of(service)
     migrate(records, versions)
     before = fill(records)
     downgrade(records, versions, version)
-    there = {table.name: {column.name for column in table.columns} for table in tables_of(records)}
+    left = {table.name: {column.name for column in table.columns} for table in tables_of(records)}
     expected = {
-        name: {column: value for column, value in row.items() if column in there[name]}
+        name: {column: value for column, value in row.items() if column in left[name]}
         for name, row in before.items()
-        if name in there
+        if name in left
     }
-    assert found(records, expected) == expected
+    assert read(records, expected) == expected
 
 
-def test_a_rollback_to_nowhere_is_refused(records: Records) -> None:
-    """A version that there is not, or that is newer than the tables: told, and nothing is changed."""
+def test_a_rollback_to_an_impossible_version_is_refused(records: Records) -> None:
+    """A version that does not exist, or is newer than the tables, is refused, and nothing is changed."""
     versions = migrations_of("annotation")
     migrate(records, versions)
     with pytest.raises(InvalidInput, match="no version '9999'"):

@@ -1,4 +1,4 @@
-"""Acknowledge, retry or park."""
+"""The consumer acknowledges, retries or parks messages."""
 
 import threading
 
@@ -17,16 +17,16 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Setup:
-    """A consumer of `Value` whose handler raises what it is told to."""
+    """A consumer of `Value` whose handler raises the given errors, one per call."""
 
     def __init__(self, *errors: Exception | None, attempts: int = 3) -> None:
         self.bus = MemoryBus()
         self.calls = 0
-        self.given_up: list[str] = []
+        self.recorded: list[str] = []
         self.ended = threading.Event()
         self._errors = list(errors)
         self.consumer = Consumer(self.bus, "work", attempts)
-        self.consumer.on(struct_pb2.Value, self._handle, lambda _, reason: self.given_up.append(reason))
+        self.consumer.on(struct_pb2.Value, self._handle, lambda _, reason: self.recorded.append(reason))
         self.consumer.declare()
         self.bus.park = self._park  # type: ignore[method-assign]
         self.parked: list[tuple[Envelope, str]] = []
@@ -51,35 +51,35 @@ class Setup:
 
 
 def test_a_handled_message_is_done() -> None:
-    """A handler that returns is called once and nothing is parked."""
+    """A handler that returns is called once, and nothing is parked."""
     setup = Setup().send(encode(struct_pb2.Value(number_value=1)))
     assert (setup.calls, setup.parked) == (1, [])
 
 
-def test_a_passing_fault_is_tried_again() -> None:
-    """Unavailable sends the message again until it succeeds."""
+def test_a_transient_fault_is_retried() -> None:
+    """After Unavailable the message is sent again until the handler succeeds."""
     setup = Setup(Unavailable("away"), Unavailable("away")).send(encode(struct_pb2.Value(number_value=1)))
     assert (setup.calls, setup.parked) == (3, [])
 
 
-def test_a_fault_that_stays_is_parked_after_its_attempts() -> None:
-    """After the last attempt the message is parked with reason and attempt, and the failure is recorded."""
+def test_a_lasting_fault_is_parked_after_the_last_attempt() -> None:
+    """The message is parked with its reason and attempt, and the failure is recorded."""
     setup = Setup(*[Unavailable("away")] * 9).send(encode(struct_pb2.Value(number_value=1)))
     assert setup.calls == 3
     [(envelope, reason)] = setup.parked
     assert envelope.attempt == 3
-    assert reason == "given up after 3 attempts: away"
-    assert setup.given_up == [reason]
+    assert reason == "abandoned after 3 attempts: away"
+    assert setup.recorded == [reason]
 
 
 def test_a_permanent_error_is_parked_at_once() -> None:
-    """InvalidInput would fail again: one call, parked, recorded."""
+    """InvalidInput would fail again: the handler is called once, and the failure is recorded."""
     setup = Setup(InvalidInput("no such layer")).send(encode(struct_pb2.Value(number_value=1)))
-    assert (setup.calls, setup.given_up) == (1, ["no such layer"])
+    assert (setup.calls, setup.recorded) == (1, ["no such layer"])
 
 
 def test_a_defect_is_parked_with_its_name() -> None:
-    """Any other exception is parked at once and named."""
+    """Any other exception parks the message at once, with the name of the exception."""
     setup = Setup(ZeroDivisionError("oops")).send(encode(struct_pb2.Value(number_value=1)))
     assert setup.parked[0][1] == "ZeroDivisionError: oops"
 
@@ -93,8 +93,8 @@ def test_a_defect_is_parked_with_its_name() -> None:
         (Envelope(type="primitives.training.v1.TrainSlice", body='{"run_id": "r"}'), "no handler"),
     ],
 )
-def test_what_cannot_be_read_is_parked(envelope: Envelope, reason: str) -> None:
-    """An unknown type, a broken body, a wrong field or a type without a handler is parked with the reason."""
+def test_an_unreadable_message_is_parked(envelope: Envelope, reason: str) -> None:
+    """Reasons are an unknown type, a broken body, a field of the wrong type, and a type without a handler."""
     import primitives.training.v1.events_pb2  # noqa: F401 - registers TrainSlice
 
     setup = Setup().send(envelope)
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_parked(envelope: Envelope, reason: str) -> None:
 
 
 def test_a_field_from_a_newer_sender_is_ignored() -> None:
-    """Fields may be added in v1: an older receiver reads what it knows."""
+    """Fields may be added in v1: an older receiver reads the fields that it knows."""
     from primitives.training.v1 import events_pb2
 
     from services.common.bus import decode
@@ -112,7 +112,7 @@ def test_a_field_from_a_newer_sender_is_ignored() -> None:
     assert decode(Envelope("primitives.training.v1.TrainSlice", body)) == events_pb2.TrainSlice(run_id="r", slice=2)
 
 
-def test_a_busy_thing_is_looked_at_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_defers_and_a_lost_lease_acknowledges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Busy defers the message without counting an attempt; LeaseLost acknowledges it."""
     monkeypatch.setattr(consumer, "DEFER_S", 0.0)
     setup = Setup(*[Busy("job-1")] * 5, attempts=2).send(encode(struct_pb2.Value(number_value=1)))
@@ -124,7 +124,7 @@ def test_a_busy_thing_is_looked_at_again_later(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_failure_that_cannot_be_recorded_is_still_parked() -> None:
-    """A defect in recording does not bring the message back for ever; records that are away do, until they are back."""
+    """A defect in recording does not bring the message back; unreachable records do, until they answer again."""
     setup = Setup(InvalidInput("no such layer"))
     setup.consumer.on(struct_pb2.Value, setup._handle, lambda *_: 1 / 0)
     setup.send(encode(struct_pb2.Value(number_value=1)))
@@ -135,8 +135,8 @@ def test_a_failure_that_cannot_be_recorded_is_still_parked() -> None:
     def record(_: struct_pb2.Value, reason: str) -> None:
         if away:
             raise away.pop()
-        waiting.given_up.append(reason)
+        waiting.recorded.append(reason)
 
     waiting.consumer.on(struct_pb2.Value, waiting._handle, record)
     waiting.send(encode(struct_pb2.Value(number_value=1)))
-    assert (waiting.calls, waiting.given_up) == (3, ["no such layer"])
+    assert (waiting.calls, waiting.recorded) == (3, ["no such layer"])
