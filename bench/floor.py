@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.annotation.opening import read_study
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
@@ -23,13 +24,13 @@ from services.imaging.devices import choose_device
 from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,
-    RenderedGroup,
     RenderedLayer,
     RenderingManifest,
     put_content,
 )
-from services.patch_rendering.job import BUCKET as RENDERING_BUCKET
 from services.patch_rendering.job import render_units
+from services.patch_rendering.names import BUCKET as RENDERING_BUCKET
+from services.patch_rendering.specs import RenderedUnits, RenderSpec
 from services.training.batches import Part
 from services.training.job import build_sample, train_slice
 from services.training.learner import start_learner
@@ -141,7 +142,7 @@ def _train(
 
 def _extract(
     plan: StartPlanRequest, url: str, scratch: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
-) -> dict[str, Any]:
+) -> ObjectRef:
     """Every shard, then the merge; a reference to the manifest."""
     options = plan.extraction
     shards = Dataset.open(open_blobs(url), ObjectRef.model_validate(dataset)).shards(options.split)
@@ -156,36 +157,36 @@ def _extract(
         "top_k": options.top_k,
     }
     states = [
-        extract_shard(UnwatchedJob(), shard=shard, batch_size=options.batch_size, device=device, **common)
+        extract_shard(
+            UnwatchedJob(), ShardSpec(shard=shard, batch_size=options.batch_size, device=device, **common)
+        ).state
         for shard in range(len(shards))
     ]
-    return merge_extraction(UnwatchedJob(), shards=states, **common)
+    return merge_extraction(UnwatchedJob(), MergeSpec(shards=states, **common))
 
 
 def render_layer(
-    url: str, scratch: str, extraction: dict[str, Any], layer: ExtractedLayer, size: int, group_units: int
-) -> Iterator[dict[str, Any]]:
+    url: str, scratch: str, extraction: ObjectRef, layer: ExtractedLayer, size: int, group_units: int
+) -> Iterator[RenderedUnits]:
     """What the job gives of each group of units of a layer."""
     for first in range(0, layer.units, group_units):
-        last = min(first + group_units, layer.units) - 1
-        units: dict[str, Any] = {"layer": layer.name, "first": first, "last": last, "size": size}
-        yield render_units(
-            UnwatchedJob(), blobs_url=url, scratch=scratch, rendering_id=NAME, extraction=extraction, **units
-        )
+        spec = RenderSpec(
+            blobs_url=url, scratch=scratch, rendering_id=NAME, extraction=extraction, layer=layer.name, first=first,
+            last=min(first + group_units, layer.units) - 1, size=size,
+        )  # fmt: skip
+        yield render_units(UnwatchedJob(), spec)
 
 
-def _render(
-    plan: StartPlanRequest, url: str, scratch: str, extraction: dict[str, Any], group_units: int
-) -> tuple[ObjectRef, int]:
+def _render(plan: StartPlanRequest, url: str, scratch: str, ref: ObjectRef, group_units: int) -> tuple[ObjectRef, int]:
     """Every group of every layer, then the manifest: a reference to it, and how many pictures there are."""
-    blobs, ref = open_blobs(url), ObjectRef.model_validate(extraction)
+    blobs = open_blobs(url)
     extracted = ExtractionManifest.model_validate_json(read_verified(blobs, ref))
     layers, pictures = [], 0
     for layer in extracted.layers:
         groups = []
-        for done in render_layer(url, scratch, extraction, layer, plan.rendering.size, group_units):
-            groups.append(RenderedGroup.model_validate(done["group"]))
-            pictures += done["pictures"]
+        for rendered in render_layer(url, scratch, ref, layer, plan.rendering.size, group_units):
+            groups.append(rendered.group)
+            pictures += rendered.pictures
         layers.append(
             RenderedLayer(
                 name=layer.name,

@@ -13,9 +13,14 @@ from torch import nn
 from bench import original
 from bench.floor import UnwatchedJob, render_layer
 from bench.tissue import CLASSES, SPLIT, open_tissue
-from services.activation_extraction.extract import BatchSizing, TallyOptions, extract, read_batches
+from services.activation_extraction.batch_runner import BatchRunner
+from services.activation_extraction.batch_sizing import BatchSizing
+from services.activation_extraction.batches import read_batches
+from services.activation_extraction.extract import extract
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.network import open_network
+from services.activation_extraction.specs import MergeSpec, ShardSpec
+from services.activation_extraction.tally import TallyOptions
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.work.jobs import Job
 from services.imaging.architectures import build_network, native_preprocessing, resolve_layers
@@ -96,8 +101,9 @@ def keep(
     ready = Ready.of(blobs_url, dataset, checkpoint, device)
     modules = resolve_layers(ready.architecture, ready.network, layers)
     with _timed() as seconds:
-        options, at_once = TallyOptions.of(top_k, ready.data.ids(SPLIT)), ready.pace.at_once
-        extract(ready.network, modules, ready.batches(), options, ready.device, ready.preprocessing, at_once=at_once)
+        runner = BatchRunner(ready.network, modules, ready.preprocessing, ready.device)
+        options = TallyOptions.of(top_k, ready.data.ids(SPLIT))
+        extract(runner, ready.batches(), options, at_once=ready.pace.at_once)
         _finish(ready.device)
     return {"seconds": seconds[0]}
 
@@ -128,11 +134,11 @@ def ours(
     }
     with _timed() as seconds:
         shards = [
-            extract_shard(UnwatchedJob(), shard=shard, batch_size=BATCH, device=device, **common)
+            extract_shard(UnwatchedJob(), ShardSpec(shard=shard, batch_size=BATCH, device=device, **common)).state
             for shard in range(len(ready.data.shards(SPLIT)))
         ]
         extracted = time.perf_counter()
-        manifest = merge_extraction(UnwatchedJob(), shards=shards, **common)
+        manifest = merge_extraction(UnwatchedJob(), MergeSpec(shards=shards, **common)).model_dump()
         merge_s = time.perf_counter() - extracted
     return {"seconds": seconds[0], "merge_s": merge_s, "peak_mb": peak_mb(), "manifest": manifest}
 
@@ -146,7 +152,7 @@ def pictures(_job: Job, *, blobs_url: str, scratch: str, extraction: dict[str, A
     with _timed() as seconds:
         for layer in manifest.layers:
             groups = render_layer(blobs_url, scratch, extraction, layer, size, GROUP_UNITS)
-            made += sum(group["pictures"] for group in groups)
+            made += sum(group.pictures for group in groups)
     return {"seconds": seconds[0], "pictures": made}
 
 

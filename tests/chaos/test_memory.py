@@ -9,6 +9,7 @@ from bench.extraction import PASSES, SIDE, Place
 from bench.passes import peak_mb
 from bench.tissue import SPLIT, store_tissue
 from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.common.blobs import FolderBlobs
 from services.common.settings import Shared
 from services.common.work.jobs import Job
@@ -21,9 +22,9 @@ PROMISED_MB = 3e9 / 2**20
 
 def extracted(job: Job, **common: Any) -> dict[str, Any]:
     """The jobs of the service, one after the other in this process; the manifest's reference and the peak."""
-    shard = extract_shard(job, shard=0, batch_size=32, device=common.pop("device"), **common)
-    manifest = merge_extraction(job, shards=[shard], **common)
-    return {"manifest": manifest, "peak_mb": peak_mb()}
+    shard = extract_shard(job, ShardSpec(shard=0, batch_size=32, device=common.pop("device"), **common)).state
+    manifest = merge_extraction(job, MergeSpec(shards=[shard], **common))
+    return {"manifest": manifest.model_dump(), "peak_mb": peak_mb()}
 
 
 @pytest.mark.long

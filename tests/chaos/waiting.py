@@ -1,5 +1,5 @@
-"""The extraction service as it is, but that a shard's job is a wait of SCALING_WAIT_S: workers that need no core of
-their own, as those with a GPU of their own."""
+"""The extraction service, except that the job of a shard only waits for SCALING_WAIT_S. Such workers need no core each,
+as workers with a GPU each."""
 
 import os
 import sys
@@ -7,17 +7,27 @@ import time
 from typing import Any
 
 from services.activation_extraction import main as service
-from services.common.work.jobs import JobRunner
+from services.activation_extraction.specs import EXTRACT_SHARD, ShardResult, ShardSpec, ShardState
+from services.common.blobs import ObjectRef, open_blobs
+from services.common.work.jobs import JobFunction
+from services.common.work.runner import JobRunner
+from services.imaging.dataset import Dataset
 
-REF = {"bucket": "activation-extraction", "key": "waited", "sha256": "0" * 64, "size": 1}
+REF = ObjectRef(bucket="activation-extraction", key="waited", sha256="0" * 64, size=1)
 
 
-def wait(_self: JobRunner, target: str, *_: Any, **__: Any) -> dict[str, Any]:
-    """What a job gives, as far as the records go."""
-    if target.endswith(":extract_shard"):
-        time.sleep(float(os.environ["SCALING_WAIT_S"]))
-        return {"state": REF, "maxima": {}}
-    return REF
+def wait(_self: JobRunner, job: JobFunction[Any, Any], spec: Any, *_: Any, **__: Any) -> ShardResult | ObjectRef:
+    """Wait instead of extracting a shard, and return results that the records accept."""
+    if job is not EXTRACT_SHARD:
+        return REF
+    time.sleep(float(os.environ["SCALING_WAIT_S"]))
+    return ShardResult(patches=patches_of(spec), state=ShardState(state=REF, maxima={}))
+
+
+def patches_of(spec: ShardSpec) -> int:
+    """The number of patches of a shard."""
+    shard = Dataset.open(open_blobs(spec.blobs_url), spec.dataset).shards(spec.split)[spec.shard]
+    return shard.last - shard.first + 1
 
 
 if __name__ == "__main__":

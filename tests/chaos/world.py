@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy.local.servers import Server
 from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.imaging.manifests import ExtractionManifest
@@ -95,16 +96,17 @@ def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_coun
         "blobs_url": world.store.url,
         "scratch": str(scratch),
         "extraction_id": "extraction-in-peace",
-        "dataset": dataset.model_dump(),
-        "checkpoint": checkpoint.model_dump(),
+        "dataset": dataset,
+        "checkpoint": checkpoint,
         "split": "val",
         "layers": LAYERS,
         "top_k": 8,
     }
     job: Any = SilentJob()
-    shards = [extract_shard(job, shard=n, batch_size=4, device="cpu", **common) for n in range(shard_count)]
-    ref = merge_extraction(job, shards=shards, **common)
-    return ExtractionManifest.model_validate_json(read_verified(blobs, ObjectRef.model_validate(ref)))
+    specs = [ShardSpec(shard=number, batch_size=4, device="cpu", **common) for number in range(shard_count)]
+    shards = [extract_shard(job, spec).state for spec in specs]
+    ref = merge_extraction(job, MergeSpec(shards=shards, **common))
+    return ExtractionManifest.model_validate_json(read_verified(blobs, ref))
 
 
 def hashes(manifest: ExtractionManifest) -> dict[tuple[str, str], str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from services.activation_extraction.job import extract_shard, merge_extraction
+from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.imaging.dataset import Dataset
@@ -23,8 +24,8 @@ BOXES = (Box(0, 0, SIDE, SIDE), Box(40, 30, 90, 90), Box(96, 66, SIDE, SIDE))
 def store_outlined(
     blobs: Blobs, patients: int = 4, shard_patches: int = 4096, seed: int = 0, outlined: bool = True
 ) -> tuple[Dataset, ObjectRef]:
-    """A 2-class data set: a mammogram a patient with three patches, and outlines of masses and vessels on all
-    mammograms but the last."""
+    """Store a 2-class data set: one mammogram per patient with three patches, and outlines of masses and vessels on all
+    mammograms except the last."""
     rng = np.random.default_rng(seed)
     with DatasetWriter(blobs, "training", "outlined", ("no", "yes"), shard_patches=shard_patches) as writer:
         for patient in range(patients):
@@ -46,23 +47,23 @@ def store_outlined(
 def extract_outlined(
     blobs: Blobs, folder: Path, data: Dataset, dataset: ObjectRef, architecture: str = "test_resnet", size: int = 64
 ) -> tuple[ExtractionManifest, ObjectRef]:
-    """The extraction of the last two layers of a random network over such a data set."""
+    """Extract the last two layers of a random network from a data set of `store_outlined`."""
     checkpoint, _ = store_checkpoint(blobs, data.manifest, architecture, size)
     shared = {
         "blobs_url": blobs.url,
         "scratch": str(folder),
         "extraction_id": "extraction-1",
-        "dataset": dataset.model_dump(),
-        "checkpoint": checkpoint.model_dump(),
+        "dataset": dataset,
+        "checkpoint": checkpoint,
         "split": "val",
         "layers": ["layer3", "layer4"],
         "top_k": 4,
     }
     shards = [
-        extract_shard(SilentJob(), shard=number, batch_size=5, device="cpu", **shared)  # type: ignore[arg-type]
+        extract_shard(SilentJob(), ShardSpec(shard=number, batch_size=5, device="cpu", **shared)).state  # type: ignore[arg-type]
         for number in range(len(data.manifest.shards))
     ]
-    ref = ObjectRef.model_validate(merge_extraction(SilentJob(), shards=shards, **shared))  # type: ignore[arg-type]
+    ref = merge_extraction(SilentJob(), MergeSpec(shards=shards, **shared))  # type: ignore[arg-type]
     return ExtractionManifest.model_validate_json(read_verified(blobs, ref)), ref
 
 

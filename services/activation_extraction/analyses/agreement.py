@@ -1,4 +1,4 @@
-"""From counted cells to how well units agree with phenomena, with intervals over patients."""
+"""Measures how well units agree with phenomena, from counts of cells, with intervals over patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from services.activation_extraction.analyses.context import Heartbeat
 
 LEVEL = 0.95
-FEWEST_PATIENTS = 3
-"""Below this there are no intervals: two patients can be drawn in three ways."""
+MIN_PATIENTS = 3
+"""The fewest patients for an interval. Two patients can be drawn in only three ways."""
 CELLS = 1 << 20
-"""Replicates times units that are worked on at once: 8 MB an array."""
+"""Replicates times units in an array, at most: 8 MB."""
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counted cells of each patient's patches: `above` (patients, units) where a unit's map is above its threshold,
-    `inside` (patients, phenomena) within the outlines, `both` (patients, phenomena, units)."""
+    """Counts of cells in each patient's patches: `above` (patients, units) are above the unit's threshold, `inside`
+    (patients, phenomena) are within the outlines of the phenomenon, and `both` (patients, phenomena, units) are
+    both."""
 
     above: NDArray[np.int64]
     inside: NDArray[np.int64]
@@ -30,8 +31,8 @@ class Counts:
 def agreement_rows(
     counts: Counts, phenomena: Sequence[str], thresholds: NDArray[np.float64], replicates: int, heartbeat: Heartbeat
 ) -> list[dict[str, Any]]:
-    """The rows of DISSECTION_SCHEMA, by unit and then phenomenon, for the phenomena that patches show. `heartbeat` is
-    called after each part of the intervals."""
+    """The rows of DISSECTION_SCHEMA by unit and then phenomenon, for the phenomena that the patches show. Calls
+    `heartbeat` after each part of the intervals."""
     shown = np.flatnonzero(counts.inside.sum(0))
     above, both = counts.above.sum(0), counts.both.sum(0)[shown]
     inside = counts.inside.sum(0)[shown]
@@ -56,7 +57,7 @@ def agreement_rows(
 
 
 def ious(above: NDArray[Any], inside: NDArray[Any], both: NDArray[Any]) -> NDArray[np.float64]:
-    """Intersection over union; 0 where neither side has a cell."""
+    """Intersection over union; 0 if neither side has a cell."""
     either = (above + inside - both).astype(np.float64)
     found: NDArray[np.float64] = np.divide(both, either, out=np.zeros_like(either), where=either > 0)
     return found
@@ -65,9 +66,10 @@ def ious(above: NDArray[Any], inside: NDArray[Any], both: NDArray[Any]) -> NDArr
 def _intervals(
     counts: Counts, shown: NDArray[np.int64], replicates: int, heartbeat: Heartbeat
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
-    """Percentile intervals of the IoU, each (phenomena, units), where whole patients are drawn; None for too few."""
+    """The lower and upper ends of percentile intervals of the IoU, each (phenomena, units), from draws of whole
+    patients. None for too few patients."""
     patients, units = counts.above.shape
-    if patients < FEWEST_PATIENTS:
+    if patients < MIN_PATIENTS:
         return None, None
     draws = np.random.default_rng(SEED).multinomial(patients, np.full(patients, 1 / patients), replicates).astype(float)
     bounds = np.empty((2, len(shown), units))

@@ -1,4 +1,4 @@
-"""Where the units are in what a layer puts out, before it is read as a map."""
+"""The axis of the units in a layer's output, before it is read as a map."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from services.imaging.capture import MapReader, require_captured
 
 
 def trial_images(network: nn.Module, count: int, size: int) -> Tensor:
-    """Random images of `size` x `size` pixels as a network takes them, the same ones each time."""
+    """Random images of `size` x `size` pixels as input of a network, always the same."""
     parameter = next(network.parameters())
     seeded = torch.Generator().manual_seed(0)
     return torch.randn(count, input_channels(network), size, size, generator=seeded).to(parameter)
@@ -18,7 +18,8 @@ def trial_images(network: nn.Module, count: int, size: int) -> Tensor:
 
 @torch.no_grad()
 def unit_axes(network: nn.Module, layers: Mapping[str, str], images: Tensor) -> dict[str, int]:
-    """By layer the axis of its units, as one forward shows. InvalidInput for a layer that puts out no map, or none."""
+    """The axis of the units of each layer, which one forward shows. InvalidInput for a layer without a map, or without
+    output."""
     reader, axes = MapReader(network), dict[str, int]()
 
     def note(name: str, path: str, output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What a kind of analysis is, and what it is given: a completed extraction with its data set and its network."""
+"""The interface of a kind of analysis, and its context: a completed extraction with its data set and its network."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,16 @@ from services.imaging.manifests import ExtractedLayer, ExtractionManifest, read_
 S = TypeVar("S", bound=BaseModel)
 
 OnProgress = Callable[[int, int], None]
-"""Takes how much of a piece is done, and how much there is; raises JobStopped when the piece is to be left."""
+"""Receives how much of a piece is done, and how much there is. Raises JobStopped when the job must stop."""
 
 Heartbeat = Callable[[], None]
-"""Takes a sign of life of what goes on."""
+"""Called often during a long merge, to report that it still works."""
 
 
 @dataclass(frozen=True)
 class Context(Generic[S]):
-    """An extraction, the settings of its analysis, and what both are of, read when it is first asked for."""
+    """An extraction and the settings of its analysis. Data set, checkpoint and network are read when they are first
+    used."""
 
     blobs: Blobs
     manifest: ExtractionManifest
@@ -38,7 +39,7 @@ class Context(Generic[S]):
 
     @cached_property
     def data(self) -> Dataset:
-        """The data set that was extracted from."""
+        """The data set of the extraction."""
         return Dataset.open(self.blobs, self.manifest.dataset)
 
     @cached_property
@@ -57,11 +58,11 @@ class Context(Generic[S]):
 
     @property
     def layers(self) -> dict[str, str]:
-        """The extracted layers, names to module paths."""
+        """The extracted layers, from names to module paths."""
         return {layer.name: layer.module for layer in self.manifest.layers}
 
     def layer(self, name: str) -> ExtractedLayer:
-        """The results of one layer. NotFound names those that there are."""
+        """The results of one layer. NotFound names the layers that exist."""
         for layer in self.manifest.layers:
             if layer.name == name:
                 return layer
@@ -70,30 +71,31 @@ class Context(Generic[S]):
         )
 
     def statistics(self, name: str) -> pa.Table:
-        """The statistics of a layer's units, see STATISTICS_SCHEMA."""
+        """The statistics of a layer's units; see STATISTICS_SCHEMA."""
         return read_table(self.blobs, self.layer(name).statistics)
 
 
 class Kind(Protocol):
-    """A kind of analysis. Pieces are done in any order, each once, perhaps by several processes; a piece that is
-    stopped is done anew, and the same piece gives the same bytes."""
+    """A kind of analysis. Several processes may compute pieces, in any order. A piece that was stopped is computed
+    again from its beginning, to the same bytes."""
 
     @property
     def name(self) -> str:
-        """Its name in requests and records."""
+        """The name in requests and records."""
 
     @property
     def settings(self) -> type[BaseModel]:
-        """The model of its settings, whose field `kind` is the name."""
+        """The model of the settings, whose field `kind` is the name."""
 
     def pieces(self, context: Context[Any]) -> int:
-        """How many pieces there are, at least one; reads no network. InvalidInput for what cannot be analysed."""
+        """The number of pieces, at least one, without reading the network. InvalidInput for an extraction that cannot
+        be analysed with these settings."""
 
     def run_piece(self, context: Context[Any], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
-        """The state of one piece, numbered from 0; stored as safetensors."""
+        """Compute the state of one piece, numbered from 0. It is stored as safetensors."""
 
     def merge(
         self, context: Context[Any], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
-        """The names of the layers and their results, one after the other, from the states of all pieces in their order.
-        `heartbeat` is called again and again within a layer that takes long."""
+        """Compute the name and the result of each layer, from the states of all pieces in order. Call `heartbeat` often
+        within a layer that takes long."""

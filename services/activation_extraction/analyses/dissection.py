@@ -1,8 +1,10 @@
-"""Network dissection (Bau et al. 2017): does a unit's map, above its threshold, agree with the outline of something?
+"""Network dissection (Bau et al. 2017): does a unit's map, above its threshold, agree with the outlines of a
+phenomenon?
 
-Each patch goes through the network once more. A unit's map is resized to a grid as PIL does it, bilinearly, and cut at
-the activation that a set share of all places of all its maps exceeds. Counted are the cells above that, those within
-the outlines of each phenomenon, and those of both, as whole numbers a patient: they add up to the same in any order.
+The network runs on each patch once more. A unit's map is resized to a grid, bilinearly as in PIL. The unit's threshold
+is the activation that a set share of all positions of all its maps exceeds. For each patient, the cells above the
+threshold, the cells within the outlines of each phenomenon, and the cells that are both are counted. Counts are whole
+numbers, so they add up to the same totals in any order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,31 +27,31 @@ from services.imaging.patches import Box
 from services.imaging.resizing import bilinear_matrix
 
 SIDE = 112
-"""Cells along a side of the grid that maps and outlines are compared on, as NetDissect has it."""
-UNITS_AT_ONCE = 256
-"""Maps that are resized at once: 25 MB on the grid."""
+"""Cells along a side of the grid on which maps and outlines are compared, as in NetDissect."""
+MAX_UNITS = 256
+"""Maps that are resized together, at most: 25 MB on the grid."""
 
 
 class Dissection:
-    """The kind; a piece is a shard of the split."""
+    """Network dissection. A piece is a shard of the split."""
 
     name = "dissection"
     settings = DissectionSettings
 
     def pieces(self, context: Context[DissectionSettings]) -> int:
-        """A piece a shard. InvalidInput where no mammogram of the split has outlines."""
-        _Patches(context)
+        """The number of shards. InvalidInput if no mammogram of the split has outlines."""
+        _SelectedPatches(context)
         return len(context.data.shards(context.manifest.split))
 
     @torch.inference_mode()
     def run_piece(self, context: Context[DissectionSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
-        """The sums over the patches of a shard: `above` and `both` a layer, `inside`, and which `patients` their rows
-        are; see `Counts`."""
-        patches = _Patches(context)
+        """Count the cells in the patches of a shard: `<layer>/above`, `<layer>/both` and `inside` (see `Counts`), and
+        the `patients` of their rows."""
+        patches = _SelectedPatches(context)
         shard = context.data.shards(context.manifest.split)[piece]
-        chosen = patches.within(shard.first, shard.last)
-        tally = _Tally(context, patches, np.unique(patches.patient[chosen]))
-        wanted = set(chosen.tolist())
+        selected = patches.within(shard.first, shard.last)
+        tally = _Tally(context, patches, np.unique(patches.patient[selected]))
+        wanted = set(selected.tolist())
         stream = (pair for pair in context.data.stream(shard) if pair[0] in wanted) if wanted else iter(())
         preprocessing, done = context.checkpoint.preprocessing, 0
         with hook_layers(context.network, context.layers, tally.visit):
@@ -57,28 +59,29 @@ class Dissection:
                 tally.begin(batch.ids.tolist())
                 context.network(preprocessing.normalise(batch.pixels.to(context.device)))
                 done += len(batch.ids)
-                on_progress(done, len(chosen))
+                on_progress(done, len(selected))
         return tally.state()
 
     def merge(
         self, context: Context[DissectionSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
-        """A row a unit and phenomenon, see DISSECTION_SCHEMA. InvalidInput where no patch reaches into an outline."""
-        patches = _Patches(context)
+        """Compute a row for each unit and phenomenon; see DISSECTION_SCHEMA. InvalidInput if no patch contains a part
+        of an outline."""
+        patches = _SelectedPatches(context)
         patients, phenomena = patches.patients, patches.outlines.phenomena
-        inside = _summed(states, "inside", patients)
+        inside = _add_up(states, "inside", patients)
         if not inside.any():
-            raise InvalidInput(f"no patch of split {context.manifest.split} reaches into an outline")
+            raise InvalidInput(f"no patch of split {context.manifest.split} contains a part of an outline")
         for name in context.layers:
-            above, both = _summed(states, f"{name}/above", patients), _summed(states, f"{name}/both", patients)
+            above, both = _add_up(states, f"{name}/above", patients), _add_up(states, f"{name}/both", patients)
             thresholds = _thresholds(context, name)
             counts = Counts(above, inside, both)
             rows = agreement_rows(counts, phenomena, thresholds, context.settings.replicates, heartbeat)
             yield name, pa.Table.from_pylist(rows, schema=DISSECTION_SCHEMA)
 
 
-class _Patches:
-    """The patches of the split that are looked at, with their patients numbered in the order of their names."""
+class _SelectedPatches:
+    """The patches of the split that are compared, and their patients, numbered in the order of their names."""
 
     def __init__(self, context: Context[DissectionSettings]) -> None:
         data, split = context.data, context.manifest.split
@@ -91,28 +94,30 @@ class _Patches:
             raise InvalidInput(
                 f"no mammogram of split {split} of data set {data.manifest.name} has outlines; dissection needs some"
             )
-        self._chosen = outlined if context.settings.over == "outlined" else of_split
+        self._selected = outlined if context.settings.over == "outlined" else of_split
         patients = np.asarray(data.index["patient"].to_pylist())
-        names = np.unique(patients[self._chosen])
+        names = np.unique(patients[self._selected])
         self.patients = len(names)
         self.patient = np.searchsorted(names, patients)
-        """The number of each patch's patient, by patch id; of patches that are not looked at it says nothing."""
+        """The number of each patch's patient, by patch id. Only valid for selected patches."""
         self._box = np.stack([data.index[side].to_numpy() for side in ("row", "column", "height", "width")], axis=1)
 
     def within(self, first: int, last: int) -> NDArray[np.int64]:
-        """The ids from `first` to `last`, both within, that are looked at."""
-        return np.flatnonzero(self._chosen[first : last + 1]) + first
+        """The ids of the selected patches from `first` to `last` inclusive."""
+        return np.flatnonzero(self._selected[first : last + 1]) + first
 
     def masks(self, patch_id: int) -> NDArray[np.bool_]:
-        """(phenomena, SIDE, SIDE) of one patch."""
+        """The (phenomena, SIDE, SIDE) masks of one patch."""
         box = Box(*self._box[patch_id].tolist())
         return self.outlines.masks(str(self._mammogram[patch_id]), box, SIDE)
 
 
 class _Tally:
-    """What is counted of a piece, a row for each of its patients."""
+    """Counts the cells of a piece, in one row for each of its patients."""
 
-    def __init__(self, context: Context[DissectionSettings], patches: _Patches, patients: NDArray[np.int64]) -> None:
+    def __init__(
+        self, context: Context[DissectionSettings], patches: _SelectedPatches, patients: NDArray[np.int64]
+    ) -> None:
         rows, phenomena = len(patients), len(patches.outlines.phenomena)
         self._patches, self._patients, self._device = patches, patients, context.device
         self._inside = self._zeros(rows, phenomena)
@@ -124,7 +129,7 @@ class _Tally:
         self._batch: list[tuple[int, Tensor]] = []
 
     def begin(self, ids: list[int]) -> None:
-        """A batch follows: rasterise the outlines over its patches and count their cells."""
+        """Prepare for the next batch: rasterise the outlines over its patches and count their cells."""
         self._batch = []
         for patch_id in ids:
             row = int(np.searchsorted(self._patients, self._patches.patient[patch_id]))
@@ -133,19 +138,20 @@ class _Tally:
             self._batch.append((row, masks.float()))
 
     def visit(self, name: str, maps: Tensor) -> None:
-        """Count the (batch, units, height, width) maps of a layer; what fills the batch up is left out."""
+        """Count the cells in (batch, units, height, width) maps of a layer. Images that fill up the batch are left
+        out."""
         thresholds = self._thresholds[name]
         for (row, masks), one in zip(self._batch, maps, strict=False):
-            # A resized map is nowhere above its maximum: most units of a patch need no resizing.
+            # A resized map is nowhere above the map's maximum, so the maps of most units need no resizing.
             active = torch.nonzero(one.amax((1, 2)) > thresholds)[:, 0]
-            for units in active.split(UNITS_AT_ONCE):
+            for units in active.split(MAX_UNITS):
                 above = _on_grid(one[units]).flatten(1) > thresholds[units, None]
                 self._above[name][row, units] += above.sum(1)
-                # Sums of ones up to the cells of the grid: exact in float32.
+                # Sums of ones, at most as many as the grid has cells, are exact in float32.
                 self._both[name][row][:, units] += (masks @ above.float().T).long()
 
     def state(self) -> dict[str, Tensor]:
-        """All that was counted, on the CPU."""
+        """All counts, on the CPU."""
         state = {"patients": torch.from_numpy(self._patients), "inside": self._inside.cpu()}
         for name, above in self._above.items():
             state |= {f"{name}/above": above.cpu(), f"{name}/both": self._both[name].cpu()}
@@ -156,7 +162,7 @@ class _Tally:
 
 
 def _on_grid(maps: Tensor) -> Tensor:
-    """(units, height, width) maps on the grid, resized as PIL does it: summed in float64, kept in float32."""
+    """Resize (units, height, width) maps to the grid as PIL does: with sums in float64 and results in float32."""
     down, across = (
         torch.from_numpy(bilinear_matrix(source, SIDE)).to(maps.device) for source in (maps.shape[1], maps.shape[2])
     )
@@ -165,13 +171,13 @@ def _on_grid(maps: Tensor) -> Tensor:
 
 
 def _thresholds(context: Context[DissectionSettings], name: str) -> NDArray[np.float64]:
-    """What the set share of all places of each unit's maps exceeds, (units,)."""
-    told = context.statistics(name)["thresholds"].to_pylist()
-    return np.asarray(told, dtype=np.float64)[:, TAILS.index(context.settings.tail)]
+    """The (units,) activations that the set share of all positions of each unit's maps exceeds."""
+    by_unit = context.statistics(name)["thresholds"].to_pylist()
+    return np.asarray(by_unit, dtype=np.float64)[:, TAILS.index(context.settings.tail)]
 
 
-def _summed(states: Sequence[dict[str, Tensor]], name: str, patients: int) -> NDArray[np.int64]:
-    """What pieces counted of their patients, as one row a patient of the split."""
+def _add_up(states: Sequence[dict[str, Tensor]], name: str, patients: int) -> NDArray[np.int64]:
+    """Add up the counts of all pieces, to one row for each patient of the split."""
     total = torch.zeros(patients, *states[0][name].shape[1:], dtype=torch.int64)
     for state in states:
         total.index_add_(0, state["patients"], state[name])

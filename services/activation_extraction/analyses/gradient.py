@@ -1,4 +1,4 @@
-"""Units by gradient x activation: the share of a class's logit that a unit has, to first order."""
+"""Ranks units by gradient x activation: the first-order share of a unit in a class's logit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 from services.activation_extraction.analyses.axes import trial_images, unit_axes
 from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
 from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
-from services.activation_extraction.analyses.patches import Piece, requested_layers
+from services.activation_extraction.analyses.patches import PiecePatches, requested_layers
 from services.activation_extraction.analyses.settings import GradientSettings
 
 
 class Gradient:
-    """The kind; a piece is a shard of the split."""
+    """Ranking by gradient x activation. A piece is a shard of the split."""
 
     name = "gradient"
     settings = GradientSettings
 
     def pieces(self, context: Context[GradientSettings]) -> int:
-        """A piece a shard. NotFound for a layer that was not extracted."""
+        """The number of shards. NotFound for a layer that was not extracted."""
         requested_layers(context)
         return len(context.data.shards(context.manifest.split))
 
     def run_piece(self, context: Context[GradientSettings], piece: int, on_progress: OnProgress) -> dict[str, Tensor]:
-        """The influences of the units on the patches of a shard, added up; see `InfluenceTally`."""
-        patches, tally = Piece(context, piece), InfluenceTally()
+        """Add up the influences of the units on the patches of a shard; see `InfluenceTally`."""
+        patches, tally = PiecePatches(context, piece), InfluenceTally()
         preprocessing, network = context.checkpoint.preprocessing, context.network
         layers = requested_layers(context)
         axes = unit_axes(network, layers, trial_images(network, 2, preprocessing.size))
@@ -43,67 +43,71 @@ class Gradient:
     def merge(
         self, context: Context[GradientSettings], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
     ) -> Iterator[tuple[str, pa.Table]]:
-        """See `ranking_tables`; the mean is over the patches."""
+        """Rank by the mean over the patches; see `ranking_tables`."""
         return ranking_tables(requested_layers(context), states, heartbeat)
 
 
 def attribute(
     network: nn.Module, layers: Mapping[str, str], axes: Mapping[str, int], images: Tensor
 ) -> dict[str, Tensor]:
-    """By layer the (images, classes, units) sums over a unit's places of its activation times the gradient of the
-    class's logit by it, in float64. One forward, and one backward pass a class. `axes` are those of `unit_axes`."""
-    with tracing(network, layers, axes) as kept:
+    """Compute gradient x activation of each layer, (images, classes, units) in float64, summed over the positions of a
+    unit. The gradient is that of the class's logit. This takes one forward, and one backward pass per class. `axes` are
+    the axes of the units, from `unit_axes`."""
+    with recording(network, layers, axes) as outputs:
         logits = network(images)
-    return attribute_to([logits[:, class_].sum() for class_ in range(logits.shape[1])], kept)
+    return attribute_to([logits[:, class_].sum() for class_ in range(logits.shape[1])], outputs)
 
 
 @contextmanager
-def tracing(network: nn.Module, layers: Mapping[str, str], axes: Mapping[str, int]) -> Iterator[dict[str, "Traced"]]:
-    """Within the block a forward keeps what gradients by the output of each layer need, in the yielded dict, and
-    nothing that only gradients by the network's weights would: these ask for none from then on."""
+def recording(
+    network: nn.Module, layers: Mapping[str, str], axes: Mapping[str, int]
+) -> Iterator[dict[str, "RecordedOutput"]]:
+    """Within the block, record the output of each layer in the yielded dict, so that gradients with respect to it can
+    be computed. The weights of the network require no gradient from now on, which saves memory."""
     network.requires_grad_(False)
-    kept = dict[str, Traced]()
+    outputs = dict[str, RecordedOutput]()
     handles = [
-        network.get_submodule(path).register_forward_hook(partial(_trace, kept, name, axes[name]))
+        network.get_submodule(path).register_forward_hook(partial(_record, outputs, name, axes[name]))
         for name, path in layers.items()
     ]
     try:
         with torch.enable_grad():
-            yield kept
+            yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
-class Traced:
-    """The output of a layer as it put it out, for which gradients can be asked, and the axis of its units."""
+class RecordedOutput:
+    """The output of a layer, which requires gradients, and the axis of its units."""
 
     def __init__(self, output: Tensor, unit_axis: int) -> None:
         self.output = output if output.requires_grad else output.requires_grad_()
         self.unit_axis = unit_axis
 
     def by_unit(self, gradient: Tensor) -> Tensor:
-        """(images, units) sums of gradient x activation over all places, a class token's among them."""
-        places = [axis for axis in range(1, gradient.dim()) if axis != self.unit_axis]
-        return (gradient * self.output.detach()).sum(places, dtype=torch.float64)
+        """Sum gradient x activation over all positions, including a class token, to (images, units)."""
+        positions = [axis for axis in range(1, gradient.dim()) if axis != self.unit_axis]
+        return (gradient * self.output.detach()).sum(positions, dtype=torch.float64)
 
 
-def attribute_to(targets: Sequence[Tensor], kept: Mapping[str, Traced]) -> dict[str, Tensor]:
-    """By layer the (images, targets, units) sums of gradient x activation, for scalars that a forward under `tracing`
-    led to, each a sum over the images. A layer that a scalar does not depend on has no influence on it."""
-    found: dict[str, list[Tensor]] = {name: [] for name in kept}
-    outputs = [traced.output for traced in kept.values()]
+def attribute_to(targets: Sequence[Tensor], outputs: Mapping[str, RecordedOutput]) -> dict[str, Tensor]:
+    """Compute gradient x activation of each layer, (images, targets, units), for scalar targets that a forward within
+    `recording` computed. Each target is a sum over the images. It is 0 for a layer on which a target does not
+    depend."""
+    found: dict[str, list[Tensor]] = {name: [] for name in outputs}
+    tensors = [one.output for one in outputs.values()]
     for number, target in enumerate(targets, 1):
         gradients = torch.autograd.grad(
-            target, outputs, retain_graph=number < len(targets), allow_unused=True, materialize_grads=True
+            target, tensors, retain_graph=number < len(targets), allow_unused=True, materialize_grads=True
         )
-        for (name, traced), gradient in zip(kept.items(), gradients, strict=True):
-            found[name].append(traced.by_unit(gradient))
+        for (name, output), gradient in zip(outputs.items(), gradients, strict=True):
+            found[name].append(output.by_unit(gradient))
     return {name: torch.stack(parts, 1) for name, parts in found.items()}
 
 
-def _trace(
-    kept: dict[str, Traced], name: str, unit_axis: int, _module: nn.Module, _inputs: Any, output: Tensor
+def _record(
+    outputs: dict[str, RecordedOutput], name: str, unit_axis: int, _module: nn.Module, _inputs: Any, output: Tensor
 ) -> Tensor:
-    kept[name] = Traced(output, unit_axis)
-    return output.clone()  # a ReLU that follows may work in place
+    outputs[name] = RecordedOutput(output, unit_axis)
+    return output.clone()  # the next layer may be a ReLU that works in place

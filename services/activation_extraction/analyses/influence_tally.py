@@ -1,4 +1,4 @@
-"""Influences of units on classes, added up over images."""
+"""Adds up the influences of units on classes over images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,8 +14,8 @@ from services.imaging.manifests import RANKING_SCHEMA
 
 
 class InfluenceTally:
-    """By layer, for each class and unit: the sum of its influence, and on how many images it is among the 8 most
-    influential units of the layer. States of different images add up."""
+    """The sum of the influence of each unit of a layer on each class, and the number of images on which the unit is
+    among the 8 most influential units of the layer. The states of different images can be added."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -23,8 +23,8 @@ class InfluenceTally:
         self.images = 0
 
     def add(self, found: Mapping[str, Tensor], images: Sequence[str]) -> None:
-        """Influences by layer, (images, classes, units), with the names of the images. InvalidInput names an image and
-        a layer where they are no numbers."""
+        """Add the (images, classes, units) influences of each layer, with the names of the images. InvalidInput names
+        the layer and the image if an influence is not finite."""
         for layer, influence in found.items():
             wide = influence.double().cpu()
             broken = ~torch.isfinite(wide).flatten(1).all(1)
@@ -37,7 +37,7 @@ class InfluenceTally:
         self.images += len(images)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """By `<layer>/sums` and `<layer>/counts` (classes, units), and how many `images`."""
+        """`<layer>/sums` and `<layer>/counts`, (classes, units) each, and the number of `images`."""
         state = {"images": torch.tensor([self.images])}
         for layer, sums in self._sums.items():
             state |= {f"{layer}/sums": sums, f"{layer}/counts": self._counts[layer]}
@@ -47,8 +47,8 @@ class InfluenceTally:
 def ranking_tables(
     layers: Iterable[str], states: Sequence[dict[str, Tensor]], heartbeat: Heartbeat
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The units of each layer by their influence on each class (see RANKING_SCHEMA), from the states of all images:
-    most counted first, then the larger mean influence, then the lower unit."""
+    """Rank the units of each layer by their influence on each class, from the states of all images (see
+    RANKING_SCHEMA): by count, then by mean influence, then by number."""
     seen = [state for state in states if int(state["images"]) > 0]
     images = sum(int(state["images"]) for state in seen)
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Known outlines as masks over patches, a phenomenon each."""
+"""Turns the outlines of phenomena into masks over patches."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,35 +12,35 @@ Polygon = NDArray[np.float64]
 
 
 class Outlines:
-    """The outlines of a data set (see LESION_SCHEMA), by mammogram and phenomenon."""
+    """The outlines of a data set by mammogram and phenomenon, from rows of LESION_SCHEMA."""
 
     def __init__(self, rows: Sequence[dict[str, object]]) -> None:
-        self._of: defaultdict[str, list[tuple[int, Polygon]]] = defaultdict(list)
+        self._by_mammogram: defaultdict[str, list[tuple[int, Polygon]]] = defaultdict(list)
         self.phenomena: list[str] = sorted({str(row["phenomenon"]) for row in rows})
         numbers = {name: number for number, name in enumerate(self.phenomena)}
         for row in rows:
             polygon = np.asarray(row["outline"], dtype=np.float64).reshape(-1, 2)
-            self._of[str(row["mammogram"])].append((numbers[str(row["phenomenon"])], polygon))
+            self._by_mammogram[str(row["mammogram"])].append((numbers[str(row["phenomenon"])], polygon))
 
     @property
     def mammograms(self) -> set[str]:
         """The mammograms that have outlines."""
-        return set(self._of)
+        return set(self._by_mammogram)
 
     def masks(self, mammogram: str, box: Box, side: int) -> NDArray[np.bool_]:
-        """What of a patch lies within the outlines of each phenomenon, (phenomena, side, side)."""
+        """(phenomena, side, side): the cells of a patch that are within the outlines of each phenomenon."""
         masks = np.zeros((len(self.phenomena), side, side), dtype=np.bool_)
-        for phenomenon, polygon in self._of.get(mammogram, ()):
+        for phenomenon, polygon in self._by_mammogram.get(mammogram, ()):
             masks[phenomenon] |= rasterise(polygon, box, side)
         return masks
 
 
 def rasterise(polygon: Polygon, box: Box, side: int) -> NDArray[np.bool_]:
-    """Which of the side x side cells of a box have their centre within a polygon of (row, column) vertices, by the
-    even-odd rule: a hole is drawn by walking to its ring and back along the same edge.
+    """Return which of the side x side cells of a box have their centre within a polygon of (row, column) vertices.
 
-    Vertices are in pixels of the mammogram, whole numbers being the centres of pixels, and so a box begins half a pixel
-    above and left of its first pixel's centre.
+    The even-odd rule decides. A hole is drawn by following an edge to its ring, and the same edge back. Vertices are in
+    pixels of the mammogram, and whole numbers are the centres of pixels. So a box begins half a pixel above and to the
+    left of its first pixel's centre.
     """
     rows = (polygon[:, 0] + 0.5 - box.row) * (side / box.height)
     columns = (polygon[:, 1] + 0.5 - box.column) * (side / box.width)
@@ -51,7 +51,7 @@ def rasterise(polygon: Polygon, box: Box, side: int) -> NDArray[np.bool_]:
     line, edge = np.nonzero((rows <= centres) != (next_rows <= centres))
     along = (line + 0.5 - rows[edge]) / (next_rows[edge] - rows[edge])
     crossing = columns[edge] + along * (next_columns[edge] - columns[edge])
-    first = np.clip(np.ceil(crossing - 0.5), 0, side).astype(np.int64)  # the first cell whose centre is not left of it
+    first = np.clip(np.ceil(crossing - 0.5), 0, side).astype(np.int64)  # the first cell whose centre is not to the left
     crossed = np.zeros((side, side + 1), dtype=np.int64)
     np.add.at(crossed, (line, first), 1)
     inside: NDArray[np.bool_] = np.cumsum(crossed[:, :side], axis=1) % 2 == 1

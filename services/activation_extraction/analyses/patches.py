@@ -1,4 +1,4 @@
-"""The patches that an analysis looks at: all of a split, or some that were drawn by chance."""
+"""The patches of an analysis: a whole split, or patches that are drawn at random."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,23 +14,24 @@ from services.imaging.preprocessing import Batch, Preprocessing
 
 
 def requested_layers(context: Context[Any]) -> dict[str, str]:
-    """The layers that the settings ask for, names to module paths. NotFound names one that was not extracted."""
-    asked: tuple[str, ...] = context.settings.layers
-    return {name: context.layer(name).module for name in asked or context.layers}
+    """The layers that the settings name, or else all, from names to module paths. NotFound for a layer that was not
+    extracted."""
+    requested: tuple[str, ...] = context.settings.layers
+    return {name: context.layer(name).module for name in requested or context.layers}
 
 
 def draw_patches(context: Context[Any]) -> NDArray[np.int64]:
-    """The ids of the patches that the settings ask for, in order. They depend on the ids of the split and the seed
-    alone, not on its shards."""
+    """The ids of the patches that the settings request, in order. They depend on the ids in the split and on the seed,
+    but not on its shards."""
     ids = context.data.ids(context.manifest.split)
-    asked: int = context.settings.patches
-    if asked == 0 or asked >= len(ids):
+    requested: int = context.settings.patches
+    if requested == 0 or requested >= len(ids):
         return ids
-    return np.sort(np.random.default_rng(context.settings.seed).choice(ids, asked, replace=False))
+    return np.sort(np.random.default_rng(context.settings.seed).choice(ids, requested, replace=False))
 
 
-class Piece:
-    """Those of the patches asked for that lie in one shard of the split."""
+class PiecePatches:
+    """The requested patches that are in one shard of the split."""
 
     def __init__(self, context: Context[Any], number: int) -> None:
         self._data = context.data
@@ -42,7 +43,7 @@ class Piece:
         return len(self._ids)
 
     def batches(self, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
-        """The patches by their ids, decoded ahead; the last batch may be smaller."""
+        """The patches in the order of their ids, decoded ahead. The last batch may be smaller."""
 
         def decode(chunk: list[tuple[int, bytes]]) -> Batch:
             ids = np.array([number for number, _ in chunk])

@@ -46,7 +46,8 @@ def test_batches_on_a_gpu_are_larger(step: int, requested: int, expected: int) -
 
 
 def test_memory_is_measured_at_the_largest_module(tmp_path: Path) -> None:
-    """The largest step is the ReLU behind resnet18's first convolution, at 64 pixels, whichever layers are extracted."""
+    """The largest step is the ReLU behind resnet18's first convolution, at 64 pixels, whichever layers are
+    extracted."""
     stored = Stored(tmp_path, "resnet18", 64)
     step = batch_sizing._largest_step(stored.network, CPU, stored.manifest.preprocessing)
     assert step == 2 * 64 * 32 * 32 * 4

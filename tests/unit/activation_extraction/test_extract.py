@@ -52,7 +52,8 @@ class Stored:
     def extract(
         self, layers: list[str], batch_size: int, split: str = "val", top_k: int = K, at_once: int = 1
     ) -> dict[str, torch.Tensor]:
-        """Extract a split in this process. The result has the states and the maxima by `<layer>/<name>`, and the `ids`."""
+        """Extract a split in this process. The result has the states and the maxima by `<layer>/<name>`, and the
+        `ids`."""
         shards = self.data.shards(split)
         patches = (pair for shard in shards for pair in self.data.stream(shard))
         preprocessing = self.manifest.preprocessing
@@ -121,8 +122,8 @@ def reference(stored: Stored, layer: str) -> tuple[np.ndarray, np.ndarray, np.nd
 
 @pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)
 def test_top_patches_equal_the_reference(tmp_path: Path, architecture: str, size: int, layers: list[str]) -> None:
-    """Order, values, positions and maps of every unit equal the float64 reference, up to float32 rounding. If two patches
-    have the same image, the lower id comes first."""
+    """Order, values, positions and maps of every unit equal the float64 reference, up to float32 rounding. If two
+    patches have the same image, the lower id comes first."""
     stored = Stored(tmp_path, architecture, size)
     state = stored.extract(layers, batch_size=8)
     for layer in layers:
@@ -176,7 +177,8 @@ def test_batch_size_changes_nothing_beyond_rounding(
 
 @pytest.mark.parametrize("shard_patches", [7, 10])
 def test_shards_in_any_order_lead_to_the_same_bytes(tmp_path: Path, shard_patches: int) -> None:
-    """All results have the same bytes, however the split is cut into shards and in whatever order they are extracted."""
+    """All results have the same bytes, however the split is cut into shards and in whatever order they are
+    extracted."""
     layers = ["layer2", "layer4"]
     uncut = Stored(tmp_path / "uncut", "resnet18", 64).run(layers)
     cut = Stored(tmp_path / "cut", "resnet18", 64, shard_patches)
@@ -262,7 +264,8 @@ def test_negative_infinity_is_an_error() -> None:
 def test_batches_in_parallel_lead_to_the_same_bits(
     tmp_path: Path, architecture: str, size: int, layers: list[str]
 ) -> None:
-    """The bits do not depend on the number of batches in parallel. The network keeps its weights and has no hook left."""
+    """The bits do not depend on the number of batches in parallel. The network keeps its weights and has no hook
+    left."""
     stored = Stored(tmp_path, architecture, size)
     weights = {name: value.clone() for name, value in stored.network.state_dict().items()}
     threads = torch.get_num_threads()
@@ -300,9 +303,9 @@ def test_parallel_batches_end_when_the_job_stops(tmp_path: Path) -> None:
         raise JobStopped("requested")
 
     options = TallyOptions.of(2, np.arange(50))
-    with pytest.raises(JobStopped, match="told to"):
-        runner = BatchRunner(stored.network, {"l": "layer4"}, preprocessing, CPU)
-        extract(runner, batches(), options, leave, at_once=2)
+    runner = BatchRunner(stored.network, {"l": "layer4"}, preprocessing, CPU)
+    with pytest.raises(JobStopped, match="requested"):
+        extract(runner, batches(), options, stop, at_once=2)
     assert len(begun) <= 4
 
 

@@ -1,4 +1,4 @@
-"""Small classifiers of each shape that matters to a ranking, and contexts of analyses over them."""
+"""Small classifiers of each structure that matters for a ranking, and contexts of analyses of them."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ CLASSES = 3
 
 
 class Pooled(nn.Module):
-    """Convolutions, their averages, and one linear layer; a ReLU works in place."""
+    """Convolutions, their averages, and one linear layer. A ReLU works in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Pooled(nn.Module):
 
 
 class Classified(nn.Module):
-    """As AlexNet: the maps of `features` go to a `classifier` place by place."""
+    """Like AlexNet: a `classifier` reads the maps of `features` position by position."""
 
     def __init__(self, side: int = 20) -> None:
         super().__init__()
         self.features = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3, 1, 1))
-        places = ((side + 1) // 2) ** 2
+        positions = ((side + 1) // 2) ** 2
         self.classifier = nn.Sequential(
-            nn.Dropout(), nn.Linear(5 * places, 11), nn.ReLU(inplace=True), nn.Linear(11, CLASSES)
+            nn.Dropout(), nn.Linear(5 * positions, 11), nn.ReLU(inplace=True), nn.Linear(11, CLASSES)
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Classified(nn.Module):
 
 
 class Block(nn.Module):
-    """A convolution with a way around it."""
+    """Two convolutions with a connection around them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """Blocks with skip connections; a batch of another size within one clashes with what goes around it."""
+    """Blocks with skip connections, in which a batch of another size cannot be added to the skipped one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Residual(nn.Module):
 
 
 class UnitsLast(nn.Module):
-    """A layer, `mix`, whose output has its units along the last axis."""
+    """A network with a layer, `mix`, whose output has the units along the last axis."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class UnitsLast(nn.Module):
 
 
 class LongWay(nn.Module):
-    """A way around the whole of `body`, so that nothing less than the network's input may be copied."""
+    """A connection around the whole `body`, so that copies must begin at the network's input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ class LongWay(nn.Module):
         return self.fc((first * self.body(first)).mean((2, 3)))
 
 
-def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
-    """A network of random weights in float64, each of which float32 can hold."""
+def make(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+    """A network in float64, with random weights that float32 can represent."""
     torch.manual_seed(seed)
     return kind().eval().double()
 
@@ -106,7 +106,7 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 def context_of(
     folder: Path, blobs: FolderBlobs, stored: tuple[Any, ObjectRef], settings: BaseModel, architecture: str = "resnet18"
 ) -> Context[Any]:
-    """A context over a network of random weights: its manifest names the layers, and no results of them."""
+    """A context with a network of random weights. Its manifest names the layers, but has no results."""
     data, dataset = stored
     checkpoint, _ = store_checkpoint(blobs, data.manifest, architecture, 32)
     trained = open_checkpoint(blobs, checkpoint)
@@ -114,8 +114,8 @@ def context_of(
     modules = resolve_layers(architecture, network, ["layer3", "layer4"])
     with capture(network, modules) as acts, torch.inference_mode():
         network(torch.zeros(1, 3, 32, 32))
-    nothing = ObjectRef(bucket="none", key="none", sha256="", size=0)
-    refs = dict.fromkeys(("top", "sample", "correlation", "statistics", "ranking"), nothing)
+    no_object = ObjectRef(bucket="none", key="none", sha256="", size=0)
+    refs = dict.fromkeys(("top", "sample", "correlation", "statistics", "ranking"), no_object)
     layers = [
         ExtractedLayer(name=name, module=module, units=units, height=height, width=width, maxima=(), **refs,
                        ranking_method="none")

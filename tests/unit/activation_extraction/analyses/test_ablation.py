@@ -1,4 +1,4 @@
-"""Ablation against a slow reference: one unit at a time in the whole network, in float64."""
+"""Ablation, compared with a slow reference: one unit at a time in the whole network, in float64."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from services.activation_extraction.analyses.ablation import (
     Ablation,
-    AblationSettings,
     auc_drops,
-    averages,
+    pooled_averages,
     without_units,
 )
 from services.activation_extraction.analyses.context import Context
-from services.activation_extraction.analyses.patches import Piece, draw_patches
+from services.activation_extraction.analyses.patches import PiecePatches, draw_patches
+from services.activation_extraction.analyses.settings import AblationSettings
 from services.activation_extraction.analyses.silencing import Silencing
 from services.activation_extraction.head import head_weights
 from services.common.blobs import FolderBlobs
@@ -34,7 +34,7 @@ from tests.unit.activation_extraction.analyses.networks import (
     Residual,
     UnitsLast,
     context_of,
-    made,
+    make,
 )
 
 SIDE = 20
@@ -43,7 +43,7 @@ OTHER_SAMPLE = SAMPLE.model_copy(update={"seed": 8})
 
 
 def whole_forwards(network: nn.Module, module: str, images: Tensor, units: list[int], axis: int = 1) -> Tensor:
-    """(n, units, classes): the whole network once an image and unit, the unit's channel set to zero on the way."""
+    """Run the whole network once per image and unit, with the unit's channel set to zero: (n, units, classes)."""
     rows = []
     for unit in units:
 
@@ -59,7 +59,7 @@ def whole_forwards(network: nn.Module, module: str, images: Tensor, units: list[
 
 
 def drops(plain: np.ndarray, silenced: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
-    """By class the loss of scikit-learn's AUC for each of the (n, units, classes) silenced logits."""
+    """The drop of scikit-learn's AUC of each class, for each unit of (n, units, classes) silenced logits."""
 
     def auc(logits: np.ndarray, label: int) -> float:
         return roc_auc_score(labels == label, torch.from_numpy(logits).softmax(1)[:, label])
@@ -71,7 +71,7 @@ def drops(plain: np.ndarray, silenced: np.ndarray, labels: np.ndarray) -> dict[i
 
 
 @pytest.mark.parametrize(
-    ("kind", "module", "place"),
+    ("kind", "module", "copy_point"),
     [
         (Pooled, "conv1", "conv1"),
         (Pooled, "conv2", "conv2"),
@@ -85,28 +85,29 @@ def drops(plain: np.ndarray, silenced: np.ndarray, labels: np.ndarray) -> dict[i
     ],
 )
 @torch.inference_mode()
-def test_only_the_rest_of_the_network_runs_again_and_gives_the_same(
-    kind: type[nn.Module], module: str, place: str
+def test_silencing_copies_equals_silencing_one_unit_at_a_time(
+    kind: type[nn.Module], module: str, copy_point: str
 ) -> None:
-    """Every unit, silenced in copies that begin as deep as they can, gives what the whole network gives without it;
-    also where images and units do not fill the last part and group."""
-    network = made(kind)
+    """Copies begin as deep as possible, and their output equals that of the whole network with the unit silenced, also
+    if images and units do not fill the last part and group."""
+    network = make(kind)
     images = torch.randn(7, 3, SIDE, SIDE).double()
     units = list(range(4))
     found = Silencing.of(network, module, units, SIDE)
-    assert found.place == place
+    assert found.copy_point == copy_point
     expected = torch.cat([network(images)[:, None], whole_forwards(network, module, images, units)], 1)
-    for many in (found, Silencing(network, module, 1, place, units, images=3, copies=4)):
+    for many in (found, Silencing(network, module, 1, copy_point, units, images=3, copies=4)):
         torch.testing.assert_close(torch.cat(list(many.parts(images))), expected, rtol=1e-10, atol=1e-12)
     assert all(not one._forward_hooks and not one._forward_pre_hooks for one in network.modules())
 
 
 @torch.inference_mode()
-def test_a_unit_is_a_channel_wherever_its_axis_is() -> None:
-    """A transformer's unit is a channel of all its tokens, the class token's too; maps may have their units last."""
+def test_a_unit_is_a_channel_on_any_axis() -> None:
+    """A transformer's unit is a channel of all tokens, including the class token. Maps may have their units on the last
+    axis."""
     for network, module, axis, side in (
         (build_network("test_vit", CLASSES).eval().double(), "blocks.0", 2, 160),
-        (made(UnitsLast), "mix", 3, SIDE),
+        (make(UnitsLast), "mix", 3, SIDE),
     ):
         images = torch.randn(3, 3, side, side).double()
         found = torch.cat(list(Silencing.of(network, module, [1, 3, 5], side).parts(images)))
@@ -116,8 +117,8 @@ def test_a_unit_is_a_channel_wherever_its_axis_is() -> None:
 
 @given(seed=st.integers(0, 10_000), patches=st.integers(6, 40), units=st.integers(1, 9), ties=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_drops_are_scikit_learns(seed: int, patches: int, units: int, ties: bool) -> None:
-    """The loss of each class's AUC is that of scikit-learn's, ties included."""
+def test_drops_equal_scikit_learns(seed: int, patches: int, units: int, ties: bool) -> None:
+    """auc_drops equals the drops of scikit-learn's AUCs, also with ties."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(patches, 1 + units, CLASSES))
     if ties:
@@ -131,14 +132,14 @@ def test_drops_are_scikit_learns(seed: int, patches: int, units: int, ties: bool
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
 def test_a_pooled_linear_head_needs_one_forward_a_patch(seed: int) -> None:
-    """Logits less weight times average are those of the whole network without the unit, in every bit that counts."""
-    network = made(Pooled, seed)
+    """The logits minus weight times average equal the logits of the whole network without the unit."""
+    network = make(Pooled, seed)
     weights = head_weights(network, "last", SIDE)
     assert weights is not None
     images = torch.randn(12, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).double()
     labels = np.arange(12) % CLASSES
     with torch.inference_mode():
-        state = averages(network, {"last": "last"}, images)
+        state = pooled_averages(network, {"last": "last"}, images)
         expected = whole_forwards(network, "last", images, list(range(6))).numpy()
     plain = state["logits"].numpy()
     found = np.stack(list(without_units(plain, state["last/averages"].numpy(), weights, range(6))), 1)
@@ -155,7 +156,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FolderBlobs,
 
 
 def rank(context: Context) -> dict[str, list[dict]]:
-    """All pieces and their merge."""
+    """Compute all pieces and merge them."""
     kind, seen = Ablation(), []
     states = [
         kind.run_piece(context, piece, lambda done, total: seen.append((done, total)))
@@ -167,8 +168,8 @@ def rank(context: Context) -> dict[str, list[dict]]:
     return {name: table.to_pylist() for name, table in tables.items()}
 
 
-def test_ranking_a_network_that_is_stored(stored: tuple) -> None:
-    """The kind gives for asked units of both sorts of layers what the whole network in float64 gives without them."""
+def test_ranking_a_stored_network(stored: tuple) -> None:
+    """For the requested units of both sorts of layers, the drops equal those of the whole network in float64."""
     units = (0, 3, 200)
     context = context_of(*stored, AblationSettings(units=units))
     tables, network, data = rank(context), context.network.double(), stored[2][0]
@@ -193,26 +194,26 @@ def test_ranking_a_network_that_is_stored(stored: tuple) -> None:
                 assert mine == sorted(mine, key=lambda row: (-row["score"], row["unit"]))
 
 
-def test_a_sample_of_patches_is_the_same_whatever_the_shards(stored: tuple, tmp_path: Path) -> None:
-    """Seven patches drawn by a seed are the same in one shard as in three, and the pieces have each of them once."""
+def test_a_sample_of_patches_does_not_depend_on_the_shards(stored: tuple, tmp_path: Path) -> None:
+    """A seed draws the same seven patches from one shard as from three, and the pieces contain each of them once."""
     blobs = FolderBlobs(tmp_path / "blobs")
-    whole = store_dataset(blobs, tmp_path / "ddsm", {"train": 3, "val": 12})
+    uncut = store_dataset(blobs, tmp_path / "ddsm", {"train": 3, "val": 12})
     drawn = []
-    for place, options in ((stored, SAMPLE), ((tmp_path, blobs, whole), SAMPLE), (stored, OTHER_SAMPLE)):
-        context = context_of(*place, options)
+    for source, options in ((stored, SAMPLE), ((tmp_path, blobs, uncut), SAMPLE), (stored, OTHER_SAMPLE)):
+        context = context_of(*source, options)
         drawn.append(draw_patches(context).tolist())
         preprocessing = context.checkpoint.preprocessing
-        pieces = [Piece(context, number) for number in range(Ablation().pieces(context))]
+        pieces = [PiecePatches(context, number) for number in range(Ablation().pieces(context))]
         read = [batch.ids for piece in pieces for batch in piece.batches(preprocessing, 2)]
         assert torch.cat(read).tolist() == drawn[-1] and sum(map(len, pieces)) == 7
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_what_cannot_be_silenced_is_named(stored: tuple) -> None:
-    """A layer or a unit that is not there, and patches of one class alone, are errors before any computing."""
+def test_requests_that_cannot_be_ablated_are_refused(stored: tuple) -> None:
+    """pieces raises an error for a missing layer or unit, and for patches of only one class."""
     with pytest.raises(InvalidInput, match="layer layer3 has no unit 256; it has units 0 to 255"):
         Ablation().pieces(context_of(*stored, AblationSettings(units=(1, 256))))
     with pytest.raises(NotFound, match="no layer 'layer9'"):
         Ablation().pieces(context_of(*stored, AblationSettings(layers=("layer9",))))
-    with pytest.raises(InvalidInput, match="all patches that are looked at are of class"):
+    with pytest.raises(InvalidInput, match="all patches have class"):
         Ablation().pieces(context_of(*stored, AblationSettings(patches=1)))

@@ -1,4 +1,4 @@
-"""From counts to figures, against plain arithmetic."""
+"""Figures of agreement, compared with plain arithmetic."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PHENOMENA = ("a", "b", "unseen")
 
 
 def random_counts(rng: np.random.Generator, patients: int, units: int) -> Counts:
-    """Counts that fit together; no patch shows the last phenomenon."""
+    """Consistent counts, in which no patch shows the last phenomenon."""
     both = rng.integers(0, 50, (patients, len(PHENOMENA), units))
     both[:, -1] = 0
     inside = both.max(2) + rng.integers(0, 50, (patients, len(PHENOMENA)))
@@ -20,7 +20,8 @@ def random_counts(rng: np.random.Generator, patients: int, units: int) -> Counts
 
 
 def test_figures_are_ratios_of_sums() -> None:
-    """IoU, precision and recall over all patients; a phenomenon that no patch shows has no rows; one is best."""
+    """IoU, precision and recall are over all patients. One phenomenon of a unit is its best. A phenomenon that no patch
+    shows has no rows."""
     counts = random_counts(np.random.default_rng(0), patients=5, units=7)
     rows = agreement_rows(counts, PHENOMENA, np.arange(7.0), 100, ignore_progress)
     assert [(row["unit"], row["phenomenon"]) for row in rows] == [(u, p) for u in range(7) for p in "ab"]
@@ -34,25 +35,27 @@ def test_figures_are_ratios_of_sums() -> None:
         assert row["best"] == (row["iou"] == max(r["iou"] for r in rows if r["unit"] == unit))
 
 
-def test_a_unit_that_meets_nothing_has_no_best() -> None:
-    """Above nowhere: no precision, nothing is best; above elsewhere: IoU 0, nothing is best."""
+def test_a_unit_without_overlap_has_no_best_phenomenon() -> None:
+    """A unit that is nowhere above its threshold has no precision. A unit that is above it only outside the outlines
+    has IoU 0. Neither has a best phenomenon."""
     counts = Counts(np.asarray([[0, 9]]), np.asarray([[4]]), np.zeros((1, 1, 2), dtype=np.int64))
     silent, elsewhere = agreement_rows(counts, ["a"], np.zeros(2), 100, ignore_progress)
     assert (silent["iou"], silent["precision"], silent["recall"], silent["best"]) == (0, None, 0, False)
     assert (elsewhere["iou"], elsewhere["precision"], elsewhere["best"]) == (0, 0, False)
 
 
-@pytest.mark.parametrize(("patients", "told"), [(1, False), (2, False), (3, True)])
-def test_few_patients_give_no_interval(patients: int, told: bool) -> None:
-    """What cannot be said of fewer than three is null."""
+@pytest.mark.parametrize(("patients", "has_interval"), [(1, False), (2, False), (3, True)])
+def test_few_patients_have_no_interval(patients: int, has_interval: bool) -> None:
+    """The ends of the interval are null for fewer than three patients."""
     rows = agreement_rows(
         random_counts(np.random.default_rng(1), patients, 2), PHENOMENA, np.zeros(2), 100, ignore_progress
     )
-    assert {row["iou_low"] is not None for row in rows} == {told} == {row["iou_high"] is not None for row in rows}
+    for end in ("iou_low", "iou_high"):
+        assert {row[end] is not None for row in rows} == {has_interval}
 
 
 def test_intervals_are_quantiles_over_drawn_patients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each draw by itself with plain sums gives the same, whatever is worked on at once."""
+    """The intervals equal those of single draws with plain sums, for any size of arrays."""
     counts, replicates = random_counts(np.random.default_rng(2), patients=6, units=5), 200
     rows = agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, ignore_progress)
     monkeypatch.setattr(agreement, "CELLS", replicates)

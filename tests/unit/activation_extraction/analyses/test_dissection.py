@@ -1,4 +1,4 @@
-"""Dissection against a slow reference: PIL resizes, cells are counted one patch and unit after the other."""
+"""Dissection, compared with a slow reference: PIL resizes, and cells are counted for one patch and unit at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from services.activation_extraction.analyses import dissection
 from services.activation_extraction.analyses.context import Context
-from services.activation_extraction.analyses.dissection import Dissection, DissectionSettings
+from services.activation_extraction.analyses.dissection import Dissection
 from services.activation_extraction.analyses.outlines import Outlines
+from services.activation_extraction.analyses.settings import DissectionSettings
 from services.activation_extraction.batches import read_batches
 from services.common.blobs import Blobs, FolderBlobs
 from services.common.errors import InvalidInput, JobStopped
@@ -36,7 +37,7 @@ def context_of(blobs: Blobs, folder: Path, settings: DissectionSettings, **of_da
 
 
 def dissect(context: Context[DissectionSettings], order: int = 1) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every layer; the pieces are done in their order, or from the last to the first."""
+    """The rows of every layer. The pieces are computed in their order, or from the last to the first."""
     pieces = range(KIND.pieces(context))[::order]
     states = {piece: KIND.run_piece(context, piece, lambda _done, _total: None) for piece in pieces}
     tables = KIND.merge(context, [states[piece] for piece in sorted(states)], ignore_progress)
@@ -44,7 +45,7 @@ def dissect(context: Context[DissectionSettings], order: int = 1) -> dict[str, l
 
 
 def maps_by_patch(context: Context[DissectionSettings], data: Dataset) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Every patch of the index with its maps by layer, each (units, height, width)."""
+    """The index row of every patch, with its (units, height, width) maps by layer."""
     rows = data.index.to_pylist()
     for shard in data.shards("val"):
         with capture(context.network, context.layers) as acts, torch.inference_mode():
@@ -55,7 +56,7 @@ def maps_by_patch(context: Context[DissectionSettings], data: Dataset) -> Iterat
 
 
 def reference(context: Context[DissectionSettings], over: str, tail: float) -> dict[tuple[str, int, str], list[int]]:
-    """By layer, unit and phenomenon the cells above the threshold, within the outlines, and both."""
+    """Count the cells above the threshold, within the outlines, and both, by layer, unit and phenomenon."""
     data = context.data
     outlines = Outlines(data.lesions)
     counts: dict[tuple[str, int, str], list[int]] = {}
@@ -64,7 +65,7 @@ def reference(context: Context[DissectionSettings], over: str, tail: float) -> d
             continue
         masks = outlines.masks(row["mammogram"], Box(row["row"], row["column"], row["height"], row["width"]), SIDE)
         for name, maps in layers.items():
-            thresholds = [told[TAILS.index(tail)] for told in context.statistics(name)["thresholds"].to_pylist()]
+            thresholds = [tails[TAILS.index(tail)] for tails in context.statistics(name)["thresholds"].to_pylist()]
             for unit, one in enumerate(maps):
                 resized = Image.fromarray(one.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
                 above = np.asarray(resized).astype(np.float64) > thresholds[unit]
@@ -77,8 +78,8 @@ def reference(context: Context[DissectionSettings], over: str, tail: float) -> d
 
 
 @pytest.mark.parametrize(("over", "tail"), [("outlined", 0.01), ("all", 0.05)])
-def test_figures_are_those_of_the_reference(tmp_path: Path, over: Any, tail: float) -> None:
-    """Every cell of every unit is counted as PIL and plain loops count it, over both choices of patches."""
+def test_figures_equal_the_reference(tmp_path: Path, over: Any, tail: float) -> None:
+    """The cells of every unit are counted as by PIL and plain loops, for both choices of patches."""
     context = context_of(FolderBlobs(tmp_path), tmp_path, DissectionSettings(over=over, tail=tail))
     expected = reference(context, over, tail)
     rows = dissect(context)
@@ -90,11 +91,11 @@ def test_figures_are_those_of_the_reference(tmp_path: Path, over: Any, tail: flo
             assert row["iou"] == both / (above + inside - both)
             assert (row["precision"], row["recall"]) == (both / above if above else None, both / inside)
             met += both > 0
-    assert met > len(expected) / 20, "the case would show nothing"
+    assert met > len(expected) / 20, "the case shows nothing"
 
 
 def test_shards_and_their_order_change_nothing(tmp_path: Path) -> None:
-    """One shard or four, forwards or backwards: the same rows, intervals included."""
+    """The rows and their intervals are the same for one shard or four, forwards or backwards."""
     options = DissectionSettings(tail=0.05)
     one = dissect(context_of(FolderBlobs(tmp_path / "1"), tmp_path, options))
     four = context_of(FolderBlobs(tmp_path / "4"), tmp_path, options, shard_patches=3)
@@ -103,36 +104,36 @@ def test_shards_and_their_order_change_nothing(tmp_path: Path) -> None:
     assert any(row["iou_low"] is not None for row in one["layer4"])
 
 
-def test_units_are_resized_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many are worked on at once changes nothing."""
+def test_the_number_of_units_resized_together_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are the same if only three units are resized together."""
     context = context_of(FolderBlobs(tmp_path), tmp_path, DissectionSettings(tail=0.05))
-    whole = dissect(context)
-    monkeypatch.setattr(dissection, "UNITS_AT_ONCE", 3)
-    assert dissect(context) == whole
+    expected = dissect(context)
+    monkeypatch.setattr(dissection, "MAX_UNITS", 3)
+    assert dissect(context) == expected
 
 
 def test_a_split_without_outlines_cannot_be_dissected(tmp_path: Path) -> None:
-    """The error names split and data set, before anything is computed."""
+    """pieces raises InvalidInput that names the split and the data set."""
     context = context_of(FolderBlobs(tmp_path), tmp_path, DissectionSettings(over="all"), outlined=False)
     with pytest.raises(InvalidInput, match="no mammogram of split val of data set outlined has outlines"):
         KIND.pieces(context)
 
 
-def test_a_piece_leaves_when_it_is_told(tmp_path: Path) -> None:
-    """Between two batches, and it says how far it is."""
+def test_a_piece_stops_between_batches(tmp_path: Path) -> None:
+    """run_piece reports its progress after each batch, and stops when on_progress raises JobStopped."""
     context = context_of(FolderBlobs(tmp_path), tmp_path, DissectionSettings())
-    told = []
+    reports = []
 
-    def leave(done: int, total: int) -> None:
-        told.append((done, total))
-        raise JobStopped("told")
+    def stop(done: int, total: int) -> None:
+        reports.append((done, total))
+        raise JobStopped("requested")
 
     with pytest.raises(JobStopped):
-        KIND.run_piece(context, 0, leave)
-    assert told == [(5, 9)], "three of four mammograms have outlines"
+        KIND.run_piece(context, 0, stop)
+    assert reports == [(5, 9)], "three of four mammograms have outlines"
 
 
-def test_a_tail_that_was_not_counted_is_refused() -> None:
-    """Extractions keep the thresholds of some tails."""
+def test_an_unknown_tail_is_refused() -> None:
+    """DissectionSettings only accepts the tails for which extractions store thresholds."""
     with pytest.raises(ValidationError, match=r"0.02 is none of 0.05, 0.01, 0.005, 0.001"):
         DissectionSettings(tail=0.02)

@@ -1,4 +1,4 @@
-"""Gradient x activation against finite differences of the whole network, in float64."""
+"""Gradient x activation, compared with finite differences of the whole network in float64."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from services.activation_extraction.analyses.axes import unit_axes
-from services.activation_extraction.analyses.gradient import Gradient, GradientSettings, attribute
+from services.activation_extraction.analyses.gradient import Gradient, attribute
 from services.activation_extraction.analyses.influence_tally import InfluenceTally, ranking_tables
+from services.activation_extraction.analyses.settings import GradientSettings
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
 from services.imaging.architectures import build_network
@@ -21,7 +22,7 @@ from tests.unit.activation_extraction.analyses.networks import (
     Residual,
     UnitsLast,
     context_of,
-    made,
+    make,
 )
 
 SIDE = 20
@@ -29,7 +30,8 @@ STEP = 1e-6
 
 
 def by_difference(network: nn.Module, module: str, image: Tensor, unit: int, axis: int = 1) -> Tensor:
-    """(classes,): how fast the logits of one image change as a unit's channel is scaled, at scale 1."""
+    """The (classes,) derivatives of the logits of one image with respect to a factor on a unit's channel, at factor
+    1."""
     scaled = []
     for scale in (1 + STEP, 1 - STEP):
 
@@ -54,9 +56,9 @@ def by_difference(network: nn.Module, module: str, image: Tensor, unit: int, axi
     ],
 )
 def test_influence_is_the_slope_along_the_units_scale(kind: type[nn.Module], modules: list[str]) -> None:
-    """Every unit of every layer, one layer within another too, has its derivative, though a ReLU works in place; the
-    network gives the same as before, and no hook is left."""
-    network = made(kind)
+    """attribute returns the derivative for every unit of every layer, also for a layer within another and before a ReLU
+    that works in place. Afterwards the network computes the same as before, and no hook is left."""
+    network = make(kind)
     images = torch.randn(3, 3, SIDE, SIDE).double()
     before = network(images)
     layers = {module: module for module in modules}
@@ -71,8 +73,8 @@ def test_influence_is_the_slope_along_the_units_scale(kind: type[nn.Module], mod
 
 
 def test_units_along_the_last_axis_are_found() -> None:
-    """A layer that puts out B x H x W x C has its units along the last axis."""
-    network = made(UnitsLast)
+    """unit_axes returns the last axis for a layer with a B x H x W x C output."""
+    network = make(UnitsLast)
     images = torch.randn(2, 3, SIDE, SIDE).double()
     layers = {"stem": "stem", "mix": "mix"}
     axes = unit_axes(network, layers, images)
@@ -84,7 +86,7 @@ def test_units_along_the_last_axis_are_found() -> None:
 
 
 def test_a_class_token_counts_with_its_unit() -> None:
-    """The last block of a transformer speaks through its class token alone, and its units have influence."""
+    """The units of a transformer's last block have influence, although only its class token affects the logits."""
     network = build_network("test_vit", CLASSES).eval().double()
     images = torch.randn(2, 3, 160, 160).double()
     layers = {"blocks.0": "blocks.0"}
@@ -96,8 +98,8 @@ def test_a_class_token_counts_with_its_unit() -> None:
 
 
 def test_states_add_up_to_means_and_counts() -> None:
-    """The mean influence, and on how many images a unit is among the 8 most influential, ties to the lower unit; most
-    counted first. An empty state changes nothing."""
+    """ranking_tables returns the mean influence, and the number of images on which a unit is among the 8 most
+    influential, with ties to the lower unit. Units are ordered by this number. An empty state changes nothing."""
     rng = np.random.default_rng(5)
     influence = np.rint(rng.normal(size=(11, 2, 12)) * 2)
     states = [InfluenceTally().state_dict()]
@@ -119,16 +121,16 @@ def test_states_add_up_to_means_and_counts() -> None:
         np.testing.assert_allclose([row["score"] for row in found], means[expected])
 
 
-def test_what_is_no_number_is_named() -> None:
-    """An influence that is NaN names image and layer."""
+def test_an_influence_that_is_not_finite_is_refused() -> None:
+    """add raises InvalidInput that names the image and the layer of a NaN."""
     influence = torch.zeros(2, 3, 4)
     influence[1, 2, 3] = float("nan")
     with pytest.raises(InvalidInput, match="layer conv5: the influence of its units on patch 8 is not a number"):
         InfluenceTally().add({"conv5": influence}, ["patch 7", "patch 8"])
 
 
-def test_ranking_a_network_that_is_stored(tmp_path: Path) -> None:
-    """The kind's scores are the mean influences over the split's patches, from pieces of any size."""
+def test_ranking_a_stored_network(tmp_path: Path) -> None:
+    """The scores are the mean influences over the split's patches, for pieces of any size."""
     blobs = FolderBlobs(tmp_path / "blobs")
     data, ref = store_dataset(blobs, tmp_path / "ddsm", {"train": 3, "val": 12}, shard_patches=5)
     context = context_of(tmp_path, blobs, (data, ref), GradientSettings(batch_size=2))

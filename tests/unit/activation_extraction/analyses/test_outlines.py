@@ -1,4 +1,4 @@
-"""Outlines as masks, against a point-by-point reference in exact arithmetic."""
+"""Outlines as masks, compared with a point-by-point reference in exact arithmetic."""
 
 from fractions import Fraction
 
@@ -23,7 +23,7 @@ def inside(polygon: np.ndarray, row: Fraction, column: Fraction) -> bool:
 
 
 def reference(polygon: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """Each cell's centre in the mammogram's pixels, asked by itself."""
+    """The mask of a polygon, from a test of each cell's centre in the mammogram's pixels."""
     mask = np.zeros((side, side), dtype=bool)
     half = Fraction(1, 2)
     for i in range(side):
@@ -35,8 +35,8 @@ def reference(polygon: np.ndarray, box: Box, side: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_masks_are_those_of_the_reference(seed: int) -> None:
-    """Random polygons that leave the box, cross themselves and repeat vertices, in random boxes."""
+def test_masks_equal_the_reference(seed: int) -> None:
+    """rasterise equals the reference for polygons that leave the box, cross themselves and repeat vertices."""
     rng = np.random.default_rng(seed)
     polygon = random_polygon(rng, (60, 60))
     if seed % 3 == 0:
@@ -46,8 +46,8 @@ def test_masks_are_those_of_the_reference(seed: int) -> None:
 
 
 def test_a_square_covers_its_pixels() -> None:
-    """An outline through pixel centres 2 and 6 covers the four pixels from 2 to 5: half of each border pixel, and of
-    the two borders the first."""
+    """An outline through the centres of pixels 2 and 6 covers the pixels from 2 to 5: of the two borders, only the
+    first one counts."""
     square = np.asarray([[2, 2], [2, 6], [6, 6], [6, 2]], dtype=np.float64)
     mask = rasterise(square, Box(0, 0, 8, 8), 8)
     expected = np.zeros((8, 8), dtype=bool)
@@ -55,8 +55,8 @@ def test_a_square_covers_its_pixels() -> None:
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_a_hole_is_walked_to_along_an_edge() -> None:
-    """A ring in a ring, joined by an edge that is walked twice, leaves the inner one out."""
+def test_a_hole_is_left_out() -> None:
+    """A ring within a ring, joined by an edge that is followed twice, is not covered."""
     ring = [[0, 0], [0, 20], [20, 20], [20, 0], [0, 0]]
     hole = [[5, 5], [15, 5], [15, 15], [5, 15], [5, 5]]
     mask = rasterise(np.asarray([*ring, *hole], dtype=np.float64), Box(0, 0, 21, 21), 21)
@@ -65,7 +65,7 @@ def test_a_hole_is_walked_to_along_an_edge() -> None:
 
 
 def test_outlines_of_one_phenomenon_are_joined() -> None:
-    """Overlapping outlines cover once; those of another mammogram, and far from the patch, cover nothing."""
+    """Overlapping outlines cover a cell once. Outlines of another mammogram, or far from the patch, cover nothing."""
 
     def row(mammogram: str, phenomenon: str, first: float) -> dict[str, object]:
         corners = [[first, first], [first, first + 4], [first + 4, first + 4], [first + 4, first]]
