@@ -1,4 +1,4 @@
-"""What the child process of the training service does: build the sample, train a slice."""
+"""The jobs of the training service: build the sample data set, train a slice of a run."""
 
 import time
 from contextlib import nullcontext
@@ -138,7 +138,7 @@ def resume(blobs: Blobs, learner: Learner, ref: ObjectRef) -> None:
     """Restore a learner from a checkpoint."""
     checkpoint = open_checkpoint(blobs, ref)
     if checkpoint.resume is None:
-        raise InvalidInput(f"checkpoint {checkpoint.checkpoint_id} was imported and holds nothing to resume from")
+        raise InvalidInput(f"checkpoint {checkpoint.checkpoint_id} was imported and has no state to resume from")
     source = f"checkpoint {checkpoint.checkpoint_id}"
     load_weights(learner.network, load_tensors(read_verified(blobs, checkpoint.weights)), source)
     restore(learner, load_tensors(read_verified(blobs, checkpoint.resume)), checkpoint.resume_state)

@@ -34,16 +34,16 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
-    """The service's ports, its tables migrated."""
+    """Open the service's ports and migrate its tables."""
     return open_ports("training", settings.shared, bus, Base.metadata, MIGRATIONS, BUCKET)
 
 
 def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) -> Service:
-    """The service, bound to its ports and not yet started. InvalidInput if its jobs are left to other processes on a
-    bus that has none."""
+    """Build the service. It is bound to its network ports, but not started. InvalidInput if it leaves its jobs to other
+    processes, although the bus connects no other processes."""
     shared = settings.shared
     if settings.role != "all" and not bus.durable:
-        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {settings.role!r}; on memory:// one process has to do all")
+        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {settings.role!r}; on memory:// one process must do all")
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level)
@@ -63,7 +63,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, [jobs.queue, events.queue]
     )
     add_status_routes(app, monitor)
-    takes = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
+    consumers = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
     return Service(
         name="training",
         ports=ports,
@@ -76,8 +76,8 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
             edge,
             settings.grpc_port,
         ),
-        consumers=takes,
-        runners={"services.training.job": runner} if jobs in takes else {},
+        consumers=consumers,
+        runners={"services.training.job": runner} if jobs in consumers else {},
         recoverable=[datasets, runs, plans, evaluations],
         streams=streams,
         background=[monitor] if idle is None else [monitor, idle],

@@ -55,7 +55,7 @@ def _add_dataset(found: References, ref: ObjectRef, by: str) -> None:
 
 
 def _checkpoints(run: RunRow) -> list[ObjectRef]:
-    """The checkpoints that a run records, each once."""
+    """Return the checkpoints that a run records, each once."""
     kept = [kept.checkpoint for kept in run.checkpoints]
     recorded = [run.checkpoint, run.best_checkpoint, run.last_checkpoint, *kept]
     return list({ref.key: ref for ref in recorded if ref is not None}.values())

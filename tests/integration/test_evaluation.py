@@ -23,8 +23,8 @@ def run_command(home: Embedded, *words: str) -> Any:
 
 
 def test_a_trained_network_is_evaluated_compared_and_exported(tmp_path: Path) -> None:
-    """The evaluation has the AUC of the run's last epoch. HTTP, gRPC and the command return the same. No stored object is
-    garbage, and the exported files exist."""
+    """The evaluation has the AUC of the run's last epoch. HTTP, gRPC and the command return the same. No stored object
+    is garbage, and the exported files exist."""
     with embedded(tmp_path / "home") as home:
         base = home.services.training
         dataset_id = import_data(home, tmp_path / "ddsm")

@@ -123,8 +123,8 @@ class Run:
 
 
 def test_a_run_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, runner: JobRunner) -> None:
-    """The child is killed at random steps, also in slices that began within an epoch. Weights, optimizer and metrics have
-    the same bits, with accumulated gradients, balanced sampling, augmentation and early stopping."""
+    """The child is killed at random steps, also in slices that began within an epoch. Weights, optimizer and metrics
+    have the same bits, with accumulated gradients, balanced sampling, augmentation and early stopping."""
     alone, killed = Run(tmp_path / "alone", runner), Run(tmp_path / "killed", runner)
     assert alone.slice() is True
     draw = random.Random(20)

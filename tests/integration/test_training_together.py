@@ -146,7 +146,7 @@ def kill_one(_: WatchedJob) -> None:
 
 @pytest.mark.parametrize(("then", "error"), [(kill_one, JobCrashed), (cancel, JobStopped)])
 def test_all_processes_end_when_one_ends(run: Run, then: Callable[[WatchedJob], None], error: type[Exception]) -> None:
-    """If a process is killed, the attempt fails; if the run is cancelled, it stops. No process is left in either case."""
+    """If a process is killed, the attempt fails; if the run is cancelled, it stops. Either way no process remains."""
     started: list[int] = []
 
     def act(job: WatchedJob) -> None:

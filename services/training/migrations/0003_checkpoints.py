@@ -1,4 +1,4 @@
-"""The best and the last checkpoint of a run beside the one that later stages use: until now that was the last."""
+"""Add the best and the last checkpoint of a run. Until now, later stages used the last one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +17,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the columns; a run that can go on goes on from its last checkpoint."""
+    """Drop the columns. An unfinished run continues from its last checkpoint."""
     op.execute(
         "UPDATE runs SET checkpoint = last_checkpoint WHERE state IN ('queued', 'running', 'paused') "
         "AND last_checkpoint IS NOT NULL"

@@ -1,4 +1,4 @@
-"""The checkpoints that a run keeps of every so many epochs."""
+"""Add the checkpoints that a run retains every `checkpoint_epochs` epochs."""
 
 import sqlalchemy as sa
 from alembic import op

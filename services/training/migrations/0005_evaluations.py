@@ -1,4 +1,4 @@
-"""Evaluations of checkpoints, and comparisons of them."""
+"""Add evaluations of checkpoints, and comparisons of evaluations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "evaluations",
         sa.Column("evaluation_id", sa.String(length=64), nullable=False),

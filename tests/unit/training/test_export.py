@@ -1,4 +1,4 @@
-"""Networks for other programs, read back by them."""
+"""Exported networks, as other programs read them."""
 
 import json
 from pathlib import Path
@@ -28,30 +28,33 @@ def store(folder: Path, architecture: str = "test_resnet") -> tuple[FolderBlobs,
     return blobs, open_checkpoint(blobs, ref)
 
 
-def test_safetensors_hold_weights_and_what_they_need(tmp_path: Path) -> None:
-    """Names and bits of every tensor, and as metadata the classes, the preprocessing and where it came from."""
+def test_safetensors_contain_weights_and_metadata(tmp_path: Path) -> None:
+    """The file has the names and bits of all tensors. The metadata have classes, preprocessing and run."""
     blobs, checkpoint = store(tmp_path)
     export_safetensors(blobs, checkpoint, tmp_path / "out.safetensors")
     expected = load_network(blobs, checkpoint).state_dict()
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
-        told = file.metadata()
+        metadata = file.metadata()
         assert set(file.keys()) == set(expected)
         assert all(torch.equal(file.get_tensor(name), value) for name, value in expected.items())
-    assert (told["architecture"], json.loads(told["classes"])) == ("test_resnet", ["normal", "benign", "cancer"])
-    assert json.loads(told["preprocessing"])["size"] == SIZE
-    assert told["run_id"] == "run-1"
+    assert (metadata["architecture"], json.loads(metadata["classes"])) == (
+        "test_resnet",
+        ["normal", "benign", "cancer"],
+    )
+    assert json.loads(metadata["preprocessing"])["size"] == SIZE
+    assert metadata["run_id"] == "run-1"
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "resnet18"])
-def test_onnx_gives_what_pytorch_gives(tmp_path: Path, architecture: str) -> None:
-    """For batches of other sizes than those it was made and checked with; the metadata say what goes in."""
+def test_onnx_computes_what_pytorch_computes(tmp_path: Path, architecture: str) -> None:
+    """The logits are the same for batches of a size that was not checked. The metadata describe the input."""
     blobs, checkpoint = store(tmp_path, architecture)
     difference = export_onnx(blobs, checkpoint, tmp_path / "out.onnx")
     assert 0 <= difference < 1e-4
     model = onnx.load(tmp_path / "out.onnx")
     onnx.checker.check_model(model, full_check=True)
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(told["classes"]) == ["normal", "benign", "cancer"]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["classes"]) == ["normal", "benign", "cancer"]
     images = torch.randn(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     [logits] = onnxruntime.InferenceSession(tmp_path / "out.onnx").run(["logits"], {"images": images.numpy()})
     with torch.inference_mode():
@@ -60,7 +63,7 @@ def test_onnx_gives_what_pytorch_gives(tmp_path: Path, architecture: str) -> Non
 
 
 def another_network() -> onnx.ModelProto:
-    """Takes what the exported one takes and gives the mean of each channel, and a hundred more."""
+    """A network with the input of the exported one. It returns the mean of each channel plus a hundred."""
     tensor, make = onnx.TensorProto.FLOAT, onnx.helper
     nodes = [
         make.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3], keepdims=0),
@@ -72,8 +75,8 @@ def another_network() -> onnx.ModelProto:
     return make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
 
 
-def test_onnx_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """InvalidInput with the difference; no file, and nothing half written beside it."""
+def test_onnx_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """InvalidInput has the difference. No file exists, not even a part of one."""
     blobs, checkpoint = store(tmp_path)
     monkeypatch.setattr(export, "_as_onnx", lambda *_: another_network().SerializeToString())
     out = tmp_path / "out" / "network.onnx"
@@ -84,14 +87,14 @@ def test_onnx_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """InvalidInput with the system's reason."""
+    """InvalidInput has the reason of the operating system."""
     blobs, checkpoint = store(tmp_path)
     with pytest.raises(InvalidInput, match=r"none/out\.safetensors cannot be written: No such file"):
         export_safetensors(blobs, checkpoint, tmp_path / "none" / "out.safetensors")
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """InvalidInput says what to install."""
+    """InvalidInput says which package to install."""
     blobs, checkpoint = store(tmp_path)
     monkeypatch.setattr(export, "NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(InvalidInput, match=r"ONNX needs no_such_package: pip install 'visual-primitives\[export\]'"):

@@ -1,4 +1,4 @@
-"""Simulated lesions: where they change the tissue, how, and what outline they tell."""
+"""Simulated lesions: where and how they change the tissue, and their outlines."""
 
 import numpy as np
 import pytest
@@ -31,8 +31,8 @@ def inside(outline: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 
 @EVERY
-def test_lesions_are_drawn_by_the_generator_alone(phenomenon):
-    """The same seed draws the same lesion, another seed another; the region given is left as it was."""
+def test_lesions_depend_on_the_generator_only(phenomenon):
+    """The same seed draws the same lesion, another seed another one. The given region does not change."""
     first, outline = drawn(phenomenon)
     again, outline_again = drawn(phenomenon)
     np.testing.assert_array_equal(first, again)
@@ -46,7 +46,7 @@ def test_lesions_are_drawn_by_the_generator_alone(phenomenon):
 @EVERY
 @pytest.mark.parametrize("seed", range(5))
 def test_lesions_change_nothing_beyond_their_reach(phenomenon, seed):
-    """Every pixel further from the centre than the reach is that of the tissue, and grey stays within 0 to 255."""
+    """Pixels beyond the reach equal those of the tissue, and grey values stay within 0 to 255."""
     changed, _ = drawn(phenomenon, seed)
     rows, columns = np.ogrid[:SIDE, :SIDE]
     beyond = np.hypot(rows - SITE.row, columns - SITE.column) > SITE.reach
@@ -57,8 +57,8 @@ def test_lesions_change_nothing_beyond_their_reach(phenomenon, seed):
 
 @EVERY
 @pytest.mark.parametrize("seed", range(5))
-def test_the_outline_holds_the_lesion(phenomenon, seed):
-    """At least nine tenths of the added density lie within the outline or half a millimetre of it, inside the reach."""
+def test_the_outline_contains_the_lesion(phenomenon, seed):
+    """At least nine tenths of the added density lie within half a millimetre of the outline, and within the reach."""
     changed, outline = drawn(phenomenon, seed)
     added = np.maximum(changed - tissue(), 0.0)
     within = ndimage.binary_dilation(inside(outline), iterations=10)
@@ -70,8 +70,8 @@ def test_the_outline_holds_the_lesion(phenomenon, seed):
 
 
 @pytest.mark.parametrize("phenomenon", ["spiculated_mass", "circumscribed_mass"])
-def test_tissue_is_seen_through_a_mass(phenomenon):
-    """Fine texture under a mass is that of the tissue: density is added, nothing is painted over."""
+def test_tissue_is_visible_through_a_mass(phenomenon):
+    """The fine texture in a mass is that of the tissue: density is added, and nothing is painted over."""
     changed, outline = drawn(phenomenon)
     core = ndimage.binary_erosion(inside(outline), iterations=20)
     fine = [image - ndimage.gaussian_filter(image, 2.0) for image in (changed, tissue())]
@@ -79,7 +79,7 @@ def test_tissue_is_seen_through_a_mass(phenomenon):
 
 
 def test_calcium_is_brighter_and_finer_than_a_mass():
-    """Calcifications reach a higher contrast than a mass does over far less area."""
+    """Calcifications have a higher contrast than a mass, over a far smaller area."""
     calcium = drawn("pleomorphic_calcifications")[0] - tissue()
     mass = drawn("circumscribed_mass")[0] - tissue()
     assert calcium.max() > mass.max()
@@ -87,19 +87,19 @@ def test_calcium_is_brighter_and_finer_than_a_mass():
 
 
 def test_spiculated_masses_have_longer_borders_than_circumscribed_ones():
-    """For its area, the outline of a spiculated mass is far longer than that of a circumscribed one."""
+    """Relative to its area, the outline of a spiculated mass is far longer than that of a circumscribed one."""
     assert _length_for_area("spiculated_mass") > 1.3 * _length_for_area("circumscribed_mass")
 
 
 def _length_for_area(phenomenon: str) -> float:
-    """Length of the outline over that of a circle of the same area."""
+    """The length of the outline, relative to a circle of the same area."""
     corners = np.array(drawn(phenomenon)[1])
     length = np.hypot(*(corners - np.roll(corners, 1, axis=0)).T).sum()
     return float(length / np.sqrt(4.0 * np.pi * inside(drawn(phenomenon)[1]).sum()))
 
 
 def test_film_saturates():
-    """Density counts in full in the middle of the grey scale and never passes white; none added changes nothing."""
+    """Density has its full effect in the middle of the grey scale and never exceeds white. Density 0 has no effect."""
     greys = np.array([[50.0, 150.0, 245.0]], dtype=np.float32)
     added = expose(greys, np.full_like(greys, 20.0)) - greys
     assert added[0, 0] > added[0, 1] > added[0, 2] > 0.0
@@ -108,6 +108,6 @@ def test_film_saturates():
     np.testing.assert_array_equal(expose(greys, np.zeros_like(greys)), greys)
 
 
-def test_half_of_the_phenomena_speak_for_cancer():
+def test_half_of_the_phenomena_suggest_cancer():
     """Spiculated masses and pleomorphic calcifications are the cancerous ones."""
     assert CANCEROUS == {"spiculated_mass", "pleomorphic_calcifications"} < set(LESIONS)

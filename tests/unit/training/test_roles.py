@@ -1,4 +1,4 @@
-"""What a process of the training service takes, by its role, and when a worker ends."""
+"""The queues that a process of the training service consumes by its role, and the end of a worker."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ SHORT_S = 0.2
 
 
 class DurableBus(MemoryBus):
-    """Says of itself what RabbitMQ does: other processes see its queues."""
+    """A bus in memory that claims, like RabbitMQ, that other processes see its queues."""
 
     durable = True
 
@@ -37,8 +37,8 @@ def settings(home: Path, role: str) -> TrainingSettings:
         ("worker", ["training.jobs"], ["services.training.job"]),
     ],
 )
-def test_a_role_says_which_queues_are_taken(role: str, queues: list[str], runners: list[str], tmp_path: Path) -> None:
-    """A front leaves jobs, and the child that would do them, to workers; a worker takes nothing else."""
+def test_the_role_determines_the_queues(role: str, queues: list[str], runners: list[str], tmp_path: Path) -> None:
+    """A front consumes no jobs and has no child. A worker consumes only jobs."""
     service = create(settings(tmp_path, role), DurableBus())
     try:
         assert [consumer.queue for consumer in service.consumers] == queues
@@ -49,14 +49,14 @@ def test_a_role_says_which_queues_are_taken(role: str, queues: list[str], runner
         service.ports.records.close()
 
 
-def test_a_bus_of_one_process_leaves_no_jobs_to_others(tmp_path: Path) -> None:
-    """A front in the embedded form is refused: nobody would do its jobs."""
-    with pytest.raises(InvalidInput, match="one process has to do all"):
+def test_a_bus_in_memory_allows_only_the_role_all(tmp_path: Path) -> None:
+    """A front in the embedded form is refused: its jobs would never be performed."""
+    with pytest.raises(InvalidInput, match="one process must do all"):
         create(settings(tmp_path, "front"), MemoryBus())
 
 
 def test_a_worker_without_jobs_ends() -> None:
-    """The time runs from the start of the service, not from before."""
+    """The time begins at the start of the service, not before."""
     over = threading.Event()
     idle = IdleEnd(SHORT_S, over)
     assert not over.wait(SHORT_S * 2)
@@ -65,8 +65,8 @@ def test_a_worker_without_jobs_ends() -> None:
 
 
 def test_a_worker_at_work_does_not_end() -> None:
-    """While a job goes on the time stands still, also if it came before the service had started; after it, also after
-    one that failed, the time runs anew."""
+    """The time does not run during a job, even if the job arrived before the service had started. It begins again after
+    a job, also after a failed one."""
     over, ended_meanwhile = threading.Event(), []
     idle = IdleEnd(SHORT_S, over)
 
@@ -81,8 +81,8 @@ def test_a_worker_at_work_does_not_end() -> None:
     assert over.wait(LIMIT_S)
 
 
-def test_a_stopped_worker_counts_no_more() -> None:
-    """Nothing ends a service a second time."""
+def test_a_stopped_worker_has_no_timer() -> None:
+    """The event is not set after the service has stopped."""
     over = threading.Event()
     idle = IdleEnd(SHORT_S, over)
     idle.start()

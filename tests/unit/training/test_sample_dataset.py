@@ -1,4 +1,4 @@
-"""The sample data set: real tissue, simulated lesions."""
+"""The sample data set: real tissue with simulated lesions."""
 
 import io
 import itertools
@@ -38,7 +38,7 @@ def variant(views) -> SampleMammogram:
 
 
 def test_there_are_eight_views_of_two_patients(views):
-    """Each patient has both views of both sides, and every patient has one split."""
+    """Each patient has both views of both sides, and belongs to one split."""
     seen = Counter((view.patient, view.side, view.view) for view in views)
     assert set(seen.values()) == {1}
     assert Counter(view.patient for view in views) == dict.fromkeys(SPLIT_OF_PATIENT, 4)
@@ -46,7 +46,7 @@ def test_there_are_eight_views_of_two_patients(views):
 
 
 def test_the_sample_has_at_least_1200_patches(views):
-    """The grids of all variants hold 1,200 to 1,600 cells, and over 400 for each patient."""
+    """The grids of all variants have 1,200 to 1,600 cells, and more than 400 for each patient."""
     rng = np.random.default_rng(0)
     cells = {
         (number, variant): len(grid_cells(view.breast, rng.random(2)))
@@ -58,15 +58,15 @@ def test_the_sample_has_at_least_1200_patches(views):
         assert sum(count for (number, _), count in cells.items() if views[number].patient == patient) > 400
 
 
-def test_the_same_seed_gives_the_same_bytes(views, variant):
-    """A variant made again is equal in every byte; another seed and another variant are not."""
+def test_the_same_seed_makes_the_same_bytes(views, variant):
+    """A variant that is made again has the same bytes. Another seed or another variant has others."""
     assert make_variant(views[1], (7, 1), 1) == variant
     assert make_variant(views[1], (8, 1), 1).mammogram.image != variant.mammogram.image
     assert make_variant(views[1], (7, 1), 2).mammogram.image != variant.mammogram.image
 
 
-def test_mammograms_come_in_order_and_leave_the_view_as_it_was(views, variant):
-    """The iterator yields what `make_variant` makes, view by view; no lesion stays in the view for the next variant."""
+def test_mammograms_are_in_order_and_do_not_change_the_view(views, variant):
+    """The iterator yields the variants view by view. No lesion stays in the view for the next variant."""
     before = views[1].grey.copy()
     first, second = itertools.islice(sample_mammograms_and_patches(7, variants=1), 2)
     assert first.mammogram.name == "sample_01-P_00173_v1.LEFT_CC"
@@ -76,7 +76,7 @@ def test_mammograms_come_in_order_and_leave_the_view_as_it_was(views, variant):
 
 
 def test_patches_are_cut_where_their_names_say(variant):
-    """A patch's name parses to its mammogram and box, and its pixels are those of the mammogram there."""
+    """A patch's name has its mammogram and box, and its pixels equal those of the mammogram there."""
     whole = np.asarray(Image.open(io.BytesIO(variant.mammogram.image)), dtype=float)
     assert whole.shape == (variant.mammogram.height, variant.mammogram.width)
     for patch in variant.patches:
@@ -89,7 +89,7 @@ def test_patches_are_cut_where_their_names_say(variant):
 
 
 def test_every_lesion_lies_in_the_patch_that_names_it(variant):
-    """Patches with a phenomenon and lesions match one to one, each outline within its patch's box."""
+    """Each patch with a phenomenon has one lesion, whose outline is within the patch's box."""
     holders = [patch for patch in variant.patches if patch.phenomenon]
     assert len(holders) == len(variant.lesions) > 10
     for patch, lesion in zip(holders, variant.lesions, strict=True):
@@ -100,7 +100,7 @@ def test_every_lesion_lies_in_the_patch_that_names_it(variant):
 
 
 def test_normal_patches_are_the_real_tissue(views, variant):
-    """Patches without a phenomenon show the view as it is, but for JPEG."""
+    """Patches without a phenomenon equal the view, except for JPEG."""
     for patch in variant.patches:
         if not patch.phenomenon:
             box = patch.box
@@ -109,7 +109,7 @@ def test_normal_patches_are_the_real_tissue(views, variant):
 
 
 def test_labels_agree_with_phenomena(variant):
-    """Spiculated masses and pleomorphic calcifications are cancer, the other two benign, none is normal."""
+    """Spiculated masses and pleomorphic calcifications are cancer, the other two benign. No phenomenon is normal."""
     labels = {
         "": "normal",
         "spiculated_mass": "cancer",
@@ -126,7 +126,7 @@ def test_labels_agree_with_phenomena(variant):
 
 @pytest.mark.parametrize("cells", [0, 1, 7, 40])
 def test_phenomena_are_shared_evenly(cells):
-    """Two fifths are normal, and the counts of the four phenomena differ by at most one."""
+    """Two fifths of the cells are normal, and the counts of the four phenomena differ by at most one."""
     dealt = Counter(assign_phenomena(np.random.default_rng(cells), cells))
     normal = dealt.pop("", 0)
     assert normal == round(0.4 * cells)
@@ -135,7 +135,7 @@ def test_phenomena_are_shared_evenly(cells):
 
 
 def test_cells_are_on_the_breast_and_apart():
-    """Every cell is half covered by the breast at least, lies in the image, and overlaps no other."""
+    """The breast covers at least half of every cell. Cells are within the image and do not overlap."""
     breast = np.zeros((800, 400), dtype=bool)
     breast[200:600, :230] = True
     covered = np.zeros(breast.shape, dtype=int)
@@ -149,7 +149,7 @@ def test_cells_are_on_the_breast_and_apart():
 
 
 def test_sites_are_on_the_breast_within_the_cell():
-    """The circle of a site stays within the cell and its centre on the breast, however the breast lies in it."""
+    """The circle of a site is within the cell and its centre on the breast, wherever the breast is in the cell."""
     rng = np.random.default_rng(2)
     half = np.zeros((300, 300), dtype=bool)
     half[:, :155] = True
@@ -160,7 +160,7 @@ def test_sites_are_on_the_breast_within_the_cell():
         assert max(site.row, site.column) <= 300 - site.reach
 
 
-def test_a_sample_of_no_variants_is_refused():
+def test_a_sample_without_variants_is_refused():
     """Fewer than one variant raises InvalidInput."""
     with pytest.raises(InvalidInput, match="0 variants"):
         next(sample_mammograms_and_patches(variants=0))

@@ -1,4 +1,4 @@
-"""When a run has trained enough, and which of its epochs was the best."""
+"""The end of a run, and its best epoch."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from services.training.schemas import EpochMetrics, RunSettings
 
 
 def epochs(*aucs: float | None) -> list[EpochMetrics]:
-    """Epochs of these validation AUCs."""
+    """Epochs with these validation AUCs."""
     return [
         EpochMetrics(epoch=n, learning_rate=1, train_loss=1, train_accuracy=1, train_auc=None, val_auc=auc, seconds=1)
         for n, auc in enumerate(aucs, 1)
@@ -26,13 +26,13 @@ def epochs(*aucs: float | None) -> list[EpochMetrics]:
         ((None, 0.4, None), 0.0, 1),
     ],
 )
-def test_the_best_epoch_is_that_of_the_best_auc(aucs: tuple[float | None, ...], min_delta: float, best: int) -> None:
-    """The first of equals, by more than `min_delta`; the newest while no AUC is known."""
+def test_the_best_epoch_has_the_best_auc(aucs: tuple[float | None, ...], min_delta: float, best: int) -> None:
+    """A better epoch gains more than `min_delta`; the first of equals is best. Without an AUC the newest is best."""
     assert best_epoch(epochs(*aucs), min_delta) == best
 
 
-def test_a_run_is_over_when_its_patience_is() -> None:
-    """Two epochs that are no better than the best end it; so do all epochs; without patience nothing else does."""
+def test_a_run_ends_when_its_patience_does() -> None:
+    """A run ends after two epochs without a better one, or after all epochs. Without patience it does all epochs."""
 
     def over(*aucs: float | None, patience: int = 2, before: int = 0) -> bool:
         settings = RunSettings(epochs=6, patience=patience)
@@ -42,7 +42,7 @@ def test_a_run_is_over_when_its_patience_is() -> None:
     assert not over(0.7, 0.6)
     assert over(0.7, 0.6, 0.7)
     assert not over(0.7, 0.6, 0.8)
-    assert not over(None, None, None, None), "without an AUC nobody knows"
+    assert not over(None, None, None, None), "without an AUC no epoch is worse"
     assert over(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-    assert over(0.1, 0.2, before=4), "it went on from a checkpoint of four epochs"
+    assert over(0.1, 0.2, before=4), "it resumed from a checkpoint of four epochs"
     assert not over(0.7, 0.6, 0.6, 0.6, 0.6, patience=0)

@@ -16,15 +16,15 @@ def epoch(number: int, **more: object) -> EpochMetrics:
 
 
 def read(content: bytes, folder: Path) -> EventAccumulator:
-    """The file as TensorBoard reads it."""
+    """Read a file as TensorBoard does."""
     (folder / "events.out.tfevents.run").write_bytes(content)
     accumulator = EventAccumulator(str(folder))
     accumulator.Reload()
     return accumulator
 
 
-def test_tensorboard_reads_what_the_epochs_came_to(tmp_path: Path) -> None:
-    """Each scalar stands at its epoch and time; what an epoch lacks is left out."""
+def test_tensorboard_reads_the_metrics_of_epochs(tmp_path: Path) -> None:
+    """Each scalar is at its epoch and time. Scalars without a value are left out."""
     metrics = [epoch(1, val_auc=0.7, val_auc_by_class=[0.6, None, 0.8]), epoch(2, val_auc=0.75)]
     found = read(event_bytes(metrics, finished=1000.0), tmp_path)
     assert [(one.step, one.wall_time) for one in found.Scalars("loss/train")] == [(1, 998.0), (2, 1000.0)]
@@ -34,12 +34,12 @@ def test_tensorboard_reads_what_the_epochs_came_to(tmp_path: Path) -> None:
 
 
 def test_a_longer_file_begins_like_the_shorter(tmp_path: Path) -> None:
-    """TensorBoard, which goes on where it had read to, finds the next event there."""
+    """TensorBoard continues at the position that it has read to, and finds the next event there."""
     metrics = [epoch(1), epoch(2)]
     shorter, longer = event_bytes(metrics[:1], 998.0), event_bytes(metrics, 1000.0)
     assert longer.startswith(shorter)
 
 
 def test_a_run_without_an_epoch_has_an_empty_file(tmp_path: Path) -> None:
-    """Before the first epoch has ended there is a file, and no scalar in it."""
+    """Before the end of the first epoch there is a file without scalars."""
     assert read(event_bytes([], 1.0), tmp_path).Tags()["scalars"] == []
