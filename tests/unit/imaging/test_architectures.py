@@ -120,9 +120,7 @@ def test_the_window_of_resnet_leaves_the_last_row_and_column_out() -> None:
 
 def test_a_network_that_torchvision_0_1_9_pooled_otherwise_is_refused() -> None:
     """InvalidInput names it and those that are known."""
-    with pytest.raises(
-        InvalidInput, match=r"'efficientnet_lite0' has no semantics torchvision-0\.1\.9; only alexnet"
-    ):
+    with pytest.raises(InvalidInput, match=r"'efficientnet_lite0' has no semantics torchvision-0\.1\.9; only alexnet"):
         build_skeleton("efficientnet_lite0", 2, "torchvision-0.1.9")
 
 

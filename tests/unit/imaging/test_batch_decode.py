@@ -1,4 +1,4 @@
-"""Decoding many patches with torch against decoding each with PIL."""
+"""Many patches decoded with torch, compared with each patch decoded by PIL."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def tissue(side: int, seed: int = 0, wider: int = 0) -> NDArray[np.uint8]:
-    """Grey values with smooth and sharp parts."""
+    """Return grey values with smooth and sharp parts."""
     generator = np.random.default_rng(seed)
     smooth = np.linspace(0, 200, side)[:, None] + generator.normal(0, 20, (side, side + wider))
     smooth[side // 3 : side // 2, side // 3 :] = 255
@@ -27,14 +27,14 @@ def tissue(side: int, seed: int = 0, wider: int = 0) -> NDArray[np.uint8]:
 
 
 def encoded(grey: NDArray[np.uint8], format: str = "JPEG", mode: str = "L", **options: object) -> bytes:
-    """An image file."""
+    """Encode an image file."""
     file = io.BytesIO()
     Image.fromarray(grey).convert(mode).save(file, format, **options)
     return file.getvalue()
 
 
 def one_by_one(images: Sequence[bytes], size: int) -> NDArray[np.uint8]:
-    """What the batch is held against."""
+    """Decode each image with PIL, as the expected result."""
     return np.stack([np.asarray(resize_grey(decode_grey(image, "x"), size)) for image in images])
 
 
@@ -46,7 +46,7 @@ def one_by_one(images: Sequence[bytes], size: int) -> NDArray[np.uint8]:
     extremes=st.booleans(),
 )
 def test_resizing_is_pils_to_the_bit(source: int, target: int, seed: int, extremes: bool) -> None:
-    """Larger and smaller, in any proportion."""
+    """Enlarging and shrinking by any factor give PIL's pixels."""
     grey = np.random.default_rng(seed).integers(0, 256, (2, source, source), dtype=np.uint8)
     if extremes:
         grey = np.where(grey > 127, np.uint8(255), np.uint8(0))
@@ -54,8 +54,8 @@ def test_resizing_is_pils_to_the_bit(source: int, target: int, seed: int, extrem
     assert np.array_equal(resize_as_pil(torch.from_numpy(grey), target).numpy(), expected)
 
 
-def test_patches_of_any_sizes_and_qualities_come_as_pil_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, however few are decoded at a time."""
+def test_patches_of_any_size_and_quality_equal_pils(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patches stay in order, however few are decoded at a time."""
     sides = [63, 96, 63, 40, 64, 63]
     images = [encoded(tissue(side, seed), quality=60 + 8 * seed) for seed, side in enumerate(sides)]
     expected = one_by_one(images, 64)
@@ -98,26 +98,26 @@ PLAIN = encoded(tissue(48))
         "text",
     ],
 )
-def test_what_is_no_plain_grey_jpeg_is_left_to_pil(other: bytes) -> None:
-    """One such image leaves its whole batch to whoever decodes one by one and names a fault."""
+def test_an_image_that_is_not_a_plain_grey_jpeg_is_left_to_pil(other: bytes) -> None:
+    """decode returns None for a batch with one such image, so that the caller decodes one by one."""
     assert plain_jpeg_side(PLAIN) == 48
     assert plain_jpeg_side(other) is None
     assert BatchDecoder(32, CPU).decode([PLAIN, other]) is None
 
 
 def test_comments_and_tables_may_come_before_the_frame() -> None:
-    """Segments that a header may hold are passed over."""
+    """Other segments of the header are skipped."""
     image = encoded(tissue(20), comment=b"x" * 300, exif=b"Exif\0\0" + b"y" * 90, restart_marker_blocks=2)
     assert plain_jpeg_side(image) == 20
 
 
 DAMAGED_AT = PLAIN.index(b"\xff\xc4") + 5
 DAMAGED = PLAIN[:DAMAGED_AT] + b"\xff" * 30 + PLAIN[DAMAGED_AT + 30 :]
-"""Its first table of codes is none."""
+"""Its first Huffman table is invalid."""
 
 
 def test_a_damaged_image_leaves_its_batch_to_pil() -> None:
-    """What the decoder refuses is no error here, and what comes after is decoded again."""
+    """decode returns None for a batch that the decoder refuses, and decodes the next batch."""
     assert plain_jpeg_side(DAMAGED) == 48
     decoder = BatchDecoder(32, CPU)
     assert decoder.decode([PLAIN]) is not None
@@ -125,16 +125,16 @@ def test_a_damaged_image_leaves_its_batch_to_pil() -> None:
     assert decoder.decode([PLAIN]) is not None
 
 
-def test_a_decoder_that_fails_at_once_is_not_used() -> None:
-    """A torchvision that cannot decode on this device is asked once."""
+def test_a_decoder_that_fails_at_first_is_not_used() -> None:
+    """A torchvision that cannot decode on this device is used only once."""
     decoder = BatchDecoder(32, CPU)
     assert decoder.decode([DAMAGED]) is None
     assert decoder.decode([PLAIN]) is None
 
 
 @pytest.mark.parametrize("first", [PLAIN, encoded(np.zeros((48, 48), np.uint8))], ids=["tissue", "black"])
-def test_a_decoder_that_does_not_do_as_pil_does_is_not_used(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
-    """One grey value that differs in the first image that is not of one value, and PIL decodes all; for ever."""
+def test_a_decoder_that_differs_from_pil_is_not_used(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """If the first image with more than one grey value differs in any pixel, PIL decodes everything from then on."""
     decode = batch_decode.decode_jpeg
 
     def spoilt(*given: object) -> torch.Tensor:
@@ -149,8 +149,8 @@ def test_a_decoder_that_does_not_do_as_pil_does_is_not_used(monkeypatch: pytest.
     assert decoder.decode([PLAIN]) is None
 
 
-def test_every_side_is_held_against_pil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder may do otherwise with patches of another side."""
+def test_every_side_is_compared_with_pil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that is right for one side may be wrong for another."""
     decode = batch_decode.decode_jpeg
 
     def spoilt(*given: object) -> torch.Tensor:
@@ -163,8 +163,8 @@ def test_every_side_is_held_against_pil(monkeypatch: pytest.MonkeyPatch) -> None
     assert decoder.decode([encoded(tissue(40))]) is None
 
 
-def test_a_frame_that_says_it_is_subsampled_is_left_to_pil() -> None:
-    """Of one channel that means nothing, and decoders differ in what they make of it."""
+def test_a_frame_that_declares_subsampling_is_left_to_pil() -> None:
+    """Subsampling has no meaning for one channel, and decoders treat it differently."""
     frame = PLAIN.index(b"\xff\xc0")
     assert plain_jpeg_side(PLAIN[: frame + 11] + b"\x22" + PLAIN[frame + 12 :]) is None
     assert plain_jpeg_side(PLAIN[:2] + b"\xff\xf3\x00\x02" + PLAIN[2:]) is None

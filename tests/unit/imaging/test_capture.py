@@ -1,4 +1,4 @@
-"""Reading layers."""
+"""Reading the outputs of layers."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from services.common.errors import InvalidInput
 from services.imaging.capture import capture
 
 
-def test_a_layer_is_read_before_what_follows_works_in_place() -> None:
-    """A ReLU in place after a convolution does not change what was captured; every hook is gone afterwards."""
+def test_an_in_place_operation_does_not_change_a_captured_layer() -> None:
+    """An in-place ReLU after a convolution does not change the captured output; all hooks are removed afterwards."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
     images = torch.randn(2, 3, 8, 8)
     with capture(network, {"conv": "0"}) as acts, torch.inference_mode():
@@ -19,8 +19,8 @@ def test_a_layer_is_read_before_what_follows_works_in_place() -> None:
     assert not network[0]._forward_hooks
 
 
-def test_hooks_are_gone_after_a_failure() -> None:
-    """An exception in the block removes the hooks too."""
+def test_hooks_are_removed_after_a_failure() -> None:
+    """The hooks are also removed when the block raises."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3))
     with pytest.raises(ZeroDivisionError), capture(network, {"conv": "0"}):
         _ = 1 / 0
@@ -29,7 +29,7 @@ def test_hooks_are_gone_after_a_failure() -> None:
 
 @pytest.mark.parametrize(("tokens", "height", "width", "first"), [(9, 3, 3, 0), (10, 3, 3, 1), (12, 12, 1, 0)])
 def test_tokens_become_a_map(tokens: int, height: int, width: int, first: int) -> None:
-    """B x T x C of a transformer is C units over a square map, row by row, without a class token; else over T x 1."""
+    """A transformer's B x T x C output becomes C units over a square map, without a class token, or else over T x 1."""
     network = nn.Sequential(nn.Linear(5, 7))
     with capture(network, {"tokens": "0"}) as acts:
         out = network(torch.randn(2, tokens, 5))
@@ -38,7 +38,7 @@ def test_tokens_become_a_map(tokens: int, height: int, width: int, first: int) -
 
 
 def test_a_layer_without_a_map_is_refused() -> None:
-    """A flat output raises InvalidInput that names layer and shape."""
+    """A flat output raises InvalidInput with the layer and the shape."""
     network = nn.Sequential(nn.Linear(5, 7))
     with capture(network, {"fc": "0"}), pytest.raises(InvalidInput, match=r"layer fc outputs \[2, 7\]"):
         network(torch.randn(2, 5))

@@ -15,7 +15,7 @@ from tests.fakes.data import store_checkpoint, store_dataset
 
 
 def test_a_stored_network_gives_the_same_outputs(tmp_path: Path) -> None:
-    """Logits of the loaded network equal those of the stored one."""
+    """The loaded network returns the same logits as the stored one."""
     blobs = FolderBlobs(tmp_path / "blobs")
     data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
     ref, network = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
@@ -28,7 +28,7 @@ def test_a_stored_network_gives_the_same_outputs(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_architecture_name_the_keys() -> None:
-    """InvalidInput lists missing, unexpected and misshapen keys, and the network keeps its own weights."""
+    """InvalidInput lists missing and unexpected keys and keys of another shape; the network keeps its weights."""
     network, other = build_network("resnet18", 2), build_network("alexnet", 2)
     before = network.fc.weight.clone()
     with pytest.raises(InvalidInput, match=r"lacks bn1\.bias.*unexpected classifier\.1\.bias"):
@@ -39,8 +39,8 @@ def test_weights_of_another_architecture_name_the_keys() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_no_numbers_name_their_tensors(value: float) -> None:
-    """InvalidInput names each, and nothing is loaded: no extraction begins on such a checkpoint."""
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
+    """InvalidInput names the tensors, and nothing is loaded, so no extraction begins on such a checkpoint."""
     network = build_network("test_resnet", 2)
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     weights["fc.bias"][1] = value
@@ -51,7 +51,7 @@ def test_weights_that_are_no_numbers_name_their_tensors(value: float) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_are_read_from_common_files(tmp_path: Path, prefix: str) -> None:
-    """A .safetensors file, a state dict and a dict that wraps one are read, with DataParallel's prefix taken off."""
+    """A .safetensors file, a state dict and a wrapped state dict are read, and DataParallel's prefix is removed."""
     weights = {f"{prefix}fc.weight": torch.randn(2, 3)}
     save_file(weights, tmp_path / "a.safetensors")
     torch.save(weights, tmp_path / "b.pth")
@@ -61,7 +61,7 @@ def test_weights_are_read_from_common_files(tmp_path: Path, prefix: str) -> None
 
 
 def test_a_file_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    """A pickle with a call in it raises InvalidInput, and the call is not made."""
+    """A pickle that contains a call raises InvalidInput, and the call does not run."""
     mark = tmp_path / "ran"
 
     class Evil:
@@ -74,8 +74,8 @@ def test_a_file_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
-    """Nonsense and a dict of other things are named."""
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
+    """InvalidInput names a file of random bytes, a dict without weights and a missing file."""
     (tmp_path / "a.pth").write_bytes(b"nonsense")
     torch.save({"epoch": 5}, tmp_path / "b.pth")
     (tmp_path / "c.safetensors").write_bytes(b"\x00" * 20)

@@ -1,4 +1,4 @@
-"""Pictures as bytes, and contact sheets."""
+"""Encoded pictures and contact sheets."""
 
 import io
 
@@ -17,7 +17,7 @@ def decoded(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("colours", [(), (3,)])
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_a_sheet_holds_the_pictures_in_rows_of_eight(format: str, colours: tuple[int, ...]) -> None:
-    """Ten pictures make two rows of eight cells at half their side, in the order of their ranks, the rest black."""
+    """Ten pictures fill two rows of eight cells at half their side, in the order of their ranks; the rest is black."""
     pictures = np.stack([np.full((40, 40, *colours), 20 * (n + 1), np.uint8) for n in range(10)])
     sheet = decoded(Encoding(format).sheet(pictures))
     assert sheet.shape[:2] == (40, 160)
@@ -29,8 +29,8 @@ def test_a_sheet_holds_the_pictures_in_rows_of_eight(format: str, colours: tuple
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_pictures_survive_their_encoding(format: str) -> None:
-    """Smooth pictures, grey and in colour, differ little from what is decoded, also after a larger one in the same
-    file; the format is known by its bytes."""
+    """Smooth pictures, grey and in colour, differ little after decoding, also if a larger picture precedes them in the
+    same file. The first bytes identify the format."""
     grey = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
     colour = np.stack([grey, grey.T, np.full_like(grey, 90)], 2)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
@@ -41,8 +41,8 @@ def test_pictures_survive_their_encoding(format: str) -> None:
     assert (media_type(plain), media_type(tinted)) == (f"image/{format}",) * 2
 
 
-def test_the_bytes_are_those_of_pil() -> None:
-    """Encoding into a file gives what encoding into memory gives."""
+def test_the_bytes_equal_pils() -> None:
+    """Encoding into a file gives the same bytes as encoding into memory."""
     picture = np.random.default_rng(0).integers(0, 256, (227, 227), dtype=np.uint8)
     expected = io.BytesIO()
     Image.fromarray(picture).save(expected, "JPEG", quality=85)
@@ -50,7 +50,7 @@ def test_the_bytes_are_those_of_pil() -> None:
 
 
 def test_quality_costs_bytes() -> None:
-    """A lower quality gives fewer bytes, in either format."""
+    """A lower quality gives fewer bytes, in both formats."""
     picture = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     for format in ("jpeg", "webp"):
         [small], [large] = (Encoding(format, quality).encode([picture]) for quality in (30, 90))

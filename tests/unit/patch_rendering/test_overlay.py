@@ -1,4 +1,4 @@
-"""The overlay against the original's way, and against a slow reference in float64."""
+"""The overlay, compared with the original's method and with a slow reference in float64."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from services.patch_rendering.overlay import bilinear_matrix, overlay, resize_ma
 SIZE = 227
 
 
-def the_originals_way(pixels: np.ndarray, maps: np.ndarray, best: float) -> np.ndarray:
-    """Step for step what the original does: divide, resize with PIL, binarise, multiply, cut to uint8."""
+def original_overlay(pixels: np.ndarray, maps: np.ndarray, best: float) -> np.ndarray:
+    """Repeat the original's steps: divide, resize with PIL, binarise, multiply, truncate to uint8."""
     pictures = []
     for patch, map_ in zip(pixels, maps, strict=True):
         size = (patch.shape[1], patch.shape[0])
@@ -25,7 +25,7 @@ def the_originals_way(pixels: np.ndarray, maps: np.ndarray, best: float) -> np.n
 
 
 def slow_reference(pixels: np.ndarray, maps: np.ndarray, best: float) -> tuple[np.ndarray, np.ndarray]:
-    """In float64, pixel by pixel: the picture, and the interpolated map over the best."""
+    """Compute in float64, pixel by pixel, the picture and the interpolated map divided by the best."""
     count, size, _ = pixels.shape
     height, width = maps.shape[1:]
     picture, weights = np.zeros_like(pixels), np.zeros((count, size, size))
@@ -47,43 +47,44 @@ def slow_reference(pixels: np.ndarray, maps: np.ndarray, best: float) -> tuple[n
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (6, 6), (7, 7), (13, 13), (8, 5), (56, 56), (227, 227)])
-def test_the_picture_is_the_originals(height: int, width: int) -> None:
-    """For maps of the original's sizes, and others, every pixel of 64 pictures equals the original's."""
+def test_the_picture_equals_the_originals(height: int, width: int) -> None:
+    """Every pixel of 64 pictures equals the original's, for maps of the original's sizes and of others."""
     rng = np.random.default_rng(height * 1000 + width)
     pixels = rng.integers(0, 256, (64, SIZE, SIZE), dtype=np.uint8)
     maps = rng.normal(0.3, 1, (64, height, width)).astype(np.float16)
     best = float(maps[0].max())
     if best <= 0:
         maps, best = -maps, float((-maps)[0].max())
-    np.testing.assert_array_equal(overlay(pixels, maps, best), the_originals_way(pixels, maps, best))
+    np.testing.assert_array_equal(overlay(pixels, maps, best), original_overlay(pixels, maps, best))
 
 
 def test_every_grey_value_is_dimmed_as_the_original_does() -> None:
-    """All 256 values times 0.2 in float32, cut: under a map that is far below the threshold, and one far above."""
+    """All 256 values are multiplied by 0.2 in float32 and truncated under a map far below the threshold, and unchanged
+    under one far above."""
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     low, high = np.full((1, 2, 2), 0.01, np.float16), np.full((1, 2, 2), 0.9, np.float16)
-    np.testing.assert_array_equal(overlay(pixels, low, 1.0), the_originals_way(pixels, low, 1.0))
+    np.testing.assert_array_equal(overlay(pixels, low, 1.0), original_overlay(pixels, low, 1.0))
     np.testing.assert_array_equal(overlay(pixels, high, 1.0), pixels)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(9, 20), st.integers(0, 2**32 - 1))
 def test_the_picture_equals_a_slow_reference(height: int, width: int, size: int, seed: int) -> None:
-    """Every pixel equals plain bilinear interpolation in float64, but where that lies on the threshold itself."""
+    """Every pixel equals simple bilinear interpolation in float64, except where that lies on the threshold."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (2, size, size), dtype=np.uint8)
     maps = rng.normal(0.3, 1, (2, height, width)).astype(np.float16)
     best = max(float(maps.max()), 0.5)
     expected, weights = slow_reference(pixels, maps, best)
     differ = overlay(pixels, maps, best) != expected
-    # A whole product may be cut one lower in float32 than in float64, never more.
+    # An integer product may be truncated to one less in float32 than in float64, never to more.
     grey = np.abs(overlay(pixels, maps, best).astype(int) - expected) <= 1
     assert (~differ | grey | (np.abs(weights - 0.2) < 1e-5)).all()
 
 
 @pytest.mark.parametrize(("source", "target"), [(7, 227), (1, 5), (227, 227), (30, 7), (8, 8)])
-def test_the_resize_is_pils(source: int, target: int) -> None:
-    """Enlarging and shrinking equal PIL's bilinear filter on floating-point images."""
+def test_the_resize_equals_pils(source: int, target: int) -> None:
+    """Enlarging and shrinking give the result of PIL's bilinear filter on floating-point images."""
     maps = np.random.default_rng(source).normal(0, 1, (3, source, source)).astype(np.float32)
     for map_, resized in zip(maps, resize_maps(maps, target), strict=True):
         expected = np.array(Image.fromarray(map_).resize((target, target), Image.Resampling.BILINEAR))
@@ -93,6 +94,6 @@ def test_the_resize_is_pils(source: int, target: int) -> None:
 
 @pytest.mark.parametrize("best", [0.0, -1.0, float("nan")])
 def test_a_unit_that_is_never_active_has_no_picture(best: float) -> None:
-    """Dividing by a maximum that is not positive would make nonsense: it is refused."""
+    """overlay raises ValueError if the best activation is not positive, since the division would be meaningless."""
     with pytest.raises(ValueError, match="no picture"):
         overlay(np.zeros((1, 8, 8), np.uint8), np.zeros((1, 2, 2), np.float16), best)

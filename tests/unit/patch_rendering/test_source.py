@@ -1,4 +1,4 @@
-"""Where pictures come from: patches decoded one by one, and many together."""
+"""The sources of pictures: patches decoded one by one, and many together."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -26,13 +26,13 @@ PATCHES = 12
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Twelve patches and more."""
+    """A data set of twelve patches."""
     data, _ = store_dataset(FolderBlobs(tmp_path / "blobs"), tmp_path / "ddsm", {"val": PATCHES})
     return data
 
 
 def counted(decoder: Callable[[Sequence[bytes]], NDArray[np.uint8] | None]) -> tuple[DecodeTogether, list[int]]:
-    """A decoder, and how many images came at each of its calls."""
+    """Return a decoder, and a list of the number of images in each of its calls."""
     calls: list[int] = []
 
     def decode(images: Sequence[bytes]) -> NDArray[np.uint8] | None:
@@ -43,7 +43,7 @@ def counted(decoder: Callable[[Sequence[bytes]], NDArray[np.uint8] | None]) -> t
 
 
 def test_patches_decoded_together_are_those_decoded_alone(dataset: Dataset) -> None:
-    """Each comes once to the decoder, however often and in whatever order it is asked for."""
+    """Each patch is decoded once, however often and in whatever order it is requested."""
     together, calls = counted(BatchDecoder(SIZE, torch.device("cpu")).as_array)
     source, alone = (SourcePatches(dataset, dataset.read, SIZE, together=one) for one in (together, None))
     for ids in ([0, 3, 3, 1], [1, 0], [5, 1, 4]):
@@ -51,25 +51,25 @@ def test_patches_decoded_together_are_those_decoded_alone(dataset: Dataset) -> N
     assert calls == [3, 2]
 
 
-def test_threads_that_want_the_same_patches_have_them_decoded_once(dataset: Dataset) -> None:
-    """Whoever comes second finds them, whether it waited or came later."""
+def test_threads_that_request_the_same_patches_decode_them_once(dataset: Dataset) -> None:
+    """The second thread finds the patches in the cache, whether it waited or came later."""
     decoder, both = BatchDecoder(SIZE, torch.device("cpu")), threading.Barrier(2, timeout=30)
     together, calls = counted(decoder.as_array)
     source = SourcePatches(dataset, dataset.read, SIZE, together=together)
     ids = np.arange(PATCHES)
 
-    def ask(_number: int) -> NDArray[np.uint8]:
+    def stack(_number: int) -> NDArray[np.uint8]:
         both.wait()
         return source.stack(ids)
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(ask, range(2))
+        first, second = pool.map(stack, range(2))
     assert np.array_equal(first, second)
     assert calls == [PATCHES]
 
 
-def test_what_cannot_be_decoded_together_is_decoded_alone(dataset: Dataset) -> None:
-    """The same pixels; and of what is no image the patch is named."""
+def test_patches_that_cannot_be_decoded_together_are_decoded_alone(dataset: Dataset) -> None:
+    """They have the same pixels, and an error for something that is not an image names the patch."""
     together, calls = counted(lambda _images: None)
     source = SourcePatches(dataset, dataset.read, SIZE, together=together)
     alone = SourcePatches(dataset, dataset.read, SIZE)
@@ -80,17 +80,17 @@ def test_what_cannot_be_decoded_together_is_decoded_alone(dataset: Dataset) -> N
         broken.stack(np.array([2]))
 
 
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A CPU decodes with PIL; so does a machine without torch, or where no driver shows: there torch is not asked."""
+def test_a_gpu_is_used_if_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PIL decodes on a CPU, on a machine without torch, and without a driver. Without a driver, torch is not loaded."""
     driver = tmp_path / "nvidiactl"
     monkeypatch.setattr(gpu, "NVIDIA", (driver,))
-    monkeypatch.setattr(devices, "choose_device", lambda _wish: pytest.fail("torch was asked"))
+    monkeypatch.setattr(devices, "choose_device", lambda _choice: pytest.fail("torch was used"))
     assert decode_on_gpu("cpu", SIZE) is None
     assert decode_on_gpu("auto", SIZE) is None
     driver.touch()
     on_cpu = BatchDecoder(SIZE, torch.device("cpu"))
     monkeypatch.setattr(batch_decode, "device_decoder", lambda _size, device: on_cpu if device.type == "cuda" else None)
-    monkeypatch.setattr(devices, "choose_device", lambda options: torch.device("cuda" if options == "auto" else "cpu"))
+    monkeypatch.setattr(devices, "choose_device", lambda choice: torch.device("cuda" if choice == "auto" else "cpu"))
     assert decode_on_gpu("auto", SIZE) is not None
     assert decode_on_gpu("cuda:9", SIZE) is None
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda _name: None)
@@ -98,8 +98,8 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
     assert decode_on_gpu("cuda", SIZE) is None
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for every other service."""
+def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting of CUDA without a CUDA device raises InvalidInput, as in every other service."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InvalidInput, match="'cuda' was requested, but this machine has no CUDA device"):
         decode_on_gpu("cuda", SIZE)
