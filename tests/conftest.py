@@ -1,4 +1,4 @@
-"""Fixtures that all tests may ask for, and one that all have."""
+"""Fixtures for all tests, and one that every test uses."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,6 @@ __all__ = ["postgres", "rabbitmq", "s3"]
 
 @pytest.fixture(autouse=True)
 def _own_log_ids() -> Iterator[None]:
-    """What a test has log lines carry ends with it: handlers that it calls itself are in no message's scope."""
+    """Log ids that a test adds end with it: handlers that it calls directly have no scope of a message."""
     with log_scope():
         yield

@@ -1,6 +1,6 @@
-"""Real servers for tests: one of each a test process, started when first asked for and stopped when it ends.
+"""Real servers for tests: one of each kind per test process, started for the first test that needs it.
 
-A server that cannot be started fails the test that needs it; nothing skips.
+A server that cannot be started fails the test that needs it; no test is skipped.
 """
 
 import tempfile
@@ -35,22 +35,22 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A database server."""
-    with reachable_folder() as folder:
+    with accessible_folder() as folder:
         server = start_postgres(folder)
         yield server
         server.stop()
 
 
 @contextmanager
-def reachable_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's unprivileged user reaches, which pytest's own are not; gone afterwards."""
+def accessible_folder() -> Iterator[Path]:
+    """Make a folder that PostgreSQL's unprivileged user can use, unlike those of pytest; remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="primitives-test-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 def fresh_vhost(server: Server) -> str:
-    """The URL of a virtual host of its own, in which no queue exists."""
+    """Make an empty virtual host and return its URL."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     management = server.environment["MANAGEMENT"]
     httpx.put(f"{management}/api/vhosts/{name}", timeout=30).raise_for_status()
@@ -58,7 +58,7 @@ def fresh_vhost(server: Server) -> str:
 
 
 def fresh_database(server: Server) -> str:
-    """The URL of a database of its own, in which no schema exists."""
+    """Make an empty database and return its URL."""
     name = f"test_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -66,5 +66,5 @@ def fresh_database(server: Server) -> str:
 
 
 def fresh_schema(server: Server) -> str:
-    """The URL of a schema of its own."""
+    """Return the URL of a new schema."""
     return f"{server.url}?schema=test_{uuid.uuid4().hex[:8]}"

@@ -10,13 +10,13 @@ from services.cli.migrations import migrations_of
 from services.common.records import migrate, open_records
 from tests.chaos.proxy import FaultyStore
 from tests.chaos.world import World
-from tests.servers import reachable_folder
+from tests.servers import accessible_folder
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """Fresh servers, and no worker yet."""
-    with reachable_folder() as postgres:
+    with accessible_folder() as postgres:
         store = start_s3(tmp_path / "s3")
         host, port = store.url.split("@")[1].split("?")[0].split(":")
         broker, database = start_rabbitmq(tmp_path / "rabbitmq"), start_postgres(postgres / "data")

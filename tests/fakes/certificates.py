@@ -1,4 +1,4 @@
-"""An authority of its own for tests, and a certificate of it for localhost."""
+"""A certificate authority for tests, and a certificate of it for localhost."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import trustme
 
 
 class Authority:
-    """`bundle` is what callers trust, `certificate` and `key` are a server's, all PEM files."""
+    """PEM files: the `bundle` that callers trust, and the `certificate` and `key` of a server."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""An OTLP collector in this process, which keeps the spans that it is sent."""
+"""An OTLP collector in this process. It stores the spans that it receives."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 
 
 class CollectedSpan(NamedTuple):
-    """A span as it was sent."""
+    """A span as it was received."""
 
     name: str
     trace: str
@@ -21,33 +21,33 @@ class CollectedSpan(NamedTuple):
 
     @property
     def service(self) -> str:
-        """Which of ours it is of."""
+        """The service of ours that made the span."""
         return str(self.attributes.get("primitives.service", ""))
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps spans by trace."""
+    """Stores spans by trace."""
 
     def __init__(self) -> None:
         self.endpoint = ""
         self.traces: defaultdict[str, list[CollectedSpan]] = defaultdict(list)
 
     def Export(self, request: trace_service_pb2.ExportTraceServiceRequest, _: grpc.ServicerContext) -> Any:
-        """Take spans."""
+        """Store spans."""
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 for one in scope.spans:
-                    told = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in one.attributes}
+                    values = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in one.attributes}
                     trace = one.trace_id.hex()
                     self.traces[trace].append(
-                        CollectedSpan(one.name, trace, one.span_id.hex(), one.parent_span_id.hex(), told)
+                        CollectedSpan(one.name, trace, one.span_id.hex(), one.parent_span_id.hex(), values)
                     )
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector on a free port."""
+    """Run a collector on a free port for the block."""
     made = Collector()
     server = grpc.server(ThreadPoolExecutor(4, "collector"))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(made, server)

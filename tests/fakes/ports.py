@@ -1,11 +1,11 @@
-"""The ports of a service on the shipped embedded forms, with messages taken by hand instead of by threads."""
+"""The ports of a service in their embedded forms. Tests take the messages by hand; no thread delivers them."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import message
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData
 
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, MemoryBus, decode
@@ -17,25 +17,25 @@ from services.common.work.runner import STOP_S
 
 
 class RecordingBus(MemoryBus):
-    """A bus that keeps all that goes over it in `sent`, as (queue or "", message)."""
+    """A bus that records every message in `sent`, as (queue or "", message)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[tuple[str, message.Message]] = []
 
     def publish(self, envelope: Envelope) -> None:
-        """Keep an event."""
+        """Record an event."""
         self.sent.append(("", decode(envelope)))
 
     def send(self, queue: str, envelope: Envelope) -> None:
-        """Keep a command."""
+        """Record a command."""
         self.sent.append((queue, decode(envelope)))
 
 
 class World:
-    """Ports over a folder, and what a workflow has sent."""
+    """Ports over a folder, and the messages that a workflow has sent."""
 
-    def __init__(self, folder: Path, metadata: MetaData, _outbox: Table | None = None) -> None:
+    def __init__(self, folder: Path, metadata: MetaData) -> None:
         self.bus = RecordingBus()
         self.blobs = FolderBlobs(folder / "blobs")
         records = open_records(f"sqlite:///{folder / 'records.sqlite'}")
@@ -45,7 +45,7 @@ class World:
         self.ports = Ports(self.bus, self.blobs, records, outbox, Leases(records, tables["leases"]))
 
     def sent(self) -> list[message.Message]:
-        """The messages committed since the last call, in order."""
+        """Return the messages committed since the last call, in order."""
         self.bus.sent.clear()
         self.ports.outbox.flush()
         return [content for _, content in self.bus.sent]

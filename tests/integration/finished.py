@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.activation_extraction import main as activation_extraction
-from services.activation_extraction.settings import ExtractionSettings
-from services.annotation import main as annotation
-from services.annotation.settings import AnnotationSettings
 from services.cli.client import get, post
 from services.cli.migrations import SERVICES
 from services.common.access.tokens import add_token
@@ -19,10 +15,7 @@ from services.common.bus import MemoryBus
 from services.common.observability.logs import configure_logs
 from services.common.runtime.service import Service
 from services.common.settings import Shared
-from services.patch_rendering import main as patch_rendering
-from services.patch_rendering.settings import RenderingSettings
-from services.training import main as training
-from services.training.settings import TrainingSettings
+from tests.fakes.services import create_services
 from tests.integration.embedded import Embedded
 from tests.integration.test_plan import EXTRACTION, import_data, start_plan
 
@@ -63,14 +56,8 @@ def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
     tokens_file = folder / "tokens.json"
     token = add_token(tokens_file, "fuzz", ("*:read", "*:write"))
     shared = Shared(home=home.home, records_url=database, tokens_file=tokens_file)
-    ports = {"http_port": 0, "grpc_port": 0}
     bus = MemoryBus()
-    created = [
-        training.create(TrainingSettings(shared=shared, **ports), bus),
-        activation_extraction.create(ExtractionSettings(shared=shared, **ports), bus),
-        patch_rendering.create(RenderingSettings(shared=shared, **ports), bus),
-        annotation.create(AnnotationSettings(shared=shared, **ports), bus),
-    ]
+    created = create_services(shared, bus)
     for service in created:
         service.ports.outbox.start()
         service.http.start()

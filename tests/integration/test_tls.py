@@ -14,7 +14,7 @@ from services.common.bus import Envelope, open_bus
 from services.common.errors import Unavailable
 from services.common.records import open_records
 from tests.fakes.certificates import Authority
-from tests.servers import reachable_folder
+from tests.servers import accessible_folder
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> Iterator[Serv
 
 @pytest.fixture(scope="module")
 def database(pair: Pair) -> Iterator[Server]:
-    with reachable_folder() as folder:
+    with accessible_folder() as folder:
         server = start_postgres(folder, tls=pair)
         yield server
         server.stop()

@@ -1,4 +1,4 @@
-"""The broker's definitions hold what the services declare, so that no event is published before its queue exists."""
+"""The broker's definitions contain the queues of all services: no event is published before its queue exists."""
 
 import json
 from collections.abc import Sequence
@@ -6,23 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from services.activation_extraction import main as activation_extraction
-from services.activation_extraction.settings import ExtractionSettings
-from services.annotation import main as annotation
-from services.annotation.settings import AnnotationSettings
 from services.common.bus import MemoryBus
 from services.common.bus.topology import definitions
 from services.common.settings import Shared
-from services.patch_rendering import main as patch_rendering
-from services.patch_rendering.settings import RenderingSettings
-from services.training import main as training
-from services.training.settings import TrainingSettings
+from tests.fakes.services import create_services
 
 FILE = Path(__file__).parents[2] / "deploy" / "rabbitmq" / "definitions.json"
 
 
 class DeclaringBus(MemoryBus):
-    """Keeps what is declared."""
+    """Records the declarations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,28 +27,21 @@ class DeclaringBus(MemoryBus):
 
 
 def declared_by_all(home: Path) -> dict[str, list[str]]:
-    """Queue to types of events, of all four services."""
+    """Return the types of events to which each queue of the four services is bound."""
     bus = DeclaringBus()
-    shared = {"shared": Shared(home=home), "http_port": 0, "grpc_port": 0}
-    services = [
-        training.create(TrainingSettings(**shared), bus),
-        activation_extraction.create(ExtractionSettings(**shared), bus),
-        patch_rendering.create(RenderingSettings(**shared), bus),
-        annotation.create(AnnotationSettings(**shared), bus),
-    ]
-    for service in services:
+    for service in create_services(Shared(home=home), bus):
         service.http.stop()
         service.grpc.stop()
         service.ports.records.close()
     return bus.declared
 
 
-def test_the_file_is_what_the_services_declare(tmp_path: Path) -> None:
+def test_the_file_contains_the_declarations_of_the_services(tmp_path: Path) -> None:
     """deploy/rabbitmq/definitions.json equals the definitions made from the services' own declarations."""
     assert json.loads(FILE.read_text()) == definitions(declared_by_all(tmp_path))
 
 
 @pytest.mark.parametrize("forbidden", ["x-delivery-limit", "x-single-active-consumer", "x-message-ttl", "message-ttl"])
-def test_nothing_in_it_loses_messages(forbidden: str) -> None:
-    """No option whose meaning differs between versions of the broker, and none that drops what nobody took."""
+def test_no_option_loses_messages(forbidden: str) -> None:
+    """No option differs in meaning between versions of the broker, and none drops messages that were not consumed."""
     assert forbidden not in FILE.read_text()
