@@ -1,4 +1,4 @@
-"""A small data set in the original's layout: patches whose class can be seen, with DDSM's names."""
+"""A small data set in the original's layout: patches with visible classes and DDSM's names."""
 
 import io
 import json
@@ -13,7 +13,7 @@ SIDE = 64
 
 
 def make_ddsm(folder: Path, patches_per_split: dict[str, int], classes: int = 3, seed: int = 0) -> Path:
-    """Write `<split>.txt` and `images/…` below `folder`; every exam stands in one split."""
+    """Write `<split>.txt` and `images/…` below `folder`; every exam is in one split."""
     rng = np.random.default_rng(seed)
     (folder / "images" / "1").mkdir(parents=True)
     for case, (split, count) in enumerate(patches_per_split.items(), 3000):
@@ -40,12 +40,12 @@ def make_outlines(folder: Path) -> Path:
 
 
 def patch_file(case: int, row: int, column: int) -> str:
-    """A patch name as DDSM's, with its box."""
+    """Return a patch name in DDSM's format, with a box."""
     return f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1-x{row}_y{column}_w{SIDE}_h{SIDE}_imgfrac0.25_stridefrac0.5.jpg"
 
 
 def class_pattern(rng: np.random.Generator, label: int) -> np.ndarray:
-    """Noise; class 1 with a bright disc, class 2 with stripes."""
+    """Return noise, with a bright disc for class 1 and stripes for class 2."""
     grey = rng.normal(90, 25, (SIDE, SIDE))
     rows, columns = np.mgrid[:SIDE, :SIDE]
     if label == 1:
@@ -57,7 +57,7 @@ def class_pattern(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def jpeg(grey: np.ndarray) -> bytes:
-    """An image as JPEG bytes."""
+    """Encode an image as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Tensors as they lie in a store, without one."""
+"""Stored tensors without a store."""
 
 import torch
 from safetensors.torch import save
@@ -7,6 +7,6 @@ from services.imaging.tensors import Tensors
 
 
 def as_stored(tensors: dict[str, torch.Tensor], prefix: str = "") -> Tensors:
-    """What a file of these tensors would give, each under its name behind a prefix."""
+    """Return tensors as if read from a file, with a prefix before each name."""
     content = save({f"{prefix}{name}": value for name, value in tensors.items()})
     return Tensors(lambda offset, length: content[offset : offset + length], "a file of the test")

@@ -1,4 +1,4 @@
-"""What only a CUDA device shows; `make test-gpu` runs it, and fails without one."""
+"""Tests that need a CUDA device; `make test-gpu` runs them, and fails without a device."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -30,14 +30,14 @@ LAYERS = ["layer2", "layer4"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _in_fp32() -> None:
-    """Convolutions in whole float32, so that a CPU's results can be asked for."""
+    """Compute convolutions in full float32, so that results can be compared with a CPU's."""
     torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.mark.parametrize("quality", [50, 75, 85, 90, 95, 100])
 @pytest.mark.parametrize("side", [1, 8, 33, 227, 320, 630, 1024])
 def test_its_decoder_gives_pils_pixels(side: int, quality: int) -> None:
-    """To the bit, resized too, for smooth and for noisy patches."""
+    """The pixels are equal to the bit, also resized, for smooth and noisy patches."""
     images = [encoded(tissue(side, seed), quality=quality) for seed in range(4)]
     noise = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
     images.append(encoded(noise, quality=quality))
@@ -74,7 +74,7 @@ def test_what_is_decoded_while_a_network_computes_is_right(threads: int) -> None
 
 
 def test_it_resizes_as_pil() -> None:
-    """Larger and smaller."""
+    """Enlarging and shrinking give PIL's pixels."""
     grey = np.random.default_rng(1).integers(0, 256, (3, 301, 301), dtype=np.uint8)
     for size in (1, 64, 227, 300, 301, 640):
         expected = np.stack([np.asarray(Image.fromarray(one).resize((size, size), 2)) for one in grey])
@@ -82,7 +82,7 @@ def test_it_resizes_as_pil() -> None:
 
 
 def test_a_damaged_patch_leaves_its_batch_to_pil() -> None:
-    """It neither ends the process nor spoils what comes after."""
+    """A damaged patch neither ends the process nor affects later patches."""
     plain = encoded(tissue(48))
     table = plain.index(b"\xff\xc4")
     damaged = plain[: table + 5] + b"\xff" * 30 + plain[table + 35 :]
@@ -94,7 +94,7 @@ def test_a_damaged_patch_leaves_its_batch_to_pil() -> None:
     assert np.array_equal(again, one_by_one([plain], 32))
 
 
-def test_extraction_is_that_of_a_cpu(tmp_path: Path) -> None:
+def test_extraction_equals_that_of_a_cpu(tmp_path: Path) -> None:
     """The same patches in nearly the same order, with the same maps and positions; the same bytes however it is cut."""
     stored = Stored(tmp_path, "resnet18", 64, shard_patches=11)
     on_cpu, on_gpu = (stored.run(LAYERS, device=device) for device in ("cpu", "cuda"))
@@ -111,8 +111,8 @@ def test_extraction_is_that_of_a_cpu(tmp_path: Path) -> None:
         assert (found["positions"] == expected["positions"])[same].float().mean() > 0.99
 
 
-def test_what_is_no_number_is_named(tmp_path: Path) -> None:
-    """NaN and infinity, by layer, unit and patch."""
+def test_an_activation_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+    """The error for NaN or infinity names layer, unit and patch."""
     maps = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).to(CUDA)
     maps[1, 2, 3, 0] = -torch.inf
     with pytest.raises(InvalidInput, match=r"layer l, unit 2: the activation on patch 9 of the data set is -inf"):
@@ -120,7 +120,7 @@ def test_what_is_no_number_is_named(tmp_path: Path) -> None:
 
 
 def test_pictures_are_byte_for_byte_those_of_a_cpu(tmp_path: Path) -> None:
-    """Decoding is all that a GPU does of them, and it decodes to the bit."""
+    """A GPU only decodes and resizes patches for pictures, with results equal to the bit."""
     stored = Stored(tmp_path, "resnet18", 64)
     manifest: ExtractionManifest = stored.run(["layer4"])
     drawn = {}
@@ -136,7 +136,7 @@ def test_pictures_are_byte_for_byte_those_of_a_cpu(tmp_path: Path) -> None:
     "changes", [{}, {"precision": "bf16"}, {"compile": True}, {"precision": "bf16", "channels": 1}]
 )
 def test_a_run_learns(tmp_path: Path, changes: dict[str, object]) -> None:
-    """A run of each precision comes near to that of a CPU."""
+    """A run with each precision comes close to the CPU's."""
     settings = RunSettings(
         architecture="test_resnet", weights="none", image_size=64, epochs=2, batch_size=8, flips=False, **changes
     )  # type: ignore[arg-type]

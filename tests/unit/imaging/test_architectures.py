@@ -40,7 +40,7 @@ SMALL = [
 
 @pytest.mark.parametrize("architecture", [*SMALL, *ORIGINAL_LAYERS])
 def test_any_classifier_gets_a_new_last_layer(architecture: str) -> None:
-    """The network of that name puts out one number a class."""
+    """The network outputs one number per class."""
     network = build_skeleton(architecture, 3).eval()
     size = 224 if architecture.startswith("vit") else native_preprocessing(architecture).size
     device = next(network.parameters()).device
@@ -49,7 +49,7 @@ def test_any_classifier_gets_a_new_last_layer(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ORIGINAL_LAYERS)
 def test_the_originals_layers_exist(architecture: str) -> None:
-    """Every layer that the original looks at is a module, under the original's name."""
+    """Every layer that the original analyses is a module, under the original's name."""
     with torch.device("meta"):
         network = build_network(architecture, 2)
     resolved = resolve_layers(architecture, network, ORIGINAL_LAYERS[architecture])
@@ -59,7 +59,7 @@ def test_the_originals_layers_exist(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", SMALL)
 def test_every_network_offers_layers(architecture: str) -> None:
-    """Offered layers are modules, and asking for none takes the last two."""
+    """Offered layers are modules, and an empty request chooses the last two."""
     network = build_skeleton(architecture, 2)
     offered = layer_names(architecture, network)
     assert all(isinstance(network.get_submodule(path), nn.Module) for path in offered.values())
@@ -103,15 +103,15 @@ def test_an_unknown_network_is_refused() -> None:
     ],
 )
 def test_the_papers_networks_pool_with_fixed_windows(architecture: str, pool: type[nn.Module]) -> None:
-    """They are those of today but for the pooling before the classifier, and have the same weights."""
+    """They differ from today's networks only in the pooling before the classifier, and have the same weights."""
     today, papers = build_skeleton(architecture, 2), build_skeleton(architecture, 2, "torchvision-0.1.9")
     assert isinstance(today.avgpool, nn.AdaptiveAvgPool2d)
     assert isinstance(papers.avgpool, pool)
     assert today.state_dict().keys() == papers.state_dict().keys()
 
 
-def test_the_window_of_resnet_leaves_the_last_row_and_column_out() -> None:
-    """At 227 pixels the last maps are 8x8: what stands in their last row and column changes nothing."""
+def test_the_window_of_resnet_omits_the_last_row_and_column() -> None:
+    """At 227 pixels, the last maps are 8x8, and their last row and column have no effect."""
     pool = build_skeleton("resnet152", 2, "torchvision-0.1.9").avgpool
     maps = torch.randn(1, 2, 8, 8)
     assert torch.allclose(pool(maps)[..., 0, 0], maps[..., :7, :7].mean((2, 3)))
@@ -125,8 +125,8 @@ def test_a_network_that_torchvision_0_1_9_pooled_otherwise_is_refused() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["inception_v3", "googlenet"])
-def test_inception_normalises_its_input_as_its_weights_want(architecture: str) -> None:
-    """With ImageNet's weights it does, without them not; a checkpoint says so either way."""
+def test_inception_normalises_its_input_as_its_weights_require(architecture: str) -> None:
+    """It does so only with ImageNet weights; a checkpoint can set it either way."""
     assert transforms_input(architecture, "imagenet")
     assert not transforms_input(architecture, "none")
     assert not transforms_input("resnet152", "imagenet")
@@ -137,7 +137,7 @@ def test_inception_normalises_its_input_as_its_weights_want(architecture: str) -
 
 @pytest.mark.parametrize("architecture", ["alexnet", "resnet18", "vit_b_32", "efficientnet_lite0", "test_vit"])
 def test_a_network_can_have_one_channel(architecture: str) -> None:
-    """It takes grey images, and preprocessing gives it those."""
+    """It accepts grey images, and preprocessing produces them."""
     network, seen = build_skeleton(architecture, 3, channels=1).eval(), native_preprocessing(architecture, channels=1)
     images = seen.normalise(torch.zeros(2, seen.size, seen.size, dtype=torch.uint8)).to("meta")
     assert network(images).shape == (2, 3)
@@ -155,14 +155,14 @@ def test_imagenet_weights_of_one_channel_are_the_sum_over_three() -> None:
         assert torch.allclose(colour.conv_stem(image.expand(-1, 3, -1, -1)), grey.conv_stem(image), atol=1e-5)
 
 
-def test_a_network_that_cannot_have_one_channel_says_so() -> None:
-    """Inception splits three channels where it has ImageNet's weights."""
+def test_a_network_that_cannot_have_one_channel_is_refused() -> None:
+    """Inception with ImageNet weights needs three channels."""
     with torch.device("meta"), pytest.raises(InvalidInput, match="inception_v3 with ImageNet's weights takes three"):
         build_network("inception_v3", 2, transform_input=True, channels=1)
 
 
-def test_an_image_size_that_a_network_does_not_take_is_refused() -> None:
-    """InvalidInput names the network and the size, also where the network asserts it."""
+def test_an_image_size_that_a_network_does_not_accept_is_refused() -> None:
+    """InvalidInput names the network and the size, also if the network uses an assertion."""
     for network, size in (
         (build_skeleton("alexnet", 2, "torchvision-0.1.9"), 299),
         (build_skeleton("vit_b_32", 2), 227),
@@ -177,8 +177,8 @@ def test_a_network_without_a_head_is_refused() -> None:
         head_path(nn.Sequential(nn.Conv2d(3, 4, 3)))
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    """`auto` always works; CUDA is refused where there is none, and nonsense everywhere."""
+def test_a_device_that_does_not_exist_is_refused() -> None:
+    """`auto` always works; CUDA is refused without a CUDA device, and an unknown device always."""
     assert choose_device("auto").type in ("cpu", "cuda")
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(InvalidInput, match="expected auto, cpu"):
@@ -189,7 +189,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 def test_units_of_a_swin_are_its_channels() -> None:
-    """Swin puts out B x H x W x C: its units are the C channels."""
+    """Swin outputs B x H x W x C, and its units are the C channels."""
     for architecture, layer, units in (
         ("swin_t", "features.7", 768),
         ("swin_tiny_patch4_window7_224", "layers.3", 768),

@@ -1,4 +1,4 @@
-"""Data sets as stored."""
+"""Stored data sets."""
 
 import os
 import tarfile
@@ -36,7 +36,7 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 
 def test_every_patch_comes_back_whole(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """Streaming a shard, one ranged read and a memory-mapped copy all give the bytes that went in, by patch id."""
+    """A streamed shard, a ranged read and a memory-mapped copy all return the bytes that were added, by patch id."""
     data, ref = store_dataset(blobs, tmp_path / "ddsm", {"train": 10, "val": 7}, shard_patches=4)
     assert Dataset.open(blobs, ref).manifest == data.manifest
     assert data.manifest.splits == {"train": 10, "val": 7}
@@ -53,7 +53,7 @@ def test_every_patch_comes_back_whole(blobs: FolderBlobs, tmp_path: Path) -> Non
 
 
 def test_a_local_copy_is_made_once_and_verified(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """A second use takes the first copy and makes it young; an object that has changed leaves no copy."""
+    """A second call returns the same copy and renews its time stamp. A changed object leaves no copy."""
     ref = blobs.put("training", "some", b"patches")
     path = fetch_object(blobs, ref, tmp_path)
     os.utime(path, (0, 0))
@@ -68,7 +68,7 @@ def test_a_local_copy_is_made_once_and_verified(blobs: FolderBlobs, tmp_path: Pa
 
 
 def test_threads_that_fetch_the_same_bytes_get_them(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """Two threads in the middle of fetching one object do not take each other's file away; one copy is left."""
+    """Two threads that fetch one object at the same time do not remove each other's file; one copy remains."""
     both_fetched = threading.Barrier(2)
 
     class Slow(FolderBlobs):
@@ -85,7 +85,7 @@ def test_threads_that_fetch_the_same_bytes_get_them(blobs: FolderBlobs, tmp_path
 
 
 def test_a_shard_is_a_plain_tar(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """Any tar reads a shard, and its members are the patches in order."""
+    """Any tar reader reads a shard, and its members are the patches in order."""
     data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
     shard = data.manifest.shards[0].object
     blobs.get_file(shard.bucket, shard.key, tmp_path / "shard.tar")
@@ -95,7 +95,8 @@ def test_a_shard_is_a_plain_tar(blobs: FolderBlobs, tmp_path: Path) -> None:
 
 
 def test_the_same_patches_are_the_same_data_set(tmp_path: Path) -> None:
-    """The id is a hash of the content: equal for the same patches in another store, another for one label changed."""
+    """The id is a hash of the content: it is equal for the same patches in another store, and differs for another
+    label."""
     ids = []
     for number, label in enumerate((0, 0, 1)):
         with DatasetWriter(FolderBlobs(tmp_path / str(number)), "training", "x", CLASSES) as writer:
@@ -108,8 +109,8 @@ def test_the_same_patches_are_the_same_data_set(tmp_path: Path) -> None:
 def test_a_later_version_leaves_the_manifest_that_records_name(
     blobs: FolderBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same content written again by code whose manifests say more is the same data set; whoever refers to its
-    manifest of before still finds that."""
+    """Code whose manifests have more fields writes the same data set for the same content, and the earlier manifest
+    stays where records refer to it."""
 
     class Wider(DatasetManifest):
         more: str = "more"
@@ -124,8 +125,8 @@ def test_a_later_version_leaves_the_manifest_that_records_name(
     assert before == after
 
 
-def test_mammograms_and_outlines_are_kept(blobs: FolderBlobs) -> None:
-    """A mammogram has a preview and its lesions' outlines; its size must be what it says."""
+def test_mammograms_and_outlines_are_stored(blobs: FolderBlobs) -> None:
+    """A mammogram is stored with a preview and its lesions' outlines. Its size must match its description."""
     import numpy as np
 
     full = jpeg(class_pattern(np.random.default_rng(0), 0))
@@ -155,15 +156,15 @@ def test_mammograms_and_outlines_are_kept(blobs: FolderBlobs) -> None:
     ],
 )
 def test_a_patch_that_does_not_fit_is_named(blobs: FolderBlobs, bad: Patch, message: str) -> None:
-    """InvalidInput names patch and fault, and the failed data set leaves no object behind."""
+    """InvalidInput names the patch and the fault, and the failed data set leaves no objects."""
     with pytest.raises(InvalidInput, match=message), DatasetWriter(blobs, "training", "x", CLASSES) as writer:
         writer.add_patch(patch("a.jpg"))
         writer.add_patch(bad)
     assert list(blobs.list("training")) == []
 
 
-def test_a_failure_takes_nothing_from_an_older_data_set(blobs: FolderBlobs) -> None:
-    """Objects that were there before stay when a later data set that shares them fails."""
+def test_a_failure_removes_nothing_from_an_older_data_set(blobs: FolderBlobs) -> None:
+    """Objects that existed before stay when a later data set that shares them fails."""
     with DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as writer:
         writer.add_patch(patch("a.jpg"))
         writer.finish()
@@ -176,13 +177,14 @@ def test_a_failure_takes_nothing_from_an_older_data_set(blobs: FolderBlobs) -> N
 
 
 def test_an_empty_data_set_is_refused(blobs: FolderBlobs) -> None:
-    """There must be a patch."""
+    """A data set without patches raises InvalidInput."""
     with pytest.raises(InvalidInput, match="has no patches"), DatasetWriter(blobs, "training", "x", CLASSES) as writer:
         writer.finish()
 
 
-def test_what_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """A missing split names those that exist; a missing patch id is not found; a changed shard is noticed."""
+def test_missing_and_changed_parts_are_errors(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """The error for a missing split lists the existing ones, a missing patch id is NotFound, and a changed shard is
+    InvalidInput."""
     data, _ = store_dataset(blobs, tmp_path / "ddsm", {"train": 3})
     with pytest.raises(InvalidInput, match="has no split 'val'; it has train"):
         data.shards("val")
@@ -196,8 +198,8 @@ def test_what_is_not_there_is_named(blobs: FolderBlobs, tmp_path: Path) -> None:
         list(data.stream(shard))
 
 
-def test_a_failure_takes_nothing_from_a_data_set_finished_meanwhile(blobs: FolderBlobs) -> None:
-    """A writer that fails leaves the shards that another one has found, used and registered while it worked."""
+def test_a_failure_removes_nothing_from_a_data_set_finished_meanwhile(blobs: FolderBlobs) -> None:
+    """A failed writer keeps the shards that another writer has used in a finished data set in the meantime."""
     with pytest.raises(ZeroDivisionError), DatasetWriter(blobs, "training", "x", CLASSES, shard_patches=1) as failing:
         failing.add_patch(patch("a.jpg"))
         failing.add_patch(patch("b.jpg"))
@@ -209,7 +211,7 @@ def test_a_failure_takes_nothing_from_a_data_set_finished_meanwhile(blobs: Folde
 
 
 @pytest.mark.parametrize("error", [InvalidInput, JobStopped])
-def test_a_failure_takes_nothing_from_a_data_set_that_is_still_written(
+def test_a_failure_removes_nothing_from_an_unfinished_data_set(
     blobs: FolderBlobs, error: type[PrimitivesError]
 ) -> None:
     """Nor what another writer has found, put again and not yet named in a manifest: the same sample built for two plans
@@ -226,15 +228,15 @@ def test_a_failure_takes_nothing_from_a_data_set_that_is_still_written(
 
 
 class FullStore(FolderBlobs):
-    """Takes shards, and no other object."""
+    """A store that accepts only shards."""
 
     def put(self, bucket: str, key: str, content: bytes) -> ObjectRef:
         raise Unavailable(f"no space for {key}")
 
 
 def test_an_upload_that_fails_ends_the_writer(tmp_path: Path) -> None:
-    """Uploads run beside the writing: what one raised is raised before the manifest is written. What was stored stays:
-    the next attempt will want it."""
+    """Uploads run in the background. The error of a failed upload is raised before the manifest is written, and stored
+    objects stay for the next attempt."""
     store = FullStore(tmp_path / "blobs")
     with pytest.raises(Unavailable, match="no space"), DatasetWriter(store, "training", "x", CLASSES) as writer:
         writer.add_patch(patch("a.jpg"))
@@ -243,8 +245,8 @@ def test_an_upload_that_fails_ends_the_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "F"])
-def test_an_image_of_more_than_eight_bits_that_is_no_png_is_refused(mode: str) -> None:
-    """It would be clipped in silence."""
+def test_an_image_of_more_than_eight_bits_must_be_a_png(mode: str) -> None:
+    """Another format raises InvalidInput, because its values would be clipped silently."""
     import io
 
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Layers that are found by watching a forward."""
+"""Layers that are found by hooking a forward."""
 
 import pytest
 import timm
@@ -34,15 +34,15 @@ FAMILIES_OF_TIMM = [
 
 @pytest.mark.parametrize("architecture", AUTO_OF)
 def test_auto_takes_the_last_layer_of_each_size(architecture: str) -> None:
-    """By the original's names where it has them, else by those of stages and blocks; all of them put out maps."""
+    """Layers have the original's names if it has the network, else those of stages and blocks; all output maps."""
     network, size = build_skeleton(architecture, 2), native_preprocessing(architecture).size
     found = find_layers(architecture, network, ["auto"], size)
     assert list(found) == AUTO_OF[architecture].split()
     check_layers(network, found, size)
 
 
-def looked_at(architecture: str) -> dict[str, MapShape]:
-    """A network built, seen to put out a number a class, and all that can be looked at in it, looked at."""
+def chosen_maps(architecture: str) -> dict[str, MapShape]:
+    """Build a network, check its output and its layers, and return the maps of the layers that `auto` chooses."""
     network, size = build_skeleton(architecture, 3).eval(), native_preprocessing(architecture).size
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, size, size, device=next(network.parameters()).device)).shape == (2, 3)
@@ -53,25 +53,25 @@ def looked_at(architecture: str) -> dict[str, MapShape]:
 
 
 @pytest.mark.parametrize("architecture", SAMPLE)
-def test_any_network_can_be_looked_at(architecture: str) -> None:
-    """Its layers become smaller from one to the next, and have more than one place each."""
-    heights = [shape.height for shape in looked_at(architecture).values()]
+def test_any_network_can_be_analysed(architecture: str) -> None:
+    """The maps of its layers become smaller and have more than one position each."""
+    heights = [shape.height for shape in chosen_maps(architecture).values()]
     assert heights == sorted(set(heights), reverse=True)
     assert min(heights) > 1
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("architecture", torchvision.models.list_models(module=torchvision.models))
-def test_every_classifier_of_torchvision_can_be_looked_at(architecture: str) -> None:
-    """All of them, on torch's meta device."""
-    assert looked_at(architecture)
+def test_every_classifier_of_torchvision_can_be_analysed(architecture: str) -> None:
+    """Each network has layers with maps, on torch's meta device."""
+    assert chosen_maps(architecture)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("architecture", FAMILIES_OF_TIMM)
-def test_every_family_of_timm_can_be_looked_at(architecture: str) -> None:
-    """The first and the last network of each module of timm."""
-    assert looked_at(architecture)
+def test_every_family_of_timm_can_be_analysed(architecture: str) -> None:
+    """The first and the last network of each timm module have layers with maps."""
+    assert chosen_maps(architecture)
 
 
 def test_an_encoder_is_no_classifier() -> None:
@@ -80,8 +80,8 @@ def test_an_encoder_is_no_classifier() -> None:
         build_skeleton("deepseek_vit_412m_enc", 2)
 
 
-def test_auto_can_be_asked_for_beside_others() -> None:
-    """Its layers come first; what is not there is named."""
+def test_auto_can_be_requested_with_other_layers() -> None:
+    """The layers of `auto` come first; a layer that does not exist is named."""
     network = build_skeleton("alexnet", 2)
     assert list(find_layers("alexnet", network, ["conv4", "auto"], 227)) == ["conv1", "conv2", "conv5", "conv4"]
     with pytest.raises(InvalidInput, match="has no layer 'conv9'"):
@@ -98,7 +98,7 @@ def test_layers_are_described_with_their_maps() -> None:
 
 
 def test_a_module_that_is_called_twice_is_no_layer() -> None:
-    """Its maps would be those of two places in the network; asked for it is named."""
+    """It has no single map. Requested by name, it raises InvalidInput."""
     network = build_skeleton("resnet18", 2)
     assert "layer1.0.relu" not in map_shapes(network, 64)
     with pytest.raises(InvalidInput, match=r"layer relu is a module that one forward calls more than once"):
@@ -135,8 +135,7 @@ def test_tokens_stand_where_their_patches_were(prefix: int, rows: int, columns: 
 
 
 def test_tokens_of_hiera_are_put_back_into_rows() -> None:
-    """Its blocks have them in the order of its mask units: what changes one corner of the image changes that of the
-    map before attention can spread it."""
+    """Hiera's blocks order tokens by mask unit. A change in one corner of the image changes that corner of the map."""
     network = timm.create_model("hiera_tiny_224", num_classes=2).eval()
     images = torch.zeros(2, 3, 224, 224)
     images[1, :, :32, 192:] = 1.0
@@ -148,7 +147,7 @@ def test_tokens_of_hiera_are_put_back_into_rows() -> None:
 
 
 def test_windows_and_heads_of_attention_are_no_maps() -> None:
-    """InvalidInput says what they put out."""
+    """InvalidInput contains the shape of their output."""
     network = build_skeleton("swin_tiny_patch4_window7_224", 2)
     with pytest.raises(InvalidInput, match="for 2 images: windows"):
         check_layers(network, {"x": "layers.0.blocks.0.attn"}, 224)

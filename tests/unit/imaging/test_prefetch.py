@@ -1,4 +1,4 @@
-"""Decoding ahead."""
+"""Working ahead in threads."""
 
 import threading
 
@@ -7,8 +7,8 @@ import pytest
 from services.imaging.prefetch import BATCHES_AHEAD, prefetch
 
 
-def test_results_come_in_order_and_a_bounded_way_ahead() -> None:
-    """Every item once, in order; never more than BATCHES_AHEAD are taken before they are asked for."""
+def test_results_are_in_order_and_a_bounded_number_is_ahead() -> None:
+    """Every item is processed once, in order. At most BATCHES_AHEAD items are started before they are needed."""
     taken: list[int] = []
 
     def items() -> object:
@@ -24,8 +24,8 @@ def test_results_come_in_order_and_a_bounded_way_ahead() -> None:
         next(results)
 
 
-def test_what_the_work_raises_is_raised_and_its_threads_end() -> None:
-    """A patch that cannot be decoded ends the iteration with its error, and no thread is left."""
+def test_an_error_ends_the_iteration_and_the_threads() -> None:
+    """A patch that cannot be decoded ends the iteration with its error, and no thread remains."""
     before = threading.active_count()
 
     def work(number: int) -> int:
@@ -38,6 +38,6 @@ def test_what_the_work_raises_is_raised_and_its_threads_end() -> None:
     assert threading.active_count() == before
 
 
-def test_nothing_gives_nothing() -> None:
+def test_no_items_give_no_results() -> None:
     """An empty input ends at once."""
     assert list(prefetch(str, [])) == []

@@ -1,4 +1,4 @@
-"""From encoded patches to what a network sees: 8 and 16 bits, one channel and three."""
+"""From encoded patches to the input of a network: 8 and 16 bits, one channel and three."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ def ramp() -> NDArray[np.uint16]:
 
 
 def test_sixteen_bits_stay_sixteen_bits() -> None:
-    """Every one of 4,096 neighbouring grey values comes through decoding, stacking and normalising as its own."""
+    """All 4,096 neighbouring grey values stay distinct through decoding, stacking and normalising."""
     preprocessing = Preprocessing(size=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)
     pixels = preprocessing.pixels(png(ramp()), "patch")
     assert pixels.dtype == np.uint16
@@ -70,7 +70,7 @@ def test_sixteen_bits_are_shown_in_eight() -> None:
 
 
 def test_a_truncated_or_coloured_image_of_sixteen_bits_is_refused() -> None:
-    """InvalidInput names it; its lower bits would be lost in silence."""
+    """InvalidInput names the image; otherwise its lower bits would be lost silently."""
     with pytest.raises(InvalidInput, match="x is not a complete image"):
         decode_exact(png(ramp())[:-40], "x")
     with pytest.raises(InvalidInput, match="x has mode RGB of 16 bits; expected 8 bits, or grey"):
@@ -96,7 +96,7 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_one_channel_is_one_channel() -> None:
-    """Mean and std are one each; anything else is refused."""
+    """One channel has one mean and one std; other numbers are refused."""
     preprocessing = Preprocessing(size=8, channels=1, mean=(0.5,), std=(0.25,))
     images = preprocessing.normalise(torch.full((2, 8, 8), 255, dtype=torch.uint8))
     assert images.shape == (2, 1, 8, 8)
@@ -106,6 +106,6 @@ def test_one_channel_is_one_channel() -> None:
 
 
 def test_a_manifest_from_before_there_were_channels_is_read() -> None:
-    """It has three of them."""
+    """A manifest without channels has three channels."""
     old = '{"size": 227, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
     assert Preprocessing.model_validate_json(old) == Preprocessing(size=227)

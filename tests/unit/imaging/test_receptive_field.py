@@ -1,4 +1,4 @@
-"""What places of a map see, against what is known of networks and against a network that is asked pixel by pixel."""
+"""Receptive fields, compared with values computed by hand and with a network that is probed row by row."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("architecture", BY_HAND)
-def test_fields_are_those_computed_by_hand(architecture: str) -> None:
+def test_fields_equal_those_computed_by_hand(architecture: str) -> None:
     """Size, stride and start of the original's layers, at 227 pixels."""
     network = build_network(architecture, 2).eval()
     for layer, (size, stride, start) in BY_HAND[architecture].items():
@@ -34,7 +34,7 @@ def test_fields_are_those_computed_by_hand(architecture: str) -> None:
 
 
 def test_a_field_does_not_depend_on_the_weights() -> None:
-    """Weights that are zero, negative or no numbers change nothing, and are themselves unchanged."""
+    """NaN weights do not change the field, and stay unchanged."""
     network = build_network("alexnet", 2).eval()
     for weight in network.parameters():
         nn.init.constant_(weight, float("nan"))
@@ -43,7 +43,7 @@ def test_a_field_does_not_depend_on_the_weights() -> None:
 
 
 class Branches(nn.Module):
-    """Two ways of different reach, an uneven pooling and a skip."""
+    """Two branches with different fields, an uneven pooling and a skip."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class Branches(nn.Module):
         return maps
 
 
-def test_a_field_is_what_changes_a_place() -> None:
-    """NaN in one row of pixels comes out in just those places whose field has the row."""
+def test_a_field_contains_the_pixels_that_affect_a_position() -> None:
+    """NaN in one row of pixels appears at exactly the positions whose field contains the row."""
     size, network = 61, Branches().double().eval()
     with torch.no_grad():
         clean = network(torch.zeros(1, 3, size, size, dtype=torch.float64))
@@ -74,7 +74,7 @@ def test_a_field_is_what_changes_a_place() -> None:
         with torch.no_grad():
             reached = network(images)[0, :, :, 0].isnan().any(0)
         first = field.start + field.stride * torch.arange(clean.shape[2])
-        # The field holds what any path sees; a dilated one leaves rows out, but never the outermost.
+        # The field contains what any path sees; a dilated path skips rows, but never the outermost.
         assert not (reached & ~((first <= row) & (row < first + field.size))).any(), row
         assert reached[(first == row) | (first + field.size - 1 == row)].all(), row
 
@@ -89,21 +89,20 @@ def test_a_field_is_what_changes_a_place() -> None:
         ("alexnet", "classifier.6", 227),  # no map
     ],
 )
-def test_what_has_no_field_of_its_own_has_none(architecture: str, layer: str, size: int) -> None:
-    """The whole image, uneven fields, and a layer without places."""
+def test_a_layer_without_local_fields_has_none(architecture: str, layer: str, size: int) -> None:
+    """The result is None for a field of the full image, for uneven fields, and for a layer without a map."""
     assert receptive_field(build_network(architecture, 2).eval(), layer, size, CPU) is None
 
 
-def test_a_larger_image_shows_a_larger_field() -> None:
-    """The field of ResNet-18's last layer is 435 pixels, which 512 can show."""
+def test_a_larger_image_reveals_a_larger_field() -> None:
+    """The field of ResNet-18's last layer is 435 pixels, which an image of 512 pixels can contain."""
     network = build_network("resnet18", 2).eval()
     assert receptive_field(network, "layer4", 512, CPU) == ReceptiveField(size=435, stride=32, start=-217)
 
 
 @pytest.mark.parametrize("first", ["field", "forward"])
-def test_asking_for_a_field_changes_no_forward(first: str) -> None:
-    """LeViT remembers its attention biases from one forward to the next: those of ones are not to be found there, nor
-    are its own in the forward of ones."""
+def test_measuring_a_field_changes_no_forward(first: str) -> None:
+    """LeViT caches its attention biases between forwards. Real forwards and forwards with ones do not share a cache."""
     network = build_network("levit_128s", 2).eval()
     with torch.no_grad():
         for name, weight in network.named_parameters():

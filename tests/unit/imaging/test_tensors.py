@@ -1,4 +1,4 @@
-"""Parts of safetensors files against the whole files."""
+"""Parts of safetensors files, compared with the full files."""
 
 from pathlib import Path
 
@@ -31,8 +31,8 @@ def files(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(files(), st.data())
-def test_parts_are_those_of_the_whole(tensors: dict[str, np.ndarray], data: st.DataObject) -> None:
-    """Rows, single entries and whole tensors equal what was saved, and no byte is read that was not asked for."""
+def test_parts_equal_the_full_tensors(tensors: dict[str, np.ndarray], data: st.DataObject) -> None:
+    """Rows, first entries and full tensors equal what was saved, and only the requested bytes are read."""
     content = save(tensors)
     read: list[int] = []
 
@@ -55,7 +55,7 @@ def test_parts_are_those_of_the_whole(tensors: dict[str, np.ndarray], data: st.D
 
 
 def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:
-    """By ranged gets and from a local file the same comes out; rows and tensors that are not there are named."""
+    """Ranged GETs and a local file give the same values. Errors name rows and tensors that do not exist."""
     content = save({"a": np.arange(12, dtype=np.int64).reshape(4, 3)})
     (tmp_path / "file").write_bytes(content)
     stored = stored_tensors((blobs := FolderBlobs(tmp_path / "blobs")), blobs.put("bucket", "key", content))
@@ -68,7 +68,7 @@ def test_an_object_and_a_file_are_read_alike(tmp_path: Path) -> None:
 
 
 def test_a_file_is_open_only_while_it_is_read(tmp_path: Path) -> None:
-    """More files can be at hand than a process may have open: each of a large extraction's shards leaves one."""
+    """There can be more files than a process may have open: a large extraction has one per shard."""
     content = save({"a": np.arange(12, dtype=np.int64).reshape(4, 3)})
     before = len(list(Path("/proc/self/fd").iterdir()))
     files = []
@@ -79,8 +79,8 @@ def test_a_file_is_open_only_while_it_is_read(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) < before + 50
 
 
-def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    """Other bytes, and a file that was cut, are told as such."""
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path) -> None:
+    """InvalidInput describes other content and a truncated file."""
     blobs = FolderBlobs(tmp_path)
     with pytest.raises(InvalidInput, match="object bucket/other is not a safetensors file"):
         stored_tensors(blobs, blobs.put("bucket", "other", b"\x04\0\0\0\0\0\0\0none"))
