@@ -1,4 +1,4 @@
-"""Documentation says what is true."""
+"""The documentation agrees with the code."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ SETTINGS = [Shared, TrainingSettings, ExtractionSettings, RenderingSettings, Ann
 
 
 def variables(kind: type[BaseSettings]) -> dict[str, str]:
-    """Environment variable to description of every setting of a class."""
+    """Return the description of every setting of a class by its environment variable."""
     prefix = kind.model_config.get("env_prefix", "")
     return {
         _variable(prefix, name, field): field.description or ""
@@ -31,30 +31,32 @@ def variables(kind: type[BaseSettings]) -> dict[str, str]:
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
-    """The variable of a setting: its own, where others have named it before us."""
+    """Return the variable of a setting: its alias, if it has a standard name."""
     alias = field.validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{name.upper()}"
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_every_setting_is_documented(kind: type[BaseSettings]) -> None:
-    """docs/settings.md names each variable and says what the code says of it."""
+    """docs/settings.md contains each variable with the description in the code."""
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [
-        f"{name}: {told}" for name, told in variables(kind).items() if f"`{name}`" not in text or told not in text
+        f"{name}: {description}"
+        for name, description in variables(kind).items()
+        if f"`{name}`" not in text or description not in text
     ]
     assert missing == []
 
 
-def test_no_setting_is_documented_that_does_not_exist() -> None:
+def test_every_documented_setting_exists() -> None:
     """Every variable in docs/settings.md is read by some service."""
     named = set(re.findall(r"`(PRIMITIVES_[A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
     known = {name for kind in SETTINGS for name in variables(kind)}
     assert named - known == set()
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    """Relative links of all Markdown files point to files that exist."""
+def test_links_between_documents_work() -> None:
+    """Relative links in all Markdown files point to files that exist."""
     broken = []
     for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
@@ -71,15 +73,15 @@ def test_the_targets_of_the_readme_exist() -> None:
             assert set(line.split()) <= targets, (path.name, line)
 
 
-def test_no_host_of_a_registry_is_named() -> None:
-    """Installing is left to the ordinary clients as they are set up."""
+def test_no_registry_host_is_named() -> None:
+    """The ordinary clients install packages with their own configuration."""
     hosts = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs|download\.pytorch\.org|deb\.debian\.org")
     files = [path for kind in ("*.toml", "*.txt", "*.md", "Makefile") for path in ROOT.glob(kind)]
     assert [path.name for path in [*files, *(ROOT / "docs").rglob("*.md")] if hosts.search(path.read_text())] == []
 
 
-def test_the_tests_that_documents_name_exist() -> None:
-    """Every path of a test in the documents is that of a file."""
+def test_tests_in_documents_exist() -> None:
+    """Every path of a test in the documents is a file."""
     named = {
         (path.name, test)
         for path in (ROOT / "docs").rglob("*.md")

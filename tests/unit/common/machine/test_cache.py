@@ -1,4 +1,4 @@
-"""The bounded cache, alone and among threads."""
+"""The bounded cache, with one thread and with several."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,42 +11,42 @@ from services.common.machine.cache import BoundedCache
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 20))
-def test_it_keeps_what_was_asked_for_last_within_its_limit(keys: list[int], limit: int) -> None:
-    """After any calls the weight is that of what is kept and within the limit; a value that is made again was not among
-    the newest that fit."""
+def test_the_most_recently_used_values_stay_within_the_limit(keys: list[int], limit: int) -> None:
+    """After any calls the weight is that of the stored values and within the limit. Only values that are not among the
+    most recently used ones that fit are made again."""
     cache: BoundedCache[int] = BoundedCache(limit, lambda value: value)
     newest: list[int] = []
     for key in keys:
         made: list[int] = []
         assert cache.get(key, lambda key=key, made=made: made.append(key) or key) == key  # type: ignore[misc]
         assert bool(made) == (key not in newest)
-        newest = [kept for kept in newest if kept != key] + [key]
+        newest = [other for other in newest if other != key] + [key]
         while sum(newest) > limit:
             newest.pop(0)
         assert cache.weight == sum(newest) <= limit
 
 
-def test_threads_that_ask_at_once_share_one_making() -> None:
-    """Of eight threads one makes the value, and all get it."""
+def test_concurrent_threads_share_one_value() -> None:
+    """One of eight threads makes the value, and all receive it."""
     cache: BoundedCache[object] = BoundedCache(10, lambda _: 1)
     made: list[object] = []
-    all_asked = threading.Barrier(8)
+    barrier = threading.Barrier(8)
 
     def make() -> object:
         made.append(object())
         return made[-1]
 
-    def ask(_: int) -> object:
-        all_asked.wait(10)
+    def get(_: int) -> object:
+        barrier.wait(10)
         return cache.get("key", make)
 
     with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(ask, range(8)))
+        found = set(pool.map(get, range(8)))
     assert found == {made[0]} and len(made) == 1
 
 
-def test_an_error_is_not_kept() -> None:
-    """What could not be made is tried again by the next who asks."""
+def test_an_error_is_not_cached() -> None:
+    """The next request of a value that could not be made makes it again."""
     cache: BoundedCache[int] = BoundedCache(10, lambda _: 1)
     with pytest.raises(ZeroDivisionError):
         cache.get("key", lambda: 1 // 0)

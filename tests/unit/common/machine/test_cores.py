@@ -1,4 +1,4 @@
-"""How many cores a process may use."""
+"""The number of cores that a process may use."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from services.common.machine.cores import limit_openmp, machine_cores, usable_co
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("quota", "expected"),
     [
         ("max 100000\n", 64),
         ("200000 100000\n", 2),
@@ -19,27 +19,27 @@ from services.common.machine.cores import limit_openmp, machine_cores, usable_co
         ("12800000 100000", 64),
     ],
 )
-def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, expected: int) -> None:
-    """A part of a core is one; a limit above what is there is none."""
+def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, expected: int) -> None:
+    """A fraction of a core counts as one; a limit above the number of cores has no effect."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
     monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
     assert usable_cores() == machine_cores() == 64
-    (tmp_path / "cpu.max").write_text(told)
+    (tmp_path / "cpu.max").write_text(quota)
     assert usable_cores() == expected
     assert machine_cores() == 64
 
 
 @pytest.mark.parametrize(
-    ("told", "set_", "expected"),
+    ("quota", "set_", "expected"),
     [("200000 100000", "", "2"), ("200000 100000", "5", "5"), ("max 100000", "", ""), ("6400000 100000", "", "")],
 )
-def test_torch_takes_no_more_threads_than_the_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, set_: str, expected: str
+def test_torch_uses_no_more_threads_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, set_: str, expected: str
 ) -> None:
-    """Where there is one, and unless somebody has said how many."""
+    """OMP_NUM_THREADS is set to the limit, if there is one, unless it is set already."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
     monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
-    (tmp_path / "cpu.max").write_text(told)
+    (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if set_:
         monkeypatch.setenv("OMP_NUM_THREADS", set_)

@@ -1,4 +1,4 @@
-"""Disks that are full: what does not fit is tried again later, and nothing half-written is left."""
+"""Full disks: writes that do not fit are retried later, and leave nothing half-written."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, insert
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import Unavailable
-from services.common.machine.disk import PASSING, transient_faults
+from services.common.machine.disk import TRANSIENT, transient_faults
 from services.common.records import open_records
 from services.common.work.jobs import Job, JobFunction
 from services.common.work.runner import JobRunner
@@ -31,7 +31,7 @@ def write_to_full_disk(_job: Job, _spec: None) -> None:
 
 @pytest.mark.parametrize("size", [10, 1 << 20], ids=["at the flush", "at the write"])
 def test_a_full_disk_of_objects_is_unavailable(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A put raises Unavailable, which names the object; nothing of it is seen, and nothing is left aside."""
+    """A put raises Unavailable, which names the object, and leaves neither an object nor a file."""
     blobs, source = FolderBlobs(tmp_path / "objects"), tmp_path / "source"
     source.write_bytes(bytes(size))
 
@@ -54,7 +54,7 @@ def test_a_full_disk_of_objects_is_unavailable(tmp_path: Path, size: int, monkey
 
 
 def test_a_full_disk_of_a_job_is_unavailable() -> None:
-    """The job is given back, to be tried again, and not recorded as failed."""
+    """The job raises Unavailable, so that it is retried, and not recorded as failed."""
     runner = JobRunner("full")
     try:
         with pytest.raises(Unavailable, match="test_disk:write_to_full_disk fails on a full or broken disk"):
@@ -64,7 +64,7 @@ def test_a_full_disk_of_a_job_is_unavailable() -> None:
 
 
 def test_a_full_database_is_unavailable(tmp_path: Path) -> None:
-    """A transaction that does not fit raises Unavailable and leaves what was there; with room it succeeds."""
+    """A transaction that does not fit raises Unavailable and changes nothing; with more space it succeeds."""
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     table = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("content", LargeBinary))
     with records.transaction() as session:
@@ -84,16 +84,16 @@ def test_a_full_database_is_unavailable(tmp_path: Path) -> None:
     records.close()
 
 
-@pytest.mark.parametrize("number", PASSING)
-def test_faults_of_a_disk_pass(number: int) -> None:
-    """As an OSError, and in the words of libraries that have no number."""
-    for fault in (OSError(number, "told"), RuntimeError(f"I/O error: told (os error {number})")):
+@pytest.mark.parametrize("number", TRANSIENT)
+def test_faults_of_a_disk_are_transient(number: int) -> None:
+    """They are recognised as an OSError, and in the messages of libraries that raise other errors."""
+    for fault in (OSError(number, "message"), RuntimeError(f"I/O error: message (os error {number})")):
         with pytest.raises(Unavailable, match="the thing fails"), transient_faults("the thing"):
             raise fault
 
 
-def test_other_faults_are_what_they_were() -> None:
-    """A file that is not there, or a defect, is nobody's full disk."""
-    for fault in (FileNotFoundError(errno.ENOENT, "told"), ValueError("28")):
+def test_other_faults_are_raised_unchanged() -> None:
+    """A missing file or a defect is not a fault of the disk."""
+    for fault in (FileNotFoundError(errno.ENOENT, "message"), ValueError("28")):
         with pytest.raises(type(fault)), transient_faults("the thing"):
             raise fault

@@ -1,4 +1,4 @@
-"""Freed memory that is kept, and that is given back."""
+"""Freed memory that is retained, and that is returned to the system."""
 
 import ctypes
 import resource
@@ -8,11 +8,11 @@ from services.common.machine.memory import retain_freed_memory, return_freed_mem
 
 LARGE = 256 << 20
 SMALL = 64 << 10
-"""Below the size from which glibc maps blocks one by one."""
+"""Below the size at which glibc maps each block separately."""
 
 
 def faults_of_a_large_block() -> int:
-    """Pages that the system brings in while a block is allocated, filled and freed, as C does it."""
+    """Return the page faults while a large block is allocated, filled and freed, as in C."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -22,8 +22,8 @@ def faults_of_a_large_block() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-def test_memory_is_kept_within_the_block_and_given_back_after_it() -> None:
-    """The second large block takes the pages of the first; after the context each is made anew."""
+def test_memory_is_retained_within_the_context_and_returned_after_it() -> None:
+    """The second large block uses the pages of the first; after the context each block needs new pages."""
     with retain_freed_memory():
         first = faults_of_a_large_block()
         assert faults_of_a_large_block() < first / 10
@@ -32,12 +32,12 @@ def test_memory_is_kept_within_the_block_and_given_back_after_it() -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds now."""
+    """Return the bytes of memory that this process holds now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_what_is_free_in_pieces_is_given_back() -> None:
-    """Blocks that were freed below one that is still in use stay with the process until then."""
+def test_fragmented_free_memory_is_returned() -> None:
+    """Freed blocks below one that is still in use stay with the process until then."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     blocks = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(SMALL))) for _ in range(LARGE // SMALL)]

@@ -1,4 +1,4 @@
-"""What is measured, and that what measures it stays small."""
+"""The metrics of calls, messages and jobs, with labels that have few values."""
 
 import sys
 import threading
@@ -15,30 +15,30 @@ from prometheus_client import REGISTRY
 from services.common.access.edge import Edge
 from services.common.bus import Consumer, MemoryBus, encode
 from services.common.errors import InvalidInput, JobStopped, NotFound
-from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.observability.instrumentation import ObservedHttp, observed_job
 from services.common.observability.metrics import PATCHES_EXTRACTED, count_growth
 from services.common.work import jobs
 from services.common.work.runner import JobRunner
 from tests.fakes.jobs import ON_A_GPU
+from tests.fakes.serving import training_channel
 
 LIMIT_S = 10.0
 
 
 def value(name: str, **labels: str) -> float:
-    """The value of a sample; 0 where there is none."""
+    """Return the value of a sample; 0 if there is none."""
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def create_observed(service: str) -> tuple[FastAPI, TestClient]:
-    """An application and a client of it, as a server has it."""
+    """Make an application, and a client of it with the middleware of the server."""
     app = create_app(service, lambda: True)
     return app, TestClient(ObservedHttp(app, service), raise_server_exceptions=False)
 
 
 def test_a_call_is_measured_by_the_template_of_its_route() -> None:
-    """However many runs are asked for, they are one route; what matches none is `other`, and so are odd methods."""
+    """All runs are one route. Calls that match no route, and unknown methods, are `other`."""
     app, client = create_observed("http-test")
 
     @app.get("/v1/runs/{run_id}")
@@ -66,7 +66,7 @@ def test_a_call_is_measured_by_the_template_of_its_route() -> None:
 
 
 def test_a_service_shows_its_own_share(tmp_path: Any) -> None:
-    """Two services in one process: each shows its samples and those of the process, and none of the other's."""
+    """Of two services in one process, each shows its own samples and those of the process, and none of the other's."""
     clients = [create_observed(name)[1] for name in ("share-a", "share-b")]
     for client in clients:
         client.get("/healthz")
@@ -76,7 +76,7 @@ def test_a_service_shows_its_own_share(tmp_path: Any) -> None:
 
 
 def test_a_grpc_call_is_measured_by_method_and_code() -> None:
-    """The code is that which the caller gets."""
+    """The code is the one that the caller receives."""
 
     class Servicer(training_pb2_grpc.TrainingServiceServicer):
         def GetRun(self, request: training_pb2.GetRunRequest, context: grpc.ServicerContext) -> Any:
@@ -84,15 +84,11 @@ def test_a_grpc_call_is_measured_by_method_and_code() -> None:
                 raise NotFound("no run")
             return training_pb2.GetRunResponse()
 
-    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer("x", lambda to: register(Servicer(), to), Edge("grpc-test"), 0)
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    with training_channel(Servicer(), Edge("grpc-test")) as channel:
         stub = training_pb2_grpc.TrainingServiceStub(channel)
         stub.GetRun(training_pb2.GetRunRequest(), timeout=LIMIT_S)
         with pytest.raises(grpc.RpcError):
             stub.GetRun(training_pb2.GetRunRequest(run_id="r"), timeout=LIMIT_S)
-    server.stop()
     labels = {"service": "grpc-test", "method": "primitives.training.v1.TrainingService/GetRun"}
     counted_calls = [
         value("primitives_grpc_request_duration_seconds_count", code=code, **labels) for code in ("OK", "NOT_FOUND")
@@ -100,8 +96,8 @@ def test_a_grpc_call_is_measured_by_method_and_code() -> None:
     assert counted_calls == [1, 1]
 
 
-def test_a_message_is_measured_by_what_came_of_it() -> None:
-    """Handled, it is done; refused, parked; one of a type that nobody handles is `unknown`, whatever its name."""
+def test_a_message_is_measured_by_its_outcome() -> None:
+    """The outcome is done or parked. A type without a handler is `unknown`, whatever its name."""
     bus, ended = MemoryBus(), threading.Semaphore(0)
     consumer = Consumer(bus, "messages-test.jobs", 3)
 
@@ -131,7 +127,7 @@ def test_a_message_is_measured_by_what_came_of_it() -> None:
     ("error", "outcome"), [(None, "done"), (JobStopped("left"), "stopped"), (InvalidInput("no"), "failed")]
 )
 def test_a_job_is_measured_by_how_it_ended(error: Exception | None, outcome: str) -> None:
-    """Its reports are counted as signs of life."""
+    """The outcome is a label, and the reports of the job are counted."""
 
     def work() -> None:
         with observed_job(f"jobs_test_{outcome}", "work") as alive:
@@ -161,7 +157,7 @@ def test_work_is_counted_by_how_much_a_report_adds() -> None:
 
 
 class Cuda:
-    """As much of torch.cuda as is asked for."""
+    """The part of torch.cuda that is used."""
 
     @staticmethod
     def is_initialized() -> bool:
@@ -180,8 +176,8 @@ class Cuda:
         return 40
 
 
-def test_the_memory_of_a_gpu_is_told_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the child reserved, what all use, and what there is; nothing where torch is not loaded."""
+def test_the_memory_of_a_gpu_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reserved by the child, used by all processes, and total; empty if torch is not loaded."""
     monkeypatch.setitem(sys.modules, "torch", None)
     assert jobs.gpu_memory() == {}
     monkeypatch.setitem(sys.modules, "torch", type("Torch", (), {"cuda": Cuda}))

@@ -1,4 +1,4 @@
-"""Secrets are taken out of words, and nothing else is."""
+"""Secrets are removed from text, and nothing else is."""
 
 import json
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ SECRET = "hunter2-hunter2"
         f"Cookie: primitives_session={SECRET}; other=1",
     ],
 )
-def test_a_secret_is_taken_out(text: str) -> None:
-    """Of URLs, connection strings, headers and cookies; also through an error of ours."""
+def test_a_secret_is_removed(text: str) -> None:
+    """In URLs, connection strings, headers and cookies, and in the text of an error of ours."""
     assert "***" in redacted(text)
     assert SECRET not in redacted(text)
     assert "slash" not in redacted(text)
@@ -43,28 +43,28 @@ def test_a_secret_is_taken_out(text: str) -> None:
         "http://127.0.0.1:8001 does not answer",
         "expected memory:// or amqp://USER:PASSWORD@HOST:PORT/VHOST",
         "expected folder:///PATH or s3://KEY:SECRET@HOST:PORT",
-        "show a token in the header Authorization: Bearer TOKEN",
+        "send a token in the header Authorization: Bearer TOKEN",
         "settings.epochs: Input should be greater than 0",
         "mail ana@example.org of http://example.org:80/a",
         "data set dataset-1 has 4 classes; checkpoint 7 has 5",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
-    """Words of errors are as they were."""
+def test_text_without_secrets_is_unchanged(text: str) -> None:
+    """Error messages that show the form of a URL stay readable."""
     assert redacted(text) == text
     assert str(Unavailable(text)) == text
 
 
 @pytest.fixture
 def own_logs() -> Iterator[None]:
-    """What a test configures of logs is gone after it."""
+    """Restore the configuration of logs after the test."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
 
 
 def test_lines_of_logs_are_redacted(own_logs: None, capfd: pytest.CaptureFixture[str]) -> None:
-    """In all values, nested ones and tracebacks, in both forms; numbers stay numbers."""
+    """All values are redacted, also nested ones and tracebacks, in both formats; numbers stay numbers."""
     url = f"amqp://user:{SECRET}@host"
     for form in ("console", "json"):
         configure_logs(form, "debug")
@@ -73,14 +73,14 @@ def test_lines_of_logs_are_redacted(own_logs: None, capfd: pytest.CaptureFixture
             raise ValueError(f"cannot reach {url}")
         except ValueError:
             log.exception("failed", url=url, nested={"urls": [url, (url,)]}, error=ValueError(url), count=3)
-        told = capfd.readouterr().err
-        assert SECRET not in told
-        assert "user:***@host" in told and "ValueError" in told
-    assert json.loads(told)["count"] == 3
+        lines = capfd.readouterr().err
+        assert SECRET not in lines
+        assert "user:***@host" in lines and "ValueError" in lines
+    assert json.loads(lines)["count"] == 3
 
 
 def test_settings_hide_their_urls() -> None:
-    """Shown as text or in an error they hold no URL."""
+    """Settings as text, or in an error, contain no URL."""
     urls = dict.fromkeys(("bus_url", "blobs_url", "records_url"), f"amqp://u:{SECRET}@h")
     assert SECRET not in repr(Shared(**urls)) + str(Shared(**urls))
     with pytest.raises(ValueError, match="lease_s") as wrong:
@@ -89,6 +89,6 @@ def test_settings_hide_their_urls() -> None:
 
 
 def test_a_scheme_is_no_secret() -> None:
-    """What stands before :// is told; of anything else nothing."""
+    """The text before :// is returned, and nothing of any other text."""
     assert scheme_of("mongodb+srv://user:x@h") == "mongodb+srv"
     assert scheme_of(SECRET) == scheme_of(f"user:{SECRET}@h://") == ""

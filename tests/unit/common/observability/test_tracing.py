@@ -1,4 +1,4 @@
-"""Traces and log lines: what belongs together says so."""
+"""Traces and log lines carry the ids of the work that they belong to."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ TRACE = PARENT[3:35]
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """The spans that end meanwhile."""
+    """The spans that end during the test."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -46,8 +46,8 @@ def trace_of(one: ReadableSpan) -> str:
     return f"{one.context.trace_id:032x}"
 
 
-def test_a_trace_has_an_id_though_nobody_collects_it() -> None:
-    """Spans have ids, those within share the trace, and after the block there is none; nothing is set up for it."""
+def test_a_trace_has_an_id_without_a_collector() -> None:
+    """Spans have ids, and inner spans share the trace; the SDK is not loaded for it."""
     assert traceparent() == ""
     with span("outer", "training"):
         outer = traceparent()
@@ -64,7 +64,7 @@ def test_a_trace_has_an_id_though_nobody_collects_it() -> None:
 
 @pytest.mark.parametrize("parent", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_broken_parent_begins_a_trace(spans: InMemorySpanExporter, parent: str) -> None:
-    """What is no traceparent is as none."""
+    """An invalid traceparent is ignored."""
     with span("work", "training", parent=parent):
         pass
     [one] = spans.get_finished_spans()
@@ -72,8 +72,10 @@ def test_a_broken_parent_begins_a_trace(spans: InMemorySpanExporter, parent: str
 
 
 def test_a_call_continues_the_trace_of_its_caller(spans: InMemorySpanExporter) -> None:
-    """Its span has the caller's trace, the route as name, the code, and what the call was about; so has its log line,
-    and health has no span."""
+    """Its span has the caller's trace, the route as its name, the code and the ids of the work; log lines have the ids.
+
+    Health has no span.
+    """
     app = create_app("training", lambda: True)
     seen: list[dict[str, str]] = []
 
@@ -105,7 +107,7 @@ def make_world(tmp_path: Path) -> tuple[World, Any]:
 
 
 def test_a_message_carries_its_trace_through_the_outbox(tmp_path: Path, spans: InMemorySpanExporter) -> None:
-    """The span of its handling comes from that of its publishing, and that from whatever wrote it."""
+    """The parent of the handling span is the publishing span, whose parent is the span that wrote the message."""
     world, _ = make_world(tmp_path)
     sent: list[Envelope] = []
     world.bus.publish = sent.append  # type: ignore[method-assign]
@@ -124,7 +126,7 @@ def test_a_message_carries_its_trace_through_the_outbox(tmp_path: Path, spans: I
 
 
 def test_a_row_of_an_earlier_version_is_sent(tmp_path: Path) -> None:
-    """One that was written before there were traces begins one, and tells no age."""
+    """A message without a trace begins a new one; a message without a time of creation has no age."""
     world, outbox = make_world(tmp_path)
     with world.ports.records.transaction() as session:
         body = {"message_id": "m", "type": "google.protobuf.Value", "body": "1", "created": None}
@@ -146,14 +148,14 @@ def test_a_row_of_an_earlier_version_is_sent(tmp_path: Path) -> None:
         ("[" * 100_000, {}),
     ],
 )
-def test_what_a_message_is_about_is_read_from_its_body(body: str, ids: dict[str, str]) -> None:
-    """Ids that are text, and that of its plan; a body that cannot be read is about nothing."""
+def test_the_ids_of_a_message_are_read_from_its_body(body: str, ids: dict[str, str]) -> None:
+    """They are its fields with text, and the id of its plan; an unreadable body has none."""
     assert ids_of(Envelope("x", body)) == ids
 
 
 @pytest.fixture
 def _own_logs() -> Iterator[None]:
-    """The configuration of logs is put back."""
+    """Restore the configuration of logs after the test."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
@@ -161,7 +163,7 @@ def _own_logs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_own_logs")
 def test_log_lines_carry_ids(capfd: pytest.CaptureFixture[str]) -> None:
-    """Those of the scope, and those added in it; after it none. The newest error is kept without its secrets."""
+    """Lines have the ids of the scope, and ids that were added in it. The newest error is stored without secrets."""
     configure_logs("json", "debug")
     log = get_logger("test")
     with log_scope(plan_id="plan-1", run_id=""), span("job", "training"):
@@ -172,11 +174,11 @@ def test_log_lines_carry_ids(capfd: pytest.CaptureFixture[str]) -> None:
     assert {"plan_id", "task_id", "trace_id"} < inside.keys() and "run_id" not in inside
     assert not {"plan_id", "task_id", "trace_id"} & after.keys()
     error = last_error()
-    assert error is not None and error.event == "went wrong" and "hidden" not in error.told
+    assert error is not None and error.event == "went wrong" and "hidden" not in error.reason
 
 
 def test_the_lines_of_a_child_carry_the_ids_of_its_job(capfd: pytest.CaptureFixture[str]) -> None:
-    """Those of the work that it does, and not those of the job before."""
+    """Lines have the ids of the current job, and not those of the job before."""
     runner = JobRunner("logs-test", "json", "info")
     try:
         with log_scope(plan_id="plan-1", task_id="run-1"), span("job", "training"):
