@@ -1,4 +1,4 @@
-"""The four questions, and what counts as an answer to them."""
+"""The four questions of the survey, and the rules for a complete answer."""
 
 import unicodedata
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader says of a unit, as typed or as saved."""
+    """A reader's answer to the questions about a unit, as typed or as saved."""
 
     recognizable: str = ""
     associated: str = ""
@@ -39,7 +39,7 @@ class Answer:
 
 
 class InvalidAnswer(InvalidInput):
-    """An answer that lacks something; `faults` says what, by question."""
+    """An incomplete answer; `faults` has a message for each question that is not answered well."""
 
     def __init__(self, faults: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {fault}" for name, fault in faults.items()))
@@ -47,18 +47,19 @@ class InvalidAnswer(InvalidInput):
 
 
 class StaleVersion(Conflict):
-    """The answer was changed since the caller saw it; `saved` is what stands now, at `version`."""
+    """The answer was changed since the caller read it. `saved` is the current answer, with its `version`."""
 
     def __init__(self, unit: str, base_version: int, version: int, saved: Answer) -> None:
         super().__init__(
-            f"your answer to {unit} was changed elsewhere: version {version} is saved, and this one began from "
+            f"your answer to {unit} was changed elsewhere: version {version} is saved, and this change is based on "
             f"version {base_version}"
         )
         self.version, self.saved = version, saved
 
 
 def complete(typed: Answer) -> Answer:
-    """The answer to save: trimmed, and with "not applicable" where there is nothing to recognize.
+    """The answer to save. The description is trimmed; the second and third answers become "not applicable" if nothing
+    is recognizable.
 
     InvalidAnswer names every question that still needs an answer.
     """
@@ -78,7 +79,7 @@ def complete(typed: Answer) -> Answer:
 
 
 def clean_text(text: str) -> str:
-    """Typed text in NFC with `\\n` line ends, without control characters and outer white space."""
+    """Typed text in NFC with `\\n` line ends, without control characters and without space around it."""
     lines = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     return "".join(c for c in lines if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
 
@@ -87,5 +88,5 @@ def _description_fault(answer: Answer) -> str:
     if len(answer.description) > LONGEST_DESCRIPTION:
         return f"Please use at most {LONGEST_DESCRIPTION} characters; these are {len(answer.description)}."
     if not answer.description and answer.recognizable != "no":
-        return "Please describe what you see, also where you are unsure."
+        return "Please describe what you see, even if you are unsure."
     return ""

@@ -1,4 +1,4 @@
-"""The JSON side of the annotation service."""
+"""The HTTP API of the annotation service."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
 
     @router.get("/plans/{plan_id}", tags=["plans"])
     def get_plan(plan_id: str) -> PlanStages:
-        """The stages of a plan that this service does."""
+        """The stages of a plan that this service performs."""
         return studies.plan(plan_id)
 
     @router.post("/studies", status_code=202)
@@ -52,7 +52,7 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
 
     @router.get("/studies")
     def list_studies(reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyList:
-        """All studies, newest first, with the reader's progress if there is a reader."""
+        """All studies, newest first, with the progress of the reader if one is named."""
         return studies.all(reader)
 
     @router.get("/studies/{study_id}")
@@ -74,14 +74,14 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
         place: Annotated[Place, Depends(place_of)],
         window: Annotated[tuple[int, int], Depends(window_of)],
     ) -> UnitList:
-        """A part of a list of a layer."""
+        """A part of a list of units of a layer."""
         return units.part(reader, study_id, layer, place, window)
 
     @router.get("/studies/{study_id}/layers/{layer}/units/{unit}")
     def get_unit(
         study_id: str, layer: str, unit: Channel, reader: Annotated[Reader, Depends(auth.api_reader)]
     ) -> UnitView:
-        """A unit with all its pictures; classes and names only after the reader's answer, unless always shown."""
+        """A unit with all its pictures; with classes and names once the reader has answered, or if always shown."""
         return units.get(reader, (study_id, layer, unit))
 
     @router.put("/studies/{study_id}/layers/{layer}/units/{unit}/response")
@@ -92,7 +92,7 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
         request: PutResponseRequest,
         reader: Annotated[Reader, Depends(auth.api_reader)],
     ) -> ResponseView:
-        """Save the reader's answer; 409 if it was changed since `base_version`."""
+        """Save the reader's answer. 409 if the answer was changed since `base_version`."""
         answer = Answer(request.recognizable, request.associated, request.multiplicity, request.description)
         return responses.put(reader, (study_id, layer, unit), answer, request.base_version, request.idempotency_key)
 
@@ -105,17 +105,17 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
 
     @router.get("/summary")
     def get_summary(
-        reader: Annotated[Reader, Depends(auth.api_reader)],  # noqa: ARG001 - only readers may ask
+        reader: Annotated[Reader, Depends(auth.api_reader)],  # noqa: ARG001 - only for readers
         study_id: str = "",
     ) -> Summary:
-        """Every reader and the units that each answered."""
+        """All readers, and the units that each reader answered."""
         return responses.summary(study_id)
 
     return router
 
 
 def window_of(offset: Offset = 0, limit: Limit = 24) -> tuple[int, int]:
-    """The part of a list that a query string names."""
+    """The offset and limit of a query string."""
     return offset, limit
 
 
@@ -125,5 +125,5 @@ def place_of(
     sort: Annotated[str, Query(pattern="^(unit|class)$")] = "unit",
     filter: Annotated[str, Query(pattern="^(all|unanswered|answered)$")] = "all",
 ) -> Place:
-    """The place in the lists that a query string names."""
+    """The list, class, order and filter of a query string."""
     return Place.model_validate({"list": list, "label": label, "sort": sort, "filter": filter})

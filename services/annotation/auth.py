@@ -1,8 +1,7 @@
-"""Who makes a request: a browser with a session, or a program that names its reader.
+"""Finds the reader of a request: a browser has a session, a program names its reader.
 
-Where the service has tokens, a program must show one
-(see services/common/http/app.py), and so must a reader who signs in.
-A session ends when its token does (see `Sessions`).
+If the service has access tokens, a program must send one (see services/common/http/app.py), and a reader must enter one
+to sign in. A session ends when its token does (see `Sessions`).
 """
 
 from dataclasses import dataclass
@@ -34,32 +33,33 @@ class Auth:
         return self.sessions.reader(token_of(request))
 
     def page_reader(self, request: Request) -> Reader:
-        """The reader of a page or picture. NotSignedIn without a session."""
+        """The reader of a page or picture. NotSignedIn if there is no session."""
         reader = self.session_reader(request)
         if reader is None:
             raise NotSignedIn("Please sign in to see this page.")
         return reader
 
     def researcher(self, request: Request) -> Reader:
-        """The reader of a page that shows classes and statistics of units. Forbidden for one whose access token is good
-        for reading studies alone."""
+        """The reader of a page that shows classes and statistics of units. Forbidden if the access token of the session
+        only allows reading studies."""
         reader = self.page_reader(request)
         if not reader.sees_units:
             raise Forbidden(
-                "These pages show what studies withhold from their readers. Sign in with an access token that has the "
-                "scope activation_extraction:read to see them."
+                "These pages show what studies withhold from their readers. To see them, sign in with an access token "
+                "that has the scope activation_extraction:read."
             )
         return reader
 
     def api_reader(self, request: Request) -> Reader:
-        """The reader of an API call: named by the header, or of the session, whose token unsafe calls must carry."""
+        """The reader of an API call: the one that the header names, or the one of the session. NotSignedIn if there is
+        neither. With a session, calls that change something must carry its CSRF token."""
         reader = self.optional_reader(request)
         if reader is None:
             raise NotSignedIn(f"name the reader in the header {READER_HEADER}, or sign in")
         return reader
 
     def optional_reader(self, request: Request) -> Reader | None:
-        """As `api_reader`, for calls that also answer without a reader."""
+        """As `api_reader`, but None if there is no reader."""
         caller: Caller | None = getattr(request.state, "caller", None)
         named = request.headers.get(READER_HEADER)
         if caller is not None or named is not None:
@@ -70,10 +70,10 @@ class Auth:
         return reader
 
     def sign_in(self, request: Request, name: str, access_token: str) -> tuple[Reader, str]:
-        """Open a session for a name; its own token goes to the browser with `give_cookie`.
+        """Open a session for a name. Returns the reader and the session's token, for `set_cookie`.
 
-        InvalidInput for no name; where there are access tokens, NotSignedIn for none that is known, and Forbidden for
-        one that may not write here or is of another reader.
+        InvalidInput if the name is not valid. If the service has access tokens: NotSignedIn if this one is unknown,
+        Forbidden if it does not allow writing or belongs to another reader.
         """
         caller = None
         if self.tokens is not None:
@@ -84,8 +84,8 @@ class Auth:
             raise InvalidInput("A reader has a name.")
         return reader, self.sessions.open(reader, token_of(request), caller)
 
-    def give_cookie(self, response: Response, token: str) -> None:
-        """Have the browser keep a session's token where no script reads it."""
+    def set_cookie(self, response: Response, token: str) -> None:
+        """Send a session's token to the browser, in a cookie that scripts cannot read."""
         settings = self.sessions.settings
         response.set_cookie(
             COOKIE,
@@ -104,18 +104,18 @@ class Auth:
 
 
 def token_of(request: Request) -> str:
-    """The session's token that a browser sent, or nothing."""
+    """The token of the session from the request's cookie; empty if there is none."""
     return request.cookies.get(COOKIE, "")
 
 
-def check_csrf(request: Request, given: str) -> None:
-    """Forbidden unless a form or call carries the token of its session."""
-    if not csrf_matches(token_of(request), given):
-        raise Forbidden("This form is not of your present session. Load the page again, then send it once more.")
+def check_csrf(request: Request, csrf: str) -> None:
+    """Forbidden unless `csrf` is the CSRF token of the request's session."""
+    if not csrf_matches(token_of(request), csrf):
+        raise Forbidden("This form belongs to an earlier session. Reload the page and send it again.")
 
 
 def _utf8(header: str) -> str:
-    """Header bytes arrive as Latin-1; names are UTF-8."""
+    """A header as UTF-8: names are UTF-8, but header bytes arrive decoded as Latin-1."""
     try:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeError as error:

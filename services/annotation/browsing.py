@@ -1,5 +1,6 @@
-"""What the unit browser shows of a layer, as its address says it, so that a view can be shared."""
+"""A view of the unit browser. It is a part of the address, so that readers can share it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,8 +17,8 @@ Choice = Literal["", "yes", "no"]
 
 
 class Browse(BaseModel):
-    """Order, filters and the kind of pictures. `label` is the class of ranks and AUCs, the last if it is none; `order`
-    turns the order in which a sort comes by itself."""
+    """Sort order, filters and kind of pictures. `label` is the class of ranks and AUCs; empty means the last class.
+    `order` overrides the default direction of a sort."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +31,7 @@ class Browse(BaseModel):
     kind: Kind = "overlay"
 
     def address(self) -> dict[str, str]:
-        """What an address has to say of it: all that is not as it is by itself."""
+        """The fields that differ from their defaults, for the query string of an address."""
         return {
             name: str(value)
             for name, field in type(self).model_fields.items()
@@ -38,7 +39,7 @@ class Browse(BaseModel):
         }
 
     def query(self) -> dict[str, Any]:
-        """As the extraction service asks for it; of answers it knows nothing."""
+        """The query for the extraction service. It leaves out `labelled`, because that service has no answers."""
         query: dict[str, Any] = {"sort": self.sort, "search": self.search}
         if self.order:
             query["descending"] = str(self.order == "down").lower()
@@ -48,6 +49,6 @@ class Browse(BaseModel):
             query["silent"] = str(self.silent == "yes").lower()
         return query
 
-    def class_of(self, classes: list[str]) -> int:
-        """The class of ranks and AUCs."""
+    def class_of(self, classes: Sequence[str]) -> int:
+        """The label of the class whose ranks and AUCs are shown."""
         return len(classes) - 1 if self.label == "" else self.label

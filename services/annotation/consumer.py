@@ -1,4 +1,4 @@
-"""From messages to use cases: one queue for opening studies, which takes a while, and one for events."""
+"""Consumes messages: one queue for the slow opening of studies, and one for events."""
 
 from primitives.annotation.v1 import events_pb2
 from primitives.patch_rendering.v1 import events_pb2 as rendering_events
@@ -12,9 +12,9 @@ EVENTS_QUEUE = "annotation.events"
 def create_consumers(bus: Bus, studies: Studies, max_attempts: int) -> list[Consumer]:
     """The consumers of the service, declared but not started."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
-    jobs.on(events_pb2.OpenStudy, studies.open, studies.failed)
+    jobs.on(events_pb2.OpenStudy, studies.open, studies.open_parked)
     jobs.declare()
     events = Consumer(bus, EVENTS_QUEUE, max_attempts)
-    events.on(rendering_events.RenderingCompleted, studies.rendering_completed, studies.plan_failed)
+    events.on(rendering_events.RenderingCompleted, studies.rendering_completed, studies.rendering_parked)
     events.declare((rendering_events.RenderingCompleted,))
     return [jobs, events]

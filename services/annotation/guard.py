@@ -1,8 +1,8 @@
-"""What every request passes before it is handled, and every answer before it leaves.
+"""Checks every request before it is handled, and adds security headers to every response.
 
-The threat: a page of another site (or a request it makes) that acts with the reader's cookie. Unsafe methods must come
-from our own origin as the browser itself says it (Sec-Fetch-Site, Origin); forms and scripts carry the session's token
-on top (see `auth`). Scripts from elsewhere, frames and inline code are refused by policy.
+The threat: a page of another site sends a request with the reader's cookie. So a request that changes something must
+come from our own origin, as the browser reports it (Sec-Fetch-Site, Origin); forms and scripts must also carry the CSRF
+token of the session (see `auth`). The content security policy refuses foreign scripts, frames and inline code.
 """
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.http.app import SAFE_METHODS, is_own_origin, problem_of
 
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
-"""How the addresses begin that are for programs: they need a token where there are any. Pages ask for a session."""
+"""Prefixes of the addresses for programs, which need an access token if the service has any. Pages need a session."""
 MOST_BYTES = 256 * 1024
-"""Longest body of a request: no form and no call of this service comes near it."""
+"""The largest body of a request; all forms and calls of this service are much smaller."""
 
 POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -24,7 +24,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    # Not no-referrer: browsers would then send `Origin: null` with our own forms.
+    # With no-referrer, browsers would send `Origin: null` with our own forms.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -32,9 +32,9 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: refuses what comes from other origins or is too long, and adds the headers of HEADERS.
+    """ASGI middleware that refuses requests from other origins and large requests, and adds HEADERS to responses.
 
-    What is not cacheable by its own word is not cached: pages hold answers.
+    Responses without a cache-control header get `no-store`, because pages contain answers.
     """
 
     def __init__(self, app: ASGIApp, public_origin: str) -> None:
@@ -54,7 +54,7 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        refusal = _unprintable(scope)
+        refusal = _refuse_nul(scope)
         if refusal is None and scope["method"] not in SAFE_METHODS:
             refusal = self._refusal(scope)
         await (refusal or self._app)(scope, receive, send_guarded)
@@ -70,21 +70,21 @@ class Guard:
             )
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdigit():
-            return _refuse(scope, 411, "The request does not say how long it is.")
+            return _refuse(scope, 411, "The request does not state its length.")
         if int(length) > MOST_BYTES:
             return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
         return None
 
 
-def _unprintable(scope: Scope) -> Response | None:
-    """No address of ours holds a NUL, and PostgreSQL takes none in text."""
+def _refuse_nul(scope: Scope) -> Response | None:
+    """Refuse an address with a NUL: none of ours contains one, and PostgreSQL does not accept it in text."""
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        return _refuse(scope, 400, "The address holds a NUL character.")
+        return _refuse(scope, 400, "The address contains a NUL character.")
     return None
 
 
-def _refuse(scope: Scope, status: int, told: str) -> Response:
-    """In words for people, and as every other problem for programs."""
+def _refuse(scope: Scope, status: int, message: str) -> Response:
+    """A refusal: plain text for people, JSON for programs."""
     if scope["path"].startswith(FOR_PROGRAMS):
-        return problem_of(HTTPException(status, told))
-    return PlainTextResponse(told, status_code=status)
+        return problem_of(HTTPException(status, message))
+    return PlainTextResponse(message, status_code=status)

@@ -1,4 +1,4 @@
-"""The annotation service: wiring, and its own process."""
+"""Wires the annotation service, and runs it as a process of its own."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,14 +25,12 @@ from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
 from services.common.access.edge import open_edge
 from services.common.access.tokens import Tokens
-from services.common.bus import Bus, open_bus
+from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
-from services.common.observability.logs import configure_logs
-from services.common.observability.tracing import configure_tracing
 from services.common.records import now
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, serve
+from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
 from services.common.work.ports import Ports
 
@@ -40,12 +38,12 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
-    """The service's ports, its tables migrated. It reads objects and writes none."""
+    """Open the service's ports and migrate its tables. The service has no bucket: it only reads objects."""
     return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS, bucket=None)
 
 
 def create_monitor(ports: Ports) -> Monitor:
-    """What looks at the service's tasks and queues, not yet started."""
+    """The monitor of the service's tasks and queues, not started."""
     return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE))
 
 
@@ -56,25 +54,25 @@ def create_web(
     clock: Callable[[], datetime] = now,
     monitor: Monitor | None = None,
 ) -> FastAPI:
-    """The HTTP side over some ports: pages and JSON. Sessions go by `clock`."""
+    """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
     studies, units, responses = Studies(ports), Units(ports), Responses(ports)
-    siblings = (
+    clients = (
         TrainingService(settings.training_url, settings.shared),
         ExtractionService(settings.extraction_url, settings.shared),
         RenderingService(settings.rendering_url, settings.shared),
     )
-    app = create_app("annotation", lambda: ports.outbox.alive, tokens, open_to=is_page)
+    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page)
     add_routes(app, auth, studies, units, responses)
     add_status_routes(app, monitor)
-    add_pages(app, Frame(auth, studies, units, responses, *siblings, monitor))
+    add_pages(app, Frame(auth, studies, units, responses, *clients, monitor))
     app.add_middleware(Guard, public_origin=settings.public_origin)
     return app
 
 
 def create(settings: AnnotationSettings, bus: Bus) -> Service:
-    """The service, bound to its ports and not yet started."""
+    """The service with its ports opened, not started."""
     shared = settings.shared
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
@@ -92,23 +90,20 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
             settings.grpc_port,
         ),
         consumers=create_consumers(bus, studies, shared.max_attempts),
-        recover=studies.recover,
+        recoverable=[studies],
         background=[monitor],
     )
 
 
 def is_page(path: str) -> bool:
-    """Whether an address is of a page or belongs to one; pages ask for a session, not for a token."""
+    """Whether an address is a page or a part of one; pages need a session, not an access token."""
     return not path.startswith(FOR_PROGRAMS)
 
 
 def main() -> None:
-    """Run this service alone until it is told to stop."""
+    """Run this service alone until it is stopped."""
     settings = AnnotationSettings()
-    configure_logs(settings.shared.log_format, settings.shared.log_level)
-    configure_tracing("annotation", settings.shared.otlp_endpoint)
-    bus = open_bus(settings.shared.bus_url)
-    serve([create(settings, bus)], bus)
+    run_alone("annotation", settings, lambda bus: create(settings, bus))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What readers and units are called."""
+"""Names of readers and units."""
 
 import unicodedata
 
@@ -9,11 +9,11 @@ LONGEST_NAME = 80
 
 _REFUSED = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that turn the direction of what follows: a name must not change how the page around it reads."""
+"""Marks that change the direction of text: a name must not change how the page around it reads."""
 
 
 def reader_name(typed: str) -> str:
-    """A reader's name as it is kept: trimmed, NFC, single spaces. InvalidInput says what is wrong with it."""
+    """A reader's name as it is stored: trimmed, NFC, single spaces. InvalidInput explains why a name is not valid."""
     name = " ".join(unicodedata.normalize("NFC", typed).split())
     if not 1 <= len(name) <= LONGEST_NAME:
         raise InvalidInput(f"A name has 1 to {LONGEST_NAME} characters; this one has {len(name)}.")
@@ -23,7 +23,7 @@ def reader_name(typed: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """The form of a name in which it is unique: `Ána` and `ána` are one reader."""
+    """The form in which a name is unique: `Ána` and `ána` are one reader."""
     return unicodedata.normalize("NFC", name.casefold())
 
 

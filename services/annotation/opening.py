@@ -1,4 +1,4 @@
-"""Reads a rendering into what a study keeps of it. Reading takes long and locks nothing."""
+"""Reads a rendering into the rows of a study. Reading is slow and holds no lock."""
 
 import hashlib
 from collections import defaultdict
@@ -21,7 +21,7 @@ _PICTURE_COLUMNS = (
 
 @dataclass
 class LayerContent:
-    """Rows of one layer, as dictionaries of columns without the study's id."""
+    """The rows of one layer, as dictionaries of columns without the study's id."""
 
     layer: dict[str, Any]
     units: list[dict[str, Any]]
@@ -30,7 +30,7 @@ class LayerContent:
 
 @dataclass
 class StudyContent:
-    """All that a study keeps of its rendering and its data set."""
+    """Everything that a study stores about its rendering and its data set."""
 
     extraction_id: str
     architecture: str
@@ -43,7 +43,7 @@ class StudyContent:
 
 @dataclass
 class Mammograms:
-    """The full mammograms of a data set under numbers that say nothing of their names, and which of them are used."""
+    """Numbers the mammograms of a data set and records which are used. The numbers reveal nothing about the names."""
 
     dataset: Dataset
     study_id: str
@@ -55,26 +55,26 @@ class Mammograms:
         self._numbers = {name: number for number, name in enumerate(names)}
 
     def number(self, name: str) -> int | None:
-        """The number of a mammogram; None if the data set has none of this name."""
+        """The number of a mammogram, which is then used; None if the data set has no mammogram of this name."""
         number = self._numbers.get(name)
         if number is not None:
             self.used.add(number)
         return number
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of the mammograms that pictures were cut from."""
+        """The rows of the used mammograms."""
         bucket = self.dataset.manifest.mammograms.bucket
         for number in sorted(self.used):
-            facts = self.dataset.mammograms[self._names[number]]
-            kept = {name: facts[name] for name in ("name", "side", "view", "height", "width", "preview_key")}
-            yield kept | {"number": number, "preview_bucket": bucket}
+            row = self.dataset.mammograms[self._names[number]]
+            columns = {name: row[name] for name in ("name", "side", "view", "height", "width", "preview_key")}
+            yield columns | {"number": number, "preview_bucket": bucket}
 
     def _shuffled(self, name: str) -> str:
         return hashlib.sha256(f"{self.study_id}/{name}".encode()).hexdigest()
 
 
 def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class: int) -> StudyContent:
-    """All rows of a study. NotFound or InvalidInput if an object is not what the manifest says."""
+    """Read all rows of a study. NotFound or InvalidInput if an object is missing or differs from its reference."""
     rendering = RenderingManifest.model_validate_json(read_verified(blobs, manifest))
     dataset = Dataset.open(blobs, rendering.dataset)
     mammograms = Mammograms(dataset, study_id)
@@ -92,7 +92,7 @@ def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class
 
 
 def choose_subset(ranks: list[dict[str, Any]], silent: set[int], units_per_class: int) -> set[int]:
-    """The first `units_per_class` units of the ranking of each class, silent ones passed over."""
+    """The first `units_per_class` units in the ranking of each class, without silent units."""
     chosen: defaultdict[int, list[int]] = defaultdict(list)
     for row in sorted(ranks, key=lambda row: (row["label"], row["rank"])):
         of_class = chosen[row["label"]]
@@ -103,7 +103,7 @@ def choose_subset(ranks: list[dict[str, Any]], silent: set[int], units_per_class
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the rows of layers come from."""
+    """Reads the rows of layers."""
 
     blobs: Blobs
     mammograms: Mammograms
@@ -120,7 +120,7 @@ class _Source:
             unit = row["unit"]
             row["in_subset"], row["in_ranking"] = unit in subset, unit in ranked
             row["statistics"] = statistics.get(unit, {})
-        facts = {
+        columns = {
             "layer": layer.name,
             "position": position,
             "units": len(units),
@@ -129,7 +129,7 @@ class _Source:
             "in_ranking": len(ranked - silent),
             "ranking_method": layer.ranking_method,
         }
-        return LayerContent(facts, units, ranks)
+        return LayerContent(columns, units, ranks)
 
     def _read_group(self, group: RenderedGroup) -> Iterator[dict[str, Any]]:
         pictures = self._read_pictures(group)

@@ -1,4 +1,4 @@
-"""A picture of a unit as a study keeps it: where its JPEG lies, and where its patch was cut."""
+"""A picture of a unit in a study: where its JPEG is stored, and where its patch was cut."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 
 class Picture(NamedTuple):
-    """One picture; its rank is its place in the list, from 1. `offset` and `size` are of the unit's pack; the box is in
-    the mammogram's pixels, `row` and `height` along the vertical axis."""
+    """One picture; its rank is its position in the list, from 1.
+
+    `offset` and `size` locate the JPEG in the unit's pack, in bytes. `row`, `column`, `height` and `width` are the box
+    of the patch in pixels of the mammogram; `row` and `height` are vertical.
+    """
 
     value: float
     patch: str
@@ -23,7 +26,7 @@ class Picture(NamedTuple):
 
 
 def encode_pictures(pictures: Sequence[Picture]) -> str:
-    """Pictures as the text that a table keeps."""
+    """Pictures as text for a column."""
     return json.dumps(pictures, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""What the records of the annotation service reach. It writes no objects: all that it shows belongs to others."""
+"""The objects that the annotation service's records refer to. All of them belong to other services: it writes none."""
 
 from sqlalchemy import select
 
@@ -8,7 +8,7 @@ from services.common.records import Records
 
 
 def collect_references(records: Records, found: References) -> None:
-    """The manifest of every rendering that is known, the packs of pictures and the previews that open studies show."""
+    """Collect the manifests of all recorded renderings, and the picture packs and previews of open studies."""
     packs = select(UnitRow.study_id, UnitRow.pack_bucket, UnitRow.pack_key).distinct()
     previews = select(MammogramRow.study_id, MammogramRow.preview_bucket, MammogramRow.preview_key)
     with records.reading() as session:

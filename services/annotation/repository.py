@@ -1,4 +1,4 @@
-"""The queries of the annotation service. Each takes a session; none of them loops over units."""
+"""The database queries of the annotation service. Each uses a given session, and none runs one query per unit."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from services.annotation.tables import (
     UnitRow,
 )
 from services.common.errors import NotFound
+from services.common.records import get_row
 
 AnsweredByLayer = dict[tuple[str, str], tuple[int, int, int]]
-"""By study and layer: units answered in all, of the subset, of the ranking."""
+"""By study and layer: the numbers of answered units in the list of all, in the subset and in the ranking."""
 
 UnitKey = tuple[str, str, int]
 """Study, layer, channel."""
@@ -29,7 +30,7 @@ UnitKey = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Entry:
-    """A unit in a list; rank, score and count are those of the ranked list."""
+    """A unit in a list. Only the ranked list has rank, score and count."""
 
     unit: int
     silent: bool
@@ -40,15 +41,12 @@ class Entry:
 
 
 def study_row(session: Session, study_id: str) -> StudyRow:
-    """The record of a study."""
-    row = session.get(StudyRow, study_id)
-    if row is None:
-        raise NotFound(f"there is no study {study_id!r}")
-    return row
+    """The row of a study. NotFound if it does not exist."""
+    return get_row(session, StudyRow, study_id, "study")
 
 
 def open_study(session: Session, study_id: str) -> StudyRow:
-    """The record of a study that can be read."""
+    """The row of an open study. NotFound if it is not open."""
     row = study_row(session, study_id)
     if row.state != "completed":
         raise NotFound(f"study {study_id!r} is {row.state}; it has no units yet")
@@ -56,7 +54,7 @@ def open_study(session: Session, study_id: str) -> StudyRow:
 
 
 def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
-    """The record of a layer."""
+    """The row of a layer. NotFound if it does not exist."""
     row = session.get(LayerRow, (study_id, layer))
     if row is None:
         raise NotFound(f"study {study_id} has no layer {layer!r}")
@@ -64,7 +62,7 @@ def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
 
 
 def unit_row(session: Session, key: UnitKey) -> UnitRow:
-    """The record of a unit."""
+    """The row of a unit. NotFound if it does not exist."""
     row = session.get(UnitRow, key) if key[2] < 2**31 else None
     if row is None:
         raise NotFound(f"study {key[0]} has no unit {key[2]} in a layer {key[1]!r}")
@@ -73,12 +71,12 @@ def unit_row(session: Session, key: UnitKey) -> UnitRow:
 
 def layers(session: Session, study_ids: Collection[str]) -> Sequence[LayerRow]:
     """The layers of studies, in the order of their renderings."""
-    wanted = select(LayerRow).where(LayerRow.study_id.in_(study_ids))
-    return session.scalars(wanted.order_by(LayerRow.study_id, LayerRow.position)).all()
+    query = select(LayerRow).where(LayerRow.study_id.in_(study_ids))
+    return session.scalars(query.order_by(LayerRow.study_id, LayerRow.position)).all()
 
 
 def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
-    """How much of each list a reader has answered."""
+    """How many units of each list a reader has answered."""
     counts = (
         select(
             ResponseRow.study_id,
@@ -95,64 +93,64 @@ def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
 
 
 def entries(session: Session, study_id: str, layer: str, place: Place, reader_id: str) -> list[Entry]:
-    """All units of a list in its order, whatever the filter."""
-    wanted = _ranked(study_id, layer, place, reader_id) if place.list == "ranked" else _listed(place, reader_id)
-    wanted = wanted.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
-    return [Entry(*row) for row in session.execute(wanted)]
+    """All units of a list, in its order. The filter of `place` is not applied."""
+    query = _ranked(study_id, layer, place, reader_id) if place.list == "ranked" else _listed(place, reader_id)
+    query = query.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
+    return [Entry(*row) for row in session.execute(query)]
 
 
 def unit_rows(session: Session, study_id: str, layer: str, units: Collection[int]) -> dict[int, UnitRow]:
-    """The records of some units of a layer, by channel."""
-    wanted = select(UnitRow).where(UnitRow.study_id == study_id, UnitRow.layer == layer, UnitRow.unit.in_(units))
-    return {row.unit: row for row in session.scalars(wanted)}
+    """The rows of some units of a layer, by channel."""
+    query = select(UnitRow).where(UnitRow.study_id == study_id, UnitRow.layer == layer, UnitRow.unit.in_(units))
+    return {row.unit: row for row in session.scalars(query)}
 
 
 def units_by_key(session: Session, keys: Collection[UnitKey]) -> dict[UnitKey, UnitRow]:
-    """The records of units of several layers."""
+    """The rows of units, which may belong to several layers."""
     columns = tuple_(UnitRow.study_id, UnitRow.layer, UnitRow.unit)
     rows = session.scalars(select(UnitRow).where(columns.in_(keys)))
     return {(row.study_id, row.layer, row.unit): row for row in rows}
 
 
 def answered_keys(session: Session, keys: Collection[UnitKey], reader_id: str) -> set[UnitKey]:
-    """Those of some units that a reader has answered."""
+    """The units among `keys` that a reader has answered."""
     columns = tuple_(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    wanted = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(columns.in_(keys))
-    return {(*row,) for row in session.execute(wanted.where(ResponseRow.reader_id == reader_id))}
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(columns.in_(keys))
+    return {(*row,) for row in session.execute(query.where(ResponseRow.reader_id == reader_id))}
 
 
 def ranks(session: Session, key: UnitKey) -> Sequence[RankRow]:
-    """The places of a unit in the rankings."""
+    """The ranks of a unit, by class."""
     study_id, layer, unit = key
-    wanted = select(RankRow).where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.unit == unit)
-    return session.scalars(wanted.order_by(RankRow.label)).all()
+    query = select(RankRow).where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.unit == unit)
+    return session.scalars(query.order_by(RankRow.label)).all()
 
 
 def mammograms(session: Session, study_id: str, numbers: Collection[int]) -> dict[int, MammogramRow]:
-    """Full mammograms of a study, by number."""
-    wanted = select(MammogramRow).where(MammogramRow.study_id == study_id, MammogramRow.number.in_(numbers))
-    return {row.number: row for row in session.scalars(wanted)}
+    """The rows of mammograms of a study, by number."""
+    query = select(MammogramRow).where(MammogramRow.study_id == study_id, MammogramRow.number.in_(numbers))
+    return {row.number: row for row in session.scalars(query)}
 
 
 def response_row(session: Session, key: UnitKey, reader_id: str, for_update: bool = False) -> ResponseRow | None:
-    """A reader's answer to a unit."""
+    """The row of a reader's answer to a unit, locked if `for_update`; None if there is none."""
     return session.get(ResponseRow, (*key, reader_id), with_for_update=for_update or None)
 
 
 def logged(session: Session, key: UnitKey, reader_id: str, idempotency_key: str) -> ResponseLogRow | None:
-    """The last answer that was saved under an idempotency key."""
-    wanted = select(ResponseLogRow).where(
+    """The last answer that was saved with an idempotency key."""
+    query = select(ResponseLogRow).where(
         ResponseLogRow.reader_id == reader_id,
         ResponseLogRow.idempotency_key == idempotency_key,
         ResponseLogRow.study_id == key[0],
         ResponseLogRow.layer == key[1],
         ResponseLogRow.unit == key[2],
     )
-    return session.scalars(wanted.order_by(ResponseLogRow.position.desc()).limit(1)).first()
+    return session.scalars(query.order_by(ResponseLogRow.position.desc()).limit(1)).first()
 
 
 def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> tuple[Sequence[ResponseRow], int]:
-    """A part of a reader's answers by study, layer and unit, and how many there are."""
+    """A part of a reader's answers, by study, layer and unit, and the number of all."""
     own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
     order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
     rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
@@ -163,22 +161,22 @@ def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> t
 def places_of(session: Session, reader_id: str) -> list[UnitKey]:
     """The units that a reader answered, by study, layer and unit."""
     columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    wanted = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
-    return [(*row,) for row in session.execute(wanted)]
+    query = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
+    return [(*row,) for row in session.execute(query)]
 
 
 def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
-    """Name, study, layer and unit of every answer; readers without one stand there with none."""
+    """Name, study, layer and unit of every answer; a reader without answers has one row with None."""
     join = ResponseRow.reader_id == ReaderRow.reader_id
     if study_id:
         join = and_(join, ResponseRow.study_id == study_id)
-    wanted = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
     order = (ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    return [(*row,) for row in session.execute(wanted.outerjoin(ResponseRow, join).order_by(*order))]
+    return [(*row,) for row in session.execute(query.outerjoin(ResponseRow, join).order_by(*order))]
 
 
 def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
-    """Unit, study and number of answers, for the units of a layer that were answered in any study of an extraction."""
+    """Unit, study and number of answers, for all units of a layer that were answered in a study of an extraction."""
     counts = (
         select(ResponseRow.unit, ResponseRow.study_id, func.count())
         .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
@@ -190,14 +188,14 @@ def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tu
 
 
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
-    wanted = select(UnitRow.unit, UnitRow.silent, ResponseRow.reader_id.is_not(None)).outerjoin(
+    query = select(UnitRow.unit, UnitRow.silent, ResponseRow.reader_id.is_not(None)).outerjoin(
         ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id)
     )
     if place.list == "subset":
-        wanted = wanted.where(UnitRow.in_subset)
+        query = query.where(UnitRow.in_subset)
     if place.sort == "class":
-        return wanted.order_by(UnitRow.positives.desc(), UnitRow.unit)
-    return wanted.order_by(UnitRow.unit)
+        return query.order_by(UnitRow.positives.desc(), UnitRow.unit)
+    return query.order_by(UnitRow.unit)
 
 
 def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:

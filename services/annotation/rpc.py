@@ -1,4 +1,4 @@
-"""The gRPC side of the annotation service: the same verbs as HTTP."""
+"""The gRPC API of the annotation service. It has the same methods as the HTTP API."""
 
 import grpc
 from primitives.annotation.v1 import annotation_pb2 as pb
@@ -17,7 +17,7 @@ from services.common.grpc import caller_of, to_message, to_request
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
 
-_PLACE_FIELDS = ("study_id", "layer", "unit")
+_KEY_FIELDS = ("study_id", "layer", "unit")
 
 
 class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
@@ -51,7 +51,7 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
 
     def PutResponse(self, request: pb.PutResponseRequest, context: grpc.ServicerContext) -> pb.PutResponseResponse:
         reader, key = self._reader(context), _key(request)
-        for name in _PLACE_FIELDS:
+        for name in _KEY_FIELDS:
             request.ClearField(name)
         options = to_request(request, PutResponseRequest)
         answer = Answer(options.recognizable, options.associated, options.multiplicity, options.description)
@@ -89,7 +89,7 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
 
 def _key(request: UnitRequest) -> UnitKey:
     if request.unit < 0:
-        raise InvalidInput(f"unit is {request.unit}; channels begin with 0")
+        raise InvalidInput(f"unit is {request.unit}; channels start at 0")
     return request.study_id, request.layer, request.unit
 
 

@@ -1,17 +1,19 @@
-"""What the annotation service takes and answers, over HTTP and gRPC alike."""
+"""Requests and answers of the annotation service, for HTTP and gRPC."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.work.views import Moment, PlanStudy, Progress
+from services.common.records import Progress
+from services.common.work.plan_options import PlanStudy
+from services.common.work.views import Moment
 
 ListName = Literal["subset", "ranked", "all"]
 MOST_UNITS = 200
 
 
 class Place(BaseModel):
-    """Where in the lists of a layer a reader is. `label` is the class of the ranked list; absent, the last class."""
+    """A list of a layer, with order and filter. `label` is the class of the ranked list, by default the last class."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,13 +24,13 @@ class Place(BaseModel):
 
 
 class OpenStudyRequest(PlanStudy):
-    """Open a study of a rendering that this service was told of."""
+    """Open a study of a rendering whose completion this service has received."""
 
     rendering_id: str = Field(pattern="^[!-~]{1,64}$")
 
 
 class ListProgress(BaseModel):
-    """Units of a list that can be answered (silent ones are not counted), and how many this reader answered."""
+    """The number of units in a list that can be answered (all but silent ones), and how many this reader answered."""
 
     units: int
     answered: int
@@ -75,7 +77,7 @@ class StudyList(BaseModel):
 
 
 class PictureView(BaseModel):
-    """A picture of a unit. `label` and what stands below it are absent until they may be shown to the reader."""
+    """A picture of a unit. `label` and the fields after it are absent until the reader may see them."""
 
     rank: int
     value: float
@@ -92,7 +94,7 @@ class PictureView(BaseModel):
 
 
 class UnitSummary(BaseModel):
-    """A unit in a list, with its first pictures; label, rank, score and count are those of the ranked list."""
+    """A unit in a list, with its first pictures. Only the ranked list has label, rank, score and count."""
 
     unit: int
     name: str
@@ -107,14 +109,14 @@ class UnitSummary(BaseModel):
 
 
 class UnitList(BaseModel):
-    """A part of a list; `total` counts the whole."""
+    """A part of a list; `total` is the length of the whole list."""
 
     units: list[UnitSummary]
     total: int
 
 
 class UnitRank(BaseModel):
-    """The place of a unit in the ranking of a class."""
+    """The rank of a unit for a class."""
 
     label: int
     class_name: str
@@ -167,9 +169,9 @@ class UnitView(BaseModel):
 
 
 class PutResponseRequest(BaseModel):
-    """An answer to a unit; `base_version` is the version that the caller saw, 0 for a first answer.
+    """An answer to a unit; `base_version` is the version that the caller has read, 0 for a first answer.
 
-    associated, multiplicity and description may be empty where recognizable is "no".
+    associated, multiplicity and description may be empty if recognizable is "no".
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -183,14 +185,14 @@ class PutResponseRequest(BaseModel):
 
 
 class ResponseList(BaseModel):
-    """A part of a reader's own answers; `total` counts them all."""
+    """A part of a reader's own answers; `total` is the number of all."""
 
     responses: list[ResponseView]
     total: int
 
 
 class UnitPlace(BaseModel):
-    """Which unit."""
+    """The study, layer and channel of a unit."""
 
     study_id: str
     layer: str
@@ -198,13 +200,13 @@ class UnitPlace(BaseModel):
 
 
 class ReaderSummary(BaseModel):
-    """A reader and the units that this reader answered. Not what was answered."""
+    """A reader and the units that this reader answered, without the answers themselves."""
 
     name: str
     answered: list[UnitPlace]
 
 
 class Summary(BaseModel):
-    """Every reader, by name."""
+    """All readers, by name."""
 
     readers: list[ReaderSummary]

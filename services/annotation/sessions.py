@@ -1,4 +1,4 @@
-"""Sessions of signed-in browsers: opaque tokens, of which the table knows only the hash."""
+"""Sessions of signed-in browsers: random tokens. The table holds only their hashes."""
 
 import hashlib
 import hmac
@@ -18,13 +18,14 @@ from services.common.errors import NotSignedIn
 from services.common.records import Records, now
 
 SEEN_EVERY = timedelta(seconds=60)
-"""How old the last sight of a session may be before it is written again: not every picture writes."""
+"""The time of the last request is written at most this often, so that not every picture causes a write."""
 
 
 @dataclass
 class Sessions:
-    """Opened at sign-in, closed at sign-out, by idleness, or by age; where there are access tokens, also when that of
-    the session is revoked, expires, or no longer allows what signing in asks for."""
+    """Opens sessions at sign-in. A session ends at sign-out, after some time without requests, and at a maximum age. If
+    the service has access tokens, it also ends when its access token is removed, expires, or no longer allows signing
+    in."""
 
     records: Records
     settings: AnnotationSettings
@@ -32,19 +33,19 @@ class Sessions:
     tokens: Tokens | None = None
 
     def open(self, reader: Reader, old_token: str = "", caller: Caller | None = None) -> str:
-        """A new session's token. The browser's old session, if any, ends: no token outlives a sign-in. `caller` holds
-        the access token that was shown."""
+        """Open a session and return its token. The browser's old session ends: no session token outlives a new sign-in.
+        `caller` holds the access token that the reader entered."""
         token = secrets.token_urlsafe(32)
-        moment = self.clock()
+        time = self.clock()
         with self.records.transaction() as session:
             self._forget(session, old_token)
-            session.execute(delete(SessionRow).where(self._outdated(moment)))
+            session.execute(delete(SessionRow).where(self._outdated(time)))
             session.add(
                 SessionRow(
                     token_sha256=_digest(token),
                     reader_id=reader.reader_id,
-                    created=moment,
-                    seen=moment,
+                    created=time,
+                    seen=time,
                     sees_units=caller is None or _sees_units(caller),
                     access_sha256=caller.sha256 if caller is not None else "",
                 )
@@ -52,14 +53,14 @@ class Sessions:
         return token
 
     def reader(self, token: str) -> Reader | None:
-        """Whose session a token is; None if it is unknown, idle for too long, too old, or of an access token that is
-        not good any more."""
+        """The reader of a session. None if the token is unknown, the session is idle for too long or too old, or its
+        access token is no longer valid."""
         if not token:
             return None
-        moment = self.clock()
+        time = self.clock()
         with self.records.reading() as session:
             row = session.get(SessionRow, _digest(token))
-            if row is None or self._is_outdated(row, moment):
+            if row is None or self._is_outdated(row, time):
                 return None
             reader = session.get_one(ReaderRow, row.reader_id)
             seen, sees_units, access = row.seen, row.sees_units, row.access_sha256
@@ -68,8 +69,8 @@ class Sessions:
             if caller is None or is_bound_to_another(caller, reader.name):
                 return None
             sees_units = _sees_units(caller)
-        if moment - seen > SEEN_EVERY:
-            self._see(token, moment)
+        if time - seen > SEEN_EVERY:
+            self._set_seen(token, time)
         return Reader(reader.reader_id, reader.name, sees_units)
 
     def close(self, token: str) -> None:
@@ -77,40 +78,40 @@ class Sessions:
         with self.records.transaction() as session:
             self._forget(session, token)
 
-    def _see(self, token: str, moment: datetime) -> None:
+    def _set_seen(self, token: str, time: datetime) -> None:
         with self.records.transaction() as session:
             row = session.get(SessionRow, _digest(token))
             if row is not None:
-                row.seen = max(row.seen, moment)
+                row.seen = max(row.seen, time)
 
     def _forget(self, session: Session, token: str) -> None:
         session.execute(delete(SessionRow).where(SessionRow.token_sha256 == _digest(token)))
 
-    def _limits(self, moment: datetime) -> tuple[datetime, datetime]:
+    def _limits(self, time: datetime) -> tuple[datetime, datetime]:
         idle, absolute = self.settings.session_idle_s, self.settings.session_absolute_s
-        return moment - timedelta(seconds=idle), moment - timedelta(seconds=absolute)
+        return time - timedelta(seconds=idle), time - timedelta(seconds=absolute)
 
-    def _is_outdated(self, row: SessionRow, moment: datetime) -> bool:
-        seen, created = self._limits(moment)
+    def _is_outdated(self, row: SessionRow, time: datetime) -> bool:
+        seen, created = self._limits(time)
         return row.seen <= seen or row.created <= created
 
-    def _outdated(self, moment: datetime) -> ColumnElement[bool]:
-        seen, created = self._limits(moment)
+    def _outdated(self, time: datetime) -> ColumnElement[bool]:
+        seen, created = self._limits(time)
         return or_(SessionRow.seen <= seen, SessionRow.created <= created)
 
 
 def csrf_token(token: str) -> str:
-    """What a form of this session must carry: derived from the session's token, which no other site can read."""
+    """The CSRF token of a session. It is derived from the session's token, which no other site can read."""
     return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
-def csrf_matches(token: str, given: str) -> bool:
-    """Whether a form or header carries the token of its session."""
-    return hmac.compare_digest(csrf_token(token).encode(), given.encode())
+def csrf_matches(token: str, csrf: str) -> bool:
+    """Whether `csrf` is the CSRF token of the session with this token."""
+    return hmac.compare_digest(csrf_token(token).encode(), csrf.encode())
 
 
 def _holder(tokens: Tokens, sha256: str) -> Caller | None:
-    """Who holds an access token that may still sign in."""
+    """The holder of an access token; None if the token no longer allows signing in."""
     try:
         caller = tokens.holder_of(sha256)
     except NotSignedIn:

@@ -7,7 +7,7 @@ from services.common.settings import ServiceSettings
 
 
 class AnnotationSettings(ServiceSettings):
-    """Environment: PRIMITIVES_ANNOTATION_…"""
+    """Read from environment variables with the prefix PRIMITIVES_ANNOTATION_."""
 
     model_config = SettingsConfigDict(env_prefix="PRIMITIVES_ANNOTATION_", frozen=True)
 
@@ -25,23 +25,24 @@ class AnnotationSettings(ServiceSettings):
     training_url: str = Field(
         default="http://127.0.0.1:8001",
         pattern=r"^https?://[^/\s]+$",
-        description="Where the training service answers, for the pages of runs. They show it the token of "
-        "PRIMITIVES_TOKEN, which needs the scope training:read.",
+        description="Address of the training service, for the pages of runs. The token in PRIMITIVES_TOKEN needs the "
+        "scope training:read.",
     )
     extraction_url: str = Field(
         default="http://127.0.0.1:8002",
         pattern=r"^https?://[^/\s]+$",
-        description="Where the extraction service answers, for the pages of units; the scope is "
+        description="Address of the extraction service, for the pages of units. The token needs the scope "
         "activation_extraction:read.",
     )
     rendering_url: str = Field(
         default="http://127.0.0.1:8003",
         pattern=r"^https?://[^/\s]+$",
-        description="Where the rendering service answers, for the pictures of these pages; the scope is "
+        description="Address of the rendering service, for the pictures on these pages. The token needs the scope "
         "patch_rendering:read.",
     )
     public_origin: str = Field(
         default="",
         pattern=r"^(https?://[^/\s]+)?$",
-        description="Where browsers see the pages (https://reading.example) if a proxy does not pass the Host on.",
+        description="Origin under which browsers see the pages, such as https://reading.example. Set it if a proxy "
+        "changes the Host.",
     )

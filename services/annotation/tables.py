@@ -1,4 +1,4 @@
-"""The tables of the annotation service."""
+"""The database tables of the annotation service."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.common.records import TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.blobs import ObjectRef
+from services.common.records import Reference, TaskColumns, UtcTime, leases_table, now, outbox_table
 
 
 class Base(DeclarativeBase):
@@ -30,17 +31,17 @@ leases_table(Base.metadata)
 
 
 class RenderingRow(Base):
-    """A completed rendering that this service was told of."""
+    """A rendering whose completion this service has received."""
 
     __tablename__ = "renderings"
 
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
-    told: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    manifest: Mapped[ObjectRef] = mapped_column(Reference)
+    received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
 
 
 class StudyRow(TaskColumns, Base):
-    """A study; what it says of its data is filled in when it is opened."""
+    """A study. Opening it fills in the columns that describe its data, from `architecture` on."""
 
     __tablename__ = "studies"
 
@@ -58,7 +59,7 @@ class StudyRow(TaskColumns, Base):
 
 
 class LayerRow(Base):
-    """A layer of a study: how many units it has, and how many of its lists' units can be answered."""
+    """A layer of a study. `in_subset` and `in_ranking` count the units of these lists that can be answered."""
 
     __tablename__ = "layers"
 
@@ -73,8 +74,8 @@ class LayerRow(Base):
 
 
 class UnitRow(Base):
-    """A unit. `pictures` are those of the rendering by rank, as `picture.encode_pictures` writes them; `positives` says
-    how many of the first 8 are of the last class."""
+    """A unit. `pictures` are the rendering's pictures by rank, as `picture.encode_pictures` writes them; `positives` is
+    the number of the first 8 whose patch is of the last class."""
 
     __tablename__ = "units"
     __table_args__ = (ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),)
@@ -96,7 +97,7 @@ class UnitRow(Base):
 
 
 class RankRow(Base):
-    """The place of a unit in the ranking of a class."""
+    """The rank of a unit for a class."""
 
     __tablename__ = "ranks"
     __table_args__ = (
@@ -114,8 +115,8 @@ class RankRow(Base):
 
 
 class MammogramRow(Base):
-    """A full mammogram that pictures of a study were cut from. Its number says nothing of its name, which may hold the
-    pathology."""
+    """A mammogram that pictures of a study were cut from. Its number reveals nothing about its name, which may contain
+    the pathology."""
 
     __tablename__ = "mammograms"
 
@@ -131,7 +132,7 @@ class MammogramRow(Base):
 
 
 class ReaderRow(Base):
-    """Someone who reads; `name_key` is the name in the form in which it is unique."""
+    """A reader; `name_key` is the form in which the name is unique."""
 
     __tablename__ = "readers"
 
@@ -142,9 +143,8 @@ class ReaderRow(Base):
 
 
 class SessionRow(Base):
-    """A browser that a reader is signed in with; `sees_units` where the reader may use the unit browser. The token
-    itself is in the browser's cookie alone. `access_sha256` is the hash of the access token that it was opened with,
-    empty where none was asked for."""
+    """A session of a reader in a browser. `sees_units`: whether the reader may use the unit browser. Only the browser's
+    cookie has the session's token. `access_sha256` is the hash of the access token that opened the session, if any."""
 
     __tablename__ = "sessions"
 
@@ -157,7 +157,7 @@ class SessionRow(Base):
 
 
 class AnswerColumns:
-    """What a reader says of a unit."""
+    """A reader's answer to a unit."""
 
     recognizable: Mapped[str] = mapped_column(String(16))
     associated: Mapped[str] = mapped_column(String(16))
@@ -168,7 +168,7 @@ class AnswerColumns:
 
 
 class ResponseRow(AnswerColumns, Base):
-    """The present answer of one reader to one unit."""
+    """The current answer of one reader to one unit."""
 
     __tablename__ = "responses"
     __table_args__ = (
@@ -182,7 +182,7 @@ class ResponseRow(AnswerColumns, Base):
 
 
 class ResponseLogRow(AnswerColumns, Base):
-    """Every answer that was ever saved, in the order of saving. Rows are only added."""
+    """Every answer that was ever saved, in that order. Rows are only added."""
 
     __tablename__ = "response_log"
     __table_args__ = (

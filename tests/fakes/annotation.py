@@ -1,4 +1,4 @@
-"""The annotation service over the shipped embedded forms, with a study opened, for tests of what it decides."""
+"""The annotation service with embedded ports and an open study, for tests."""
 
 import re
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ FORM = {
 
 
 class Annotation(World):
-    """The service's use cases with the study of plan-1 open, and its pages."""
+    """The use cases and pages of the service, with the study of plan-1 open."""
 
     def __init__(
         self, folder: Path, labels_shown: str = "after_answer", tokens: Tokens | None = None, **settings: Any
@@ -45,11 +45,11 @@ class Annotation(World):
         self.open_plan("plan-1", labels_shown=labels_shown)
 
     def clock(self) -> datetime:
-        """The sessions' time, which a test may put ahead."""
+        """The time for sessions, which a test can move forward."""
         return now() + self.clock_ahead
 
     def open_plan(self, plan_id: str, **study: Any) -> str:
-        """Open the study of a plan; returns its id."""
+        """Open the study of a plan and return its id."""
         self.studies.rendering_completed(self.rendering.completed(plan_id, **study))
         [command] = self.sent()
         self.studies.open(command)
@@ -57,7 +57,7 @@ class Annotation(World):
         return command.study_id
 
     def key(self, unit: int = 0, layer: str = LAYER) -> tuple[str, str, int]:
-        """A unit of the study."""
+        """The key of a unit of the study."""
         return self.study_id, layer, unit
 
     def unit_path(self, unit: int = 0, query: str = "list=all") -> str:
@@ -73,7 +73,7 @@ class Annotation(World):
         return f"/studies/{self.study_id}/layers/{LAYER}?{query}"
 
     def browser(self, name: str = "") -> "Browser":
-        """A browser of its own, signed in under a name if one is given."""
+        """A new browser, signed in if a name is given."""
         browser = Browser(self.app)
         if name:
             assert browser.post("/sign-in", data={"name": name}).status_code == 200
@@ -81,7 +81,7 @@ class Annotation(World):
 
 
 class Browser(TestClient):
-    """A browser: keeps cookies, follows redirects, fills forms in."""
+    """A browser: keeps cookies, follows redirects and fills in forms."""
 
     def form(self, path: str) -> dict[str, str]:
         """The hidden fields of the survey's form."""
@@ -91,5 +91,5 @@ class Browser(TestClient):
         return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))
 
     def answer(self, path: str, **fields: str) -> Any:
-        """Fill the survey's form in and send it."""
+        """Fill in the survey's form and send it."""
         return self.post(path, data=self.form(path) | FORM | fields)

@@ -17,7 +17,7 @@ from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
 from typer.testing import CliRunner
 
 from deploy.local.servers import Server, free_port
-from services.annotation.clients.http import Sibling
+from services.annotation.clients.http import ServiceClient
 from services.cli import client
 from services.cli.main import app as command
 from services.common.access.edge import Edge
@@ -147,7 +147,7 @@ def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("PRIMITIVES_TOKEN", token)
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert SECRET not in all_told(lambda: client.get(nowhere, "/v1/runs"), heard)
-    assert SECRET not in all_told(lambda: Sibling("training service", nowhere, Shared()), heard)
+    assert SECRET not in all_told(lambda: ServiceClient("training service", nowhere, Shared()), heard)
 
 
 def test_a_good_token_is_not_told_when_nobody_answers(monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""HTTP clients of the other services, for the pages that show their data."""

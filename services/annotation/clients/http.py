@@ -1,15 +1,18 @@
-"""Another service as pages see it: over its HTTP API, with this service's own token."""
+"""Client of another service's HTTP API, with this service's own access token."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from google.protobuf.json_format import ParseError
+from google.protobuf.message import Message
 from starlette.responses import Response, StreamingResponse
 
 from services.common.access.credentials import bearer, client_context
 from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
+from services.common.grpc import from_json
 from services.common.observability.tracing import traceparent
+from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
 
 TIMEOUT_S = 10.0
@@ -17,15 +20,19 @@ STREAM_SILENCE_S = 60.0
 """Longest silence of a stream; the services send a line at least every fifteen seconds."""
 
 ERRORS = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: NotFound, 422: InvalidInput}
-"""What an answer means for a page; anything else is Unavailable. A conflict is of something that is not there yet."""
+"""The error that a page raises for a status code; Unavailable for any other. 409 means that something is not finished
+yet, so a page cannot show it."""
 
 Query = Mapping[str, str | int | list[int]]
-V = TypeVar("V", bound=BaseModel)
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
-class Sibling:
-    """A service by its name in words. Every call may raise Unavailable, and Forbidden where the token of
-    PRIMITIVES_TOKEN does not let this service read there."""
+class ServiceClient:
+    """A client of one service. `name` appears in error messages, for example "training service".
+
+    Every method may raise Unavailable, and Forbidden if the token of PRIMITIVES_TOKEN does not allow reading there.
+    """
 
     def __init__(self, name: str, base_url: str, shared: Shared) -> None:
         self._name, self._base_url = name, base_url
@@ -39,34 +46,29 @@ class Sibling:
             event_hooks={"request": [_add_trace]},
         )
 
-    def get(self, path: str, kind: type[V], query: Query | None = None) -> V:
-        """What a path answers, as far as `kind` says. NotFound, InvalidInput in the service's own words."""
-        try:
-            answer = self._client.get(path, params=query)
-        except httpx.TransportError as error:
-            raise self._unavailable(error) from error
-        self._check(answer)
-        try:
-            return kind.model_validate(answer.json())
-        except ValidationError as error:
-            raise Unavailable(f"The {self._name} is of another version: {error.error_count()} fields differ") from error
+    def get(self, path: str, kind: type[M], query: Query | None = None) -> M:
+        """The JSON answer to a path, as a protobuf message. NotFound and InvalidInput carry the service's message."""
 
-    def fetch(self, path: str, asked: Mapping[str, str], kept: tuple[str, ...], query: Query) -> Response:
-        """What a path answers to headers that are asked with, read whole, with the headers that are kept."""
-        try:
-            answer = self._client.get(
-                path, params=query, headers={name: value for name, value in asked.items() if value}
-            )
-        except httpx.TransportError as error:
-            raise self._unavailable(error) from error
-        self._check(answer)
-        return Response(answer.content, answer.status_code, _kept(answer, kept))
+        def parse(content: Any) -> M:
+            if not isinstance(content, dict) or content.keys().isdisjoint(kind.DESCRIPTOR.fields_by_name):
+                raise ParseError(f"the answer has no field of {kind.__name__}")
+            return from_json(content, kind)
 
-    async def pass_on(self, path: str, asked: Mapping[str, str], kept: tuple[str, ...]) -> Response:
-        """As `fetch`, passed on as it comes: for streams."""
+        return self._parse(self._request(path, query), parse)
+
+    def status(self) -> ServiceStatus:
+        """The state of the service: its tasks, queues and dependencies."""
+        return self._parse(self._request("/v1/status"), ServiceStatus.model_validate)
+
+    def fetch(self, path: str, query: Query, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
+        """The complete answer to a request with some `headers`, with those of its headers that are `forwarded`."""
+        answer = self._request(path, query, headers)
+        return Response(answer.content, answer.status_code, _forwarded_headers(answer, forwarded))
+
+    async def stream(self, path: str, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
+        """As `fetch`, but passes the answer on block by block while it arrives."""
         client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S), verify=self._trust)
-        headers = self._headers | {name: value for name, value in asked.items() if value}
-        request = client.build_request("GET", f"{self._base_url}{path}", headers=headers)
+        request = client.build_request("GET", f"{self._base_url}{path}", headers=self._headers | _nonempty(headers))
         try:
             answer = await client.send(request, stream=True)
             if answer.is_error:
@@ -78,32 +80,52 @@ class Sibling:
         except PrimitivesError:
             await client.aclose()
             raise
-        if answer.status_code != httpx.codes.OK:  # 204: there is nothing more to tell
+        if answer.status_code != httpx.codes.OK:  # 204: the stream has ended
             await answer.aclose()
             await client.aclose()
-            return Response(status_code=answer.status_code, headers=_kept(answer, kept))
-        return StreamingResponse(_blocks(client, answer), headers=_kept(answer, kept))
+            return Response(status_code=answer.status_code, headers=_forwarded_headers(answer, forwarded))
+        return StreamingResponse(_blocks(client, answer), headers=_forwarded_headers(answer, forwarded))
+
+    def _request(
+        self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            answer = self._client.get(path, params=query, headers=_nonempty(headers or {}))
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+        self._check(answer)
+        return answer
+
+    def _parse(self, answer: httpx.Response, parse: Callable[[Any], T]) -> T:
+        try:
+            return parse(answer.json())
+        except (ParseError, ValueError) as error:
+            raise Unavailable(f"The {self._name} is of another version: its answer has other fields") from error
 
     def _check(self, answer: httpx.Response) -> None:
         if not answer.is_error:
             return
         try:
-            told = answer.json()["message"]
+            message = answer.json()["message"]
         except (ValueError, KeyError, TypeError):
-            told = f"it answers {answer.status_code}"
-        raise ERRORS.get(answer.status_code, Unavailable)(f"The {self._name} says: {told}")
+            message = f"status {answer.status_code}"
+        raise ERRORS.get(answer.status_code, Unavailable)(f"The {self._name} answered: {message}")
 
     def _unavailable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"The {self._name} at {self._base_url} does not answer: {error}")
 
 
 def _add_trace(request: httpx.Request) -> None:
-    """The call belongs to the trace of the page that makes it."""
+    """Make the request a part of the trace of the page that sends it."""
     if parent := traceparent():
         request.headers["traceparent"] = parent
 
 
-def _kept(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:
+def _nonempty(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if value}
+
+
+def _forwarded_headers(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:
     return {name: answer.headers[name] for name in names if name in answer.headers}
 
 
@@ -112,7 +134,7 @@ async def _blocks(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIte
         async for block in answer.aiter_raw():
             yield block
     except httpx.TransportError:
-        return  # the browser asks again by itself
+        return  # the browser reconnects by itself
     finally:
         await answer.aclose()
         await client.aclose()

@@ -8,11 +8,11 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
-    _make_studies()
-    _make_units()
-    _make_readers()
-    _make_responses()
+    """Create the tables."""
+    _create_studies()
+    _create_units()
+    _create_readers()
+    _create_responses()
     op.create_table(
         "leases",
         sa.Column("name", sa.String(length=300), nullable=False),
@@ -42,7 +42,7 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _make_studies() -> None:
+def _create_studies() -> None:
     op.create_table(
         "renderings",
         sa.Column("rendering_id", sa.String(length=64), nullable=False),
@@ -87,7 +87,7 @@ def _make_studies() -> None:
     )
 
 
-def _make_units() -> None:
+def _create_units() -> None:
     op.create_table(
         "layers",
         sa.Column("study_id", sa.String(length=64), nullable=False),
@@ -135,7 +135,7 @@ def _make_units() -> None:
     op.create_index("ix_ranks_unit", "ranks", ["study_id", "layer", "unit"], unique=False)
 
 
-def _make_readers() -> None:
+def _create_readers() -> None:
     op.create_table(
         "readers",
         sa.Column("reader_id", sa.String(length=64), nullable=False),
@@ -172,7 +172,7 @@ def _answer_columns() -> list[sa.Column[object]]:
     ]
 
 
-def _make_responses() -> None:
+def _create_responses() -> None:
     op.create_table(
         "responses",
         *_answer_columns(),

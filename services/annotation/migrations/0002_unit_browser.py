@@ -1,4 +1,4 @@
-"""What the unit browser asks: which sessions may use it, and which extraction the units of a study are of."""
+"""Columns for the unit browser: which sessions may use it, and the extraction of each study."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the columns. Sessions that are open must be opened anew; of studies before this the extraction is unknown."""
+    """Add the columns. Readers must sign in again to use the unit browser. Older studies have no extraction."""
     op.add_column("sessions", sa.Column("sees_units", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("studies", sa.Column("extraction_id", sa.String(length=64), nullable=False, server_default=""))
     op.create_index("ix_studies_extraction_id", "studies", ["extraction_id"])

@@ -1,4 +1,4 @@
-"""Which trace a message in the outbox belongs to, and since when it waits."""
+"""The trace and the time of a message in the outbox."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns. What waits already belongs to no trace, and tells no age."""
+    """Add the columns. Messages that already wait have no trace and no time."""
     op.add_column("outbox", sa.Column("traceparent", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("outbox", sa.Column("created", sa.DateTime(timezone=True), nullable=True))
 

@@ -19,7 +19,7 @@ from services.annotation.pages.frame import STATIC, Frame
 
 
 def add_pages(app: FastAPI, frame: Frame) -> None:
-    """Add all pages, their pictures and static files, and the pages that tell of errors."""
+    """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
     for module in (signing, home, overview, survey, pictures, runs, units, status):
         app.include_router(module.routes(frame))

@@ -1,19 +1,19 @@
-"""A unit's distribution as a row of boxes, one a class: where each lies between the least and the largest maximum."""
+"""Box plots of a unit's activations: one row for all patches and one for each class."""
 
 from dataclasses import dataclass
 
-from services.annotation.clients.extraction import WholeUnit
+from primitives.activation_extraction.v1.activation_extraction_pb2 import Unit
 
 WIDTH = 1000
-"""Of a row, in the units of its drawing."""
+"""Width of a row in SVG units."""
 DRAWN_SHARE = 0.005
-"""The threshold that is drawn: that of network dissection."""
+"""The share whose threshold is drawn; network dissection uses the same."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """One row, in the units of its drawing: whisker from the 1% to the 99% quantile, box over the middle half, and the
-    median; `told` says the same in words."""
+    """One row. The whisker runs from `low` (the 1% quantile) to `high` (99%), the box from `first` to `third` (the
+    quartiles), all in SVG units. `description` has the same in words."""
 
     name: str
     low: float
@@ -21,24 +21,26 @@ class Box:
     median: float
     third: float
     high: float
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """The rows of a unit between two activations, and where the threshold lies."""
+    """The rows of a unit, drawn between the activations `least` and `most`."""
 
     least: float
     most: float
     boxes: tuple[Box, ...]
     without: tuple[str, ...]
-    """Classes that the split has no patches of."""
+    """Classes that have no patches in the split."""
     threshold: float | None
+    """Where the threshold of DRAWN_SHARE is drawn, in SVG units; None outside the drawing."""
     activation: float | None
+    """The activation at that threshold."""
 
 
-def distribution(unit: WholeUnit) -> Distribution:
-    """All patches first, then those of each class that there are."""
+def distribution(unit: Unit) -> Distribution:
+    """The distribution of a unit's largest activations: all patches first, then each class that has patches."""
     least, most = min(0.0, unit.minimum), max(unit.maximum, 0.0)
     span = (most - least) or 1.0
 
@@ -47,16 +49,18 @@ def distribution(unit: WholeUnit) -> Distribution:
 
     def box(name: str, quantiles: dict[float, float]) -> Box:
         low, first, median, third, high = (quantiles[one] for one in (0.01, 0.25, 0.5, 0.75, 0.99))
-        told = f"{name}: median {median:.3g}, middle half {first:.3g} to {third:.3g}, 1% to 99% {low:.3g} to {high:.3g}"
-        return Box(name, place(low), place(first), place(median), place(third), place(high), told)
+        words = (
+            f"{name}: median {median:.3g}, middle half {first:.3g} to {third:.3g}, 1% to 99% {low:.3g} to {high:.3g}"
+        )
+        return Box(name, place(low), place(first), place(median), place(third), place(high), words)
 
     rows = [("all patches", unit.quantiles), *((one.class_name, one.quantiles) for one in unit.classes)]
-    known = [(name, {one.fraction: one.value for one in quantiles}) for name, quantiles in rows if quantiles]
+    measured = [(name, {one.fraction: one.value for one in quantiles}) for name, quantiles in rows if quantiles]
     activation = next((one.activation for one in unit.thresholds if one.share == DRAWN_SHARE), None)
     return Distribution(
         least=least,
         most=most,
-        boxes=tuple(box(name, quantiles) for name, quantiles in known),
+        boxes=tuple(box(name, quantiles) for name, quantiles in measured),
         without=tuple(name for name, quantiles in rows if not quantiles),
         threshold=place(activation) if activation is not None and least <= activation <= most else None,
         activation=activation,

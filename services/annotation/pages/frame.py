@@ -1,6 +1,7 @@
-"""What all pages have in common: templates, the reader, the token of the session, the static files."""
+"""The common parts of all pages: templates, reader, CSRF token and static files."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import jinja2
 from fastapi import FastAPI, Request
+from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -31,7 +33,7 @@ STATIC = _HERE / "static"
 
 
 class ImmutableFiles(StaticFiles):
-    """Files whose address changes with their content, so that browsers need not ask again."""
+    """Files whose address changes with their content, so browsers can cache them without checking."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -41,7 +43,7 @@ class ImmutableFiles(StaticFiles):
 
 @dataclass
 class Frame:
-    """The use cases that pages show, and the way they are shown."""
+    """The use cases and clients that pages need, and the rendering of templates."""
 
     auth: Auth
     studies: Studies
@@ -60,17 +62,18 @@ class Frame:
         reader: Reader | None,
         status: int = 200,
         token: str | None = None,
-        **facts: Any,
+        **context: Any,
     ) -> HTMLResponse:
-        """A page for a reader. `token` is given where the session began with this very answer."""
+        """A rendered page. `token` is the session's token, which the request does not have if the session begins with
+        this response."""
         token = token_of(request) if token is None else token
         text = self._environment.get_template(template).render(
-            reader=reader, csrf=csrf_token(token) if reader is not None else "", path=request.url.path, **facts
+            reader=reader, csrf=csrf_token(token) if reader is not None else "", path=request.url.path, **context
         )
         return HTMLResponse(text, status_code=status)
 
     def serve_static(self, app: FastAPI) -> None:
-        """Serve scripts and styles under an address that holds their hash."""
+        """Serve scripts and styles under an address that contains their hash."""
         app.mount(self.static, ImmutableFiles(directory=STATIC), name="static")
 
     @cached_property
@@ -84,7 +87,7 @@ class Frame:
         )
         environment.globals |= {
             "static": self.static,
-            "asks_token": self.auth.tokens is not None,
+            "needs_token": self.auth.tokens is not None,
             "links": links,
             "browse": Browse(),
             "unit_name": unit_name,
@@ -101,8 +104,21 @@ class Frame:
             "numbered": _numbered,
             "spaced": _spaced,
             "sentence": _sentence,
+            "field": field_value,
         }
+        environment.tests["known"] = _is_known
         return environment
+
+
+def field_value(message: Message, name: str) -> Any:
+    """The value of a message's field; None if the field is optional and absent."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    return getattr(message, name) if not field.has_presence or message.HasField(name) else None
+
+
+def _is_known(number: float | None) -> bool:
+    """False for None, and for NaN, which stands for a missing number in the lists of messages."""
+    return number is not None and not math.isnan(number)
 
 
 def _words(choice: str) -> str:
@@ -110,7 +126,7 @@ def _words(choice: str) -> str:
 
 
 def _moment(iso: str) -> str:
-    """2026-11-24T09:53:01+00:00 as people read it."""
+    """2026-11-24T09:53:01+00:00 as `2026-11-24 09:53 UTC`."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else ""
 
 
@@ -123,12 +139,12 @@ def _spaced(name: str) -> str:
 
 
 def _sentence(message: str) -> str:
-    """What an error says, as a sentence on a page."""
+    """An error message as a sentence: with a capital letter and a full stop."""
     return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
 
 
 def _duration(seconds: float) -> str:
-    """A span of time as people say it, in its largest unit."""
+    """A time span in its largest unit, such as `2 h`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -136,7 +152,7 @@ def _duration(seconds: float) -> str:
 
 
 def _value(number: float) -> str:
-    """An activation or score in four significant digits, never in powers of ten unless it must be."""
+    """An activation or score with four significant digits; only large numbers have a power of ten."""
     return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.3e}"
 
 

@@ -1,4 +1,4 @@
-"""Home, the reader's own answers, and the summary of who answered what."""
+"""The home page, the reader's own answers, and the summary of all readers."""
 
 from itertools import groupby
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ ANSWERS_A_PAGE = 50
 
 
 def routes(frame: Frame) -> APIRouter:
-    """The routes of the pages that span studies."""
+    """The routes of the pages that cover all studies."""
     router = APIRouter(include_in_schema=False)
     signed_in = Annotated[Reader, Depends(frame.auth.page_reader)]
 
@@ -34,8 +34,8 @@ def routes(frame: Frame) -> APIRouter:
         own = frame.responses.own(reader, (page - 1) * ANSWERS_A_PAGE, ANSWERS_A_PAGE)
         thumbs = frame.units.thumbs(reader, [(one.study_id, one.layer, one.unit) for one in own.responses])
         pages = max(1, -(-own.total // ANSWERS_A_PAGE))
-        facts: dict[str, Any] = {"answered": _by_layer(own.responses, studies), "thumbs": thumbs, "total": own.total}
-        return frame.page("answers.html", request, reader, page=page, pages=pages, notices=_notices(studies), **facts)
+        context: dict[str, Any] = {"answered": _by_layer(own.responses, studies), "thumbs": thumbs, "total": own.total}
+        return frame.page("answers.html", request, reader, page=page, pages=pages, notices=_notices(studies), **context)
 
     @router.get("/summary")
     def summary(request: Request, reader: signed_in) -> Response:
@@ -52,7 +52,7 @@ AnsweredUnits = list[tuple[StudyView, str, list[int]]]
 
 
 def _by_layer(own: list[ResponseView], studies: list[StudyView]) -> Grouped:
-    """Answers by study and layer, in the order they come."""
+    """Answers grouped by study and layer, in their order."""
     by_id = {study.study_id: study for study in studies}
     groups = groupby(own, key=lambda one: (one.study_id, one.layer))
     return [(by_id[study_id], layer, list(group)) for (study_id, layer), group in groups]
@@ -64,7 +64,7 @@ def _summary(summary: Summary, studies: list[StudyView]) -> list[tuple[str, int,
 
 
 def _units_by_layer(places: list[UnitPlace], studies: list[StudyView]) -> AnsweredUnits:
-    """Units by study and layer, in the order they come."""
+    """Units grouped by study and layer, in their order."""
     by_id = {study.study_id: study for study in studies}
     groups = groupby(places, key=_layer_of)
     return [(by_id[study], layer, [place.unit for place in group]) for (study, layer), group in groups]
@@ -75,5 +75,5 @@ def _layer_of(place: UnitPlace) -> tuple[str, str]:
 
 
 def _notices(studies: list[StudyView]) -> list[str]:
-    """What has to be said of the data, each once."""
+    """The different notices of the studies' data sets."""
     return list(dict.fromkeys(study.notice for study in studies if study.notice))

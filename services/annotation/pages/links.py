@@ -1,4 +1,4 @@
-"""Addresses of pages and pictures: the one place that knows how they are written."""
+"""Builds the addresses of all pages and pictures."""
 
 from urllib.parse import quote, urlencode
 
@@ -10,16 +10,17 @@ UNITS_A_PAGE = 24
 
 
 def overview(study_id: str, layer: str, place: Place, page: int = 1, unit: int | None = None) -> str:
-    """A page of a list of a layer, at a unit if one is given."""
-    query = _query(place) | ({"filter": place.filter} if place.filter != "all" else {})
+    """A page of a list of units; with `unit`, the browser scrolls to that unit."""
+    query = _place_query(place) | ({"filter": place.filter} if place.filter != "all" else {})
     query |= {"page": str(page)} if page > 1 else {}
     anchor = f"#{unit_name(unit)}" if unit is not None else ""
     return f"/studies/{quote(study_id, '')}/layers/{quote(layer, '')}?{urlencode(query)}{anchor}"
 
 
 def survey(study_id: str, layer: str, unit: int, place: Place | None = None, saved: str = "") -> str:
-    """The survey of a unit, which remembers the list that one came from; `saved` names the unit just answered."""
-    query = _query(place or Place()) | ({"saved": saved} if saved else {})
+    """The survey of a unit. The address also names the list that the reader works through, and in `saved` the unit that
+    the reader has just answered."""
+    query = _place_query(place or Place()) | ({"saved": saved} if saved else {})
     return f"/studies/{quote(study_id, '')}/layers/{quote(layer, '')}/units/{unit_name(unit)}?{urlencode(query)}"
 
 
@@ -49,46 +50,46 @@ def extraction(extraction_id: str) -> str:
 
 
 def units(extraction_id: str, layer: str, view: Browse, page: int = 1, unit: int | None = None) -> str:
-    """A page of the unit browser, at a unit if one is given."""
+    """A page of the unit browser; with `unit`, the browser scrolls to that unit."""
     query = view.address() | ({"page": str(page)} if page > 1 else {})
     anchor = f"#{unit_name(unit)}" if unit is not None else ""
-    return f"{extraction(extraction_id)}/layers/{quote(layer, '')}{_with(query)}{anchor}"
+    return f"{extraction(extraction_id)}/layers/{quote(layer, '')}{_query_string(query)}{anchor}"
 
 
 def unit(extraction_id: str, layer: str, unit: int, view: Browse) -> str:
-    """The page of a unit, which remembers the list that one came from."""
+    """The page of a unit in the unit browser. The address contains the sort order and filters of the list."""
     path = f"{extraction(extraction_id)}/layers/{quote(layer, '')}/units/{unit_name(unit)}"
-    return f"{path}{_with(view.address())}"
+    return f"{path}{_query_string(view.address())}"
 
 
-def unit_picture(where: tuple[str, str, int], source: str, rank: int, kind: str, size: int) -> str:
-    """A picture of a unit (extraction, layer, channel) on a patch of a source: `top` or `sample`."""
-    query = _with({"kind": kind, "size": str(size)})
-    return f"/unit-pictures/{_of_unit(where)}/{source}/{rank}.webp{query}"
+def unit_picture(unit_key: tuple[str, str, int], source: str, rank: int, kind: str, size: int) -> str:
+    """A picture of a unit (extraction, layer, channel) on one of its patches. `source` is `top` or `sample`."""
+    query = _query_string({"kind": kind, "size": str(size)})
+    return f"/unit-pictures/{_unit_path(unit_key)}/{source}/{rank}.webp{query}"
 
 
-def unit_sheet(where: tuple[str, str, int], kind: str, count: int, size: int) -> str:
-    """The first top pictures of a unit in rows of 8, each half of `size` wide."""
-    query = _with({"kind": kind, "count": str(count), "size": str(size)})
-    return f"/unit-sheets/{_of_unit(where)}.webp{query}"
+def unit_sheet(unit_key: tuple[str, str, int], kind: str, count: int, size: int) -> str:
+    """The contact sheet of a unit's first top patches, in rows of 8. Each picture is half of `size` wide."""
+    query = _query_string({"kind": kind, "count": str(count), "size": str(size)})
+    return f"/unit-sheets/{_unit_path(unit_key)}.webp{query}"
 
 
 def local_path(target: str) -> str:
-    """Where to go after signing in: a path of ours, or home for anything that would lead elsewhere."""
-    leads_away = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
-    return "/" if leads_away else target
+    """The target after signing in: the path itself if it belongs to this service, else the home page."""
+    leaves_site = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
+    return "/" if leaves_site else target
 
 
-def _of_unit(where: tuple[str, str, int]) -> str:
-    extraction_id, layer, channel = where
+def _unit_path(unit_key: tuple[str, str, int]) -> str:
+    extraction_id, layer, channel = unit_key
     return f"{quote(extraction_id, '')}/{quote(layer, '')}/{unit_name(channel)}"
 
 
-def _with(query: dict[str, str]) -> str:
+def _query_string(query: dict[str, str]) -> str:
     return f"?{urlencode(query)}" if query else ""
 
 
-def _query(place: Place) -> dict[str, str]:
+def _place_query(place: Place) -> dict[str, str]:
     query = {"list": str(place.list)}
     if place.label is not None:
         query["label"] = str(place.label)

@@ -1,4 +1,4 @@
-"""The overview of a layer: its units in rows of eight pictures."""
+"""The overview of a layer: one row of eight pictures for each unit."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from services.common.errors import NotFound
 
 @dataclass(frozen=True)
 class Tab:
-    """A link of a group of which one is chosen."""
+    """A link in a group; one link of the group is the current choice."""
 
     text: str
     href: str
@@ -44,29 +44,29 @@ def routes(frame: Frame) -> APIRouter:
         window = ((page - 1) * UNITS_A_PAGE, UNITS_A_PAGE)
         part = frame.units.part(reader, study_id, layer, place, window)
         pages = max(1, -(-part.total // UNITS_A_PAGE))
-        facts: dict[str, Any] = {"study": study, "layer": layer_of(study, layer), "place": place, "part": part}
-        facts |= {"tabs": _tabs(study, layer, place), "page": page, "pages": pages}
+        context: dict[str, Any] = {"study": study, "layer": layer_of(study, layer), "place": place, "part": part}
+        context |= {"tabs": _tabs(study, layer, place), "page": page, "pages": pages}
         saved = saved_of(frame, request, reader, study_id, layer)
-        return frame.page("overview.html", request, reader, saved=saved, **facts)
+        return frame.page("overview.html", request, reader, saved=saved, **context)
 
     return router
 
 
 def page_of(request: Request) -> int:
-    """The number of the page that is asked for; the first for anything that is none."""
-    typed = re.fullmatch("[1-9][0-9]{0,7}", request.query_params.get("page", "1"))
-    return int(typed[0]) if typed else 1
+    """The page number in the query string; 1 if it is not a number."""
+    number = re.fullmatch("[1-9][0-9]{0,7}", request.query_params.get("page", "1"))
+    return int(number[0]) if number else 1
 
 
 def default_class(study: StudyView, place: Place) -> Place:
-    """The ranked list begins with the last class."""
+    """The place with the last class filled in, if it is the ranked list without a class."""
     if place.list == "ranked" and place.label is None:
         return place.model_copy(update={"label": len(study.classes) - 1})
     return place
 
 
 def layer_of(study: StudyView, name: str) -> LayerView:
-    """A layer of a study. NotFound if it has none of this name."""
+    """A layer of a study. NotFound if it does not exist."""
     found = next((layer for layer in study.layers if layer.name == name), None)
     if found is None:
         raise NotFound(f"study {study.study_id} has no layer {name!r}")
@@ -74,7 +74,7 @@ def layer_of(study: StudyView, name: str) -> LayerView:
 
 
 def saved_of(frame: Frame, request: Request, reader: Reader, study_id: str, layer: str) -> object:
-    """The answer that a page says was saved: looked up, so that nothing is called saved that is not."""
+    """The answer that the query string calls saved; None unless it really is, since anyone can write an address."""
     name = request.query_params.get("saved", "")
     if not name:
         return None
@@ -85,7 +85,7 @@ def saved_of(frame: Frame, request: Request, reader: Reader, study_id: str, laye
 
 
 def _tabs(study: StudyView, layer: str, place: Place) -> dict[str, list[Tab]]:
-    """The groups of links above the rows: lists, classes, filters, orders."""
+    """The groups of links above the rows: lists, filters, and classes or orders."""
 
     def tab(text: str, **changes: object) -> Tab:
         target = place.model_copy(update=changes)

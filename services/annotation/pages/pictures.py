@@ -1,4 +1,4 @@
-"""Pictures, contact sheets and previews of mammograms: looked up in our tables, never by a path that a user gives."""
+"""Pictures, contact sheets and previews of mammograms. Keys of objects come from our tables, never from an address."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from services.annotation.workflow.readers import Reader
 from services.imaging.media import media_type
 
 CACHING = "private, max-age=31536000, immutable"
-"""A study never changes its pictures; no cache but the reader's own browser keeps them."""
+"""The pictures of a study never change. Only the reader's own browser may cache them."""
 
 
 def routes(frame: Frame) -> APIRouter:

@@ -1,4 +1,4 @@
-"""What went wrong, as a page for readers and as JSON for programs."""
+"""Errors, as pages for readers and as JSON for programs."""
 
 from urllib.parse import quote
 
@@ -22,20 +22,20 @@ TITLES = {
     403: "Not possible",
     404: "Not found",
     405: "Not possible",
-    409: "Changed meanwhile",
+    409: "Changed in the meantime",
     422: "Not understood",
-    503: "Not available now",
+    503: "Not available",
 }
 
 
 def add_problem_pages(app: FastAPI, frame: Frame) -> None:
-    """Answer errors of pages with pages."""
+    """Answer errors of pages with an error page."""
 
     def page(request: Request, status: int, message: str) -> Response:
         title = TITLES.get(status, "Something went wrong")
         try:
             reader = frame.auth.session_reader(request)
-        except PrimitivesError:  # the records are away: say what is wrong, to whoever it is
+        except PrimitivesError:  # the records do not answer: show the error without a reader
             reader = None
         return frame.page("problem.html", request, reader, status, title=title, message=message)
 
@@ -44,8 +44,8 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
         if request.url.path.startswith(FOR_PROGRAMS):
             return problem_of(error)
         if isinstance(error, NotSignedIn) and request.method == "GET":
-            options = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return RedirectResponse(f"/sign-in?next={quote(options, '')}", status_code=303)
+            target = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+            return RedirectResponse(f"/sign-in?next={quote(target, '')}", status_code=303)
         return page(request, status_of(error), str(error))
 
     @app.exception_handler(HTTPException)
@@ -58,14 +58,14 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
     async def not_understood(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
             return problem_of(error)
-        return page(request, 422, "The address or the form holds something that this page does not know.")
+        return page(request, 422, "The address or the form contains a value that this page does not accept.")
 
     @app.exception_handler(Exception)
     def defect(request: Request, error: Exception) -> Response:
         log.error("request failed", path=request.url.path, exc_info=error)
         if request.url.path.startswith(FOR_PROGRAMS):
-            body = Problem(error="Defect", message="This is a defect of the service; its log says more.")
+            body = Problem(error="Defect", message="The service has a defect; its log has the details.")
             return JSONResponse(body.model_dump(), status_code=500, headers=HEADERS)
-        answer = page(request, 500, "This is a defect of the service; its log says more. Nothing was saved.")
-        answer.headers.update(HEADERS)  # such an answer leaves past the guard
+        answer = page(request, 500, "The service has a defect; its log has the details. Nothing was saved.")
+        answer.headers.update(HEADERS)  # this response does not pass through the guard
         return answer

@@ -1,4 +1,4 @@
-"""The reference of the JSON API as a plain page: FastAPI's own loads scripts from elsewhere."""
+"""The reference of the HTTP API as a plain page, because FastAPI's own page loads scripts from another site."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame
 
-FROM_ELSEWHERE = ("/docs", "/docs/oauth2-redirect", "/redoc")
+FOREIGN_PAGES = ("/docs", "/docs/oauth2-redirect", "/redoc")
 METHODS = ("get", "post", "put", "delete", "patch")
 
 
 def remove_foreign_docs(app: FastAPI) -> None:
-    """Take away FastAPI's pages that need the internet."""
-    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in FROM_ELSEWHERE]
+    """Remove FastAPI's pages that need the internet."""
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in FOREIGN_PAGES]
 
 
 def routes(app: FastAPI, frame: Frame) -> APIRouter:

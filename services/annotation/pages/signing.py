@@ -1,4 +1,4 @@
-"""Signing in by name, and out."""
+"""Signing in and out."""
 
 from typing import Annotated, Any
 
@@ -12,13 +12,13 @@ from services.common.errors import Forbidden, InvalidInput, NotSignedIn, Primiti
 from services.common.http.app import status_of
 
 SIGN_IN_FAULTS = (InvalidInput, NotSignedIn, Forbidden)
-"""What may be wrong when someone signs in: the name, or the access token."""
+"""The errors of a name or an access token when a reader signs in."""
 
 
 def faults_of(error: PrimitivesError | None) -> dict[str, str]:
-    """What is wrong, for the field that it is wrong with."""
-    of_name = isinstance(error, InvalidInput)
-    return {"fault": str(error) if of_name else "", "token_fault": "" if error is None or of_name else str(error)}
+    """The error message of the name (`fault`) and of the access token (`token_fault`)."""
+    is_name = isinstance(error, InvalidInput)
+    return {"fault": str(error) if is_name else "", "token_fault": "" if error is None or is_name else str(error)}
 
 
 def routes(frame: Frame) -> APIRouter:
@@ -28,8 +28,8 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/sign-in")
     def sign_in_page(request: Request, next: str = "/") -> Response:
         reader = frame.auth.session_reader(request)
-        facts: dict[str, Any] = {"next": links.local_path(next), "typed": ""} | faults_of(None)
-        return frame.page("sign_in.html", request, reader, **facts)
+        context: dict[str, Any] = {"next": links.local_path(next), "typed": ""} | faults_of(None)
+        return frame.page("sign_in.html", request, reader, **context)
 
     @router.post("/sign-in")
     def sign_in(
@@ -42,10 +42,10 @@ def routes(frame: Frame) -> APIRouter:
         try:
             _, token = frame.auth.sign_in(request, name, access_token)
         except SIGN_IN_FAULTS as error:
-            facts: dict[str, Any] = {"next": target, "typed": name} | faults_of(error)
-            return frame.page("sign_in.html", request, None, status=status_of(error), **facts)
+            context: dict[str, Any] = {"next": target, "typed": name} | faults_of(error)
+            return frame.page("sign_in.html", request, None, status=status_of(error), **context)
         response = RedirectResponse(target, status_code=303)
-        frame.auth.give_cookie(response, token)
+        frame.auth.set_cookie(response, token)
         return response
 
     @router.post("/sign-out")

@@ -1,4 +1,4 @@
-"""How the four services are: what each says of itself, beside each other."""
+"""The status page: the state of the four services, side by side."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,22 +14,22 @@ from services.common.errors import PrimitivesError
 from services.common.runtime.status import ServiceStatus
 
 
-class MergeProgress(NamedTuple):
-    """A service by name: what it says of itself, or why it does not."""
+class ServiceReport(NamedTuple):
+    """The status of a service, or the error that kept it from answering."""
 
     name: str
     status: ServiceStatus | None
-    trouble: str = ""
+    error: str = ""
 
     @property
-    def well(self) -> bool:
-        """Whether nothing of it needs a person."""
+    def healthy(self) -> bool:
+        """Whether the service answers, reaches its dependencies and has no parked messages."""
         status = self.status
         return status is not None and all(one.reachable for one in status.dependencies) and not self.parked
 
     @property
     def parked(self) -> int:
-        """Messages that were set aside."""
+        """The number of parked messages in all queues."""
         return sum(queue.parked for queue in self.status.queues) if self.status is not None else 0
 
 
@@ -40,26 +40,26 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/status")
     def status(request: Request, reader: signed_in) -> Response:
-        return frame.page("status.html", request, reader, services=everybody(frame))
+        return frame.page("status.html", request, reader, services=all_reports(frame))
 
     return router
 
 
-def everybody(frame: Frame) -> list[MergeProgress]:
-    """The four services, asked at once: one that does not answer holds up the page no longer than itself."""
-    asked: dict[str, Callable[[], ServiceStatus]] = {
+def all_reports(frame: Frame) -> list[ServiceReport]:
+    """The reports of the four services, requested in parallel: a slow service does not delay the others."""
+    calls: dict[str, Callable[[], ServiceStatus]] = {
         "training": frame.training.status,
         "activation_extraction": frame.extraction.status,
         "patch_rendering": frame.rendering.status,
         "annotation": frame.monitor.status,
     }
-    with ThreadPoolExecutor(len(asked), "status") as pool:
-        answers = {name: pool.submit(copy_context().run, _ask, name, ask) for name, ask in asked.items()}
-        return [answer.result() for answer in answers.values()]
+    with ThreadPoolExecutor(len(calls), "status") as pool:
+        reports = [pool.submit(copy_context().run, _report, name, call) for name, call in calls.items()]
+        return [report.result() for report in reports]
 
 
-def _ask(name: str, ask: Callable[[], ServiceStatus]) -> MergeProgress:
+def _report(name: str, call: Callable[[], ServiceStatus]) -> ServiceReport:
     try:
-        return MergeProgress(name, ask())
+        return ServiceReport(name, call())
     except PrimitivesError as error:
-        return MergeProgress(name, None, str(error))
+        return ServiceReport(name, None, str(error))

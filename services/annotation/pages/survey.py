@@ -1,4 +1,4 @@
-"""The survey of a unit: its pictures beside the four questions."""
+"""The survey of a unit: its pictures and the four questions."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -22,16 +22,17 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.units import Neighbours
 from services.common.errors import Forbidden, PrimitivesError
 from services.common.identity import new_id
+from services.imaging.units import unit_name
 
 FIRST_PICTURES = 32
-OF_ANOTHER_SESSION = (
-    "This form was of an earlier session. Nothing is saved yet: please look through your answer and save it again."
+OTHER_SESSION = (
+    "This form belongs to an earlier session. Nothing is saved yet: please check your answer and save it again."
 )
 
 
 @dataclass
 class Survey:
-    """One unit in its list, as a request names it."""
+    """The survey of the unit that a request names, within a list."""
 
     frame: Frame
     request: Request
@@ -39,9 +40,9 @@ class Survey:
     place: Place
 
     def page(
-        self, reader: Reader, draft: "Draft | None" = None, status: int = 200, token: str | None = None, **facts: Any
+        self, reader: Reader, draft: "Draft | None" = None, status: int = 200, token: str | None = None, **context: Any
     ) -> Response:
-        """The page, with what was typed if a draft comes back, else with what is saved."""
+        """The page, filled in with a draft, or with the saved answer if there is no draft."""
         study = self.frame.studies.get(self.key[0], reader)
         layer = layer_of(study, self.key[1])
         place = default_class(study, self.place)
@@ -51,10 +52,10 @@ class Survey:
         shown |= {"study": study, "layer": layer, "place": place, "unit": unit, "around": around}
         shown |= {"draft": draft or _saved_draft(unit), "typed": draft is not None}
         shown |= {"boxes": boxes(unit), "first": FIRST_PICTURES, "back": self._back(place, around)}
-        return self.frame.page("survey.html", self.request, reader, status, token, **(shown | facts))
+        return self.frame.page("survey.html", self.request, reader, status, token, **(shown | context))
 
     def save(self, reader: Reader, draft: "Draft") -> Response:
-        """Save and go on to the next unanswered unit; or the page again, with what is wrong beside what was typed."""
+        """Save the draft and redirect to the next unanswered unit. A draft with errors is shown again with them."""
         try:
             self.frame.responses.put(reader, self.key, draft.answer, draft.base_version, draft.key)
         except InvalidAnswer as error:
@@ -65,27 +66,27 @@ class Survey:
         return RedirectResponse(self._after_saving(reader), status_code=303)
 
     def signed_out(self, draft: "Draft", typed: str = "", error: PrimitivesError | None = None) -> Response:
-        """Ask for the name again, and keep what was typed."""
+        """The page to sign in again, with the draft in hidden fields."""
         action = links.survey(*self.key, self.place)
-        facts: dict[str, Any] = {"draft": draft, "action": action, "typed": typed} | faults_of(error)
-        return self.frame.page("signed_out.html", self.request, None, status=401, **facts)
+        context: dict[str, Any] = {"draft": draft, "action": action, "typed": typed} | faults_of(error)
+        return self.frame.page("signed_out.html", self.request, None, status=401, **context)
 
     def sign_in(self, draft: "Draft", name: str, access_token: str) -> Response:
-        """Sign in and show again what was typed; it is for the reader to save it."""
+        """Sign in and show the draft again. The reader saves it."""
         try:
             reader, token = self.frame.auth.sign_in(self.request, name, access_token)
         except SIGN_IN_FAULTS as error:
             return self.signed_out(draft, name, error)
-        trouble = "You are signed in again. Your answer stands below and is not yet saved."
+        trouble = "You are signed in again. Your answer below is not yet saved."
         response = self.page(reader, draft, token=token, trouble=trouble)
-        self.frame.auth.give_cookie(response, token)
+        self.frame.auth.set_cookie(response, token)
         return response
 
     def _after_saving(self, reader: Reader) -> str:
         study_id, layer, unit = self.key
         place = default_class(self.frame.studies.get(study_id, reader), self.place)
         around = self.frame.units.neighbours(reader, self.key, place)
-        saved = f"unit_{unit + 1:04d}"
+        saved = unit_name(unit)
         if around.next_unanswered is None:
             address, _, anchor = self._back(place, around).partition("#")
             return f"{address}&saved={saved}#{anchor}"
@@ -98,7 +99,7 @@ class Survey:
 
 
 class SurveyForm(BaseModel):
-    """The form as it was sent; `sign_in_name` and `access_token` come from the one that asks for them again."""
+    """The fields of a sent form. The page to sign in again adds `sign_in_name` and `access_token`."""
 
     recognizable: str = ""
     associated: str = ""
@@ -111,7 +112,7 @@ class SurveyForm(BaseModel):
     access_token: str = ""
 
     def draft(self) -> "Draft":
-        """The answer that it holds."""
+        """The draft in the form. Invalid versions and keys are replaced."""
         answer = Answer(self.recognizable, self.associated, self.multiplicity, self.description)
         number = re.fullmatch("[0-9]{1,8}", self.base_version)
         return Draft(answer, int(number[0]) if number else 0, re.sub("[^!-~]", "", self.idempotency_key)[:64])
@@ -119,14 +120,14 @@ class SurveyForm(BaseModel):
 
 @dataclass(frozen=True)
 class Draft:
-    """What a form holds: an answer, the version that it began from, and the key under which it is saved once."""
+    """An answer in a form, the version that it is based on, and the idempotency key."""
 
     answer: Answer
     base_version: int
     key: str
 
     def fields(self) -> dict[str, str]:
-        """All of it as the fields of a form."""
+        """The fields of a form that contains this draft."""
         return asdict(self.answer) | {"base_version": str(self.base_version), "idempotency_key": self.key}
 
 
@@ -158,15 +159,15 @@ def routes(frame: Frame) -> APIRouter:
         try:
             check_csrf(survey.request, form.csrf)
         except Forbidden:
-            return survey.page(reader, draft, status=403, trouble=OF_ANOTHER_SESSION)
+            return survey.page(reader, draft, status=403, trouble=OTHER_SESSION)
         return survey.save(reader, draft)
 
     return router
 
 
 def boxes(unit: UnitView) -> dict[int, str]:
-    """By rank, where the patch lies in its mammogram: top, left, height and width in percent. Row and height are of the
-    vertical axis."""
+    """By rank, the box of the patch in its mammogram: top, left, height and width in percent of the mammogram. Row and
+    height are vertical."""
     sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in unit.mammograms}
     found = {}
     for picture in unit.pictures:

@@ -1,16 +1,23 @@
-"""The unit browser: extractions, the units of a layer, and a page a unit.
+"""The unit browser: all extractions, the layers of one, the units of a layer, and the page of a unit.
 
-It shows classes and statistics, which a study may withhold from its readers: where there are access tokens it asks for
-the scope (see `auth.researcher`), and no page of a study leads to it.
+It shows classes and statistics, which a study may withhold from its readers. So it requires a scope of the access token
+if the service has tokens (see `auth.researcher`), and no page of a study links to it.
 """
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
+from primitives.activation_extraction.v1.activation_extraction_pb2 import (
+    Extraction,
+    ExtractionLayer,
+    ListUnitsResponse,
+    Unit,
+    UnitRank,
+)
 from starlette.responses import Response
 
 from services.annotation.browsing import KINDS, RANKINGS, SORTS, Browse
-from services.annotation.clients.extraction import Extraction, Layer, Unit, UnitsPart
 from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution
@@ -21,9 +28,9 @@ from services.common.errors import NotFound
 
 UNITS_A_PAGE = 24
 PICTURES = 16
-"""Top pictures that a unit's page shows at once; the others wait until they are asked for."""
+"""Top pictures that a unit's page shows at once; the reader can unfold the others."""
 EXAMPLES = 12
-"""Patches of the sample that are shown, from the largest value to the least."""
+"""Sample patches that are shown, evenly spread from the largest activation to the smallest."""
 
 SORT_WORDS = {
     "influence": "Influence on mammograms", "gradient": "Gradient × activation", "ablation": "Loss by ablation",
@@ -33,12 +40,25 @@ SORT_WORDS = {
 OWN_WORDS = {"influence": "Influence on patches", "selectivity": "Selectivity"}
 KIND_WORDS = dict(zip(KINDS, ("Overlay", "Heat map", "Contour", "Crop", "Mammogram"), strict=True))
 
+UnitKey = tuple[str, str, int]
+"""Extraction, layer, channel."""
+AnsweredUnits = dict[int, list[tuple[str, int]]]
+"""By channel: the studies in which the unit was answered, each with the number of answers."""
+T = TypeVar("T")
+
 
 def routes(frame: Frame) -> APIRouter:
     """The routes of the unit browser."""
     router = APIRouter(include_in_schema=False)
+    router.include_router(_list_routes(frame))
+    router.include_router(_unit_routes(frame))
+    router.include_router(_picture_routes(frame))
+    return router
+
+
+def _list_routes(frame: Frame) -> APIRouter:
+    router = APIRouter()
     researcher = Annotated[Reader, Depends(frame.auth.researcher)]
-    browse = Annotated[Browse, Query()]
 
     @router.get("/extractions")
     def extractions(request: Request, reader: researcher) -> Response:
@@ -47,100 +67,128 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/extractions/{extraction_id}")
     def extraction(request: Request, extraction_id: str, reader: researcher) -> Response:
         found = frame.extraction.extraction(extraction_id)
-        facts: dict[str, Any] = {"layers": [_numbers(frame, found, layer) for layer in found.results]}
-        return frame.page("extraction.html", request, reader, **facts, **_frame_of(frame, found))
+        context: dict[str, Any] = {"layers": [_layer_context(frame, found, layer) for layer in found.results]}
+        return frame.page("extraction.html", request, reader, **context, **_extraction_context(frame, found))
 
     @router.get("/extractions/{extraction_id}/layers/{layer}")
-    def units(request: Request, extraction_id: str, layer: str, reader: researcher, view: browse) -> Response:
+    def units(
+        request: Request, extraction_id: str, layer: str, reader: researcher, view: Annotated[Browse, Query()]
+    ) -> Response:
         found = frame.extraction.extraction(extraction_id)
         page = page_of(request)
         answered = frame.responses.by_unit(extraction_id, layer)
         part = find(frame, found, layer, view, ((page - 1) * UNITS_A_PAGE, UNITS_A_PAGE), set(answered))
-        facts: dict[str, Any] = {
+        context: dict[str, Any] = {
             "layer": _layer(found, layer),
             "view": view,
             "part": part,
             "label": view.class_of(part.classes),
-            "cards": [(unit, _studies(answered, layer, unit)) for unit in part.units],
+            "cards": [(unit, _study_links(answered, layer, unit.unit)) for unit in part.units],
             "tabs": _layer_tabs(found, layer, view),
             "sorts": [(name, _sort_words(part, name)) for name in SORTS if _sortable(part, name)],
             "kinds": KIND_WORDS,
             "page": page,
             "pages": max(1, -(-part.total // UNITS_A_PAGE)),
         }
-        return frame.page("units.html", request, reader, **facts, **_frame_of(frame, found))
-
-    @router.get("/extractions/{extraction_id}/layers/{layer}/units/{unit}")
-    def unit(request: Request, extraction_id: str, layer: str, unit: str, reader: researcher, view: browse) -> Response:
-        channel = channel_of(unit)
-        found = frame.extraction.extraction(extraction_id)
-        whole = frame.extraction.unit(extraction_id, layer, channel)
-        answered = frame.responses.by_unit(extraction_id, layer)
-        part = find(frame, found, layer, view, (0, 0), set(answered))
-        facts: dict[str, Any] = {
-            "layer": _layer(found, layer),
-            "view": view,
-            "unit": whole,
-            "part": part,
-            "label": view.class_of(found.classes),
-            "around": _around(part.order, channel),
-            "back": links.units(extraction_id, layer, view, _page_with(part.order, channel), channel),
-            "studies": _studies(answered, layer, whole),
-            "kinds": _kind_tabs(extraction_id, layer, channel, view),
-            "distribution": distribution(whole),
-            "ranks": _rank_rows(part, whole),
-            "examples": _spread(whole.sample, EXAMPLES),
-            "first": PICTURES,
-        }
-        return frame.page("unit.html", request, reader, **facts, **_frame_of(frame, found))
-
-    @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp")
-    def picture(
-        request: Request, extraction_id: str, layer: str, unit: str, source: str, rank: int, _: researcher
-    ) -> Response:
-        query = {**request.query_params, "from": source}
-        known = request.headers.get("if-none-match", "")
-        return frame.rendering.picture((extraction_id, layer, channel_of(unit)), f"pictures/{rank}.webp", query, known)
-
-    @router.get("/unit-sheets/{extraction_id}/{layer}/{unit}.webp")
-    def sheet(request: Request, extraction_id: str, layer: str, unit: str, _: researcher) -> Response:
-        known = request.headers.get("if-none-match", "")
-        query = dict(request.query_params)
-        return frame.rendering.picture((extraction_id, layer, channel_of(unit)), "sheet.webp", query, known)
+        return frame.page("units.html", request, reader, **context, **_extraction_context(frame, found))
 
     return router
 
 
+def _unit_routes(frame: Frame) -> APIRouter:
+    router = APIRouter()
+    researcher = Annotated[Reader, Depends(frame.auth.researcher)]
+
+    @router.get("/extractions/{extraction_id}/layers/{layer}/units/{unit}")
+    def unit(
+        request: Request,
+        reader: researcher,
+        key: Annotated[UnitKey, Depends(unit_key)],
+        view: Annotated[Browse, Query()],
+    ) -> Response:
+        extraction_id, layer, channel = key
+        extraction = frame.extraction.extraction(extraction_id)
+        found = frame.extraction.unit(*key)
+        answered = frame.responses.by_unit(extraction_id, layer)
+        part = find(frame, extraction, layer, view, (0, 0), set(answered))
+        order = list(part.order)
+        context: dict[str, Any] = {
+            "layer": _layer(extraction, layer),
+            "view": view,
+            "unit": found,
+            "part": part,
+            "label": view.class_of(extraction.classes),
+            "around": _around(order, channel),
+            "back": links.units(extraction_id, layer, view, _page_with(order, channel), channel),
+            "studies": _study_links(answered, layer, channel),
+            "kinds": _kind_tabs(key, view),
+            "distribution": distribution(found),
+            "ranks": _rank_rows(part, found),
+            "examples": _spread(found.sample, EXAMPLES),
+            "first": PICTURES,
+        }
+        return frame.page("unit.html", request, reader, **context, **_extraction_context(frame, extraction))
+
+    return router
+
+
+def _picture_routes(frame: Frame) -> APIRouter:
+    router = APIRouter()
+    researcher = Annotated[Reader, Depends(frame.auth.researcher)]
+    key_in_path = Annotated[UnitKey, Depends(unit_key)]
+
+    @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp")
+    def picture(request: Request, _: researcher, key: key_in_path, source: str, rank: int) -> Response:
+        query = {**request.query_params, "from": source}
+        return frame.rendering.picture(key, f"pictures/{rank}.webp", query, _known_etag(request))
+
+    @router.get("/unit-sheets/{extraction_id}/{layer}/{unit}.webp")
+    def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
+        return frame.rendering.picture(key, "sheet.webp", dict(request.query_params), _known_etag(request))
+
+    return router
+
+
+def unit_key(extraction_id: str, layer: str, unit: str) -> UnitKey:
+    """The unit that a path names."""
+    return extraction_id, layer, channel_of(unit)
+
+
 def find(
     frame: Frame, extraction: Extraction, layer: str, view: Browse, window: tuple[int, int], answered: set[int]
-) -> UnitsPart:
-    """A window (offset, limit) of what a view finds. Of answers only this service knows: it asks the extraction service
-    for the order of all, and then for those of the window."""
+) -> ListUnitsResponse:
+    """The units that a view selects, with details of those in a window (offset, limit).
+
+    Only this service knows which units are answered. To filter by that, it requests the order of all units, filters it,
+    and then requests the units of the window.
+    """
     offset, limit = window
     where, query = (extraction.extraction_id, layer), view.query()
     if not view.labelled:
         return frame.extraction.units(*where, query | {"offset": offset, "limit": limit})
-    whole = frame.extraction.units(*where, query | {"limit": 0})
-    order = [unit for unit in whole.order if (unit in answered) == (view.labelled == "yes")]
+    part = frame.extraction.units(*where, query | {"limit": 0})
+    order = [unit for unit in part.order if (unit in answered) == (view.labelled == "yes")]
     shown = order[offset : offset + limit]
     if shown:
-        whole = frame.extraction.units(*where, query | {"among": shown, "limit": len(shown)})
-    return whole.model_copy(update={"order": order, "total": len(order)})
+        part = frame.extraction.units(*where, query | {"among": shown, "limit": len(shown)})
+    part.order[:] = order
+    part.total = len(order)
+    return part
 
 
-def _frame_of(frame: Frame, extraction: Extraction) -> dict[str, Any]:
+def _extraction_context(frame: Frame, extraction: Extraction) -> dict[str, Any]:
     return {"extraction": extraction, "withholding": frame.studies.withholding(extraction.extraction_id)}
 
 
-def _layer(extraction: Extraction, name: str) -> Layer:
+def _layer(extraction: Extraction, name: str) -> ExtractionLayer:
     found = next((layer for layer in extraction.results if layer.name == name), None)
     if found is None:
         raise NotFound(f"extraction {extraction.extraction_id} has no layer {name!r}")
     return found
 
 
-def _numbers(frame: Frame, extraction: Extraction, layer: Layer) -> dict[str, Any]:
-    """What the page of an extraction says of a layer."""
+def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer) -> dict[str, Any]:
+    """The row of a layer on the page of an extraction."""
     where = extraction.extraction_id, layer.name
     part = frame.extraction.units(*where, {"sort": "auc", "limit": 1})
     best = part.units[0] if part.units else None
@@ -153,38 +201,38 @@ def _numbers(frame: Frame, extraction: Extraction, layer: Layer) -> dict[str, An
     }
 
 
-def _studies(answered: dict[int, list[tuple[str, int]]], layer: str, unit: Unit) -> list[tuple[str, int]]:
-    """Addresses of overviews of the studies in which a unit was answered, and how often."""
-    return [(links.overview_at(study_id, layer, unit.unit), count) for study_id, count in answered.get(unit.unit, [])]
+def _study_links(answered: AnsweredUnits, layer: str, unit: int) -> list[tuple[str, int]]:
+    """For each study in which a unit was answered: the address of its overview, and the number of answers."""
+    return [(links.overview_at(study_id, layer, unit), count) for study_id, count in answered.get(unit, [])]
 
 
 def _layer_tabs(extraction: Extraction, layer: str, view: Browse) -> list[Tab]:
-    """Links to the other layers; an analysis may not have looked at them, and a search was of this one."""
+    """Links to all layers. They drop the search, and a sort order of an analysis, which may not cover the layer."""
     sort = "own" if view.sort in (*RANKINGS, "iou") else view.sort
-    there = view.model_copy(update={"sort": sort, "search": ""})
+    target = view.model_copy(update={"sort": sort, "search": ""})
     return [
-        Tab(one.name, links.units(extraction.extraction_id, one.name, there), one.name == layer)
+        Tab(one.name, links.units(extraction.extraction_id, one.name, target), one.name == layer)
         for one in extraction.results
     ]
 
 
-def _kind_tabs(extraction_id: str, layer: str, unit: int, view: Browse) -> list[Tab]:
+def _kind_tabs(key: UnitKey, view: Browse) -> list[Tab]:
     return [
-        Tab(words, links.unit(extraction_id, layer, unit, view.model_copy(update={"kind": kind})), kind == view.kind)
+        Tab(words, links.unit(*key, view.model_copy(update={"kind": kind})), kind == view.kind)
         for kind, words in KIND_WORDS.items()
     ]
 
 
-def _sortable(part: UnitsPart, sort: str) -> bool:
+def _sortable(part: ListUnitsResponse, sort: str) -> bool:
     return part.dissected if sort == "iou" else sort in part.rankings or sort not in RANKINGS
 
 
-def _sort_words(part: UnitsPart, sort: str) -> str:
+def _sort_words(part: ListUnitsResponse, sort: str) -> str:
     return OWN_WORDS.get(part.ranking_method, part.ranking_method) if sort == "own" else SORT_WORDS[sort]
 
 
-def _rank_rows(part: UnitsPart, unit: Unit) -> list[tuple[str, list[Any]]]:
-    """The rankings in words, each with the unit's rank for every class, or None."""
+def _rank_rows(part: ListUnitsResponse, unit: Unit) -> list[tuple[str, list[UnitRank | None]]]:
+    """The rankings in words, each with the unit's rank for every class; None where it has no rank."""
     ranks = {(rank.ranking, rank.label): rank for rank in unit.ranks}
     return [
         (_sort_words(part, name), [ranks.get((name, label)) for label in range(len(part.classes))])
@@ -193,7 +241,7 @@ def _rank_rows(part: UnitsPart, unit: Unit) -> list[tuple[str, list[Any]]]:
 
 
 def _around(order: list[int], unit: int) -> dict[str, int | None]:
-    """Position of a unit in a list, from 1 (0 if it is not there), and the units before and after it."""
+    """The position of a unit in a list, from 1 (0 if it is not in the list), and the units before and after it."""
     if unit not in order:
         return {"position": 0, "total": len(order), "previous": None, "next": None}
     at = order.index(unit)
@@ -209,8 +257,12 @@ def _page_with(order: list[int], unit: int) -> int:
     return order.index(unit) // UNITS_A_PAGE + 1 if unit in order else 1
 
 
-def _spread(items: list[Any], count: int) -> list[Any]:
-    """At most `count` of some items, evenly from the first to the last."""
+def _known_etag(request: Request) -> str:
+    return request.headers.get("if-none-match", "")
+
+
+def _spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """At most `count` of some items, evenly spread from the first to the last."""
     if len(items) <= count:
         return items
     return [items[round(at * (len(items) - 1) / (count - 1))] for at in range(count)]

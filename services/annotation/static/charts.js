@@ -1,12 +1,12 @@
-// Curves over epochs. Colours are those of the page, in light and dark; uPlot draws (static/vendor/uplot).
+// Curves over epochs, drawn by uPlot (static/vendor/uplot) in the colours of the page, light or dark.
 const INKS = ["--accent", "--outline", "--good", "--bad", "--soft", "--ink"];
 const DASHES = [[], [6, 4], [], [6, 4], [2, 3], [10, 4]];
 const HEIGHT = 240;
 
-// Draw series of one chart; returns a function that draws them again with other data.
+// Draws the series of one chart. Returns a function that redraws them with new data.
 export function drawChart(element, series) {
   const colour = (name) => getComputedStyle(element).getPropertyValue(name).trim();
-  // At most four significant digits, and as many as it takes: a learning rate is no 0.000.
+  // Up to four significant digits: a small learning rate must not become 0.000.
   const values = (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(4))));
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const options = {
@@ -28,20 +28,20 @@ export function drawChart(element, series) {
   };
   const first = table(series);
   const chart = new window.uPlot(options, first, element);
-  tellIfEmpty(first);
+  markIfEmpty(first);
   new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: HEIGHT })).observe(element);
   return (newest) => {
     const data = table(newest);
     chart.setData(data);
-    tellIfEmpty(data);
+    markIfEmpty(data);
   };
 
-  function tellIfEmpty([epochs]) {
+  function markIfEmpty([epochs]) {
     element.classList.toggle("empty", epochs.length === 0);
   }
 }
 
-// Columns as uPlot takes them: the epochs of all series, and each series' value there, or null.
+// Columns for uPlot: the epochs of all series, then each series' values at these epochs, or null.
 function table(series) {
   const epochs = [...new Set(series.flatMap(({ points }) => points.map(([epoch]) => epoch)))].sort((a, b) => a - b);
   const columns = series.map(({ points }) => {

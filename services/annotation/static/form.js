@@ -1,22 +1,22 @@
-// The questions: what does not apply is put aside, nothing typed is left by accident, and a form is sent once.
+// The questions: disables those that do not apply, warns before typed text is lost, and sends the form once.
 export function startForm(form) {
   const dependent = [...form.querySelectorAll("fieldset.dependent")];
   const text = form.querySelector("textarea");
   let changed = form.dataset.typed !== undefined;
   let sending = false;
 
-  function putAside() {
+  function disableDependent() {
     const no = form.elements.recognizable.value === "no";
     for (const fieldset of dependent) {
       fieldset.disabled = no;
       const notApplicable = fieldset.querySelector("[value=not_applicable]");
       if (no && !notApplicable.checked) {
-        fieldset.before_ = fieldset.querySelector(":checked");
+        fieldset.earlierChoice = fieldset.querySelector(":checked");
         notApplicable.checked = true;
-      } else if (!no && fieldset.before_ !== undefined) {
+      } else if (!no && fieldset.earlierChoice !== undefined) {
         notApplicable.checked = false;
-        if (fieldset.before_ !== null) fieldset.before_.checked = true;
-        fieldset.before_ = undefined;
+        if (fieldset.earlierChoice !== null) fieldset.earlierChoice.checked = true;
+        fieldset.earlierChoice = undefined;
       }
     }
   }
@@ -34,7 +34,7 @@ export function startForm(form) {
 
   form.addEventListener("input", () => {
     changed = true;
-    putAside();
+    disableDependent();
     showLength();
   });
   form.addEventListener("submit", (event) => {
@@ -52,7 +52,7 @@ export function startForm(form) {
   document.querySelector("#keep-saved")?.addEventListener("click", () => {
     changed = false;
   });
-  putAside();
+  disableDependent();
   showLength();
   form.querySelector("[aria-invalid=true]")?.focus();
 }

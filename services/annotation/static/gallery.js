@@ -1,5 +1,5 @@
-// Pictures and the place in the mammogram where each was cut. A mammogram is loaded when it is asked for, not before.
-const POINTING_MS = 90; // sweeping over pictures loads nothing
+// Pictures, and the position in the mammogram where each was cut. A mammogram loads when the reader points at a picture.
+const POINTING_MS = 90; // moving quickly over pictures loads nothing
 const narrow = window.matchMedia("(max-width: 63.99rem)");
 
 export function startGallery(root) {
@@ -23,7 +23,7 @@ export function startGallery(root) {
     picture.addEventListener("keydown", (event) => moveInGrid(event, picture));
   }
   if (pictures().length > 0) pictures()[0].tabIndex = 0;
-  const pointedAt = root.querySelector(".picture:hover"); // since before this script was there
+  const pointedAt = root.querySelector(".picture:hover"); // the pointer was there before this script ran
   if (pointedAt !== null) show(pointedAt);
   dialog.querySelector("#enlarged-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -69,7 +69,7 @@ export function startGallery(root) {
   return { step };
 }
 
-// The policy of the page refuses style attributes; the box is placed through the object model.
+// The content security policy refuses style attributes, so this sets the styles of the box by script.
 function outline(frame, picture) {
   frame.hidden = picture.dataset.box === undefined;
   if (frame.hidden) return;

@@ -1,4 +1,4 @@
-// Keys of the survey. None of them acts while a text is being typed, except Ctrl+Enter, which types nothing.
+// Keyboard shortcuts of the survey. While the reader types, only Ctrl+Enter works.
 const ANSWERS = { 1: "yes", 2: "no", 3: "unsure" };
 const REMEMBERED = "primitives.keys";
 
@@ -35,7 +35,7 @@ export function startKeys(root, form, gallery) {
   }
 }
 
-// Arrows belong to the choice that has the focus.
+// In a group of radio buttons, the arrow keys change the choice.
 function isArrow(event, key) {
   return event.key === key && !event.target.matches("input");
 }

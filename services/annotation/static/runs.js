@@ -1,4 +1,4 @@
-// The pages of runs: curves, which grow while a run goes on.
+// The pages of runs. The curves grow while a run is active.
 import { drawChart } from "./charts.js";
 
 const FIELDS = ["train_loss", "train_auc", "val_loss", "val_auc", "learning_rate"];
@@ -22,7 +22,7 @@ function showRun(page) {
   events.addEventListener("message", ({ data }) => {
     const run = JSON.parse(data);
     redraw.forEach((draw) => draw(run.epochs));
-    tell(run);
+    showProgress(run);
     if (ENDED.includes(run.state)) events.close();
   });
 }
@@ -39,14 +39,14 @@ function points(epochs, name) {
   return epochs.filter((epoch) => epoch[name] !== null).map((epoch) => [epoch.epoch, epoch[name]]);
 }
 
-function tell(run) {
+function showProgress(run) {
   const badge = document.querySelector("#state .badge");
   badge.textContent = run.state;
   badge.className = `badge state-${run.state}`;
   const { phase, done, total, unit } = run.progress;
   const ended = ENDED.includes(run.state);
-  document.querySelector("#told").textContent = ended
-    ? (run.last_checkpoint ? "Load the page again to see its checkpoints." : "")
+  document.querySelector("#phase").textContent = ended
+    ? (run.last_checkpoint ? "Reload the page to see the checkpoints." : "")
     : (total === 0 ? "" : `${phase}: ${done} of ${total} ${unit}`);
   const trouble = document.querySelector("#trouble");
   trouble.textContent = run.error;

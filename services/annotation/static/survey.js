@@ -1,4 +1,4 @@
-// The survey page: the mammogram of a picture, the questions that depend on each other, and the keys.
+// The survey page: pictures with their mammogram, the form, and keyboard shortcuts.
 import { startForm } from "./form.js";
 import { startGallery } from "./gallery.js";
 import { startKeys } from "./keys.js";

@@ -1,1 +1,1 @@
-"""What the annotation service decides, and what it answers."""
+"""The use cases of the annotation service."""

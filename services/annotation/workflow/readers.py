@@ -1,4 +1,4 @@
-"""Readers: known by name. The embedded form asks for nothing else, since it serves one machine."""
+"""Readers are identified by name. Without access tokens the name is enough: the service then serves one machine."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,7 @@ from services.common.records import Records
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads; `sees_units` where the session lets the reader use the unit browser, which shows what studies may
-    withhold."""
+    """A reader. `sees_units`: whether the session allows the unit browser, which shows what studies may withhold."""
 
     reader_id: str
     name: str
@@ -30,27 +29,27 @@ class Readers:
     records: Records
 
     def named(self, typed: str) -> Reader:
-        """The reader of a name, made if new. Upper and lower case are one; the first spelling stays.
+        """The reader with a name, created if new. Names that differ only in case are one; the first spelling stays.
 
-        InvalidInput says what is wrong with a name.
+        InvalidInput explains why a name is not valid.
         """
         name = reader_name(typed)
         with self.records.reading() as session:
             known = _find(session, name)
-        return known or self._make(name)
+        return known or self._create(name)
 
     def of_call(self, caller: Caller | None, typed: str | None) -> Reader | None:
-        """The reader that a call names, or that its token is bound to; None if there is neither.
+        """The reader that a call names, or that its access token is bound to; None if there is neither.
 
-        Forbidden for a token that is bound to another reader than the one named.
+        Forbidden if the token is bound to another reader than the one named.
         """
         bound = caller.reader if caller is not None else ""
         if caller is not None and typed is not None and is_bound_to_another(caller, typed):
-            raise Forbidden(f"This access token is of another reader than {reader_name(typed)}.")
+            raise Forbidden(f"This access token belongs to another reader than {reader_name(typed)}.")
         name = bound or typed
         return self.named(name) if name is not None else None
 
-    def _make(self, name: str) -> Reader:
+    def _create(self, name: str) -> Reader:
         try:
             with self.records.transaction() as session:
                 known = _find(session, name)
@@ -60,7 +59,7 @@ class Readers:
                 session.add(row)
                 session.flush()
                 return Reader(row.reader_id, row.name)
-        except Overtaken:  # another call made the same reader in the meantime
+        except Overtaken:  # another call has created the same reader
             with self.records.reading() as session:
                 known = _find(session, name)
             if known is None:
@@ -69,7 +68,7 @@ class Readers:
 
 
 def is_bound_to_another(caller: Caller, typed: str) -> bool:
-    """Whether a token is of another reader than the one named. InvalidInput if that is no name."""
+    """Whether a token is bound to another reader than the one named. InvalidInput if the name is not valid."""
     return bool(caller.reader) and name_key(reader_name(typed)) != name_key(reader_name(caller.reader))
 
 

@@ -1,4 +1,4 @@
-"""Answers: saved in one transaction with their log and their event; a reader's own, and who answered what."""
+"""Saves answers, each in one transaction with its log entry and its event, and reads them."""
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -22,23 +22,23 @@ from services.imaging.units import unit_name
 
 @dataclass
 class Responses:
-    """The use cases of answers, over the ports."""
+    """The use cases of answers."""
 
     ports: Ports
 
     def put(
         self, reader: Reader, key: UnitKey, typed: Answer, base_version: int, idempotency_key: str = ""
     ) -> ResponseView:
-        """Save a reader's answer to a unit; when this returns, it is committed.
+        """Save and commit a reader's answer to a unit.
 
-        The same answer under the same idempotency key is saved once. StaleVersion if the answer was changed since
-        `base_version`; InvalidAnswer names what is missing; InvalidInput for a silent unit.
+        The same answer with the same idempotency key is saved once. StaleVersion if the answer was changed since
+        `base_version`; InvalidAnswer if the answer is incomplete; InvalidInput for a silent unit.
         """
         answer = complete(typed)
         idempotency_key = idempotency_key or new_id("key")
         try:
             return self._put(reader, key, answer, base_version, idempotency_key)
-        except Overtaken:  # a first answer that met another first answer of the same reader: look again
+        except Overtaken:  # another first answer of the same reader was saved meanwhile: retry, and find it
             return self._put(reader, key, answer, base_version, idempotency_key)
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
@@ -48,8 +48,8 @@ class Responses:
             return ResponseView.model_validate(row) if row is not None else None
 
     def by_unit(self, extraction_id: str, layer: str) -> dict[int, list[tuple[str, int]]]:
-        """The units of a layer that anybody has answered in studies of an extraction: in which, and how often. What was
-        said is told to nobody else."""
+        """The answered units of a layer in all studies of an extraction: by channel, the studies and their numbers of
+        answers. The answers themselves are shown only to their readers."""
         answered: dict[int, list[tuple[str, int]]] = {}
         with self.ports.records.reading() as session:
             for unit, study_id, count in repository.answers_by_unit(session, extraction_id, layer):
@@ -69,7 +69,7 @@ class Responses:
         return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in keys]
 
     def summary(self, study_id: str = "") -> Summary:
-        """Every reader and the units that each answered, of one study or of all. Not what was answered."""
+        """All readers and the units that each answered, in one study or in all, without the answers themselves."""
         with self.ports.records.reading() as session:
             rows = repository.answered_by_reader(session, study_id)
         readers = []
@@ -88,11 +88,11 @@ class Responses:
         with self.ports.records.transaction() as session:
             repository.open_study(session, key[0])
             if repository.unit_row(session, key).silent:
-                raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent; there is nothing to answer")
+                raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent and cannot be answered")
             row = repository.response_row(session, key, reader.reader_id, for_update=True)
-            again = repository.logged(session, key, reader.reader_id, idempotency_key)
-            if again is not None and _answer_of(again) == answer:
-                return ResponseView.model_validate(again)
+            logged = repository.logged(session, key, reader.reader_id, idempotency_key)
+            if logged is not None and _answer_of(logged) == answer:
+                return ResponseView.model_validate(logged)
             version = row.version if row is not None else 0
             if version != base_version:
                 saved = _answer_of(row) if row is not None else Answer()
@@ -103,7 +103,7 @@ class Responses:
             return ResponseView.model_validate(row)
 
     def _save(self, session: Session, row: ResponseRow, answer: Answer, version: int, idempotency_key: str) -> None:
-        """Write the answer, its entry in the log, and its event."""
+        """Write the answer, its log entry and its event."""
         place = {"study_id": row.study_id, "layer": row.layer, "unit": row.unit, "reader_id": row.reader_id}
         values = asdict(answer) | {"version": version, "saved": now()}
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""A rendering becomes a study that readers can open."""
+"""Turns completed renderings into studies, and reads studies."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,65 +18,67 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
+from services.common.records import Progress
+from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
-from services.common.work.views import PlanStages, PlanStudy, Progress, Stage, task_facts
+from services.common.work.views import PlanStages, Stage, task_fields
 
 JOBS_QUEUE = "annotation.jobs"
 
 
 @dataclass
 class Studies:
-    """The use cases of studies, over the ports."""
+    """The use cases of studies."""
 
     ports: Ports
 
     def rendering_completed(self, event: rendering_events.RenderingCompleted) -> None:
-        """Handle RenderingCompleted: know the rendering, and open the plan's study if there is a plan."""
+        """Handle RenderingCompleted: record the rendering and, if it belongs to a plan, enqueue the plan's study."""
         manifest = to_request(event.manifest, ObjectRef)
         with self.ports.records.transaction() as session:
             if session.get(RenderingRow, event.rendering_id) is None:
-                session.add(RenderingRow(rendering_id=event.rendering_id, manifest=manifest.model_dump()))
+                session.add(RenderingRow(rendering_id=event.rendering_id, manifest=manifest))
                 session.flush()
             if event.HasField("plan"):
                 study = _new_row(
                     _study_of(event.plan.plan_id), event.rendering_id, to_request(event.plan.study, PlanStudy)
                 )
                 study.plan_id = event.plan.plan_id
-                self._queue(session, study)
+                self._enqueue(session, study)
 
     def start(self, request: OpenStudyRequest) -> StudyView:
-        """Queue a study of a known rendering. NotFound for one that this service was not told of."""
+        """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
         study_id = new_id("study")
         with self.ports.records.transaction() as session:
             if session.get(RenderingRow, request.rendering_id) is None:
                 raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
-            self._queue(session, _new_row(study_id, request.rendering_id, request))
+            self._enqueue(session, _new_row(study_id, request.rendering_id, request))
         return self.get(study_id)
 
     def open(self, command: events_pb2.OpenStudy) -> None:
-        """Handle OpenStudy: read the rendering, then keep all of it in one transaction, once."""
+        """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing."""
         with self.ports.records.transaction() as session:
             study = repository.study_row(session, command.study_id)
             if study.ended:
                 return
             study.begin()
-            manifest = ObjectRef.model_validate(session.get_one(RenderingRow, study.rendering_id).manifest)
+            manifest = session.get_one(RenderingRow, study.rendering_id).manifest
         content = read_study(self.ports.blobs, manifest, study.study_id, study.units_per_class)
         with self.ports.records.transaction() as session:
             study = session.get_one(StudyRow, command.study_id, with_for_update=True)
             if not study.ended:
-                _keep(session, study, content)
+                _store(session, study, content)
                 self.ports.outbox.publish(session, _opened(study, content))
 
-    def failed(self, command: events_pb2.OpenStudy, reason: str) -> None:
-        """OpenStudy was given up."""
+    def open_parked(self, command: events_pb2.OpenStudy, reason: str) -> None:
+        """OpenStudy was parked: record the study as failed."""
         with self.ports.records.transaction() as session:
             study = repository.study_row(session, command.study_id)
             if not study.ended:
                 self._fail(session, study, reason)
 
-    def plan_failed(self, event: rendering_events.RenderingCompleted, reason: str) -> None:
-        """RenderingCompleted could not be acted on: the plan's study is recorded as failed, so that callers see why."""
+    def rendering_parked(self, event: rendering_events.RenderingCompleted, reason: str) -> None:
+        """RenderingCompleted was parked: record the plan's study as failed, so that callers see the reason."""
         study_id = _study_of(event.plan.plan_id)
         with self.ports.records.transaction() as session:
             if event.HasField("plan") and session.get(StudyRow, study_id) is None:
@@ -86,23 +88,23 @@ class Studies:
                 self._fail(session, study, reason)
 
     def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
-        """One study, with a reader's progress."""
+        """One study, with the progress of a reader."""
         with self.ports.records.reading() as session:
             return self._views(session, [repository.study_row(session, study_id)], reader)[0]
 
     def all(self, reader: Reader | None = None) -> StudyList:
-        """All studies, newest first, with a reader's progress."""
+        """All studies, newest first, with the progress of a reader."""
         with self.ports.records.reading() as session:
             rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
             return StudyList(studies=self._views(session, list(rows), reader))
 
     def withholding(self, extraction_id: str) -> list[str]:
-        """The titles of the studies of an extraction that show classes only once a unit is answered."""
+        """The titles of the studies of an extraction that withhold classes until a unit is answered."""
         with self.ports.records.reading() as session:
-            wanted = select(StudyRow.title).where(
+            query = select(StudyRow.title).where(
                 StudyRow.extraction_id == extraction_id, StudyRow.labels_shown != "always"
             )
-            return list(session.scalars(wanted.order_by(StudyRow.created)))
+            return list(session.scalars(query.order_by(StudyRow.created)))
 
     def plan(self, plan_id: str) -> PlanStages:
         """The stage of a plan that this service does. NotFound before it has begun."""
@@ -113,13 +115,13 @@ class Studies:
             return PlanStages(plan_id=plan_id, stages=[Stage.of("study", row.study_id, row) for row in rows])
 
     def recover(self) -> None:
-        """Ask again for the studies that an earlier process left unopened."""
+        """Enqueue again the studies that an earlier process did not open."""
         with self.ports.records.transaction() as session:
             for study in session.scalars(select(StudyRow).where(StudyRow.state.in_(("queued", "running")))).all():
                 self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
 
-    def _queue(self, session: Session, study: StudyRow) -> None:
-        """Record a study and the command to open it, unless it is known."""
+    def _enqueue(self, session: Session, study: StudyRow) -> None:
+        """Record a study and send the command to open it, unless it is already recorded."""
         if session.get(StudyRow, study.study_id) is None:
             session.add(study)
             self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
@@ -154,8 +156,8 @@ def _new_row(study_id: str, rendering_id: str, options: PlanStudy) -> StudyRow:
     )
 
 
-def _keep(session: Session, study: StudyRow, content: StudyContent) -> None:
-    """Write all rows of a study."""
+def _store(session: Session, study: StudyRow, content: StudyContent) -> None:
+    """Write all rows of a study and mark it as completed."""
     study.extraction_id = content.extraction_id
     study.architecture, study.dataset = content.architecture, content.dataset
     study.notice, study.classes = content.notice, content.classes
@@ -168,7 +170,7 @@ def _keep(session: Session, study: StudyRow, content: StudyContent) -> None:
         _insert(session, UnitRow, [of_layer | row for row in layer.units])
         _insert(session, RankRow, [of_layer | row for row in layer.ranks])
     units = sum(layer.layer["units"] for layer in content.layers)
-    study.progress = Progress(phase="open", done=units, total=units, unit="units").model_dump()
+    study.progress = Progress(phase="open", done=units, total=units, unit="units")
     study.end("completed")
 
 
@@ -213,5 +215,5 @@ def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
         units_per_class=row.units_per_class,
         labels_shown=row.labels_shown,
         layers=layers,
-        **task_facts(row),
+        **task_fields(row),
     )

@@ -1,4 +1,4 @@
-"""Units as a reader may see them: the one place that decides whether the class of a patch is shown."""
+"""Reads units for a reader. Only this module decides whether the class of a patch is shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from services.imaging.units import unit_name
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What stands around a unit in a list: its position from 1 (0 if it is not in the list), channels or None."""
+    """The position of a unit in a list, from 1 (0 if it is not in the list), and the channels of its neighbours."""
 
     position: int
     total: int
@@ -39,12 +39,12 @@ class Neighbours:
 
 @dataclass
 class Units:
-    """Reading units, over the ports."""
+    """The use cases of units."""
 
     ports: Ports
 
     def part(self, reader: Reader, study_id: str, layer: str, place: Place, window: tuple[int, int]) -> UnitList:
-        """A window (offset, limit) of a filtered list. InvalidInput for an order or class that the study lacks."""
+        """A window (offset, limit) of a filtered list. InvalidInput if the study does not have the class or order."""
         offset, limit = window
         with self.ports.records.reading() as session:
             study = repository.open_study(session, study_id)
@@ -81,8 +81,8 @@ class Units:
             )
 
     def neighbours(self, reader: Reader, key: UnitKey, place: Place) -> Neighbours:
-        """Where a unit stands in a list, and the next unit there that the reader has yet to answer: from the list's
-        beginning when there is none behind it. The filter is the overview's alone and does not count here."""
+        """The neighbours of a unit in a list. The search for the next unanswered unit continues at the list's start.
+        The filter of `place` is not applied."""
         with self.ports.records.reading() as session:
             place = settle_place(repository.open_study(session, key[0]), place)
             found = repository.entries(session, key[0], key[1], place, reader.reader_id)
@@ -97,7 +97,7 @@ class Units:
         )
 
     def thumbs(self, reader: Reader, keys: list[UnitKey]) -> dict[UnitKey, list[PictureView]]:
-        """The first pictures of units, with their classes where this reader may see them."""
+        """The first pictures of units, with classes if this reader may see them."""
         with self.ports.records.reading() as session:
             rows = repository.units_by_key(session, keys)
             answered = repository.answered_keys(session, keys, reader.reader_id)
@@ -110,7 +110,7 @@ class Units:
         return views
 
     def picture(self, key: UnitKey, rank: int) -> bytes:
-        """The JPEG of one picture, rank from 1."""
+        """The JPEG of one picture; `rank` starts at 1."""
         with self.ports.records.reading() as session:
             row = repository.unit_row(session, key)
         pictures = decode_pictures(row.pictures)
@@ -142,7 +142,7 @@ def is_revealed(study: StudyRow, answered: bool) -> bool:
 
 
 def settle_place(study: StudyRow, place: Place) -> Place:
-    """A place with the class of the ranked list filled in. InvalidInput for what this study does not have."""
+    """The place with the class of the ranked list filled in. InvalidInput if the study lacks the class or order."""
     if place.sort == "class" and study.labels_shown != "always":
         raise InvalidInput(f"study {study.study_id} withholds classes; its units are not sorted by class")
     if place.list != "ranked":
@@ -156,7 +156,7 @@ def settle_place(study: StudyRow, place: Place) -> Place:
 def picture_views(
     study: StudyRow, pictures: list[Picture], mammograms: Mapping[int, MammogramRow], revealed: bool
 ) -> list[PictureView]:
-    """Pictures from rank 1. Names go with the class: DDSM writes the pathology into the names of its files."""
+    """Pictures by rank. Names are withheld like classes, because DDSM writes the pathology into file names."""
     views = []
     for rank, picture in enumerate(pictures, 1):
         view = PictureView(
@@ -168,11 +168,11 @@ def picture_views(
             width=picture.width,
             mammogram=picture.mammogram,
         )
-        views.append(view.model_copy(update=_facts(study, picture, mammograms)) if revealed else view)
+        views.append(view.model_copy(update=_withheld_fields(study, picture, mammograms)) if revealed else view)
     return views
 
 
-def _facts(study: StudyRow, picture: Picture, mammograms: Mapping[int, MammogramRow]) -> dict[str, object]:
+def _withheld_fields(study: StudyRow, picture: Picture, mammograms: Mapping[int, MammogramRow]) -> dict[str, object]:
     mammogram = mammograms.get(picture.mammogram) if picture.mammogram is not None else None
     return {
         "label": picture.label,

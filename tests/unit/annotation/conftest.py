@@ -1,4 +1,4 @@
-"""A study, open for every test."""
+"""Fixtures: the annotation service with an open study."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def annotation(tmp_path: Path) -> Annotation:
 def annotation_everywhere(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Annotation:
-    """The service over each form of the records: for what depends on how they lock."""
+    """The service with each kind of records, for tests that depend on their locks."""
     if request.param == "postgres":
         url = fresh_schema(request.getfixturevalue("postgres"))
 

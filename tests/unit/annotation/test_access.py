@@ -1,4 +1,4 @@
-"""Who may use the pages and the API where the service has access tokens."""
+"""Access to the pages and the API when the service has access tokens."""
 
 import json
 import re
@@ -21,13 +21,14 @@ from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
 
 
 class Guarded(Annotation):
-    """The service with three tokens: of a program, of the reader Ana, and one that may only read."""
+    """The service with three access tokens: one of a program, one bound to the reader Ana, and one that only allows
+    reading."""
 
     def __init__(self, folder: Path) -> None:
         self.file = file = folder / "tokens.json"
         self.program = add_token(file, "program", ("annotation:read", "annotation:write"))
         self.ana = add_token(file, "ana", ("annotation:read", "annotation:write"), reader="Ana")
-        self.looker = add_token(file, "looker", ("annotation:read",))
+        self.read_only = add_token(file, "read_only", ("annotation:read",))
         self.tokens = Tokens(file)
         super().__init__(folder, tokens=self.tokens)
 
@@ -38,32 +39,32 @@ def guarded(tmp_path: Path) -> Guarded:
 
 
 def change_entry(file: Path, name: str, **changes: Any) -> None:
-    """What an operator does to an entry of the tokens' file; without changes it is taken out."""
+    """Change an entry of the tokens' file as an operator does; without changes, remove it."""
     entries = {entry["name"]: entry for entry in json.loads(file.read_text())}
     entry = entries.pop(name)
     file.write_text(json.dumps([*entries.values(), *([entry | changes] if changes else [])]))
 
 
-def shown(token: str, reader: str = "") -> dict[str, str]:
-    """The headers of a call."""
+def headers(token: str, reader: str = "") -> dict[str, str]:
+    """The headers of a call with an access token, for a reader if one is named."""
     return {"authorization": f"Bearer {token}"} | ({"x-reader": reader} if reader else {})
 
 
-def test_pages_ask_for_a_session_and_the_session_for_a_token(guarded: Guarded) -> None:
-    """Signing in needs a name and a token; what is wrong stands at its field, and nobody is let in by name alone."""
+def test_pages_need_a_session_and_a_session_needs_a_token(guarded: Guarded) -> None:
+    """Signing in needs a name and a token. The error is shown at its field, and a name alone is not enough."""
     browser = Browser(guarded.app)
     for path in ("/", guarded.unit_path(), "/docs", "/summary"):
         assert "Your access token" in browser.get(path).text
     assert browser.get(f"/pictures/{guarded.study_id}/{LAYER}/0/1.jpg").status_code == 401
-    for form, status, told in (
+    for form, status, message in (
         ({"name": "Ana"}, 401, "not known"),
         ({"name": "Ana", "access_token": "guess"}, 401, "not known"),
-        ({"name": "Ana", "access_token": guarded.looker}, 403, "annotation:write"),
+        ({"name": "Ana", "access_token": guarded.read_only}, 403, "annotation:write"),
         ({"name": "Ben", "access_token": guarded.ana}, 403, "another reader than Ben"),
         ({"name": " ", "access_token": guarded.program}, 422, "1 to 80"),
     ):
         answer = browser.post("/sign-in", data=form)
-        assert (answer.status_code, told in answer.text) == (status, True), form
+        assert (answer.status_code, message in answer.text) == (status, True), form
         wrong = re.findall(r'<input id="([a-z-]+)"[^>]* autofocus[^>]* aria-invalid="true"', answer.text)
         assert wrong == ["name" if status == 422 else "access-token"], form
         assert answer.text.count(" autofocus") == 1
@@ -84,11 +85,11 @@ def test_pages_ask_for_a_session_and_the_session_for_a_token(guarded: Guarded) -
         {"reader": "Ben"},
         {"sha256": "0" * 64},
     ],
-    ids=["taken out", "expired", "may write no more", "bound to another reader", "replaced"],
+    ids=["removed", "expired", "no longer allows writing", "bound to another reader", "replaced"],
 )
 def test_a_session_ends_with_its_token(guarded: Guarded, changes: dict[str, Any]) -> None:
-    """Once the token that it was opened with would not open it any more, the session is no session: pages and
-    pictures ask to sign in and nothing is saved. Sessions of other tokens go on."""
+    """When the access token of a session no longer allows signing in, the session ends: pages redirect to the sign-in,
+    pictures are 401 and nothing is saved. Sessions of other tokens continue."""
     ana, ben = Browser(guarded.app), Browser(guarded.app)
     ana.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
     ben.post("/sign-in", data={"name": "Ben", "access_token": guarded.program})
@@ -101,19 +102,19 @@ def test_a_session_ends_with_its_token(guarded: Guarded, changes: dict[str, Any]
     assert [reader.answered for reader in guarded.responses.summary().readers] == [[], []]
 
 
-def test_a_session_sees_units_as_long_as_its_token_may(guarded: Guarded) -> None:
-    """The scope of the unit browser is that of now, not that of when the session was opened."""
+def test_a_session_shows_units_as_long_as_its_token_allows_it(guarded: Guarded) -> None:
+    """The unit browser checks the current scopes of the token, not those at sign-in."""
     browser = Browser(guarded.app)
     browser.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
     assert browser.get("/extractions").status_code == 403
     change_entry(guarded.file, "ana", scopes=["annotation:write", "activation_extraction:read"])
-    assert browser.get("/extractions").status_code == 503  # no extraction service is there to ask
+    assert browser.get("/extractions").status_code == 503  # there is no extraction service
     change_entry(guarded.file, "ana", scopes=["annotation:write"])
     assert browser.get("/extractions").status_code == 403
 
 
-def test_a_session_of_no_token_ends_when_tokens_are_asked_for(guarded: Guarded) -> None:
-    """One that was opened by name alone lets nobody in once the service has tokens."""
+def test_a_session_without_a_token_ends_when_tokens_are_required(guarded: Guarded) -> None:
+    """A session that was opened by name alone is not valid once the service has access tokens."""
     open_to_all = create_web(AnnotationSettings(), guarded.ports)
     browser = Browser(open_to_all)
     browser.post("/sign-in", data={"name": "Ana"})
@@ -123,21 +124,21 @@ def test_a_session_of_no_token_ends_when_tokens_are_asked_for(guarded: Guarded) 
 
 
 def test_an_answer_survives_signing_in_again(guarded: Guarded) -> None:
-    """Whoever was signed out while answering signs in with name and token, and the answer is still there."""
+    """A reader who was signed out while answering signs in with name and token, and the answer is still there."""
     browser = Browser(guarded.app)
     browser.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
     form = browser.form(guarded.unit_path()) | FORM
     browser.cookies.clear()
-    asked = browser.post(guarded.unit_path(), data=form)
-    assert (asked.status_code, "Your access token" in asked.text) == (401, True)
+    signed_out = browser.post(guarded.unit_path(), data=form)
+    assert (signed_out.status_code, "Your access token" in signed_out.text) == (401, True)
     wrong = browser.post(guarded.unit_path(), data=form | {"sign_in_name": "Ana", "access_token": "guess"})
     assert (wrong.status_code, FORM["description"] in wrong.text) == (401, True)
     again = browser.post(guarded.unit_path(), data=form | {"sign_in_name": "Ana", "access_token": guarded.ana})
     assert (again.status_code, FORM["description"] in again.text) == (200, True)
 
 
-def test_the_api_asks_for_a_token(guarded: Guarded) -> None:
-    """Programs show a token, also where a browser has a session; a reader's token is that reader and no other."""
+def test_the_api_needs_a_token(guarded: Guarded) -> None:
+    """The API needs a token even with a session. A token that is bound to a reader acts for that reader only."""
     client = Browser(guarded.app)
     client.post("/sign-in", data={"name": "Ana", "access_token": guarded.ana})
     for path in ("/v1/studies", "/v1/responses", "/metrics", "/openapi.json"):
@@ -145,16 +146,20 @@ def test_the_api_asks_for_a_token(guarded: Guarded) -> None:
     client.cookies.clear()
     put = {**FORM, "base_version": 0}
     assert (
-        client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.looker, "Ben")).status_code == 403
+        client.put(guarded.api_path(0, "/response"), json=put, headers=headers(guarded.read_only, "Ben")).status_code
+        == 403
     )
-    assert client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.ana, "Ben")).status_code == 403
-    assert client.put(guarded.api_path(0, "/response"), json=put, headers=shown(guarded.ana)).status_code == 200
     assert (
-        client.put(guarded.api_path(1, "/response"), json=put, headers=shown(guarded.program, "Ben")).status_code == 200
+        client.put(guarded.api_path(0, "/response"), json=put, headers=headers(guarded.ana, "Ben")).status_code == 403
     )
-    readers = client.get("/v1/summary", headers=shown(guarded.looker, "Ben")).json()["readers"]
+    assert client.put(guarded.api_path(0, "/response"), json=put, headers=headers(guarded.ana)).status_code == 200
+    assert (
+        client.put(guarded.api_path(1, "/response"), json=put, headers=headers(guarded.program, "Ben")).status_code
+        == 200
+    )
+    readers = client.get("/v1/summary", headers=headers(guarded.read_only, "Ben")).json()["readers"]
     assert {one["name"]: len(one["answered"]) for one in readers} == {"Ana": 1, "Ben": 1}
-    assert client.get("/v1/responses", headers=shown(guarded.program)).status_code == 401
+    assert client.get("/v1/responses", headers=headers(guarded.program)).status_code == 401
 
 
 @pytest.fixture
@@ -170,8 +175,8 @@ def stub(guarded: Guarded) -> Iterator[annotation_pb2_grpc.AnnotationServiceStub
     server.stop(0)
 
 
-def test_grpc_binds_a_readers_token_too(guarded: Guarded, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
-    """Without metadata the call is the token's reader's; naming another is refused."""
+def test_grpc_honours_the_reader_of_a_token(guarded: Guarded, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
+    """Without metadata, the call is made by the reader of the token. Naming another reader is refused."""
     ana = ("authorization", f"Bearer {guarded.ana}")
     put = pb.PutResponseRequest(study_id=guarded.study_id, layer=LAYER, unit=0, **FORM)
     assert stub.PutResponse(put, metadata=[ana], timeout=10).response.version == 1

@@ -1,4 +1,4 @@
-"""What a reader does not get to see: classes before the answer, and other readers' answers ever."""
+"""Readers do not see classes before they answer, and never see the answers of other readers."""
 
 import html
 from pathlib import Path
@@ -14,18 +14,18 @@ WITHHELD = ("label", "class_name", "patch", "mammogram_name", "phenomenon")
 
 
 def assert_blind(text: str) -> None:
-    """No class, name or phenomenon of a patch is in a page. (Class names alone stand in legends and tabs.)"""
+    """Check that a page has no class, name or phenomenon of a patch. (Legends and tabs may contain class names.)"""
     found = [secret for secret in SECRETS if secret in html.unescape(text)]
     assert found == []
 
 
 def shown_signs(text: str) -> int:
-    """How many pictures of a page show + or -."""
+    """The number of pictures on a page that show + or -."""
     return sum(part.count('class="sign ') for part in text.split("<img ")[1:])
 
 
-def test_the_survey_withholds_until_this_reader_answered(annotation: Annotation) -> None:
-    """Before: nothing. After: the class of every picture, with names. For another reader: still nothing."""
+def test_the_survey_withholds_classes_until_this_reader_has_answered(annotation: Annotation) -> None:
+    """Before the answer nothing is shown, after it the class and name of every picture; another reader sees nothing."""
     ana, ben = annotation.browser("Ana"), annotation.browser("Ben")
     page = ana.get(annotation.unit_path()).text
     assert_blind(page)
@@ -38,8 +38,8 @@ def test_the_survey_withholds_until_this_reader_answered(annotation: Annotation)
     assert_blind(ana.get(annotation.unit_path(1)).text)
 
 
-def test_the_overview_shows_classes_of_answered_units_alone(annotation: Annotation) -> None:
-    """Eight signs for one answered unit, none for the others, in every list."""
+def test_the_overview_shows_classes_only_of_answered_units(annotation: Annotation) -> None:
+    """In every list, an answered unit has eight signs and the others have none."""
     ana = annotation.browser("Ana")
     ana.answer(annotation.unit_path(7))
     for query in ("list=all", "list=subset", "list=ranked&label=0"):
@@ -50,7 +50,7 @@ def test_the_overview_shows_classes_of_answered_units_alone(annotation: Annotati
 
 
 def test_the_api_withholds_fields(annotation: Annotation) -> None:
-    """JSON has null where a page has nothing: per unit and in lists."""
+    """The JSON of units and of lists has null for the withheld fields."""
     api = annotation.browser()
     for path in (annotation.api_path(), f"/v1/studies/{annotation.study_id}/layers/{LAYER}/units?limit=200"):
         answer = api.get(path, headers={"x-reader": "Ana"})
@@ -63,7 +63,7 @@ def test_the_api_withholds_fields(annotation: Annotation) -> None:
 
 
 def test_faults_and_stale_forms_reveal_nothing(annotation: Annotation) -> None:
-    """A form that comes back with faults is as blind as before."""
+    """A form that is shown again with errors reveals no classes."""
     ana = annotation.browser("Ana")
     answer = ana.answer(annotation.unit_path(), recognizable="")
     assert answer.status_code == 422
@@ -72,7 +72,7 @@ def test_faults_and_stale_forms_reveal_nothing(annotation: Annotation) -> None:
 
 
 def test_a_study_may_show_classes_always(tmp_path: Path) -> None:
-    """Then they are shown at once, and rows may be sorted by them; else that order is refused."""
+    """Such a study shows classes at once and sorts rows by class. Other studies refuse that order."""
     shown = Annotation(tmp_path / "shown", labels_shown="always")
     ana = shown.browser("Ana")
     assert shown_signs(ana.get(shown.unit_path()).text) == 64
@@ -88,8 +88,8 @@ def test_a_study_may_show_classes_always(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels_shown", ["after_answer", "always"])
-def test_no_page_shows_what_another_reader_said(tmp_path: Path, labels_shown: str) -> None:
-    """After Ben answered, none of Ana's pages and calls holds his text; the summary holds his name and his unit."""
+def test_no_page_shows_the_answers_of_another_reader(tmp_path: Path, labels_shown: str) -> None:
+    """After Ben answers, none of Ana's pages and calls contains his text; the summary has his name and his unit."""
     annotation = Annotation(tmp_path, labels_shown=labels_shown)
     ana, ben = annotation.browser("Ana"), annotation.browser("Ben")
     ben.answer(annotation.unit_path(), description="BENS SECRET")
@@ -106,8 +106,8 @@ def test_no_page_shows_what_another_reader_said(tmp_path: Path, labels_shown: st
     assert "BENS SECRET" in ben.get(annotation.unit_path()).text
 
 
-def test_numbers_of_mammograms_tell_nothing_of_their_names(annotation: Annotation) -> None:
-    """The same mammogram has another number in another study, or at least not its place by name."""
+def test_numbers_of_mammograms_reveal_nothing_about_their_names(annotation: Annotation) -> None:
+    """A mammogram's number differs between studies and does not follow the order of names."""
     from services.annotation.opening import Mammograms
     from services.imaging.dataset import Dataset
 

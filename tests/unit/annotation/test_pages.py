@@ -1,4 +1,4 @@
-"""What pages do with what they are sent."""
+"""The pages for readers: sign-in, home, overview, survey, answers, summary and errors."""
 
 import html
 import re
@@ -16,21 +16,21 @@ from tests.fakes.rendering import NOTICE
 HOSTILE = "<script>alert('x')</script>\" onload=\"alert(1)"
 
 
-def test_without_a_session_pages_lead_to_the_sign_in(annotation: Annotation) -> None:
-    """Every page redirects with the way back; pictures and calls are 401; afterwards one is where one wanted to be."""
+def test_without_a_session_pages_redirect_to_the_sign_in(annotation: Annotation) -> None:
+    """Every page redirects to the sign-in, which returns to the page; pictures and calls are 401."""
     browser = annotation.browser()
     for path in ("/", "/answers", "/summary", annotation.unit_path(), annotation.overview_path()):
         assert browser.get(path).url.path == "/sign-in"
     for path in (f"/pictures/{annotation.study_id}/{LAYER}/unit_0001/1.jpg", annotation.api_path(), "/v1/summary"):
         assert browser.get(path).status_code == 401
     form = browser.get(annotation.unit_path(3, "list=subset")).text
-    options = html.unescape(re.findall(r'name="next" value="([^"]*)"', form)[0])
-    answer = browser.post("/sign-in", data={"name": "Ana", "next": options})
+    target = html.unescape(re.findall(r'name="next" value="([^"]*)"', form)[0])
+    answer = browser.post("/sign-in", data={"name": "Ana", "next": target})
     assert str(answer.url).endswith(annotation.unit_path(3, "list=subset"))
 
 
-def test_a_bad_name_is_told_beside_the_field(annotation: Annotation) -> None:
-    """The typed name stays, escaped; the machine's trust is spelt out."""
+def test_a_bad_name_is_explained_at_its_field(annotation: Annotation) -> None:
+    """The typed name stays, escaped. The page says that there is no password."""
     answer = annotation.browser().post("/sign-in", data={"name": "x" * 90 + HOSTILE})
     assert answer.status_code == 422
     assert "1 to 80 characters" in answer.text
@@ -40,7 +40,7 @@ def test_a_bad_name_is_told_beside_the_field(annotation: Annotation) -> None:
 
 
 def test_home_counts_each_list(annotation: Annotation) -> None:
-    """Answers count in every list that holds their unit, and stand below by layer."""
+    """An answer counts in every list that contains its unit, and is listed below by layer."""
     browser = annotation.browser("Ana")
     ranked = browser.get(annotation.api_path()[: -len("/0")], params={"list": "subset"}).json()["units"][0]["unit"]
     browser.answer(annotation.unit_path(ranked))
@@ -49,8 +49,8 @@ def test_home_counts_each_list(annotation: Annotation) -> None:
     assert f"unit_{ranked + 1:04d}" in page
 
 
-def test_saving_goes_on_to_the_next_unanswered_unit(annotation: Annotation) -> None:
-    """Past answered and silent units, in the list that one came from, with a notice of what was saved."""
+def test_saving_opens_the_next_unanswered_unit(annotation: Annotation) -> None:
+    """Saving skips answered and silent units of the current list, and the next page names the saved unit."""
     browser = annotation.browser("Ana")
     browser.answer(annotation.unit_path(4))
     answer = browser.answer(annotation.unit_path(3))
@@ -61,15 +61,15 @@ def test_saving_goes_on_to_the_next_unanswered_unit(annotation: Annotation) -> N
     assert browser.answer(annotation.unit_path(29)).url.path.endswith("unit_0001")
 
 
-def test_nothing_is_called_saved_that_is_not(annotation: Annotation) -> None:
-    """An address that claims a saving shows no notice unless there is an answer."""
+def test_only_saved_answers_are_called_saved(annotation: Annotation) -> None:
+    """A page shows no notice for the unit in `saved` if it has no answer."""
     browser = annotation.browser("Ana")
     for name in ("unit_0002", "unit_9999", "unit_999999999", "nonsense"):
         assert "Saved:" not in browser.get(annotation.unit_path(0, f"list=all&saved={name}")).text
 
 
-def test_the_last_answer_of_a_list_leads_to_its_overview(annotation: Annotation) -> None:
-    """When all of a list is answered, one is back in the list, with the notice."""
+def test_the_last_answer_of_a_list_opens_its_overview(annotation: Annotation) -> None:
+    """When all units of a list are answered, saving returns to the list, with the notice."""
     browser = annotation.browser("Ana")
     part = browser.get(annotation.api_path()[: -len("/0")], params={"list": "subset", "limit": 200}).json()
     for unit in part["units"]:
@@ -78,8 +78,8 @@ def test_the_last_answer_of_a_list_leads_to_its_overview(annotation: Annotation)
     assert "Saved:" in answer.text
 
 
-def test_faults_stand_beside_their_fields_and_lose_nothing(annotation: Annotation) -> None:
-    """A missing answer is named at its question; text and choices stay; nothing is saved."""
+def test_errors_are_shown_at_their_questions_and_lose_nothing(annotation: Annotation) -> None:
+    """A missing answer is reported at its question; text and choices stay; nothing is saved."""
     browser = annotation.browser("Ana")
     answer = browser.answer(annotation.unit_path(), associated="", description="Typed <b>text</b>")
     assert answer.status_code == 422
@@ -93,8 +93,8 @@ def test_faults_stand_beside_their_fields_and_lose_nothing(annotation: Annotatio
     assert "x" * 4001 in long.text
 
 
-def test_no_phenomenon_needs_no_more(annotation: Annotation) -> None:
-    """With "no" to the first question the others may be left."""
+def test_an_answer_without_phenomena_is_complete(annotation: Annotation) -> None:
+    """After "no" to the first question, the others may stay empty."""
     browser = annotation.browser("Ana")
     fields = browser.form(annotation.unit_path()) | {"recognizable": "no"}
     assert browser.post(annotation.unit_path(), data=fields).url.path.endswith("unit_0002")
@@ -102,7 +102,7 @@ def test_no_phenomenon_needs_no_more(annotation: Annotation) -> None:
 
 
 def test_an_answer_that_was_changed_elsewhere_shows_both(annotation: Annotation) -> None:
-    """409 with both texts; keeping mine saves it as the next version; keeping the other is a link."""
+    """The page is 409 and has both texts. Saving one's own makes the next version; keeping the other is a link."""
     browser = annotation.browser("Ana")
     first, second = browser.form(annotation.unit_path()), browser.form(annotation.unit_path())
     browser.post(annotation.unit_path(), data=first | FORM | {"description": "From the other tab"})
@@ -119,7 +119,7 @@ def test_an_answer_that_was_changed_elsewhere_shows_both(annotation: Annotation)
 
 
 def test_a_form_sent_twice_is_saved_once(annotation: Annotation) -> None:
-    """The second sending leads on as the first did; the version stays 1."""
+    """The second request redirects like the first; the version stays 1."""
     browser = annotation.browser("Ana")
     fields = browser.form(annotation.unit_path()) | FORM
     assert [browser.post(annotation.unit_path(), data=fields).status_code for _ in range(2)] == [200, 200]
@@ -127,7 +127,7 @@ def test_a_form_sent_twice_is_saved_once(annotation: Annotation) -> None:
 
 
 def test_a_session_that_ended_loses_nothing(annotation: Annotation) -> None:
-    """The answer waits behind the sign-in, comes back as typed, and is saved from there."""
+    """After signing in again, the reader finds the answer as typed and can save it."""
     browser = annotation.browser("Ana")
     fields = browser.form(annotation.unit_path()) | FORM | {"description": "Long & <hard> work"}
     browser.cookies.clear()
@@ -145,7 +145,7 @@ def test_a_session_that_ended_loses_nothing(annotation: Annotation) -> None:
 
 
 def test_a_form_of_another_session_saves_nothing_and_keeps_the_text(annotation: Annotation) -> None:
-    """A wrong token is refused, with what was typed on the page."""
+    """A wrong CSRF token is refused, and the page still has the typed text."""
     browser = annotation.browser("Ana")
     answer = browser.answer(annotation.unit_path(), csrf="0" * 64, description="Still here")
     assert answer.status_code == 403
@@ -159,7 +159,7 @@ def test_a_form_of_another_session_saves_nothing_and_keeps_the_text(annotation: 
      {"sec-fetch-site": "same-site"}, {"origin": "http://testserver.evil.example"}],
 )  # fmt: skip
 def test_other_sites_change_nothing(annotation: Annotation, headers: dict[str, str]) -> None:
-    """Even with the right token: pages, the sign-in and calls refuse what another origin sends."""
+    """Pages, sign-in and calls refuse requests from another origin, even with the right CSRF token."""
     browser = annotation.browser("Ana")
     fields = browser.form(annotation.unit_path()) | FORM
     refused = [
@@ -173,22 +173,22 @@ def test_other_sites_change_nothing(annotation: Annotation, headers: dict[str, s
     assert browser.get("/v1/responses").json()["total"] == 0
 
 
-def test_our_own_origin_and_the_public_one_pass(tmp_path: Path) -> None:
-    """Behind a proxy that changes the Host, the setting names the origin that browsers see."""
+def test_our_own_and_the_public_origin_are_accepted(tmp_path: Path) -> None:
+    """Behind a proxy that changes the Host, the setting is the origin that browsers see."""
     browser = Annotation(tmp_path, public_origin="https://reading.example").browser()
     for origin in ("http://testserver", "https://reading.example"):
         assert browser.post("/sign-in", data={"name": "Ana"}, headers={"origin": origin}).status_code == 200
 
 
-def test_long_and_unmeasured_requests_are_refused(annotation: Annotation) -> None:
-    """413 for a body beyond the limit; 411 where the length is not said."""
+def test_large_requests_and_requests_without_a_length_are_refused(annotation: Annotation) -> None:
+    """A body over the limit is 413; a body without a length is 411."""
     browser = annotation.browser("Ana")
     assert browser.post("/sign-in", data={"name": "x" * MOST_BYTES}).status_code == 413
     assert browser.post("/sign-in", content=iter([b"name=x"])).status_code == 411
 
 
 def test_a_nul_reaches_no_table(annotation: Annotation) -> None:
-    """Addresses with one are 400; in a text or a key it is dropped; in a call it is refused."""
+    """A NUL in an address is 400, in a text or key it is dropped, in a call it is 422."""
     browser = annotation.browser("Ana")
     for path in (f"/studies/%00{annotation.study_id}", "/answers?page=%00", "/v1/summary?study_id=%00"):
         assert browser.get(path).status_code == 400
@@ -198,7 +198,7 @@ def test_a_nul_reaches_no_table(annotation: Annotation) -> None:
 
 
 def test_a_new_reader_finds_empty_pages(annotation: Annotation) -> None:
-    """Home, answers and summary say that there is nothing yet."""
+    """Home, answers and summary say that there are no answers yet."""
     browser = annotation.browser("New")
     assert "You have not answered a unit yet" in browser.get("/").text
     assert "You have not answered a unit yet" in browser.get("/answers").text
@@ -206,7 +206,7 @@ def test_a_new_reader_finds_empty_pages(annotation: Annotation) -> None:
 
 
 def test_hostile_names_and_texts_stay_text(annotation: Annotation) -> None:
-    """Markup in a reader's name, in an answer and in names of patches is shown, not run."""
+    """Markup in a reader's name, an answer or the name of a patch is shown as text, not run."""
     browser = annotation.browser(HOSTILE)
     browser.answer(annotation.unit_path(), description=f"</textarea>{HOSTILE}")
     for path in ("/", "/answers", "/summary", annotation.unit_path(), annotation.overview_path()):
@@ -229,13 +229,13 @@ def test_hostile_names_and_texts_stay_text(annotation: Annotation) -> None:
      "/static/%2e%2e/main.py", "/studies/{study}/layers/block4/units/unit_0099", "/studies/{study}/layers/nope",
      "/studies/nope/layers/block4", "/nowhere"],
 )  # fmt: skip
-def test_what_is_not_ours_is_not_found(annotation: Annotation, path: str) -> None:
-    """Only what the tables know has an address; no part of an address becomes a key of the store."""
+def test_unknown_addresses_are_not_found(annotation: Annotation, path: str) -> None:
+    """Only rows of the tables have addresses; no part of an address becomes the key of an object."""
     assert annotation.browser("Ana").get(path.format(study=annotation.study_id)).status_code == 404
 
 
 def test_pictures_are_the_stored_bytes_and_cached_privately(annotation: Annotation) -> None:
-    """Pictures, sheets and previews are JPEGs that only the reader's own browser keeps."""
+    """Pictures, sheets and previews are JPEGs that only the reader's own browser caches."""
     browser = annotation.browser("Ana")
     row = next(row for row in annotation.rendering.rows[LAYER] if (row["unit"], row["rank"]) == (17, 9))
     answer = browser.get(f"/pictures/{annotation.study_id}/{LAYER}/unit_0018/9.jpg")
@@ -248,7 +248,7 @@ def test_pictures_are_the_stored_bytes_and_cached_privately(annotation: Annotati
 
 
 def test_the_box_of_a_patch_is_in_percent_of_its_mammogram(annotation: Annotation) -> None:
-    """Top and height are of the vertical axis (row), left and width of the horizontal one (column)."""
+    """Top and height are vertical (row), left and width are horizontal (column)."""
     page = annotation.browser("Ana").get(annotation.unit_path()).text
     boxes = re.findall(r'data-rank="1" data-box="([\d. ]+)"', page)[0].split()
     row = next(row for row in annotation.rendering.rows[LAYER] if (row["unit"], row["rank"]) == (0, 1))
@@ -257,8 +257,8 @@ def test_the_box_of_a_patch_is_in_percent_of_its_mammogram(annotation: Annotatio
     assert [float(part) for part in boxes] == pytest.approx([100 * part for part in expected], abs=1e-3)
 
 
-def test_pages_say_what_the_data_is(annotation: Annotation) -> None:
-    """The notice stands on every page that shows patches."""
+def test_pages_with_patches_show_the_notice(annotation: Annotation) -> None:
+    """Every page that shows patches has the notice of the data set."""
     browser = annotation.browser("Ana")
     browser.answer(annotation.unit_path())
     for path in (annotation.unit_path(), annotation.unit_path(SILENT), annotation.overview_path(), "/answers"):
@@ -266,43 +266,43 @@ def test_pages_say_what_the_data_is(annotation: Annotation) -> None:
 
 
 def test_a_silent_unit_has_no_form(annotation: Annotation) -> None:
-    """It says that it is silent and why."""
+    """The page of a silent unit says that it is silent, and has no questions."""
     page = annotation.browser("Ana").get(annotation.unit_path(SILENT)).text
     assert "This unit is silent" in page
     assert "<textarea" not in page
 
 
 def test_lists_are_paged_and_anchored(annotation: Annotation) -> None:
-    """24 units a page; each row has its name as anchor; a strange page number is the first page."""
+    """A page has 24 units, each with its name as anchor. An invalid page number opens the first page."""
     browser = annotation.browser("Ana")
     first, second = (browser.get(annotation.overview_path(f"list=all&page={n}")).text for n in (1, 2))
     assert (first.count('<li id="unit_'), second.count('<li id="unit_')) == (24, 6)
     assert first.count('loading="lazy"') == 23 * 8
-    for strange in ("0", "-1", "x", "9999999999999999999999", "٣"):
-        assert 'id="unit_0001"' in browser.get(annotation.overview_path(f"list=all&page={strange}")).text
+    for invalid in ("0", "-1", "x", "9999999999999999999999", "٣"):
+        assert 'id="unit_0001"' in browser.get(annotation.overview_path(f"list=all&page={invalid}")).text
     beyond = html.unescape(browser.get(annotation.overview_path("list=all&page=99")).text)
     assert f'rel="prev" href="{annotation.overview_path("list=all&page=2")}"' in beyond
 
 
 def test_seven_runs_are_too_many_to_compare(annotation: Annotation) -> None:
-    """The page says how many are not, as a sentence; the same run named again counts once."""
+    """The error names the limit and the number of runs. (A repeated run counts once.)"""
     answer = annotation.browser("Ana").get("/runs/compare", params={"run": [f"run-{n}" for n in range(7)]})
     assert answer.status_code == 422
-    assert "Up to 6 runs are compared at once; 7 were chosen." in answer.text
+    assert "Up to 6 runs are compared at once; 7 were selected." in answer.text
 
 
-def test_what_went_wrong_is_told_in_a_sentence(annotation: Annotation) -> None:
-    """It begins with a capital and ends with a stop, once."""
+def test_errors_are_sentences(annotation: Annotation) -> None:
+    """An error begins with a capital letter and ends with one full stop."""
     browser = annotation.browser("Ana")
-    told = [
+    messages = [
         html.unescape(re.findall(r'<p class="lead">(.*)</p>', browser.get(annotation.overview_path(query)).text)[0])
         for query in ("list=nope", "list=ranked&label=7")
     ]
-    assert all(re.fullmatch(r"[A-Z].*[^.]\.", one) for one in told), told
+    assert all(re.fullmatch(r"[A-Z].*[^.]\.", one) for one in messages), messages
 
 
-def test_the_survey_knows_its_list(annotation: Annotation) -> None:
-    """Previous and next go along the ranking of the class that one came from."""
+def test_the_survey_moves_along_its_list(annotation: Annotation) -> None:
+    """Previous and next follow the ranking in the address."""
     browser = annotation.browser("Ana")
     api = annotation.api_path()[: -len("/0")]
     units = [u["unit"] for u in browser.get(api, params={"list": "ranked", "label": 1, "limit": 3}).json()["units"]]
@@ -315,15 +315,15 @@ def test_the_survey_knows_its_list(annotation: Annotation) -> None:
 
 
 @pytest.mark.parametrize("query", ["list=nope", "list=ranked&label=7", "list=ranked&label=x", "sort=nope"])
-def test_a_strange_query_is_told_in_a_page(annotation: Annotation, query: str) -> None:
-    """422 as a page with a way home, not a traceback and not JSON."""
+def test_an_invalid_query_gets_an_error_page(annotation: Annotation, query: str) -> None:
+    """The answer is 422 and a page with a link home, not a traceback or JSON."""
     answer = annotation.browser("Ana").get(annotation.overview_path(query))
     assert answer.status_code == 422
     assert "Go to the home page" in answer.text
 
 
-def test_every_answer_carries_the_policies(annotation: Annotation) -> None:
-    """Pages, pictures, calls, errors and defects alike; pages are not cached; nothing is inline."""
+def test_every_response_has_the_security_headers(annotation: Annotation) -> None:
+    """Pages, calls, errors and defects have the headers; pages are not cached and have no inline code."""
     browser = annotation.browser("Ana")
     broken = Browser(annotation.app, raise_server_exceptions=False)
     broken.cookies = browser.cookies
@@ -337,8 +337,8 @@ def test_every_answer_carries_the_policies(annotation: Annotation) -> None:
     assert answers[0].headers["cache-control"] == "no-store"
 
 
-def test_nothing_is_loaded_from_elsewhere(annotation: Annotation) -> None:
-    """No page, the reference of the API included, names an address of another host."""
+def test_nothing_is_loaded_from_other_sites(annotation: Annotation) -> None:
+    """No page, not even the API reference, has an address of another host."""
     browser = annotation.browser("Ana")
     for path in ("/", "/docs", "/sign-in", annotation.unit_path(), annotation.overview_path()):
         page = browser.get(path)
@@ -349,7 +349,7 @@ def test_nothing_is_loaded_from_elsewhere(annotation: Annotation) -> None:
 
 
 def test_no_get_changes_anything(annotation: Annotation) -> None:
-    """After every page was read, no answer and no reader is there that was not before."""
+    """GET requests cannot save an answer or sign out."""
     browser = annotation.browser("Ana")
     for path in ("/sign-out", annotation.api_path(0, "/response")):
         assert browser.get(path).status_code == 405
@@ -357,8 +357,8 @@ def test_no_get_changes_anything(annotation: Annotation) -> None:
     assert browser.get("/v1/responses").json()["total"] == 0
 
 
-def test_calls_name_their_reader_or_carry_the_token(annotation: Annotation) -> None:
-    """A program names the reader in a header, in UTF-8; a page's script has the cookie and must carry the token."""
+def test_calls_name_their_reader_or_carry_the_csrf_token(annotation: Annotation) -> None:
+    """A program names the reader in a header, in UTF-8. A script has the cookie and must send the CSRF token."""
     browser = annotation.browser("Ana")
     path = annotation.api_path(0, "/response")
     assert browser.put(path, json=FORM).status_code == 403
@@ -373,8 +373,8 @@ def test_calls_name_their_reader_or_carry_the_token(annotation: Annotation) -> N
         auth._utf8("\xff")
 
 
-def test_calls_answer_problems_as_json(annotation: Annotation) -> None:
-    """Stale answers are 409, incomplete ones 422, plans that are not there 404."""
+def test_errors_of_calls_are_json(annotation: Annotation) -> None:
+    """Stale answers are 409, incomplete ones 422, unknown plans 404."""
     program = annotation.browser()
     program.headers["x-reader"] = "Ana"
     path = annotation.api_path(0, "/response")

@@ -1,35 +1,35 @@
-"""Which objects the records of the annotation service reach."""
+"""The objects that the annotation service's records refer to."""
 
 from sqlalchemy import delete
 
-from services.annotation.references import reach
+from services.annotation.references import collect_references
 from services.annotation.tables import RenderingRow
 from services.common.objects.references import References
 from tests.fakes.annotation import Annotation
 
 
-def reached(annotation: Annotation) -> References:
+def collected(annotation: Annotation) -> References:
     found = References(annotation.blobs)
-    reach(annotation.ports.records, found)
+    collect_references(annotation.ports.records, found)
     return found
 
 
-def test_a_study_reaches_what_its_pages_show(annotation: Annotation) -> None:
-    """The rendering's manifest, every pack and every preview that pictures were cut from; nothing is missing."""
-    found = reached(annotation)
+def test_a_study_refers_to_the_objects_on_its_pages(annotation: Annotation) -> None:
+    """The references are the rendering's manifest, all packs and all previews; every object exists."""
+    found = collected(annotation)
     expected = {annotation.rendering.ref.key}
     expected |= {group.pack.key for layer in annotation.rendering.manifest.layers for group in layer.groups}
     expected |= set(annotation.blobs.list("training", "datasets/previews/"))
-    assert {one.key for one in found.named} == expected
-    assert all(annotation.blobs.size(one.bucket, one.key) is not None for one in found.named)
+    assert {one.key for one in found.objects} == expected
+    assert all(annotation.blobs.size(one.bucket, one.key) is not None for one in found.objects)
     assert found.faults == []
 
 
-def test_a_study_of_an_unknown_rendering_dangles(annotation: Annotation) -> None:
-    """Its rendering has to be recorded."""
+def test_a_study_of_an_unknown_rendering_is_dangling(annotation: Annotation) -> None:
+    """A study whose rendering is not recorded is a dangling reference."""
     with annotation.ports.records.transaction() as session:
         session.execute(delete(RenderingRow))
-    [fault] = reached(annotation).faults
-    assert (fault.kind, fault.what, fault.named_by) == (
+    [fault] = collected(annotation).faults
+    assert (fault.kind, fault.what, fault.referenced_by) == (
         "dangling", "rendering rendering-1", f"study {annotation.study_id}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How answers are saved."""
+"""Saving of answers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +24,7 @@ def log(annotation: Annotation) -> list[tuple[str, int, str]]:
 
 
 def test_an_answer_is_saved_with_its_log_and_its_event(annotation: Annotation) -> None:
-    """A first answer has version 1, a change version 2; both are in the log, and told without name or text."""
+    """A first answer has version 1, a change version 2. Both are logged and published, without name and text."""
     ana = annotation.readers.named("Ana")
     assert annotation.responses.put(ana, annotation.key(), YES, 0).version == 1
     changed = annotation.responses.put(ana, annotation.key(), replace(YES, description="Vessels."), 1)
@@ -37,8 +37,8 @@ def test_an_answer_is_saved_with_its_log_and_its_event(annotation: Annotation) -
     assert "Vessels" not in str(events)
 
 
-def test_a_stale_version_is_refused_with_what_stands(annotation: Annotation) -> None:
-    """An answer that began from an older version changes nothing and is told what is saved."""
+def test_a_stale_version_is_refused_with_the_saved_answer(annotation: Annotation) -> None:
+    """An answer that is based on an older version changes nothing; the error has the saved answer."""
     ana = annotation.readers.named("Ana")
     annotation.responses.put(ana, annotation.key(), YES, 0)
     with pytest.raises(StaleVersion, match="version 1") as stale:
@@ -48,7 +48,7 @@ def test_a_stale_version_is_refused_with_what_stands(annotation: Annotation) -> 
 
 
 def test_a_double_submit_saves_once(annotation_everywhere: Annotation) -> None:
-    """The same answer under the same key is saved once, also when both come at the same time."""
+    """Concurrent calls with the same answer and idempotency key save it once."""
     annotation = annotation_everywhere
     ana = annotation.readers.named("Ana")
     with ThreadPoolExecutor(4) as pool:
@@ -57,8 +57,8 @@ def test_a_double_submit_saves_once(annotation_everywhere: Annotation) -> None:
     assert len(log(annotation)) == 1
 
 
-def test_a_changed_answer_under_an_old_key_is_not_lost(annotation: Annotation) -> None:
-    """Going back, changing the text and sending the old form again is a change, not a repetition."""
+def test_a_changed_answer_with_an_old_key_is_not_lost(annotation: Annotation) -> None:
+    """A changed text with an old idempotency key is a change, not a repetition."""
     ana = annotation.readers.named("Ana")
     annotation.responses.put(ana, annotation.key(), YES, 0, "key-1")
     with pytest.raises(StaleVersion):
@@ -67,7 +67,7 @@ def test_a_changed_answer_under_an_old_key_is_not_lost(annotation: Annotation) -
 
 
 def test_two_readers_at_once_keep_their_own(annotation_everywhere: Annotation) -> None:
-    """Many saves of two readers to the same unit at the same time: each ends with the own last text and version."""
+    """Two readers save the same unit concurrently and often: each ends with their own last text and version."""
     annotation = annotation_everywhere
     readers = [annotation.readers.named(name) for name in ("Ana", "Ben")]
 
@@ -86,7 +86,7 @@ def test_two_readers_at_once_keep_their_own(annotation_everywhere: Annotation) -
 
 
 def test_a_save_that_fails_leaves_nothing(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the event cannot be written, neither the answer nor its log is there."""
+    """If the event cannot be written, neither the answer nor its log entry is saved."""
     ana = annotation.readers.named("Ana")
 
     def fail(*_: Any) -> None:
@@ -99,8 +99,8 @@ def test_a_save_that_fails_leaves_nothing(annotation: Annotation, monkeypatch: p
     assert log(annotation) == []
 
 
-def test_what_cannot_be_answered_is_refused(annotation: Annotation) -> None:
-    """Silent units and units that do not exist take no answer."""
+def test_silent_and_unknown_units_cannot_be_answered(annotation: Annotation) -> None:
+    """An answer to a silent unit is InvalidInput, to an unknown unit NotFound."""
     ana = annotation.readers.named("Ana")
     with pytest.raises(InvalidInput, match="silent"):
         annotation.responses.put(ana, annotation.key(SILENT), YES, 0)
@@ -109,13 +109,13 @@ def test_what_cannot_be_answered_is_refused(annotation: Annotation) -> None:
             annotation.responses.put(ana, key, YES, 0)
 
 
-def test_nothing_recognizable_needs_no_more() -> None:
-    """Where the first answer is no, the second and third do not apply, and a description is not asked for."""
+def test_an_answer_with_nothing_recognizable_is_complete() -> None:
+    """If the first answer is no, the next two become not applicable and the description may be empty."""
     assert complete(Answer("no", "yes", "", " ")) == Answer("no", "not_applicable", "not_applicable", "")
 
 
-def test_what_is_missing_is_named() -> None:
-    """Every question without an answer has its own fault; so has a text that is too long."""
+def test_every_missing_answer_is_reported() -> None:
+    """Every question without an answer has its own error; so does a text that is too long."""
     with pytest.raises(InvalidAnswer) as missing:
         complete(Answer())
     assert list(missing.value.faults) == ["recognizable", "associated", "multiplicity", "description"]
@@ -126,18 +126,18 @@ def test_what_is_missing_is_named() -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_survives_or_is_refused(text: str) -> None:
-    """What is kept holds no control characters, and cleaning it again changes nothing."""
+    """A saved text has no control characters, and cleaning it again changes nothing."""
     try:
-        kept = complete(replace(YES, description=text))
+        saved = complete(replace(YES, description=text))
     except InvalidAnswer:
         return
-    assert complete(kept) == kept
-    assert "\0" not in kept.description
-    assert "\r" not in kept.description
+    assert complete(saved) == saved
+    assert "\0" not in saved.description
+    assert "\r" not in saved.description
 
 
-def test_the_summary_tells_who_answered_what_unit(annotation: Annotation) -> None:
-    """Every reader stands in it with units alone, those without an answer too."""
+def test_the_summary_lists_readers_with_their_units(annotation: Annotation) -> None:
+    """The summary has all readers, also those without answers, and no text of answers."""
     ana, _ = annotation.readers.named("Ana"), annotation.readers.named("Zoë")
     annotation.responses.put(ana, annotation.key(2), YES, 0)
     summary = annotation.responses.summary()

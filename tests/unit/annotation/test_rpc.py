@@ -1,4 +1,4 @@
-"""The gRPC side of the annotation service."""
+"""The gRPC API of the annotation service."""
 
 from collections.abc import Iterator
 
@@ -32,14 +32,14 @@ def stub(annotation: Annotation) -> Iterator[annotation_pb2_grpc.AnnotationServi
 
 
 def code_of(call: object, request: object, **more: object) -> grpc.StatusCode:
-    """How a call fails."""
+    """The status code of a call that fails."""
     with pytest.raises(grpc.RpcError) as failure:
         call(request, timeout=10, **more)  # type: ignore[operator]
     return failure.value.code()
 
 
 def test_studies_and_units_are_listed(annotation: Annotation, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
-    """The same verbs as HTTP, with the reader in the metadata; without one a list of units is refused."""
+    """The methods match HTTP, with the reader in the metadata. Without a reader, a list of units is refused."""
     [study] = stub.ListStudies(pb.ListStudiesRequest(), timeout=10).studies
     assert study.study_id == annotation.study_id
     assert study.layers[0].all.units == 29
@@ -54,8 +54,10 @@ def test_studies_and_units_are_listed(annotation: Annotation, stub: annotation_p
     assert stub.GetStudy(pb.GetStudyRequest(study_id=opened.study_id), timeout=10).study.state == "queued"
 
 
-def test_an_answer_is_put_and_reveals(annotation: Annotation, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
-    """Before it classes are absent, afterwards present, for this reader alone; a stale version is ABORTED."""
+def test_an_answer_is_saved_and_reveals_classes(
+    annotation: Annotation, stub: annotation_pb2_grpc.AnnotationServiceStub
+) -> None:
+    """Classes are absent before the answer and present after it, for this reader only; a stale version is ABORTED."""
     unit = pb.GetUnitRequest(study_id=annotation.study_id, layer=LAYER, unit=0)
     blind = stub.GetUnit(unit, timeout=10, metadata=ANA).unit
     assert not any(picture.HasField("label") or picture.patch or picture.phenomenon for picture in blind.pictures)

@@ -1,30 +1,33 @@
-"""What the pages of runs make of what the training service says."""
+"""The pages of runs, and the client of the training service."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
+from primitives.training.v1.training_pb2 import Run
 from pydantic import SecretStr
 
-from services.annotation.clients.training import Run, TrainingService
-from services.annotation.pages.runs import settings_rows
+from services.annotation.clients.training import TrainingService
+from services.annotation.pages.runs import best_epoch, checkpoints, curves, settings_rows
 from services.common.errors import Forbidden, NotFound, Unavailable
+from services.common.grpc import from_json
 from services.common.settings import Shared
 
 
 def run(run_id: str = "run-1", **changes: Any) -> Run:
-    """A run as the training service tells of it."""
+    """A run, read from the JSON of the training service."""
     content = {
         "run_id": run_id, "dataset_id": "dataset-1", "settings": {}, "state": "running", "error": "", "progress": {},
         "epochs": [], "created": "", "started": "", "finished": "",
     }  # fmt: skip
-    return Run.model_validate(content | changes)
+    return from_json(content | changes, Run)
 
 
-def test_only_what_differs_is_marked() -> None:
-    """Values are shown as people write them, and one that a run lacks differs from one that it has."""
+def test_settings_that_differ_are_marked() -> None:
+    """settings_rows shows values in words, and marks rows whose values differ; an absent value differs too."""
     rows = settings_rows(
         [
             run(settings={"epochs": 1, "flips": True, "decay_epochs": [], "learning_rate": 0.1}),
@@ -34,50 +37,60 @@ def test_only_what_differs_is_marked() -> None:
     assert rows == [
         ("dataset", ["dataset-1", "dataset-1"], False),
         ("epochs", ["1", "1"], False),
-        ("flips", ["yes", "no"], True),
-        ("decay_epochs", ["none", "4, 6"], True),
         ("learning_rate", ["0.1", "–"], True),
+        ("decay_epochs", ["none", "4, 6"], True),
+        ("flips", ["yes", "no"], True),
     ]
 
 
-def test_the_best_epoch_is_that_of_the_highest_auc() -> None:
-    """Epochs without an AUC do not count; of equal ones the first is the best."""
+def test_the_best_epoch_has_the_highest_auc() -> None:
+    """best_epoch ignores epochs without an AUC and returns the first of equal ones."""
     epochs = [{"epoch": n, "val_auc": auc} for n, auc in enumerate((None, 0.6, 0.9, 0.9), 1)]
-    best = run(epochs=epochs).best
-    assert best is not None and best["epoch"] == 3
-    assert run(epochs=epochs[:1]).best is None
+    best = best_epoch(run(epochs=epochs))
+    assert best is not None and best.epoch == 3
+    assert best_epoch(run(epochs=epochs[:1])) is None
 
 
 def test_checkpoints_are_offered_by_name() -> None:
-    """The best, the last and kept ones, each with the metrics of its epoch; the one for later stages is marked."""
+    """The best, the last and kept checkpoints have the metrics of their epochs; the default of a plan is marked."""
     epochs = [{"epoch": 1, "val_auc": 0.9}, {"epoch": 2, "val_auc": 0.8}]
     best, last = {"key": "b"}, {"key": "l"}
     kept = [{"epoch": 1, "checkpoint": {"key": "k"}}]
-    offered = run(
-        epochs=epochs, checkpoint=best, best_checkpoint=best, last_checkpoint=last, checkpoints=kept
-    ).checkpoints
-    assert [(one.name, one.epoch and one.epoch["epoch"], one.for_later_stages) for one in offered] == [
+    offered = checkpoints(
+        run(epochs=epochs, checkpoint=best, best_checkpoint=best, last_checkpoint=last, checkpoints=kept)
+    )
+    assert [(one.name, one.epoch and one.epoch.epoch, one.is_default) for one in offered] == [
         ("best", 1, True), ("last", 2, False), ("1", 1, False),
     ]  # fmt: skip
-    assert run().checkpoints == []
+    assert checkpoints(run()) == []
+
+
+def test_curves_have_null_for_absent_metrics() -> None:
+    """A metric that the training service does not have is null in the data of the charts; 0 is a value."""
+    drawn = json.loads(
+        curves(run(epochs=[{"epoch": 1, "train_auc": None, "val_auc": 0.0, "val_auc_by_class": [None]}]))
+    )
+    [epoch] = drawn["epochs"]
+    assert (drawn["run_id"], epoch["epoch"], epoch["train_auc"], epoch["val_auc"]) == ("run-1", 1, None, 0.0)
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers as its path asks for."""
+    """Answers with the status and the body that the path names."""
 
-    shown: ClassVar[list[str | None]] = []
+    tokens: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
-        self.shown.append(self.headers.get("authorization"))
+        self.tokens.append(self.headers.get("authorization"))
         status, _, body = self.path.removeprefix("/v1/runs/").partition("-")
-        content = {"json": b'{"message": "no"}', "html": b"<p>", "odd": b'{"run_id": 1}'}[body]
+        content = {"json": b'{"message": "no"}', "html": b"<p>", "odd": b'{"run_id": 1}', "list": b"[]",
+                   "foreign": b'{"name": "x"}'}[body]  # fmt: skip
         self.send_response(int(status))
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -90,26 +103,29 @@ def training() -> Iterator[TrainingService]:
 
 
 @pytest.mark.parametrize(
-    ("path", "error", "words"),
+    ("path", "error", "message"),
     [
-        ("404-json", NotFound, "says: no"),
-        ("401-json", Forbidden, "says: no"),
-        ("403-html", Forbidden, "answers 403"),
-        ("503-json", Unavailable, "says: no"),
-        ("500-html", Unavailable, "answers 500"),
+        ("404-json", NotFound, "answered: no"),
+        ("401-json", Forbidden, "answered: no"),
+        ("403-html", Forbidden, "answered: status 403"),
+        ("503-json", Unavailable, "answered: no"),
+        ("500-html", Unavailable, "answered: status 500"),
         ("200-odd", Unavailable, "another version"),
+        ("200-list", Unavailable, "another version"),
+        ("200-foreign", Unavailable, "another version"),
+        ("200-html", Unavailable, "another version"),
     ],
 )
-def test_what_the_training_service_refuses_is_told(
-    training: TrainingService, path: str, error: type[Exception], words: str
+def test_errors_of_the_training_service_become_ours(
+    training: TrainingService, path: str, error: type[Exception], message: str
 ) -> None:
-    """Its codes become errors of ours with its words; it is shown this service's token."""
-    with pytest.raises(error, match=words):
+    """A status code becomes an error with the service's message; the request has this service's access token."""
+    with pytest.raises(error, match=message):
         training.run(path)
-    assert Answers.shown[-1] == "Bearer secret"
+    assert Answers.tokens[-1] == "Bearer secret"
 
 
-def test_a_training_service_that_is_away_is_named() -> None:
-    """Unavailable says where it was looked for."""
+def test_a_training_service_that_does_not_answer_is_named() -> None:
+    """Unavailable has the address of the service."""
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9"):
         TrainingService("http://127.0.0.1:9", Shared()).runs()

@@ -1,4 +1,4 @@
-"""The page that shows how the services are."""
+"""The status page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,37 +10,37 @@ from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.runtime.service import HttpServer
 from tests.fakes.annotation import Annotation, Browser
-from tests.unit.common.test_monitor import QUEUE, Watched
+from tests.unit.common.runtime.test_status import QUEUE, Watched
 
 AWAY = "http://127.0.0.1:9"
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[str]:
-    """Where a training service with two queued runs answers."""
+    """The address of a training service with two queued runs."""
     watched = Watched(tmp_path / "training")
-    watched.look()
+    watched.probe()
     server = HttpServer(watched.app, Edge("training"), 0)
     server.start()
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
 
 
-def test_services_stand_beside_each_other(tmp_path: Path, training: str) -> None:
-    """What one says of itself is shown; one that does not answer is named, and the others are shown all the same."""
+def test_the_page_shows_all_services(tmp_path: Path, training: str) -> None:
+    """The page shows the status of each service. It names one that does not answer, and still shows the others."""
     world = Annotation(tmp_path, training_url=training, extraction_url=AWAY, rendering_url=AWAY)
     shown = world.browser("Researcher").get("/status").text
     assert '<th scope="row">run' in shown and QUEUE in shown and "oldest queued 2 h" in shown
     assert shown.count("The extraction service at") == shown.count("The rendering service at") == 1
-    assert (shown.count("in order"), shown.count("look at this")) == (1, 3), (
-        "the monitor of this one has not looked yet"
+    assert (shown.count("in order"), shown.count("needs attention")) == (1, 3), (
+        "the monitor of this service has not probed yet"
     )
     assert Browser(world.app).get("/status", follow_redirects=False).status_code == 303
 
 
-def test_words_of_errors_are_for_those_who_may_see_units(tmp_path: Path) -> None:
-    """They may hold what studies withhold: a reader of studies alone sees that something is away, and not what it
-    said."""
+def test_error_messages_are_shown_only_with_the_scope_for_units(tmp_path: Path) -> None:
+    """Messages may contain what studies withhold: a session without the scope sees that a service fails, but not the
+    message."""
     file = tmp_path / "tokens.json"
     reader = add_token(file, "reader", ("annotation:read", "annotation:write"))
     researcher = add_token(file, "researcher", ("*:read", "annotation:write"))
@@ -52,8 +52,8 @@ def test_words_of_errors_are_for_those_who_may_see_units(tmp_path: Path) -> None
         pages.append(browser.get("/status").text)
     assert ("does not answer: " in pages[0], "does not answer: " in pages[1]) == (False, True)
     assert pages[0].count("It does not answer.") == 3
-    assert "not asked yet" in pages[1] and "not asked yet" not in pages[0]
+    assert "not probed yet" in pages[1] and "not probed yet" not in pages[0]
     program = TestClient(world.app)
     assert program.get("/v1/status").status_code == 401
-    told = program.get("/v1/status", headers={"authorization": f"Bearer {researcher}"}).json()
-    assert told["service"] == "annotation"
+    status = program.get("/v1/status", headers={"authorization": f"Bearer {researcher}"}).json()
+    assert status["service"] == "annotation"

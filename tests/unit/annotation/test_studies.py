@@ -1,4 +1,4 @@
-"""How a rendering becomes a study."""
+"""Turning a rendering into a study, and reading its lists."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.fakes.rendering import NOTICE, FakeRendering, store_rendering
 
 
 class Waiting(World):
-    """The service with a rendering stored of which it was not yet told."""
+    """The service with a stored rendering whose completion it has not received."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, Base.metadata, OUTBOX)
@@ -27,7 +27,7 @@ class Waiting(World):
         self.rendering: FakeRendering = store_rendering(self.blobs, size=16)
 
     def count(self, table: type[Any]) -> int:
-        """Rows of a table."""
+        """The number of rows of a table."""
         with self.ports.records.reading() as session:
             return session.scalar(select(func.count()).select_from(table)) or 0
 
@@ -38,7 +38,7 @@ def waiting(tmp_path: Path) -> Waiting:
 
 
 def test_a_completed_rendering_of_a_plan_opens_its_study(waiting: Waiting) -> None:
-    """The event queues one study; opening it keeps all units, tells of it, and ends the plan's stage."""
+    """The event enqueues one study. Opening it stores all units, publishes StudyOpened and completes the stage."""
     with pytest.raises(NotFound, match="plan-1"):
         waiting.studies.plan("plan-1")
     waiting.studies.rendering_completed(waiting.rendering.completed("plan-1", title="First"))
@@ -56,8 +56,8 @@ def test_a_completed_rendering_of_a_plan_opens_its_study(waiting: Waiting) -> No
     assert [(layer.name, layer.units, layer.silent) for layer in study.layers] == [("block4", 30, 1), ("block6", 10, 0)]
 
 
-def test_messages_that_come_twice_open_one_study(waiting: Waiting) -> None:
-    """Neither the event nor the command makes a second study, and the study is told of once."""
+def test_repeated_messages_open_one_study(waiting: Waiting) -> None:
+    """A repeated event or command makes no second study and no second StudyOpened."""
     event = waiting.rendering.completed("plan-1")
     waiting.studies.rendering_completed(event)
     waiting.studies.rendering_completed(event)
@@ -69,7 +69,7 @@ def test_messages_that_come_twice_open_one_study(waiting: Waiting) -> None:
 
 
 def test_a_rendering_without_a_plan_is_opened_by_a_call(waiting: Waiting) -> None:
-    """Without a plan nothing opens; a call opens a known rendering, as often as one likes, and refuses others."""
+    """Without a plan no study opens. A call opens a recorded rendering, more than once too, and refuses others."""
     waiting.studies.rendering_completed(waiting.rendering.completed(""))
     assert waiting.sent() == []
     with pytest.raises(NotFound, match="rendering-9"):
@@ -84,7 +84,7 @@ def test_a_rendering_without_a_plan_is_opened_by_a_call(waiting: Waiting) -> Non
 
 
 def test_opening_that_fails_halfway_leaves_nothing(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows of a study come in one transaction: when the last insert fails, none is there; the next try works."""
+    """If the last insert fails, no row of the study is stored; the retry succeeds."""
     waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
     [command] = waiting.sent()
     insert = studies_module._insert
@@ -104,25 +104,25 @@ def test_opening_that_fails_halfway_leaves_nothing(waiting: Waiting, monkeypatch
     assert waiting.count(RankRow) == 120
 
 
-def test_a_study_that_is_given_up_says_why(waiting: Waiting) -> None:
-    """A missing object fails the plan's stage with its name; a broken event does too."""
+def test_a_parked_message_fails_the_study_with_the_reason(waiting: Waiting) -> None:
+    """The plan's stage fails with the reason, such as a missing object, for a parked command and a parked event."""
     group = waiting.rendering.manifest.layers[1].groups[0].units
     waiting.blobs.delete(group.bucket, group.key)
     waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
     [command] = waiting.sent()
     with pytest.raises(NotFound, match=group.key) as failure:
         waiting.studies.open(command)
-    waiting.studies.failed(command, str(failure.value))
+    waiting.studies.open_parked(command, str(failure.value))
     [stage] = waiting.studies.plan("plan-1").stages
     assert stage.state == "failed"
     assert group.key in stage.error
-    waiting.studies.plan_failed(waiting.rendering.completed("plan-2"), "no such thing")
+    waiting.studies.rendering_parked(waiting.rendering.completed("plan-2"), "no such thing")
     assert waiting.studies.plan("plan-2").stages[0].error == "no such thing"
     assert [type(event).__name__ for event in waiting.sent()] == ["StudyFailed", "StudyFailed"]
 
 
-def test_an_unopened_study_is_asked_for_again(waiting: Waiting) -> None:
-    """After a restart, queued and running studies are sent again, open ones are not."""
+def test_recover_enqueues_unopened_studies_again(waiting: Waiting) -> None:
+    """recover sends the command again for queued and running studies, not for open ones."""
     waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
     [command] = waiting.sent()
     waiting.studies.recover()
@@ -133,16 +133,16 @@ def test_an_unopened_study_is_asked_for_again(waiting: Waiting) -> None:
     assert waiting.sent() == []
 
 
-def test_the_subset_passes_silent_units_over() -> None:
-    """The first units of each class are chosen, a silent one gives its place to the next."""
+def test_the_subset_skips_silent_units() -> None:
+    """The subset has the first units of each class; the next unit replaces a silent one."""
     ranks = [{"label": label, "rank": rank, "unit": unit} for label, units in enumerate(([3, 1, 2], [1, 0, 3]))
              for rank, unit in enumerate(units, 1)]  # fmt: skip
     assert choose_subset(ranks, {1}, 2) == {3, 2, 0}
     assert choose_subset(ranks, set(), 1) == {3, 1}
 
 
-def test_lists_hold_their_units_in_their_order(annotation: Annotation) -> None:
-    """All has every unit by number, subset no silent one, ranked the order of the class; filters go by the answers."""
+def test_lists_have_their_units_in_order(annotation: Annotation) -> None:
+    """`all` has every unit by number, `subset` no silent unit, `ranked` the ranking of a class; filters work."""
     reader = annotation.readers.named("Ana")
 
     def listed(**place: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""The unit browser over the extraction service's real API, and a rendering service that keeps what it is asked."""
+"""The unit browser with the real API of the extraction service, and a rendering service that records its requests."""
 
 import re
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ SHEET = f"/unit-sheets/extraction-1/{LAYER}/unit_0002.webp"
 
 
 class Browsed(Annotation):
-    """The annotation service beside an extraction of six units of the layer that its study is of."""
+    """The annotation service with an extraction of six units of the same layer as its study."""
 
     def __init__(self, folder: Path, tokens: Tokens | None = None) -> None:
         (folder / "extraction").mkdir()
         self.extracted = Extracted(folder / "extraction", LAYER)
-        self.asked: list[dict[str, str]] = []
+        self.requests: list[dict[str, str]] = []
         self.servers = [HttpServer(app, Edge("test"), 0) for app in (self.extracted.app(), self._rendering())]
         for server in self.servers:
             server.start()
@@ -39,7 +39,7 @@ class Browsed(Annotation):
 
         @app.get("/v1/{path:path}")
         def picture(path: str, request: Request) -> Response:
-            self.asked.append({"path": path, **request.query_params})
+            self.requests.append({"path": path, **request.query_params})
             headers = {"etag": '"a"', "cache-control": "private, max-age=9", "x-secret": "1"}
             known = request.headers.get("if-none-match") == '"a"'
             return Response(b"" if known else b"webp", 304 if known else 200, headers, "image/webp")
@@ -47,14 +47,14 @@ class Browsed(Annotation):
         return app
 
     def stop(self) -> None:
-        """Stop the services beside it."""
+        """Stop the other services."""
         for server in self.servers:
             server.stop()
 
 
 @pytest.fixture(scope="module")
 def browsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
-    """For tests that only look."""
+    """For tests that change nothing."""
     browsed = Browsed(tmp_path_factory.mktemp("browsed"))
     yield browsed
     browsed.stop()
@@ -62,7 +62,7 @@ def browsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Browsed]:
-    """For a test that answers and analyses."""
+    """For a test that saves answers and starts analyses."""
     fresh = Browsed(tmp_path)
     yield fresh
     fresh.stop()
@@ -75,8 +75,8 @@ def shown(browser: Browser, query: str = "") -> list[str]:
     return re.findall(r'<li id="(unit_\d{4})"', page.text)
 
 
-def test_units_come_as_the_address_says(browsed: Browsed) -> None:
-    """Sorted, turned and filtered; by itself by the layer's own ranking for the last class."""
+def test_the_address_selects_and_sorts_units(browsed: Browsed) -> None:
+    """The address sets sort, order and filters. The default is the layer's own ranking for the last class."""
     ana = browsed.browser("Ana")
     assert shown(ana) == ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]
     assert shown(ana, "sort=auc&label=0&silent=no")[:2] == ["unit_0001", "unit_0002"]
@@ -85,12 +85,12 @@ def test_units_come_as_the_address_says(browsed: Browsed) -> None:
     assert shown(ana, "silent=yes") == ["unit_0006"]
     page = ana.get(f"{PATH}?silent=yes").text
     assert "no patch of this split activates the unit" in page
-    assert "There is no such unit here" in ana.get(f"{PATH}?search=nothing").text
+    assert "No unit matches" in ana.get(f"{PATH}?search=nothing").text
 
 
-def test_answered_units_are_marked_and_found(fresh: Browsed) -> None:
-    """By whomever; each leads to the study's overview, and nothing is told of what was said. A dissection is shown once
-    there is one."""
+def test_answered_units_are_marked_and_filtered(fresh: Browsed) -> None:
+    """Units that any reader has answered link to the study's overview, without the answers. A dissection is shown once
+    it exists."""
     ana, ben = fresh.browser("Ana"), fresh.browser("Ben")
     ana.answer(fresh.unit_path(3), description="ANAS WORDS")
     assert shown(ben, "labelled=yes") == ["unit_0004"]
@@ -110,7 +110,7 @@ def test_answered_units_are_marked_and_found(fresh: Browsed) -> None:
 
 
 def test_a_unit_has_its_page(browsed: Browsed) -> None:
-    """Pictures of the chosen kind, distribution, ranks, similar units, the sample."""
+    """The page has pictures of the chosen kind, distribution, ranks, similar units and sample patches."""
     ana = browsed.browser("Ana")
     page = ana.get(f"{PATH}/units/unit_0003?kind=contour").text
     assert page.count("/top/") == 4 and page.count("/sample/") == 5
@@ -122,8 +122,8 @@ def test_a_unit_has_its_page(browsed: Browsed) -> None:
     assert "Silent:" in ana.get(f"{PATH}/units/unit_0006").text
 
 
-def test_lists_lead_to_units(browsed: Browsed) -> None:
-    """From all extractions to one, to its layers with their numbers."""
+def test_lists_link_to_units(browsed: Browsed) -> None:
+    """The list of extractions links to each one, and that page links to its layers, with their figures."""
     ana = browsed.browser("Ana")
     assert f'href="{BASE}"' in ana.get("/extractions").text
     page = ana.get(BASE).text
@@ -131,8 +131,8 @@ def test_lists_lead_to_units(browsed: Browsed) -> None:
     assert "unit_0002" in page and "AUC 0.900" in page
 
 
-def test_pictures_are_passed_on(browsed: Browsed) -> None:
-    """With the headers that caching needs and no others, and not again to a browser that has them."""
+def test_pictures_are_forwarded(browsed: Browsed) -> None:
+    """Pictures keep the headers for caching and no others; a browser that has the picture gets 304."""
     ana = browsed.browser("Ana")
     answer = ana.get(f"{PICTURE}?kind=crop&size=99")
     assert (answer.content, answer.headers["content-type"]) == (b"webp", "image/webp")
@@ -141,12 +141,12 @@ def test_pictures_are_passed_on(browsed: Browsed) -> None:
     assert ana.get(PICTURE, headers={"if-none-match": '"a"'}).status_code == 304
     ana.get(f"{SHEET}?count=8")
     units = f"extractions/extraction-1/layers/{LAYER}/units/1"
-    assert browsed.asked[0] == {"path": f"{units}/pictures/3.webp", "kind": "crop", "size": "99", "from": "sample"}
-    assert browsed.asked[-1] == {"path": f"{units}/sheet.webp", "count": "8"}
+    assert browsed.requests[0] == {"path": f"{units}/pictures/3.webp", "kind": "crop", "size": "99", "from": "sample"}
+    assert browsed.requests[-1] == {"path": f"{units}/sheet.webp", "count": "8"}
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "message"),
     [
         ("/extractions/none", 404, "there is no extraction"),
         (f"{BASE}/layers/none", 404, "has no layer"),
@@ -154,17 +154,17 @@ def test_pictures_are_passed_on(browsed: Browsed) -> None:
         (f"{PATH}/units/seven", 404, "units are called"),
         (f"{PATH}?sort=ablation", 422, "no ranking"),
         (f"{PATH}?label=9", 422, "no class 9"),
-        (f"{PATH}?sort=size", 422, "does not know"),
+        (f"{PATH}?sort=size", 422, "does not accept"),
     ],
 )
-def test_what_is_not_there_is_told(browsed: Browsed, path: str, status: int, told: str) -> None:
-    """In the words of the service that knows."""
+def test_errors_of_the_extraction_service_are_shown(browsed: Browsed, path: str, status: int, message: str) -> None:
+    """The page has the message of the service and the matching status."""
     answer = browsed.browser("Ana").get(path)
-    assert (answer.status_code, told in answer.text) == (status, True), answer.text
+    assert (answer.status_code, message in answer.text) == (status, True), answer.text
 
 
-def test_a_service_that_is_away_is_named(tmp_path: Path) -> None:
-    """As a page, not as a defect."""
+def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """The answer is 503 with the name and address of the service."""
     alone = Annotation(tmp_path, extraction_url="http://127.0.0.1:9", rendering_url="http://127.0.0.1:9")
     ana = alone.browser("Ana")
     for path, name in (("/extractions", "extraction service"), (PICTURE, "rendering service")):
@@ -172,8 +172,8 @@ def test_a_service_that_is_away_is_named(tmp_path: Path) -> None:
         assert (answer.status_code, f"The {name} at http://127.0.0.1:9" in answer.text) == (503, True)
 
 
-def test_the_browser_asks_for_its_scope(tmp_path: Path) -> None:
-    """A token that is good for reading studies alone opens none of it, nor does its reader see a link to it."""
+def test_the_unit_browser_needs_its_scope(tmp_path: Path) -> None:
+    """With a token that only allows reading studies, its pages are 403 and the home page has no link to it."""
     file = tmp_path / "tokens.json"
     scopes = ("annotation:read", "annotation:write")
     reader = add_token(file, "ana", scopes, reader="Ana")
@@ -189,8 +189,8 @@ def test_the_browser_asks_for_its_scope(tmp_path: Path) -> None:
     browsed.stop()
 
 
-def test_no_page_of_a_study_leads_to_the_browser(browsed: Browsed) -> None:
-    """It shows what the study withholds, and says so."""
+def test_no_page_of_a_study_links_to_the_unit_browser(browsed: Browsed) -> None:
+    """Pages of a study have no link; the unit browser says that it shows what the study withholds."""
     ana = browsed.browser("Ana")
     for path in (browsed.unit_path(), browsed.overview_path(), browsed.overview_path("list=ranked")):
         assert "/extractions" not in ana.get(path).text
