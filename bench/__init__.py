@@ -1,1 +1,1 @@
-"""Benches of the product: each is one file and prints its figures as one JSON object."""
+"""Benches of the product. Each prints its figures as one JSON object."""

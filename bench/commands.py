@@ -1,4 +1,4 @@
-"""`primitives bench …`: one sub-command a bench."""
+"""`primitives bench …`: one sub-command per bench."""
 
 import json
 import os
@@ -8,13 +8,13 @@ import typer
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine and the services that the settings name.")
 
-Quick = Annotated[bool, typer.Option("--quick", help="A small one that ends within about a minute.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A small bench that ends within about a minute.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 
 
 @bench_app.command()
 def messages(quick: Quick = False, as_json: AsJson = False) -> None:
-    """Latency from a message to its handler, and messages a minute through one consumer."""
+    """Latency from a message to its handler, and messages per minute through one consumer."""
     from bench.messages import FULL, QUICK, bench_messages
     from services.common.settings import Shared
 
@@ -24,11 +24,11 @@ def messages(quick: Quick = False, as_json: AsJson = False) -> None:
 @bench_app.command()
 def plan(
     quick: Quick = False,
-    runs: Annotated[int, typer.Option(min=1, help="Pairs of floor and plan, of which the medians count.")] = 1,
-    dataset: Annotated[str, typer.Option(help="A registered data set; the sample is built without it.")] = "",
+    runs: Annotated[int, typer.Option(min=1, help="Pairs of floor and plan; their medians count.")] = 1,
+    dataset: Annotated[str, typer.Option(help="A registered data set; by default the sample is built.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Overhead of a whole plan on the running services over the same computing in one process."""
+    """Overhead of a plan on the running services over the same computation in one process."""
     from bench.plan import FULL, QUICK, bench_plan
 
     _print(bench_plan(QUICK if quick else FULL, runs, dataset), as_json)
@@ -36,8 +36,8 @@ def plan(
 
 @bench_app.command()
 def training(quick: Quick = False, as_json: AsJson = False) -> None:
-    """Images a second of the training loop over the bare steps and over a plain loop; patches a second of loading."""
-    # As in the processes of jobs: read when torch is first imported, here and in the processes that this one starts.
+    """Images per second of the training loop, the bare steps and a plain loop; patches per second of loading."""
+    # As in the child processes of jobs. torch reads it at its first import, here and in the processes of contenders.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bench.training import FULL, QUICK, bench_training, chosen_device
 
@@ -47,8 +47,8 @@ def training(quick: Quick = False, as_json: AsJson = False) -> None:
 
 @bench_app.command()
 def extraction(quick: Quick = False, as_json: AsJson = False) -> None:
-    """Seconds of extraction and of its pictures over decoding and forwarding alone, and over the original's two passes;
-    memory as patches grow."""
+    """Seconds of extraction and its pictures, against decoding and forwarding alone and against the original's two
+    passes; memory as patches grow."""
     from bench.extraction import FULL, GPU_FULL, GPU_QUICK, QUICK, bench_extraction, bench_on_gpu
     from services.common.settings import Shared
     from services.imaging.devices import choose_device
@@ -62,7 +62,7 @@ def extraction(quick: Quick = False, as_json: AsJson = False) -> None:
 
 @bench_app.command()
 def rendering(quick: Quick = False, as_json: AsJson = False) -> None:
-    """Pictures a second of the rendering job, over the original's way of making them."""
+    """Pictures per second of the rendering job, against the original's way of making them."""
     from bench.rendering import FULL, QUICK, bench_rendering
 
     _print(bench_rendering(QUICK if quick else FULL), as_json)
@@ -70,7 +70,7 @@ def rendering(quick: Quick = False, as_json: AsJson = False) -> None:
 
 @bench_app.command()
 def load(quick: Quick = False, as_json: AsJson = False) -> None:
-    """Calls a second over HTTP and gRPC with many clients at once, how long they take, and errors."""
+    """Calls per second over HTTP and gRPC with many concurrent clients, their durations, and errors."""
     from bench.load import FULL, QUICK, bench_load
 
     _print(bench_load(QUICK if quick else FULL), as_json)

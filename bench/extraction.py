@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.calls import run_in_child
 from bench.machine import await_quiet, machine_facts
 from bench.tissue import REFERENCE, store_tissue
 from services.common.blobs import ObjectRef
 from services.common.settings import Shared
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 
 PASSES = "bench.passes"
 SIDE = 227
@@ -216,7 +217,7 @@ class Place:
         """The result of a function in a process with the surroundings of the services' jobs."""
         runner = self.runner or _runner(self.shared)
         try:
-            found: dict[str, Any] = runner.run(target, arguments, lambda _: None)
+            found = run_in_child(runner, target, arguments)
         finally:
             if runner is not self.runner:
                 runner.close()

@@ -18,7 +18,8 @@ from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.annotation.opening import read_study
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
-from services.common.work.jobs import Job
+from services.common.errors import JobFailed
+from services.common.work.jobs import Job, JobReport, M
 from services.imaging.dataset import Dataset, DatasetManifest
 from services.imaging.devices import choose_device
 from services.imaging.manifests import (
@@ -36,24 +37,25 @@ from services.training.job import build_sample, train_slice
 from services.training.learner import start_learner
 from services.training.loop import step
 from services.training.schemas import RunSettings, StartPlanRequest
+from services.training.specs import BuildSpec, SavedCheckpoint, SliceSpec
 
 NAME = "floor"
 
 
-class UnwatchedJob(Job):
-    """A job that nobody watches or stops; it keeps the newest milestone."""
+class UnwatchedJob(Job[M]):
+    """A job that nobody watches or stops. It holds the newest milestone."""
 
     def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
+        self.newest: M | None = None
         self._other_end, mine = multiprocessing.Pipe()
         super().__init__(mine)
 
-    def report(self, **_progress: Any) -> None:
-        """Forget it."""
+    def forward(self, report: JobReport) -> None:
+        """Drop the report."""
 
-    def milestone(self, **facts: Any) -> None:
-        """Keep it."""
-        self.facts = facts
+    def milestone(self, content: M) -> None:
+        """Hold the milestone."""
+        self.newest = content
 
 
 def warm_up(_job: Job, *, device: str) -> dict[str, Any]:
@@ -90,13 +92,14 @@ def compute_plan(
     seconds: dict[str, float] = {}
     if dataset is None:
         with _timed(seconds, "dataset"):
-            dataset = build_sample(UnwatchedJob(), blobs_url=url)["ref"]
+            data = build_sample(UnwatchedJob(), BuildSpec(blobs_url=url)).ref
     else:
-        copy_dataset(source, url, ObjectRef.model_validate(dataset))
+        data = ObjectRef.model_validate(dataset)
+        copy_dataset(source, url, data)
     with _timed(seconds, "training"):
-        trained = _train(plan, url, scratch, dataset, cache_mb, device)
+        trained = _train(plan, url, scratch, data, cache_mb, device)
     with _timed(seconds, "extraction"):
-        extraction = _extract(plan, url, scratch, dataset, trained["checkpoint"], device)
+        extraction = _extract(plan, url, scratch, data, trained.checkpoint, device)
     with _timed(seconds, "rendering"):
         rendering, pictures = _render(plan, url, scratch, extraction, group_units)
     with _timed(seconds, "study"):
@@ -104,7 +107,7 @@ def compute_plan(
     return {
         "seconds": seconds,
         "results": {
-            "val_loss": [epoch["val_loss"] for epoch in trained["epochs"]],
+            "val_loss": [epoch.val_loss for epoch in trained.epochs],
             "pictures": pictures,
             "units": sum(len(layer.units) for layer in study.layers),
         },
@@ -121,31 +124,33 @@ def copy_dataset(source: str, target: str, ref: ObjectRef) -> None:
 
 
 def _train(
-    plan: StartPlanRequest, url: str, scratch: str, dataset: dict[str, Any], cache_mb: int, device: str
-) -> dict[str, Any]:
+    plan: StartPlanRequest, url: str, scratch: str, dataset: ObjectRef, cache_mb: int, device: str
+) -> SavedCheckpoint:
     """The last checkpoint and the metrics of all epochs."""
-    job = UnwatchedJob()
-    train_slice(
-        job,
+    job = UnwatchedJob[SavedCheckpoint]()
+    spec = SliceSpec(
         blobs_url=url,
         scratch=scratch,
         run_id=NAME,
         dataset=dataset,
-        settings=(plan.network.train or RunSettings()).model_dump(),
+        settings=plan.network.train or RunSettings(),
         checkpoint=None,
         slice_s=math.inf,
         cache_mb=cache_mb,
         device=device,
     )
-    return job.facts
+    train_slice(job, spec)
+    if job.newest is None:
+        raise JobFailed("the training has saved no checkpoint")
+    return job.newest
 
 
 def _extract(
-    plan: StartPlanRequest, url: str, scratch: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
+    plan: StartPlanRequest, url: str, scratch: str, dataset: ObjectRef, checkpoint: ObjectRef, device: str
 ) -> ObjectRef:
     """Every shard, then the merge; a reference to the manifest."""
     options = plan.extraction
-    shards = Dataset.open(open_blobs(url), ObjectRef.model_validate(dataset)).shards(options.split)
+    shards = Dataset.open(open_blobs(url), dataset).shards(options.split)
     common: dict[str, Any] = {
         "blobs_url": url,
         "scratch": scratch,

@@ -1,7 +1,7 @@
-"""Clients that ask all four services at once, over HTTP and over gRPC, for what pages and programs ask most.
+"""Concurrent clients of all four services, over HTTP and over gRPC, with the calls that pages and programs make most.
 
-Everything that is asked for only reads, of one small plan that the bench has run. A client is a thread that sends its
-next call when it has the answer to the last; all of them share one process, which takes its part of the machine.
+All calls read the results of one small plan that the bench runs first. A client is a thread that sends its next call
+when it has the answer to the last one. All clients share one process, which uses a part of the machine.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,11 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from bench.machine import await_quiet, machine_facts
 from bench.plan import QUICK as SMALL_PLAN
+from bench.plan import require_services
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
-from services.cli.client import Services, get, is_ready, post
-from services.cli.demo import follow, named_services
+from services.cli.client import Services, get, post
+from services.cli.plans import follow_plan
 from services.common.access.credentials import bearer
 from services.common.errors import InvalidInput, Unavailable
 from services.common.identity import new_id
@@ -40,15 +41,17 @@ from services.training.settings import TrainingSettings
 READER = "Bench"
 CALL_LIMIT_S = 30.0
 START_LIMIT_S = 120.0
-"""Until all clients have made their connections."""
-TOLD_ERRORS = 5
+"""Time limit for all clients to open their connections."""
+SHOWN_ERRORS = 5
 
 Call = Callable[[], object]
+Surface = Callable[[], AbstractContextManager[dict[str, Call]]]
+"""Opens the connections of one client; yields its calls by name."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many clients ask at once, and for how long over each of the two surfaces."""
+    """The number of concurrent clients, and the seconds of measuring over each of HTTP and gRPC."""
 
     clients: int
     seconds: float
@@ -59,8 +62,8 @@ QUICK = Sizes(clients=8, seconds=3.0)
 
 
 @dataclass(frozen=True)
-class LayerProperties:
-    """What there is to ask for: ids of one plan's results, and a layer of its extraction."""
+class Target:
+    """What the calls read: the ids of one plan's results, and a layer of its extraction."""
 
     run_id: str
     extraction_id: str
@@ -71,7 +74,7 @@ class LayerProperties:
 
 @dataclass
 class Answers:
-    """Seconds of each call by its name, and what went wrong."""
+    """Seconds of each call by its name, and the errors."""
 
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: list[str] = field(default_factory=list)
@@ -79,17 +82,17 @@ class Answers:
 
 
 def bench_load(sizes: Sizes) -> dict[str, Any]:
-    """The figures; docs/bench.md says what each means. Unavailable when a service does not answer."""
-    services, shared = named_services(), Shared()
-    missing = [base for base in services.all() if not is_ready(base)]
-    if missing:
-        raise Unavailable(f"no service answers at {', '.join(missing)}; `make up` starts them")
+    """Return the figures that docs/bench.md explains. Unavailable if a service does not answer."""
+    services, shared = require_services(), Shared()
     if shared.tls_certificate is not None:
-        raise InvalidInput("PRIMITIVES_TLS_CERTIFICATE is set; this bench asks over plain connections")
+        raise InvalidInput("PRIMITIVES_TLS_CERTIFICATE is set; this bench opens only plain connections")
     machine = machine_facts()
-    asked = prepare(services)
+    target = prepare(services)
     headers = bearer(shared.token) | {"x-reader": READER}
-    surfaces = {"http": lambda: over_http(services, asked, headers), "grpc": lambda: over_grpc(asked, headers)}
+    surfaces: dict[str, Surface] = {
+        "http": lambda: over_http(services, target, headers),
+        "grpc": lambda: over_grpc(target, headers),
+    }
     figures = {}
     for name, surface in surfaces.items():
         machine.setdefault("busy_before", []).append(await_quiet())
@@ -97,39 +100,39 @@ def bench_load(sizes: Sizes) -> dict[str, Any]:
     return {"bench": "load", "clients": sizes.clients} | figures | {"machine": machine}
 
 
-def prepare(services: Services) -> LayerProperties:
+def prepare(services: Services) -> Target:
     """Run a small plan to its end."""
     plan_id = new_id("bench")
     post(services.training, "/v1/plans", {"plan_id": plan_id} | SMALL_PLAN)
-    ids = {name: stage["id"] for name, stage in follow(services, plan_id).items()}
+    ids = {name: stage["id"] for name, stage in follow_plan(services, plan_id).items()}
     layer = get(services.activation_extraction, f"/v1/extractions/{ids['extraction']}")["results"][0]["name"]
-    return LayerProperties(ids["training"], ids["extraction"], layer, ids["rendering"], ids["study"])
+    return Target(ids["training"], ids["extraction"], layer, ids["rendering"], ids["study"])
 
 
 @contextmanager
-def over_http(services: Services, asked: LayerProperties, headers: dict[str, str]) -> Iterator[dict[str, Call]]:
-    """The calls of one client, with connections that it keeps."""
-    layer = f"{services.activation_extraction}/v1/extractions/{asked.extraction_id}/layers/{asked.layer}"
+def over_http(services: Services, target: Target, headers: dict[str, str]) -> Iterator[dict[str, Call]]:
+    """Yield the calls of one client, which keeps its connections open."""
+    layer = f"{services.activation_extraction}/v1/extractions/{target.extraction_id}/layers/{target.layer}"
     addresses = {
-        "run": f"{services.training}/v1/runs/{asked.run_id}",
+        "run": f"{services.training}/v1/runs/{target.run_id}",
         "runs": f"{services.training}/v1/runs",
         "units": f"{layer}/units?limit=50",
         "unit": f"{layer}/units/0",
-        "rendering": f"{services.patch_rendering}/v1/renderings/{asked.rendering_id}",
-        "study": f"{services.annotation}/v1/studies/{asked.study_id}",
+        "rendering": f"{services.patch_rendering}/v1/renderings/{target.rendering_id}",
+        "study": f"{services.annotation}/v1/studies/{target.study_id}",
     }
     with httpx.Client(headers=headers, timeout=CALL_LIMIT_S) as client:
 
-        def ask(address: str) -> Call:
+        def call(address: str) -> Call:
             return lambda: client.get(address).raise_for_status()
 
-        yield {name: ask(address) for name, address in addresses.items()}
+        yield {name: call(address) for name, address in addresses.items()}
 
 
 @contextmanager
-def over_grpc(asked: LayerProperties, headers: dict[str, str]) -> Iterator[dict[str, Call]]:
-    """The same calls of one client, with a channel to each service."""
-    host, shown = Shared().host, tuple(headers.items())
+def over_grpc(target: Target, headers: dict[str, str]) -> Iterator[dict[str, Call]]:
+    """Yield the same calls of one client, with a channel to each service."""
+    host, metadata = Shared().host, tuple(headers.items())
     settings = (TrainingSettings(), ExtractionSettings(), RenderingSettings(), AnnotationSettings())
     own = [("grpc.use_local_subchannel_pool", 1)]  # else all clients would share one connection
     with ExitStack() as stack:
@@ -140,28 +143,30 @@ def over_grpc(asked: LayerProperties, headers: dict[str, str]) -> Iterator[dict[
         units = extraction_grpc.ActivationExtractionServiceStub(extraction)
         pictures = rendering_grpc.PatchRenderingServiceStub(rendering)
         studies = annotation_pb2_grpc.AnnotationServiceStub(annotation)
-        some = extraction_pb.ListUnitsRequest(extraction_id=asked.extraction_id, layer=asked.layer, limit=50)
-        first = extraction_pb.GetUnitRequest(extraction_id=asked.extraction_id, layer=asked.layer, unit=0)
-        rendered = rendering_pb.GetRenderingRequest(rendering_id=asked.rendering_id)
+        page = extraction_pb.ListUnitsRequest(extraction_id=target.extraction_id, layer=target.layer, limit=50)
+        first = extraction_pb.GetUnitRequest(extraction_id=target.extraction_id, layer=target.layer, unit=0)
+        rendered = rendering_pb.GetRenderingRequest(rendering_id=target.rendering_id)
 
-        def ask(method: Any, request: Any) -> Call:
-            return lambda: method(request, timeout=CALL_LIMIT_S, metadata=shown)
+        def call(method: Any, request: Any) -> Call:
+            return lambda: method(request, timeout=CALL_LIMIT_S, metadata=metadata)
 
         yield {
-            "run": ask(runs.GetRun, training_pb2.GetRunRequest(run_id=asked.run_id)),
-            "runs": ask(runs.ListRuns, training_pb2.ListRunsRequest()),
-            "units": ask(units.ListUnits, some),
-            "unit": ask(units.GetUnit, first),
-            "rendering": ask(pictures.GetRendering, rendered),
-            "study": ask(studies.GetStudy, annotation_pb2.GetStudyRequest(study_id=asked.study_id)),
+            "run": call(runs.GetRun, training_pb2.GetRunRequest(run_id=target.run_id)),
+            "runs": call(runs.ListRuns, training_pb2.ListRunsRequest()),
+            "units": call(units.ListUnits, page),
+            "unit": call(units.GetUnit, first),
+            "rendering": call(pictures.GetRendering, rendered),
+            "study": call(studies.GetStudy, annotation_pb2.GetStudyRequest(study_id=target.study_id)),
         }
 
 
-def measure(surface: Callable[[], Any], sizes: Sizes) -> dict[str, Any]:
-    """The figures of clients that ask over one surface until the time is over; a call in hand is waited for."""
+def measure(surface: Surface, sizes: Sizes) -> dict[str, Any]:
+    """Return the figures of clients that call over one surface until the time is over. Current calls are completed."""
     answers, begun = Answers(), threading.Barrier(sizes.clients + 1, timeout=START_LIMIT_S)
     with ThreadPoolExecutor(sizes.clients, "client") as pool:
-        clients = [pool.submit(_ask, surface, number, sizes.seconds, begun, answers) for number in range(sizes.clients)]
+        clients = [
+            pool.submit(_run_client, surface, number, sizes.seconds, begun, answers) for number in range(sizes.clients)
+        ]
         late = False
         try:
             begun.wait()
@@ -171,19 +176,19 @@ def measure(surface: Callable[[], Any], sizes: Sizes) -> dict[str, Any]:
         for client in clients:
             client.result()
     if late:
-        raise Unavailable(f"not all of {sizes.clients} clients had made their first calls within {START_LIMIT_S:.0f} s")
+        raise Unavailable(f"not all {sizes.clients} clients made their first calls within {START_LIMIT_S:.0f} s")
     return summarise(answers, time.perf_counter() - begin)
 
 
 def summarise(answers: Answers, seconds: float) -> dict[str, Any]:
-    """Calls a second, milliseconds of all calls and of each kind, and what went wrong."""
+    """Return calls per second, percentiles in milliseconds of all calls and of each kind, and errors."""
     every = [one for times in answers.seconds.values() for one in times]
     return {
         "per_second": round(len(every) / seconds, 1),
         "calls": len(every),
         "seconds": round(seconds, 1),
         "errors": len(answers.errors),
-        "told": answers.errors[:TOLD_ERRORS],
+        "told": answers.errors[:SHOWN_ERRORS],
         "ms": _percentiles(every),
         "by_call": {name: _percentiles(times) for name, times in sorted(answers.seconds.items())},
     }
@@ -198,22 +203,22 @@ def _percentiles(times: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _ask(surface: Callable[[], Any], number: int, seconds: float, begun: threading.Barrier, answers: Answers) -> None:
-    """One client: each call once that does not count, then all in turn, beginning with another than its neighbours."""
+def _run_client(surface: Surface, number: int, seconds: float, begun: threading.Barrier, answers: Answers) -> None:
+    """Make each call once, uncounted; then make all calls in turn. Each client starts with another call."""
     try:
         with surface() as calls:
             for name, call in calls.items():
                 _timed(name, call, Answers())
             begun.wait()
-            _ask_in_turn(calls, number, time.perf_counter() + seconds, answers)
+            _call_in_turn(calls, number, time.perf_counter() + seconds, answers)
     except threading.BrokenBarrierError:
-        return  # whoever broke it says why
+        return  # the client that broke it raises the reason
     except BaseException:
         begun.abort()
         raise
 
 
-def _ask_in_turn(calls: dict[str, Call], first: int, deadline: float, answers: Answers) -> None:
+def _call_in_turn(calls: dict[str, Call], first: int, deadline: float, answers: Answers) -> None:
     names = list(calls)
     for position in itertools.count(first):
         if time.perf_counter() >= deadline:

@@ -1,4 +1,4 @@
-"""Reading, decoding, resizing and batching patches, with no network behind it: how fast, and whether memory grows."""
+"""Measures loading alone: patches per second read, decoded, resized and batched, and whether memory grows."""
 
 import os
 import statistics
@@ -11,26 +11,26 @@ from services.training.batches import Batches
 from services.training.schemas import RunSettings
 
 SETTLED_EPOCH = 3
-"""Growth of memory counts from the end of this epoch on: before, what is made once is made."""
+"""Memory growth counts from the end of this epoch. Earlier epochs allocate what is allocated only once."""
 STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
 class LoadedEpoch:
-    """What an epoch came to, and the memory of this process after it."""
+    """Patches per second of one epoch, and the memory of this process after it."""
 
     per_s: float
     resident_mb: float
 
 
 def measure_loading(without_cache: Batches, with_cache: Batches, patches: int, epochs: int) -> dict[str, Any]:
-    """The figures; docs/bench.md says what each means. `epochs` are those without a cache, the memory is theirs."""
+    """Return the figures that docs/bench.md explains. `epochs` counts epochs without a cache; memory is theirs."""
     decoded = load_epochs(without_cache, patches, epochs)
     return summarise_loading(decoded, load_epochs(with_cache, patches, SETTLED_EPOCH))
 
 
 def load_epochs(batches: Batches, patches: int, epochs: int) -> list[LoadedEpoch]:
-    """Take all batches of so many epochs of `patches` patches, as fast as they come, and look at none."""
+    """Load epochs of `patches` patches as fast as possible and discard the batches."""
     settings, done = RunSettings(), []
     for epoch in range(epochs):
         begin = time.perf_counter()
@@ -41,7 +41,7 @@ def load_epochs(batches: Batches, patches: int, epochs: int) -> list[LoadedEpoch
 
 
 def summarise_loading(decoded: list[LoadedEpoch], cached: list[LoadedEpoch]) -> dict[str, Any]:
-    """The first epoch, medians of later ones, and what memory grew by after the third."""
+    """Return the first epoch's rate, medians of later epochs, and memory growth after the third."""
     return {
         "first_epoch": round(decoded[0].per_s),
         "later_epochs": round(statistics.median(epoch.per_s for epoch in decoded[1:])),
@@ -53,7 +53,7 @@ def summarise_loading(decoded: list[LoadedEpoch], cached: list[LoadedEpoch]) -> 
 
 
 def resident_mb() -> float:
-    """Memory that this process holds. 0 where Linux is not."""
+    """Return the resident memory of this process. 0 on systems other than Linux."""
     if not STATM.is_file():
         return 0.0
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20

@@ -1,4 +1,4 @@
-"""What a bench ran on: figures mean nothing without it."""
+"""Facts about the machine that a bench ran on. Figures mean nothing without them."""
 
 import os
 import platform
@@ -15,8 +15,9 @@ CPU_TIMES = Path("/proc/stat")
 
 
 def await_quiet() -> float:
-    """Return when all processors together are busy for less than 5 % of two seconds, after a minute at the latest; how
-    busy they were then (0..1). So a measurement does not begin while services still start. 0 where Linux is not."""
+    """Wait until all processors together are busy for less than 5 % of two seconds, for at most a minute, so that no
+    measurement begins while services still start. Return how busy they were last (0..1). 0 on systems other than
+    Linux."""
     if not CPU_TIMES.is_file():
         return 0.0
     deadline = time.monotonic() + QUIET_LIMIT_S
@@ -30,13 +31,13 @@ def await_quiet() -> float:
 
 
 def _cpu_times() -> tuple[int, int]:
-    """Ticks since the start that all processors were busy, and all ticks."""
+    """Return the busy ticks and all ticks of all processors since the machine started."""
     ticks = [int(word) for word in CPU_TIMES.read_text().splitlines()[0].split()[1:9]]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # without idle and iowait
 
 
 def machine_facts() -> dict[str, Any]:
-    """This machine and this version, and how busy the machine was already: a load above 0 blurs every figure."""
+    """Describe the machine and this version. A `load` above 0 means that other work blurs every figure."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -48,7 +49,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """The processor's name as Linux tells it; elsewhere its architecture."""
+    """Return the processor's name on Linux, its architecture elsewhere."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

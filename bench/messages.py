@@ -1,7 +1,7 @@
-"""Messages over the bus that the settings name: how long one takes to its handler, and how many go through a minute.
+"""Messages over the bus that the settings name: latency to the handler, and messages per minute.
 
-All of it is the product's own: consumer, bus, outbox. The messages are commands to a queue that no service reads, and
-sender and consumer share one process, so that one clock reads both ends.
+Consumer, bus and outbox are the product's own. The messages are commands to a queue that no service reads. Sender and
+consumer share one process, so that one clock measures both ends.
 """
 
 import threading
@@ -26,16 +26,18 @@ from services.common.settings import Shared
 QUEUE = "bench.messages"
 TARGET_PER_MINUTE = 10_000
 GROUP = 100
-"""Messages that one transaction commits where throughput is measured: about the shards of a large extraction."""
+"""Messages per transaction when throughput is measured: about the number of shards of a large extraction."""
 SILENCE_LIMIT_S = 60.0
 
 Send = Callable[[Sequence[events_pb2.TrainSlice]], None]
-Way = Callable[[Shared, Bus], AbstractContextManager[Send]]
+Route = Callable[[Shared, Bus], AbstractContextManager[Send]]
+"""How messages are sent: over the bus itself, or over the outbox."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: `paced` messages at `rate_per_s` for latency, `many` as fast as they go for throughput."""
+    """The size of the bench: `paced` messages at `rate_per_s` for latency, `many` as fast as possible for
+    throughput."""
 
     paced: int
     rate_per_s: float
@@ -47,15 +49,17 @@ QUICK = Sizes(paced=150, rate_per_s=50.0, many=1000)
 
 
 def bench_messages(shared: Shared, sizes: Sizes) -> dict[str, Any]:
-    """The figures; docs/bench.md says what each means. Unavailable if no message comes for a minute."""
+    """Return the figures that docs/bench.md explains. Unavailable if no message arrives for a minute."""
     machine = machine_facts()
-    ways: dict[str, Way] = {"bus": over_bus, "outbox": over_outbox}
+    routes: dict[str, Route] = {"bus": over_bus, "outbox": over_outbox}
     return {
         "bench": "messages",
         "bus": shared.bus_url.partition("://")[0],
         "records": shared.records("bench").partition("://")[0],
-        "latency_ms": {name: measure_latency(shared, way, sizes.paced, sizes.rate_per_s) for name, way in ways.items()},
-        "throughput": {name: measure_throughput(shared, way, sizes.many) for name, way in ways.items()},
+        "latency_ms": {
+            name: measure_latency(shared, route, sizes.paced, sizes.rate_per_s) for name, route in routes.items()
+        },
+        "throughput": {name: measure_throughput(shared, route, sizes.many) for name, route in routes.items()},
         "target_per_minute": TARGET_PER_MINUTE,
         "machine": machine,
     }
@@ -63,7 +67,7 @@ def bench_messages(shared: Shared, sizes: Sizes) -> dict[str, Any]:
 
 @contextmanager
 def over_bus(_shared: Shared, bus: Bus) -> Iterator[Send]:
-    """Sends each message by itself; the broker has it when the call returns."""
+    """Yield a function that sends each message by itself. The broker has it when the call returns."""
 
     def send(commands: Sequence[events_pb2.TrainSlice]) -> None:
         for command in commands:
@@ -74,11 +78,12 @@ def over_bus(_shared: Shared, bus: Bus) -> Iterator[Send]:
 
 @contextmanager
 def over_outbox(shared: Shared, bus: Bus) -> Iterator[Send]:
-    """Commits messages in one transaction; the outbox relays them. Its table is of this bench alone."""
+    """Yield a function that commits messages in one transaction, for the outbox to relay. The outbox table belongs to
+    this bench alone."""
     metadata = MetaData()
     table = outbox_table(metadata)
     records = open_records(shared.records("bench"))
-    metadata.drop_all(records.engine)  # what a bench that was killed has left
+    metadata.drop_all(records.engine)  # a killed bench leaves its table behind
     metadata.create_all(records.engine)
     outbox = Outbox(records, table, bus)
     outbox.start()
@@ -97,7 +102,7 @@ def over_outbox(shared: Shared, bus: Bus) -> Iterator[Send]:
 
 
 class Arrivals:
-    """Notes when each message of one measurement reached its handler; those of others are taken and forgotten."""
+    """The times at which the messages of one measurement reached their handler. Messages of others are dropped."""
 
     def __init__(self) -> None:
         self.run_id = new_id("bench")
@@ -105,11 +110,11 @@ class Arrivals:
         self._changed = threading.Condition()
 
     def command(self, number: int) -> events_pb2.TrainSlice:
-        """Message `number` of this measurement."""
+        """Build message `number` of this measurement."""
         return events_pb2.TrainSlice(run_id=self.run_id, slice=number)
 
-    def take(self, command: events_pb2.TrainSlice) -> None:
-        """Handle a message."""
+    def handle(self, command: events_pb2.TrainSlice) -> None:
+        """Record the arrival of a message."""
         now = time.perf_counter()
         if command.run_id == self.run_id:
             with self._changed:
@@ -117,33 +122,33 @@ class Arrivals:
                 self._changed.notify_all()
 
     def wait(self, count: int) -> None:
-        """Return when messages 0 to `count` - 1 have come. Unavailable when none comes for a minute before that."""
+        """Wait until messages 0 to `count` - 1 have arrived. Unavailable if none arrives for a minute before that."""
         with self._changed:
             while len(self.times) < count:
                 if not self._changed.wait(SILENCE_LIMIT_S):
                     raise Unavailable(
-                        f"{len(self.times)} of {count} messages came, and no more for {SILENCE_LIMIT_S:.0f} s"
+                        f"{len(self.times)} of {count} messages arrived, and no more for {SILENCE_LIMIT_S:.0f} s"
                     )
 
 
 @contextmanager
 def consuming(shared: Shared) -> Iterator[tuple[Bus, Arrivals]]:
-    """A bus with one consumer of this bench's queue; drained when the block ends."""
+    """Yield a bus with one consumer of this bench's queue. The bus is closed at the end of the block."""
     with closing(open_bus(shared.bus_url)) as bus:
         arrivals = Arrivals()
         consumer = Consumer(bus, QUEUE, shared.max_attempts)
-        consumer.on(events_pb2.TrainSlice, arrivals.take)
+        consumer.on(events_pb2.TrainSlice, arrivals.handle)
         consumer.declare()
         consumer.start()
         yield bus, arrivals
 
 
-def measure_latency(shared: Shared, way: Way, count: int, rate_per_s: float) -> dict[str, Any]:
-    """Milliseconds from just before a message is sent, or its transaction begun, until its handler begins, at an idle
-    consumer."""
+def measure_latency(shared: Shared, route: Route, count: int, rate_per_s: float) -> dict[str, Any]:
+    """Measure the milliseconds from just before a message is sent, or its transaction begun, until its handler begins.
+    The consumer is otherwise idle."""
     sent: list[float] = []
-    with consuming(shared) as (bus, arrivals), way(shared, bus) as send:
-        send([arrivals.command(0)])  # connections are made: not measured
+    with consuming(shared) as (bus, arrivals), route(shared, bus) as send:
+        send([arrivals.command(0)])  # opens the connections, and is not measured
         arrivals.wait(1)
         begin = time.perf_counter()
         for number in range(1, count + 1):
@@ -156,10 +161,10 @@ def measure_latency(shared: Shared, way: Way, count: int, rate_per_s: float) -> 
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "messages": count, "rate_per_s": rate_per_s}
 
 
-def measure_throughput(shared: Shared, way: Way, count: int) -> dict[str, Any]:
-    """Messages a minute from the first that is sent to the last that is handled, by one consumer; and how many were
-    handled more than once or remained in the queue unacknowledged, which have to be none."""
-    with consuming(shared) as (bus, arrivals), way(shared, bus) as send:
+def measure_throughput(shared: Shared, route: Route, count: int) -> dict[str, Any]:
+    """Measure the messages per minute of one consumer, from the first message sent to the last one handled. Also count
+    messages that were handled more than once or that remained in the queue unacknowledged: both must be 0."""
+    with consuming(shared) as (bus, arrivals), route(shared, bus) as send:
         begin = time.perf_counter()
         for first in range(0, count, GROUP):
             send([arrivals.command(number) for number in range(first, min(first + GROUP, count))])
@@ -177,22 +182,23 @@ def measure_throughput(shared: Shared, way: Way, count: int) -> dict[str, Any]:
 
 
 def count_left(shared: Shared, run_id: str) -> int:
-    """Messages of a measurement that its queue still holds: those that come before one that is sent now."""
+    """Count the messages of a measurement that its queue still holds: those that arrive before one that is sent
+    now."""
     seen: Counter[str] = Counter()
     last = threading.Event()
     end = new_id("bench")
 
-    def take(command: events_pb2.TrainSlice) -> None:
+    def handle(command: events_pb2.TrainSlice) -> None:
         seen[command.run_id] += 1
         if command.run_id == end:
             last.set()
 
     with closing(open_bus(shared.bus_url)) as bus:
         consumer = Consumer(bus, QUEUE, shared.max_attempts)
-        consumer.on(events_pb2.TrainSlice, take)
+        consumer.on(events_pb2.TrainSlice, handle)
         consumer.declare()
         bus.send(QUEUE, encode(events_pb2.TrainSlice(run_id=end)))
         consumer.start()
         if not last.wait(SILENCE_LIMIT_S):
-            raise Unavailable(f"queue {QUEUE} gives out no message within {SILENCE_LIMIT_S:.0f} s")
+            raise Unavailable(f"queue {QUEUE} delivered no message within {SILENCE_LIMIT_S:.0f} s")
     return seen[run_id]

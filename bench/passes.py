@@ -151,7 +151,7 @@ def pictures(_job: Job, *, blobs_url: str, scratch: str, extraction: dict[str, A
     made = 0
     with _timed() as seconds:
         for layer in manifest.layers:
-            groups = render_layer(blobs_url, scratch, extraction, layer, size, GROUP_UNITS)
+            groups = render_layer(blobs_url, scratch, ref, layer, size, GROUP_UNITS)
             made += sum(group.pictures for group in groups)
     return {"seconds": seconds[0], "pictures": made}
 

@@ -1,4 +1,4 @@
-"""A whole plan on the services that the settings name, against its floor: the same computing without any service.
+"""A plan on the services that the settings name, against its floor: the same computation without any service.
 
 Both are measured in the same run, one after the other, so that each has the machine to itself.
 """
@@ -11,15 +11,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.calls import run_in_child
 from bench.machine import await_quiet, machine_facts
-from services.cli.client import Services, get, is_ready, post
-from services.cli.demo import DEMO_PLAN, follow, named_services
+from services.cli.client import Services, get, is_ready, named_services, post
+from services.cli.demo import DEMO_PLAN
+from services.cli.plans import follow_plan
 from services.cli.progress import STAGES
 from services.common.errors import Unavailable
 from services.common.identity import new_id
 from services.common.records import now
 from services.common.settings import Shared
-from services.common.work.jobs import JobRunner
+from services.common.work.runner import JobRunner
 from services.patch_rendering.settings import RenderingSettings
 from services.training.settings import TrainingSettings
 
@@ -36,10 +38,7 @@ QUICK: dict[str, Any] = {
 def bench_plan(request: dict[str, Any], runs: int, dataset_id: str = "") -> dict[str, Any]:
     """The figures of `runs` pairs of floor and plan; docs/bench.md says what each means. A data set that is given is
     taken, else the sample is built. Unavailable when a service does not answer."""
-    services, shared = named_services(), Shared()
-    missing = [base for base in services.all() if not is_ready(base)]
-    if missing:
-        raise Unavailable(f"no service answers at {', '.join(missing)}; `make up` starts them")
+    services, shared = require_services(), Shared()
     request = request | {"dataset": {"dataset_id": dataset_id}}
     dataset = get(services.training, f"/v1/datasets/{dataset_id}")["manifest"] if dataset_id else None
     machine = machine_facts()
@@ -47,7 +46,7 @@ def bench_plan(request: dict[str, Any], runs: int, dataset_id: str = "") -> dict
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         runner = JobRunner("bench-floor", shared.log_format, shared.log_level)
         try:
-            machine |= _run(runner, "warm_up", {"device": shared.device})
+            machine |= run_in_child(runner, "bench.floor:warm_up", {"device": shared.device})
             for number in range(runs):
                 busy.append(await_quiet())
                 floor = measure_floor(runner, Path(folder), number, request, dataset, shared)
@@ -57,6 +56,15 @@ def bench_plan(request: dict[str, Any], runs: int, dataset_id: str = "") -> dict
             runner.close()
     machine["busy_before"] = busy
     return {"bench": "plan", "plan": request, "runs": runs} | summarise(pairs) | {"machine": machine}
+
+
+def require_services() -> Services:
+    """Return the services that the settings name. Unavailable if one of them does not answer."""
+    services = named_services()
+    missing = [base for base in services.all() if not is_ready(base)]
+    if missing:
+        raise Unavailable(f"no service answers at {', '.join(missing)}; `make up` starts them")
+    return services
 
 
 def measure_floor(
@@ -76,16 +84,16 @@ def measure_floor(
         "cache_mb": TrainingSettings().cache_mb,
         "device": shared.device,
     }
-    return _run(runner, "compute_plan", arguments)
+    return run_in_child(runner, "bench.floor:compute_plan", arguments)
 
 
 def measure_plan(services: Services, request: dict[str, Any]) -> dict[str, Any]:
-    """Seconds from the call that starts a plan until its study is seen to be open; the same of each stage from its
-    record, the gap before each stage, and what they came to."""
+    """Measure the seconds from the call that starts a plan until its study is seen to be open. Return them with the
+    seconds of each stage and the gap before it, both from its record, and the results."""
     plan_id = new_id("bench")
     moment, begin = now(), time.monotonic()
     post(services.training, "/v1/plans", {"plan_id": plan_id} | request)
-    stages = follow(services, plan_id)
+    stages = follow_plan(services, plan_id)
     wall_s = time.monotonic() - begin
     run = get(services.training, f"/v1/runs/{stages['training']['id']}")
     rendering = get(services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")
@@ -102,8 +110,8 @@ def measure_plan(services: Services, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def place_stages(moment: datetime, stages: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """By stage, in the order of a plan: the seconds that it took, and the gap since the one before ended; for the first
-    that since `moment`."""
+    """Return by stage, in the order of a plan, its seconds and the gap since the stage before it ended. The first gap
+    counts from `moment`."""
     placed = {}
     for name in (name for name in STAGES if name in stages):
         started, finished = (datetime.fromisoformat(stages[name][end]) for end in ("started", "finished"))
@@ -116,7 +124,7 @@ def place_stages(moment: datetime, stages: dict[str, dict[str, Any]]) -> dict[st
 
 
 def summarise(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Medians over pairs of floor and plan: the overhead, and what explains it stage by stage."""
+    """Return medians over pairs of floor and plan: the overhead, and the figures of each stage that explain it."""
     compute = [sum(floor["seconds"].values()) for floor, _ in pairs]
     wall = [plan["wall_s"] for _, plan in pairs]
     compute_s, wall_s = statistics.median(compute), statistics.median(wall)
@@ -128,14 +136,14 @@ def summarise(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, A
         }
         for name in pairs[0][1]["stages"]
     }
-    seen = (plan["wall_s"] - sum(sum(one.values()) for one in plan["stages"].values()) for _, plan in pairs)
+    unseen = (plan["wall_s"] - sum(sum(one.values()) for one in plan["stages"].values()) for _, plan in pairs)
     return {
         "compute_s": round(compute_s, 3),
         "wall_s": round(wall_s, 3),
         "overhead": round((wall_s - compute_s) / compute_s, 4),
         "target": TARGET,
         "stages": stages,
-        "seen_s": _median(seen),
+        "seen_s": _median(unseen),
         "overheads": [round((b - a) / a, 4) for a, b in zip(compute, wall, strict=True)],
         "same_results": all(floor["results"] == plan["results"] for floor, plan in pairs),
         "results": pairs[-1][1]["results"],
@@ -144,8 +152,3 @@ def summarise(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, A
 
 def _median(values: Iterable[float]) -> float:
     return round(float(statistics.median(values)), 3)
-
-
-def _run(runner: JobRunner, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = runner.run(f"bench.floor:{function}", arguments, lambda _: None)
-    return found

@@ -16,7 +16,7 @@ from services.training.sample_dataset import View, open_view, sample_files
 
 CLASSES = ("normal", "cancer")
 QUALITY = 95
-"""Of JPEG: that of the sample's patches."""
+"""JPEG quality, the same as that of the sample's patches."""
 SPLIT = "train"
 REFERENCE = "dataset.json"
 
@@ -31,8 +31,8 @@ class StoredPatches:
 
 
 def store_tissue(folder: Path, side: int, count: int, shard_patches: int = SHARD_PATCHES, different: int = 0) -> Path:
-    """Have `count` patches of `side` pixels below a folder, of classes that mean nothing; returns the folder. Where
-    only so many are `different`, they come again and again."""
+    """Store `count` patches of `side` pixels below a new folder, with arbitrary labels; return the folder. If
+    `different` is set, only that number of patches is cut, and they are repeated."""
     (folder / "scratch").mkdir(parents=True)
     (folder / "files").mkdir()
     blobs = _blobs(folder)
@@ -47,10 +47,15 @@ def store_tissue(folder: Path, side: int, count: int, shard_patches: int = SHARD
     return folder
 
 
+def stored_manifest(folder: Path) -> ObjectRef:
+    """Return the reference to the manifest of the patches that `store_tissue` stored."""
+    return ObjectRef.model_validate_json((folder / REFERENCE).read_text())
+
+
 def open_tissue(folder: Path) -> StoredPatches:
-    """What `store_tissue` has stored, in any process."""
+    """Open what `store_tissue` stored, in any process."""
     blobs = _blobs(folder)
-    dataset = Dataset.open(blobs, ObjectRef.model_validate_json((folder / REFERENCE).read_text()))
+    dataset = Dataset.open(blobs, stored_manifest(folder))
     rows = dataset.index.select(["name", "label"]).to_pylist()
     files = [(folder / "files" / row["name"], row["label"]) for row in rows]
     return StoredPatches(dataset, LocalPatches(dataset, blobs, SPLIT, folder / "scratch"), files)
@@ -61,8 +66,8 @@ def _blobs(folder: Path) -> Blobs:
 
 
 def cut_tissue(side: int, count: int, seed: int = 7) -> Iterator[Patch]:
-    """Squares at random places of one mammogram of the sample, centred within the breast; the same seed gives the same
-    bytes."""
+    """Cut squares at random places of one mammogram of the sample, centred within the breast. The same seed gives the
+    same bytes."""
     view = open_view(sample_files()[0])
     generator = np.random.default_rng(seed)
     half = side // 2
