@@ -1,4 +1,4 @@
-"""Every way in has a limit, and what is beyond it is refused in words. docs/threat-model.md lists the limits."""
+"""Every input has a limit, and an input above it is refused with a reason. docs/threat-model.md lists the limits."""
 
 import io
 import json
@@ -14,12 +14,11 @@ import torch
 from fastapi.testclient import TestClient
 from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
 
-from services.common.access.edge import Edge
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, decode
 from services.common.bus.messages import LONGEST_BODY
 from services.common.errors import InvalidInput
-from services.common.grpc import LARGEST_REQUEST, GrpcServer
+from services.common.grpc import LARGEST_REQUEST
 from services.common.http.app import create_app
 from services.common.machine.reading import read_at_most
 from services.imaging.checkpoint import read_file
@@ -30,12 +29,13 @@ from services.training.original import read_run
 from services.training.outlines import read_outlines
 from services.training.schemas import StartRunRequest
 from tests.fakes.ddsm import make_ddsm
+from tests.fakes.serving import training_channel
 
 TRAIN_SLICE = events_pb2.TrainSlice.DESCRIPTOR.full_name
 
 
-def test_a_body_may_be_so_deep_and_no_deeper() -> None:
-    """JSON of many levels is the caller's fault over HTTP; the answer names it."""
+def test_a_body_has_a_depth() -> None:
+    """JSON with too many levels is answered as an error of the caller, with a message."""
     app = create_app("training", lambda: True)
 
     @app.post("/runs")
@@ -50,7 +50,7 @@ def test_a_body_may_be_so_deep_and_no_deeper() -> None:
 
 
 def test_a_request_over_grpc_has_a_largest_size() -> None:
-    """One of LARGEST_REQUEST bytes is read; a larger one ends as RESOURCE_EXHAUSTED before it is."""
+    """A request of about LARGEST_REQUEST bytes is read; a larger one ends as RESOURCE_EXHAUSTED before it is read."""
 
     class Servicer(training_pb2_grpc.TrainingServiceServicer):
         def GetRun(
@@ -58,38 +58,32 @@ def test_a_request_over_grpc_has_a_largest_size() -> None:
         ) -> training_pb2.GetRunResponse:
             return training_pb2.GetRunResponse()
 
-    register = training_pb2_grpc.add_TrainingServiceServicer_to_server
-    server = GrpcServer("x", lambda to: register(Servicer(), to), Edge("training"), 0)
-    server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            stub = training_pb2_grpc.TrainingServiceStub(channel)
-            stub.GetRun(training_pb2.GetRunRequest(run_id="r" * (LARGEST_REQUEST - 100)), timeout=10)
-            with pytest.raises(grpc.RpcError) as refused:
-                stub.GetRun(training_pb2.GetRunRequest(run_id="r" * LARGEST_REQUEST), timeout=10)
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert str(LARGEST_REQUEST) in refused.value.details()
-    finally:
-        server.stop()
+    with training_channel(Servicer()) as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        stub.GetRun(training_pb2.GetRunRequest(run_id="r" * (LARGEST_REQUEST - 100)), timeout=10)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.GetRun(training_pb2.GetRunRequest(run_id="r" * LARGEST_REQUEST), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert str(LARGEST_REQUEST) in refused.value.details()
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ('{"runId":"' + "r" * LONGEST_BODY + '"}', f"expected at most {LONGEST_BODY}"),
         ('{"runId":' + "[" * 50_000, "is no primitives"),
         ('{"x":' + '{"a":' * 50_000 + "1" + "}" * 50_001, "is no primitives"),
     ],
-    ids=["long", "deep in a field", "deep beside the fields"],
+    ids=["long", "deep in a field", "deep outside the fields"],
 )
-def test_a_message_has_a_longest_and_a_deepest(body: str, told: str) -> None:
-    """InvalidInput, which parks it at once."""
-    with pytest.raises(InvalidInput, match=told):
+def test_a_message_has_a_largest_length_and_depth(body: str, reason: str) -> None:
+    """Beyond it, decoding raises InvalidInput, which parks the message at once."""
+    with pytest.raises(InvalidInput, match=reason):
         decode(Envelope(TRAIN_SLICE, body, "one"))
 
 
 def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
-    """One byte more is refused with both sizes; of a file without an end no more than that is read."""
+    """A file with one byte more is refused with both sizes; of an endless file no more than the limit is read."""
     file = tmp_path / "file"
     file.write_bytes(bytes(10))
     assert read_at_most(file, 10) == bytes(10)
@@ -103,7 +97,7 @@ def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
 def test_an_import_reads_lists_and_images_up_to_a_size(
     tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A patch or a list beyond it is named, and nothing is stored."""
+    """The error names a patch or a list above the limit, and nothing is stored."""
     folder, blobs = make_ddsm(tmp_path / "ddsm", {"train": 3}), FolderBlobs(tmp_path / "blobs")
     monkeypatch.setattr(f"services.training.importer.{limit}", 20)
     with pytest.raises(InvalidInput, match="at most 20 are read"):
@@ -112,7 +106,7 @@ def test_an_import_reads_lists_and_images_up_to_a_size(
 
 
 def test_outlines_are_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file beyond it is named; a line that is too deep is, too."""
+    """The error names a file above the limit, and a line that is too deep."""
     file = tmp_path / "outlines.jsonl"
     file.write_text('{"mammogram":"m","phenomenon":"p","outline":' + "[" * 10_000)
     with pytest.raises(InvalidInput, match=r"outlines\.jsonl:1"):
@@ -123,7 +117,7 @@ def test_outlines_are_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("a: " + "x" * (1 << 20), "at most 1048576 are read"),
         ("a: &a [x]\nb: *a\n", r"the alias \*a is not accepted"),
@@ -132,11 +126,14 @@ def test_outlines_are_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.Monk
     ],
     ids=["large", "aliases", "deep", "long value"],
 )
-def test_yaml_has_limits(tmp_path: Path, text: str, told: str) -> None:
-    """Size, depth, and no aliases: a few lines of them stand for more than memory holds. What is quoted is short."""
+def test_yaml_has_limits(tmp_path: Path, text: str, reason: str) -> None:
+    """Size and depth are limited. Aliases are refused: a few lines of them can expand to more than the memory.
+
+    Errors quote only a short part of the file.
+    """
     file = tmp_path / "run.yml"
     file.write_text(text)
-    with pytest.raises(InvalidInput, match=told) as refused:
+    with pytest.raises(InvalidInput, match=reason) as refused:
         read_run(str(file))
     assert len(str(refused.value)) < 1000
 
@@ -149,8 +146,8 @@ def zipped(path: Path, compression: int, parts: int = 1) -> Path:
 
 
 def test_weights_that_unpack_to_more_than_they_have_are_refused(tmp_path: Path) -> None:
-    """A compressed archive is refused by what it says of itself, before a part of it is unpacked; one whose parts lie
-    over each other too. What PyTorch itself writes is read."""
+    """A compressed archive is refused by its own directory, before any part is unpacked, and so is one with overlapping
+    parts. Files written by PyTorch are read."""
     torch.save({"fc.weight": torch.zeros(1000, 1000)}, tmp_path / "own.pth")
     assert set(read_file(tmp_path / "own.pth")) == {"fc.weight"}
     with pytest.raises(InvalidInput, match="declares that it unpacks to 1048576"):
@@ -164,7 +161,7 @@ def test_weights_that_unpack_to_more_than_they_have_are_refused(tmp_path: Path) 
 
 
 def test_weights_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is named with its size and the most that is read."""
+    """The error names the file, its size and the limit."""
     torch.save({"fc.weight": torch.zeros(10)}, tmp_path / "w.pth")
     monkeypatch.setattr("services.imaging.checkpoint.LARGEST_FILE", 100)
     with pytest.raises(InvalidInput, match="at most 100 are read"):
@@ -182,8 +179,8 @@ def test_a_header_of_tensors_has_a_largest_size(tmp_path: Path, length: int) -> 
         read_file(file)
 
 
-def test_tensors_that_claim_more_than_the_file_has_take_no_memory(tmp_path: Path) -> None:
-    """A tensor of a petabyte in a file of some bytes ends within the file."""
+def test_tensors_that_are_larger_than_their_file_use_no_memory(tmp_path: Path) -> None:
+    """Reading a tensor of a petabyte from a file of a few bytes ends at the end of the file."""
     entry = {"dtype": "F32", "shape": [1 << 24, 1 << 24], "data_offsets": [0, 1 << 50]}
     header = json.dumps({"maps": entry}).encode()
     file = tmp_path / "x.safetensors"
@@ -202,7 +199,7 @@ def test_a_header_of_tensors_has_a_depth() -> None:
 
 
 def test_a_table_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Parquet file that unpacks to more is refused by what it says of itself; one that is none is named."""
+    """A Parquet file that unpacks to more is refused by its own metadata; the error names a file that is no table."""
     blobs = FolderBlobs(tmp_path)
     buffer = io.BytesIO()
     pq.write_table(pa.table({"x": np.arange(100_000)}), buffer, compression="zstd", use_dictionary=False)

@@ -1,4 +1,4 @@
-"""Records in a relational database: engines, transactions, the outbox, migrations."""
+"""Records in a relational database: engines, transactions, leases, the outbox, migrations."""
 
 from services.common.records.database import Records, open_records
 from services.common.records.leases import Lease, Leases, leases_table

@@ -1,4 +1,4 @@
-"""Opens the ports that a service's settings name: the one place where forms of bus, store and records are chosen."""
+"""Opens the ports of a service: the one place that chooses the forms of store and records from the settings."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from services.common.work.ports import Ports
 def open_ports(
     service: str, shared: Shared, bus: Bus, metadata: MetaData, migrations: Path, bucket: str | None
 ) -> Ports:
-    """The ports of one service, its tables as this code needs them and the bucket that it writes, if any, made."""
+    """Open the ports of one service. Ensure that its tables are migrated, and that its bucket exists, if it has one."""
     records = open_records(shared.records(service))
     ensure_migrated(records, migrations)
     tables = metadata.tables

@@ -1,4 +1,4 @@
-"""A service as a running thing: its ports opened, its servers and consumers started and stopped in the right order."""
+"""A service as a process: its servers and consumers, started and stopped in the right order."""
 
 import signal
 import socket
@@ -13,13 +13,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.common.access.edge import Edge
-from services.common.bus import Bus, Consumer
+from services.common.bus import Bus, Consumer, open_bus
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
 from services.common.http.known_hosts import KnownHosts
 from services.common.http.streams import Streams
 from services.common.observability.instrumentation import ObservedHttp
-from services.common.observability.logs import get_logger
+from services.common.observability.logs import configure_logs, get_logger
+from services.common.observability.tracing import configure_tracing
+from services.common.settings import ServiceSettings
 from services.common.work.ports import Ports
 from services.common.work.runner import JobRunner
 from services.common.work.warm_up import warm_up
@@ -60,7 +62,7 @@ class HttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End when the calls in hand are done."""
+        """Stop when the running calls have ended."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()
@@ -68,18 +70,25 @@ class HttpServer:
 
 
 class Background(Protocol):
-    """Something that is at work beside a service."""
+    """Work in the background of a service."""
 
     def start(self) -> None:
         """Begin."""
 
     def stop(self) -> None:
-        """End, or be of no more effect, at once."""
+        """End, or have no further effect, at once."""
+
+
+class Recoverable(Protocol):
+    """Tasks, plans or studies that an earlier process may have left unfinished."""
+
+    def recover(self) -> None:
+        """Send again what is unfinished or unpublished."""
 
 
 @dataclass
 class Service:
-    """One service of the four; a runner goes by the module of the jobs that it runs."""
+    """One of the four services. `runners` are keyed by the module of their jobs."""
 
     name: str
     ports: Ports
@@ -87,12 +96,12 @@ class Service:
     grpc: GrpcServer
     consumers: Sequence[Consumer]
     runners: Mapping[str, JobRunner] = field(default_factory=dict)
-    recover: Callable[[], None] = field(default=lambda: None)
+    recoverable: Sequence[Recoverable] = ()
     streams: Streams = field(default_factory=Streams)
     background: Sequence[Background] = ()
 
     def start(self) -> None:
-        """Serve, take messages, and send again what an earlier process left undone where the bus forgot it."""
+        """Serve and consume messages. If the bus is in memory, first send the unfinished work of an earlier process."""
         if not self.ports.bus.durable:
             self.ports.leases.clear()
             self.recover()
@@ -101,25 +110,43 @@ class Service:
         for consumer in self.consumers:
             consumer.start()
         self.ports.outbox.start()
-        for beside in self.background:
-            beside.start()
+        for work in self.background:
+            work.start()
         self.http.start()
         self.grpc.start()
         log.info("service started", service=self.name, http=self.http.port, grpc=self.grpc.port)
 
+    def recover(self) -> None:
+        """Send again what an earlier process left unfinished or unpublished."""
+        for tasks in self.recoverable:
+            tasks.recover()
+
     def stop(self) -> None:
-        """Take no more work, give the work in hand back, and let go of everything but the bus, which may be shared."""
+        """Accept no more work, return the current work to the bus, and close everything but the bus and the records."""
         for consumer in self.consumers:
             consumer.stop()
         for runner in self.runners.values():
             runner.close()
-        for beside in self.background:
-            beside.stop()
+        for work in self.background:
+            work.stop()
         self.streams.close()
         self.http.stop()
         self.grpc.stop()
         self.ports.outbox.stop()
         log.info("service stopped", service=self.name)
+
+
+def run_alone(
+    name: str,
+    settings: ServiceSettings,
+    create: Callable[[Bus], Service],
+    until: threading.Event | None = None,
+) -> None:
+    """Run one service in a process of its own until it is stopped, or until `until` is set."""
+    configure_logs(settings.shared.log_format, settings.shared.log_level)
+    configure_tracing(name, settings.shared.otlp_endpoint)
+    bus = open_bus(settings.shared.bus_url)
+    serve([create(bus)], bus, until)
 
 
 def serve(services: Sequence[Service], bus: Bus, until: threading.Event | None = None) -> None:
@@ -136,7 +163,7 @@ def serve(services: Sequence[Service], bus: Bus, until: threading.Event | None =
     try:
         stop.wait()
     finally:
-        bus.stop_taking()
+        bus.stop_deliveries()
         for service in services:
             service.stop()
         bus.close()
