@@ -1,4 +1,4 @@
-"""A real browser for the journeys, which minds what a person would not see: errors, failed requests, other origins."""
+"""A real browser for the end-to-end tests, with checks that a person would miss: errors, failed requests, layout."""
 
 import shutil
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ OVERLAPS = """
   }
 }
 """
-"""Pairs of visible controls that lie on each other; what is scrolled out of its own column does not count."""
+"""JavaScript: pairs of visible controls that overlap. A control that is scrolled out of its column does not count."""
 
 UNLOADED = """
 async () => {
@@ -59,11 +59,13 @@ async () => {
   return images.filter((image) => image.naturalWidth === 0).map((image) => image.src);
 }
 """
-"""Pictures that do not load, once all are asked for."""
+"""JavaScript: load all pictures, and return the addresses of those that fail."""
 
 
-class Witness:
-    """Notes what went wrong on the pages of a context. `expected` are parts of addresses whose refusal is the test."""
+class FaultRecorder:
+    """Records the faults on the pages of a context: console errors, failed requests, requests to other origins.
+
+    `expected` are parts of addresses that the test expects to fail."""
 
     def __init__(self, context: BrowserContext, origin: str, expected: tuple[str, ...] = ()) -> None:
         self._origin, self._expected = origin, expected
@@ -89,16 +91,16 @@ class Witness:
             self.faults.append(f"{response.status}: {response.url}")
 
     def _failed(self, request: Request) -> None:
-        # A picture that is still on its way when one leaves its page is let go by the browser, not refused.
+        # The browser aborts the loading of pictures when it leaves a page; that is no fault.
         if request.failure != "net::ERR_ABORTED":
             self.faults.append(f"{request.failure}: {request.url}")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium. Fails, and says what to install, where there is none."""
+    """A headless Chromium. AssertionError with the command to install it if it is missing."""
     if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
-        raise AssertionError("the journeys need Chromium: apt-get install chromium (`make setup` does it)")
+        raise AssertionError("the end-to-end tests need Chromium: apt-get install chromium (`make setup` does it)")
     path = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
@@ -109,7 +111,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def layout_faults(page: Page) -> list[str]:
-    """What is wrong with a page's layout: it scrolls sideways, controls overlap, pictures are missing."""
+    """The faults of a page's layout: it scrolls sideways, controls overlap, pictures are missing."""
     faults = [f"does not load: {src}" for src in page.evaluate(UNLOADED)]
     width, room = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     if width > room:

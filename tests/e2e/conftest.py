@@ -1,4 +1,4 @@
-"""The annotation service on a free port with a study open, and a browser to look at it."""
+"""Fixtures: the annotation service on a free port with two open studies, and a browser."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from services.annotation.workflow.studies import Studies
 from services.common.bus import MemoryBus, encode
 from services.common.errors import NotFound
 from services.common.settings import Shared
-from tests.e2e.browser import WIDE, Witness, chromium
+from tests.e2e.browser import WIDE, FaultRecorder, chromium
 from tests.fakes.rendering import store_rendering
 
 LIMIT_S = 30.0
@@ -24,7 +24,7 @@ LIMIT_S = 30.0
 
 @dataclass(frozen=True)
 class Site:
-    """Where the pages are, and which study is open: classes withheld until the answer, or always shown."""
+    """The address of the pages, and two studies: one withholds classes until the answer, one always shows them."""
 
     origin: str
     study_id: str
@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @contextmanager
 def running(home: Path) -> Iterator[tuple[str, Studies, MemoryBus]]:
-    """The service, started."""
+    """Run the service: its address, its studies and its bus."""
     bus = MemoryBus()
     settings = AnnotationSettings(http_port=0, grpc_port=0, shared=Shared(home=home))
     service = create(settings, bus)
@@ -64,22 +64,22 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
-    """Makes pages, each in a browser context of its own; at the end nothing may have gone wrong on any of them."""
-    contexts: list[tuple[BrowserContext, Witness]] = []
+    """Creates pages, each in a browser context of its own. Fails at the end if any of them recorded a fault."""
+    contexts: list[tuple[BrowserContext, FaultRecorder]] = []
 
     def new(expected: tuple[str, ...] = (), **options: Any) -> Page:
         context = browser.new_context(**({"viewport": WIDE, "base_url": site.origin} | options))
-        contexts.append((context, Witness(context, site.origin, expected)))
+        contexts.append((context, FaultRecorder(context, site.origin, expected)))
         return context.new_page()
 
     yield new
-    for context, witness in contexts:
+    for context, recorder in contexts:
         context.close()
-        assert witness.faults == []
+        assert recorder.faults == []
 
 
 def sign_in(page: Page, name: str) -> None:
-    """From wherever one is to the home page of a reader."""
+    """Sign in and wait for the home page."""
     page.goto("/sign-in")
     page.get_by_label("Your name").fill(name)
     page.locator("main").get_by_role("button", name="Sign in").click()
@@ -91,7 +91,7 @@ def _blobs_of(studies: Studies) -> Any:
 
 
 def _await_open(studies: Studies, plan_id: str) -> str:
-    """The id of the study of a plan, once it is open."""
+    """Wait until the study of a plan is open, and return its id."""
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         try:

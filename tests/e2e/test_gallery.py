@@ -1,4 +1,4 @@
-"""A gallery, written by the command's own code and opened from disk in a real browser."""
+"""A gallery, built by the command's own code and opened from disk in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ NOTICE = "Simulated <script>document.title = 'taken'</script> & lesions"
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The index of a gallery of six units, one of them silent, over data whose notice has markup in it."""
+    """The index of a gallery of six units, one of them silent. The notice of the data set contains markup."""
     folder = tmp_path_factory.mktemp("gallery")
     blobs = FolderBlobs(folder / "blobs")
     manifest, _ = store_extraction(blobs, folder, "layer4")
@@ -26,10 +26,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     body = manifest.model_copy(update={"dataset": noted}).model_dump_json().encode()
     ref = blobs.put("activation-extraction", "noted.json", body)
     (folder / "scratch").mkdir()
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     options = GalleryOptions((), None, "overlay", "webp", 3, 64)
-    built = build_gallery(blobs, folder / "scratch", ref, folder / "pages", options, lambda *one: told.append(one))
-    assert told[-1] == (6, 6)
+    built = build_gallery(blobs, folder / "scratch", ref, folder / "pages", options, lambda *one: progress.append(one))
+    assert progress[-1] == (6, 6)
     return built
 
 
@@ -47,17 +47,17 @@ def page(index: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
         assert faults == []
 
 
-def units_of(page: Page) -> list[str]:
+def unit_names(page: Page) -> list[str]:
     return page.locator("#units b").all_inner_texts()
 
 
-def test_a_gallery_is_walked_from_disk(page: Page) -> None:
-    """From the index to a layer, sorted, to a unit and its pictures, to a similar unit and back; nothing is missing,
-    overlaps or scrolls sideways; the notice is text on every page."""
-    fine(page)
+def test_a_gallery_works_from_disk(page: Page) -> None:
+    """The links lead from the index to a layer, which can be sorted, to a unit, its neighbours and a similar unit. Every
+    page has a sound layout and shows the notice as text."""
+    check_page(page)
     page.get_by_role("link", name="layer4").click()
-    fine(page)
-    assert units_of(page) == [f"unit_{number:04d}" for number in range(1, 7)]
+    check_page(page)
+    assert unit_names(page) == [f"unit_{number:04d}" for number in range(1, 7)]
     shape = page.locator("#units img").first.evaluate(
         "one => [one.naturalWidth / one.naturalHeight, one.width / one.height]"
     )
@@ -68,31 +68,31 @@ def test_a_gallery_is_walked_from_disk(page: Page) -> None:
         ("by largest activation", ["unit_0002", "unit_0003", "unit_0004", "unit_0001", "unit_0005", "unit_0006"]),
     ):
         page.get_by_label("Order").select_option(label=order)
-        assert units_of(page) == first, order
+        assert unit_names(page) == first, order
     page.get_by_role("link", name="unit_0003").click()
-    fine(page)
+    check_page(page)
     assert page.locator(".pictures img").count() == 3
     assert page.get_by_role("row", name="cancer").all_inner_texts() == ["cancer\t0.700\t1\t2"]
     for name, place in (("Next", "unit_0004"), ("Previous", "unit_0003"), ("Previous", "unit_0002")):
         page.get_by_label("Units beside this one").get_by_role("link", name=name).click()
         assert page.get_by_role("heading", level=1).inner_text() == place
-        fine(page)
+        check_page(page)
     page.get_by_role("link", name="layer4").click()
     page.get_by_role("link", name="unit_0001").click()
     assert page.get_by_label("Units beside this one").get_by_role("link").all_inner_texts() == ["Next: unit_0002"]
     page.get_by_role("link", name="layer4").click()
     page.get_by_role("link", name="unit_0003").click()
     page.get_by_role("link", name="unit_0004").last.click()
-    fine(page)
+    check_page(page)
     assert "near-duplicate of unit_0003" in page.locator("main").inner_text()
     page.get_by_role("link", name="layer4").click()
     page.get_by_role("link", name=f"unit_{SILENT + 1:04d}").click()
-    fine(page)
+    check_page(page)
     assert "silent" in page.locator("main").inner_text()
 
 
-def fine(page: Page) -> None:
-    """Nothing is wrong with the layout, and the notice is there as it was written."""
+def check_page(page: Page) -> None:
+    """Check that the layout has no faults and that the notice is shown as text."""
     assert layout_faults(page) == []
     assert page.get_by_role("note").inner_text() == NOTICE
     assert page.title() != "taken"

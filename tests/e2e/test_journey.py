@@ -1,4 +1,4 @@
-"""Readers at work in a real browser."""
+"""The work of readers in a real browser."""
 
 import gzip
 import re
@@ -25,13 +25,13 @@ def answer(page: Page, text: str) -> None:
 
 
 def wait_for_unit(page: Page, unit: str) -> None:
-    """Wait until the unit's page stands and its script listens: modules have run before the page counts as loaded."""
+    """Wait until the unit's page is loaded. Its scripts have run by then, since modules run before the load event."""
     expect(page.get_by_role("heading", level=1)).to_contain_text(unit)
     page.wait_for_load_state("load")
 
 
 def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: NewPage) -> None:
-    """Sign in, find a unit, look at a mammogram, answer, see it in the summary and among one's answers, change it."""
+    """A reader signs in, opens a unit, sees a mammogram, answers, finds the answer in the summary, and changes it."""
     page = new_page()
     sign_in(page, "Dr. Ana")
     page.locator("section", has_text="Withheld").get_by_role("link", name="All units").first.click()
@@ -66,8 +66,8 @@ def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: Ne
     expect(page.locator("td.text")).to_have_text("Vessels")
 
 
-def test_two_readers_do_not_meet(site: Site, new_page: NewPage) -> None:
-    """Two browsers at once on the same unit: each keeps the own text and sees nothing of the other's."""
+def test_two_readers_do_not_see_each_other(site: Site, new_page: NewPage) -> None:
+    """Two readers answer the same unit in two browsers: each sees only their own text."""
     ana, ben = new_page(), new_page()
     path = f"/studies/{site.study_id}/layers/block4/units/unit_0010?list=all"
     for page, name in ((ana, "Ana"), (ben, "Ben")):
@@ -88,8 +88,8 @@ def test_two_readers_do_not_meet(site: Site, new_page: NewPage) -> None:
     expect(ana.get_by_role("heading", name="Ben")).to_be_visible()
 
 
-def test_the_survey_goes_by_keyboard(site: Site, new_page: NewPage) -> None:
-    """Keys answer, move and save; while one types they are letters; switched off they do nothing."""
+def test_the_survey_works_by_keyboard(site: Site, new_page: NewPage) -> None:
+    """Keys answer, move and save. In a text field they type letters; switched off, they do nothing."""
     page = new_page()
     sign_in(page, "Keys")
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0012?list=all")
@@ -128,8 +128,8 @@ def test_the_survey_goes_by_keyboard(site: Site, new_page: NewPage) -> None:
     assert page.locator("[name=recognizable]:checked").count() == 0
 
 
-def test_an_answer_changed_in_two_tabs_is_settled_by_the_reader(site: Site, new_page: NewPage) -> None:
-    """The later tab shows both texts; nothing is lost; either is kept by one click."""
+def test_a_reader_settles_an_answer_changed_in_two_tabs(site: Site, new_page: NewPage) -> None:
+    """The later tab shows both texts, and one click keeps either."""
     path = f"/studies/{site.study_id}/layers/block4/units/unit_0020?list=all"
     page = new_page(expected=("unit_0020",))
     sign_in(page, "Tabs")
@@ -148,21 +148,21 @@ def test_an_answer_changed_in_two_tabs_is_settled_by_the_reader(site: Site, new_
 
 
 def test_a_session_that_ends_while_typing_loses_nothing(site: Site, new_page: NewPage) -> None:
-    """Saving without a session asks for the name in place; the text is there again, and is saved from there."""
+    """Saving without a session shows a sign-in; afterwards the text is there again and can be saved."""
     page = new_page(expected=("unit_0021",))
     sign_in(page, "Late")
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0021?list=all")
     page.context.clear_cookies()
     answer(page, "Half an hour of work")
     page.get_by_label("Your name").fill("Late")
-    page.get_by_role("button", name="Sign in and go on").click()
+    page.get_by_role("button", name="Sign in and continue").click()
     expect(page.get_by_label("Please describe")).to_have_value("Half an hour of work")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("Saved: unit_0021")
 
 
 def test_pages_work_without_scripts(site: Site, new_page: NewPage) -> None:
-    """Everything but the mammogram and the keys: sign in, answer, change lists, sign out."""
+    """Signing in, answering and signing out work without scripts."""
     page = new_page(java_script_enabled=False)
     sign_in(page, "Plain")
     page.goto(f"/studies/{site.study_id}/layers/block6/units/unit_0001?list=subset")
@@ -173,19 +173,19 @@ def test_pages_work_without_scripts(site: Site, new_page: NewPage) -> None:
     expect(page.get_by_role("heading", name="Sign in to read")).to_be_visible()
 
 
-def test_nothing_is_loaded_before_it_is_asked_for(site: Site, new_page: NewPage) -> None:
-    """No full mammogram, and no picture far below, before one points or scrolls there; a second look loads nothing."""
+def test_pictures_load_only_when_needed(site: Site, new_page: NewPage) -> None:
+    """A mammogram loads when a picture has the focus, and pictures far below load when the reader scrolls there."""
     page = new_page()
     sign_in(page, "Lazy")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0024?list=all")
     page.wait_for_load_state("networkidle")
-    assert not [url for url in asked if "/mammograms/" in url]
-    assert not [url for url in asked if url.endswith("/40.jpg")]
+    assert not [url for url in requested if "/mammograms/" in url]
+    assert not [url for url in requested if url.endswith("/40.jpg")]
     page.locator(".picture").first.focus()
     page.wait_for_load_state("networkidle")
-    assert len([url for url in asked if "/mammograms/" in url]) == 1
+    assert len([url for url in requested if "/mammograms/" in url]) == 1
     page.get_by_text("More pictures").click()
     page.locator(".picture").nth(39).scroll_into_view_if_needed()
     expect(page.locator(".picture img").nth(39)).to_have_js_property("naturalWidth", 128)
@@ -194,7 +194,7 @@ def test_nothing_is_loaded_before_it_is_asked_for(site: Site, new_page: NewPage)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: dict[str, int], scheme: str) -> None:
-    """No page scrolls sideways, lays controls on each other, or misses a picture."""
+    """On no page is there sideways scrolling, an overlap of controls or a missing picture."""
     page = new_page(viewport=viewport, color_scheme=scheme, expected=("/nowhere", "unit_0025"))
     page.goto("/sign-in")
     assert layout_faults(page) == []
@@ -222,8 +222,8 @@ def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: 
     assert box["y"] + box["height"] <= viewport["height"]
 
 
-def test_the_layout_check_finds_what_is_wrong(new_page: NewPage) -> None:
-    """A page with two buttons on each other, too wide, and with a picture that is not there has three faults."""
+def test_the_layout_check_finds_faults(new_page: NewPage) -> None:
+    """A page that is too wide, with two overlapping buttons and a missing picture, has three faults."""
     page = new_page(expected=("/nothing.jpg",))
     page.goto("/sign-in")
     page.evaluate("""() => {
@@ -239,13 +239,13 @@ def test_the_layout_check_finds_what_is_wrong(new_page: NewPage) -> None:
 
 
 def test_the_survey_is_light(site: Site, new_page: NewPage) -> None:
-    """Script and style of the survey page stay within the budget, gzipped; the page asks for no others."""
+    """The gzipped scripts and styles of the survey page stay within the budget; the page requests no others."""
     page = new_page()
     sign_in(page, "Light")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0002?list=all")
     page.wait_for_load_state("networkidle")
-    names = {re.sub(r".*/static/\w+/", "", url) for url in asked if re.search(r"\.(js|css)$", url)}
+    names = {re.sub(r".*/static/\w+/", "", url) for url in requested if re.search(r"\.(js|css)$", url)}
     assert names == {"app.css", "survey.js", "gallery.js", "form.js", "keys.js"}
     assert sum(len(gzip.compress((STATIC / name).read_bytes())) for name in names) <= BUDGET_BYTES

@@ -1,4 +1,4 @@
-"""The pages of training runs in a real browser, over real runs."""
+"""The pages of runs, units and status in a real browser, with real runs."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 
 @pytest.fixture(scope="module")
 def site(home: Embedded) -> Site:
-    """The pages of the whole product, without a study."""
+    """The pages of all four services, without a study."""
     return Site(home.services.annotation, "", "")
 
 
@@ -45,13 +45,13 @@ def dataset_id(home: Embedded, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def start(home: Embedded, dataset_id: str, **changes: Any) -> str:
-    """Start a run; its id."""
+    """Start a run and return its id."""
     options = {"dataset_id": dataset_id, "settings": SETTINGS | changes}
     return str(post(home.services.training, "/v1/runs", options)["run_id"])
 
 
-def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
-    """A page that is open while a network is trained shows each epoch as it ends, without being loaded again."""
+def test_curves_grow_while_a_run_is_active(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
+    """The page of a run shows each epoch as it ends, without a reload. A plan then extracts the units of its checkpoint."""
     page = new_page()
     sign_in(page, "Researcher")
     page.get_by_role("link", name="Runs").click()
@@ -79,11 +79,11 @@ def test_curves_grow_while_a_run_goes_on(home: Embedded, site: Site, dataset_id:
     assert started.returncode == 0, started.stderr
     stages = json.loads(started.stdout)["stages"]
     assert {stage["name"]: stage["state"] for stage in stages}["study"] == "completed"
-    look_at_units(page)
+    browse_units(page)
 
 
-def look_at_units(page: Page) -> None:
-    """From the extraction to a layer, by a choice to its units in another order, to a unit, and on along the list."""
+def browse_units(page: Page) -> None:
+    """Go from the extraction to a layer, sort its units, open a unit, and move along the list."""
     page.get_by_role("link", name="Units").click()
     page.get_by_role("row").last.get_by_role("link", name=re.compile("extraction-")).click()
     page.get_by_role("link", name="layer4", exact=True).click()
@@ -103,8 +103,8 @@ def look_at_units(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text(second)
 
 
-def test_the_services_tell_how_they_are(site: Site, new_page: NewPage) -> None:
-    """The status page shows all four in order, and is whole on a desk and in a hand."""
+def test_the_status_page_shows_all_services(site: Site, new_page: NewPage) -> None:
+    """The status page shows four services in order, with a sound layout on wide and narrow screens."""
     page = new_page()
     sign_in(page, "Operator")
     page.get_by_role("link", name="Status").click()
@@ -118,7 +118,7 @@ def test_the_services_tell_how_they_are(site: Site, new_page: NewPage) -> None:
 
 
 def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
-    """Chosen in the list, two runs share their charts, and the settings that differ are marked, and no others."""
+    """Two runs that are selected in the list share their charts, and exactly the settings that differ are marked."""
     run_ids = [start(home, dataset_id, epochs=2, learning_rate=rate, optimizer="sgd") for rate in (0.01, 0.02)]
     home.wait_for(
         lambda: all(get(home.services.training, f"/v1/runs/{one}")["state"] == "completed" for one in run_ids)
@@ -129,7 +129,7 @@ def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page
     assert layout_faults(page) == []
     for run_id in run_ids:
         page.get_by_label(f"Compare {run_id}").check()
-    page.get_by_role("button", name="Compare the chosen ones").click()
+    page.get_by_role("button", name="Compare the selected runs").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Compare runs")
     expect(page.locator(".u-over")).to_have_count(2)
     differing = page.locator(".settings .differs th").all_inner_texts()
@@ -139,7 +139,7 @@ def test_runs_are_compared(home: Embedded, site: Site, dataset_id: str, new_page
 
 
 def test_tensorboard_shows_a_run(home: Embedded, dataset_id: str, tmp_path: Path) -> None:
-    """`primitives tensorboard RUN` serves the run's own event file: the scalars of every epoch."""
+    """`primitives tensorboard RUN` serves the event file of the run, with the scalars of every epoch."""
     run_id = start(home, dataset_id, epochs=2)
     watched = home.command("run", "watch", run_id)
     assert json.loads(watched.stdout)["state"] == "completed", watched.stderr
@@ -170,8 +170,8 @@ def test_tensorboard_shows_a_run(home: Embedded, dataset_id: str, tmp_path: Path
     assert [value for _, _, value in found] == pytest.approx([epoch["val_loss"] for epoch in epochs], rel=1e-5)
 
 
-def test_a_run_that_is_not_there_is_told_so(site: Site, new_page: NewPage) -> None:
-    """An unknown run is a page that says so, and its stream is refused."""
+def test_an_unknown_run_is_reported(site: Site, new_page: NewPage) -> None:
+    """The page of an unknown run is 404 with a message, and its events are 404."""
     page = new_page(expected=("/runs/none",))
     sign_in(page, "Researcher")
     answer = page.goto("/runs/none")
