@@ -73,6 +73,9 @@ class SilentJob:
     def report(self, done: float, *_args: object, **_progress: object) -> None:
         """Ignore the report."""
 
+    def forward(self, report: Any) -> None:
+        """Ignore the report of another process."""
+
     def milestone(self, content: Any) -> None:
         """Record the milestone."""
         self.milestones.append(content)
