@@ -1,4 +1,4 @@
-"""Imports go one way, and importing does nothing."""
+"""Imports go one way, and importing a module has no effect."""
 
 import ast
 import subprocess
@@ -12,41 +12,77 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 WITHOUT_TORCH = ("patch_rendering", "annotation", "common")
 
+FLOORS = (
+    ("runtime",),
+    ("grpc",),
+    ("http", "objects"),
+    ("access", "work"),
+    ("records",),
+    ("bus", "blobs"),
+    ("machine", "observability"),
+    ("settings", "errors", "identity"),
+    ("redaction",),
+)
+"""The rooms of services/common from top to bottom. A room imports rooms of lower floors only."""
+
 
 def imports(package: str) -> Iterator[tuple[str, str]]:
-    """Every module of a package with each name that it imports, as (file, module)."""
+    """Yield every file of a package in `services` with each name that it imports, such as services.common.bus.Bus."""
     for path in (ROOT / "services" / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
             for name in names:
                 yield path.relative_to(ROOT).as_posix(), name
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_service_imports_a_sibling(service: str) -> None:
-    """Services know each other's messages (`primitives.*`), never each other's code, nor the command's."""
-    others = tuple(f"services.{other}" for other in (*SERVICES, "cli") if other != service)
+    """Services share their messages (`primitives.*`), but import neither each other nor the command."""
+    others = tuple(f"services.{other}." for other in (*SERVICES, "cli") if other != service)
     assert [pair for pair in imports(service) if pair[1].startswith(others)] == []
 
 
-def test_common_knows_no_service_and_no_imaging() -> None:
-    """Plumbing is below everything."""
-    above = tuple(f"services.{name}" for name in (*SERVICES, "imaging", "cli"))
+def test_common_imports_no_service_and_no_imaging() -> None:
+    """Common is below everything else."""
+    above = tuple(f"services.{name}." for name in (*SERVICES, "imaging", "cli"))
     assert [pair for pair in imports("common") if pair[1].startswith(above)] == []
 
 
-def test_imaging_knows_no_service() -> None:
-    """Imaging stands on common alone."""
-    above = tuple(f"services.{name}" for name in (*SERVICES, "cli"))
+def test_rooms_of_common_import_downwards() -> None:
+    """Each room of common is on a floor, and imports rooms of lower floors only, so there is no circle."""
+    rooms = {
+        path.stem for path in (ROOT / "services" / "common").iterdir() if path.stem not in ("__init__", "__pycache__")
+    }
+    assert rooms == {room for floor in FLOORS for room in floor}
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    upwards = []
+    for file, module in imports("common"):
+        room = Path(file).relative_to("services/common").parts[0].removesuffix(".py")
+        if module.startswith("services.common."):
+            target = module.split(".")[2]
+            if target != room and floor_of[target] <= floor_of[room]:
+                upwards.append(f"{file}: {module}")
+    assert upwards == []
+
+
+def test_imaging_imports_no_service() -> None:
+    """Imaging imports only common."""
+    above = tuple(f"services.{name}." for name in (*SERVICES, "cli"))
     assert [pair for pair in imports("imaging") if pair[1].startswith(above)] == []
 
 
-def test_ports_are_opened_in_one_place() -> None:
-    """Only bootstrap, jobs' children and entry points open a form of bus, store or records by URL."""
+def test_nothing_imports_the_benches() -> None:
+    """Only the command loads them, by name, in a checkout."""
+    packages = (*SERVICES, "imaging", "common", "cli")
+    assert [pair for package in packages for pair in imports(package) if pair[1].startswith("bench.")] == []
+
+
+def test_ports_are_opened_in_few_places() -> None:
+    """Only bootstrap, child processes and entry points open a bus, a store or records by URL."""
     allowed = ("services/common/", "services/cli/", "/main.py", "/job.py")
     opened = []
     for package in (*SERVICES, "imaging"):
@@ -60,8 +96,8 @@ def test_ports_are_opened_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("service", WITHOUT_TORCH)
-def test_a_service_that_computes_no_network_loads_no_torch(service: str) -> None:
-    """Importing its entry loads neither torch nor timm: their images hold none."""
+def test_services_without_networks_load_no_torch(service: str) -> None:
+    """Importing their entry point loads neither torch nor timm: their images do not contain them."""
     module = "services.common.runtime.service" if service == "common" else f"services.{service}.main"
     code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
@@ -70,7 +106,7 @@ def test_a_service_that_computes_no_network_loads_no_torch(service: str) -> None
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_importing_reads_no_environment_and_opens_nothing(service: str) -> None:
-    """A module that is imported with broken settings in the environment does not notice."""
+    """Modules can be imported with invalid settings in the environment."""
     code = f"""
 import socket, sqlite3
 def refuse(*_a, **_k): raise AssertionError("opened something at import")
