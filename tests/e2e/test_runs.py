@@ -51,7 +51,7 @@ def start(home: Embedded, dataset_id: str, **changes: Any) -> str:
 
 
 def test_curves_grow_while_a_run_is_active(home: Embedded, site: Site, dataset_id: str, new_page: NewPage) -> None:
-    """The page of a run shows each epoch as it ends, without a reload. A plan then extracts the units of its checkpoint."""
+    """The page of a run shows each epoch as it ends, without a reload. A plan then extracts units of its checkpoint."""
     page = new_page()
     sign_in(page, "Researcher")
     page.get_by_role("link", name="Runs").click()
