@@ -18,6 +18,6 @@ class RenderingSettings(ServiceSettings):
     workers: int = Field(
         default=0,
         ge=0,
-        description="Threads that draw pictures; 0 takes as many as there are cores, but four at most: more of them "
-        "wait for each other.",
+        description="Threads that draw pictures. 0: one for each core, but at most four, since more would wait for "
+        "each other.",
     )
