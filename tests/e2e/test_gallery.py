@@ -52,8 +52,8 @@ def unit_names(page: Page) -> list[str]:
 
 
 def test_a_gallery_works_from_disk(page: Page) -> None:
-    """Links lead from the index to a layer, which can be sorted, to a unit, its neighbours and a similar unit. Every page
-    has a sound layout and shows the notice as text."""
+    """Links lead from the index to a layer, which can be sorted, to a unit, its neighbours and a similar unit. All pages
+    have a sound layout and show the notice as text."""
     check_page(page)
     page.get_by_role("link", name="layer4").click()
     check_page(page)
