@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Path, Query
 
 from services.activation_extraction.schemas import (
     ExtractionList,
@@ -18,6 +18,12 @@ from services.activation_extraction.workflow.units import Units
 from services.common.http.plan_routes import add_plan_routes
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.imaging.units import UnitName, unit_channel
+
+Unit = Annotated[
+    UnitName | int,
+    Path(description="The unit's name, such as `unit_0001`. A bare number is its channel, from 0."),
+]
 
 
 def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: Units, streams: Streams) -> None:
@@ -35,13 +41,13 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: 
 
     @router.get("/extractions/{extraction_id}/layers/{layer}/units", tags=["units"])
     def list_units(extraction_id: str, layer: str, query: Annotated[UnitsQuery, Query()]) -> UnitList:
-        """Units of a layer, sorted and filtered."""
-        return units.part(extraction_id, layer, query)
+        """The units of a layer, sorted and filtered."""
+        return units.query(extraction_id, layer, query)
 
     @router.get("/extractions/{extraction_id}/layers/{layer}/units/{unit}", tags=["units"])
-    def get_unit(extraction_id: str, layer: str, unit: int) -> UnitView:
-        """All that is known of one unit (channel from 0): statistics, similar units, top patches, the sample."""
-        return units.get(extraction_id, layer, unit)
+    def get_unit(extraction_id: str, layer: str, unit: Unit) -> UnitView:
+        """Everything that is recorded about one unit: statistics, similar units, top patches, sample patches."""
+        return units.get(extraction_id, layer, unit_channel(unit))
 
     add_plan_routes(router, queries.plan, extractions.act_on_plan, streams)
 

@@ -1,4 +1,4 @@
-"""The units of a layer as lists show them: what is known of each in one place, filtered and put in order."""
+"""The units of a layer in lists: summarised, filtered and sorted."""
 
 import math
 from collections import defaultdict
@@ -13,7 +13,7 @@ from services.imaging.units import unit_name
 
 RANKINGS: tuple[Ranking, ...] = ("own", "influence", "gradient", "ablation")
 LOWEST_FIRST = ("unit", *RANKINGS)
-"""What is sorted by from the lowest up unless a query says otherwise."""
+"""The values that are sorted smallest first by default."""
 
 _SUMMARY_COLUMNS = ["unit", "mean", "deviation", "maximum", "active", "auc_by_class", "duplicate_of"]
 _PHENOMENON_COLUMNS = list(PhenomenonView.model_fields)
@@ -23,7 +23,8 @@ Key = Callable[[UnitSummary], float | None]
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """The units of a layer by channel, and which rankings and whether a dissection they were summarised with."""
+    """The summaries of a layer's units by channel, the rankings that they include, and whether they include a
+    dissection."""
 
     name: str
     classes: tuple[str, ...]
@@ -39,15 +40,16 @@ def summarise(
     rankings: Mapping[Ranking, pa.Table],
     dissection: pa.Table | None,
 ) -> LayerUnits:
-    """The units of a layer from its table of STATISTICS_SCHEMA, its tables of RANKING_SCHEMA, and, where there is one,
-    its table of DISSECTION_SCHEMA."""
+    """Summarise the units of a layer from its tables of STATISTICS_SCHEMA, RANKING_SCHEMA and, if it was dissected,
+    DISSECTION_SCHEMA."""
     ranks = _ranks_by_unit(rankings)
     best: Mapping[int, list[PhenomenonView]] = (
-        phenomena_by_unit(dissection, best_alone=True) if dissection is not None else {}
+        phenomena_by_unit(dissection, best_only=True) if dissection is not None else {}
     )
     units = [
         UnitSummary(
             name=unit_name(row["unit"]),
+            duplicate_of_name=None if row["duplicate_of"] is None else unit_name(row["duplicate_of"]),
             silent=row["maximum"] <= 0,
             ranks=ranks[row["unit"]],
             best=next(iter(best.get(row["unit"], [])), None),
@@ -58,10 +60,10 @@ def summarise(
     return LayerUnits(name, classes, tuple(units), tuple(rankings), dissection is not None)
 
 
-def phenomena_by_unit(dissection: pa.Table, best_alone: bool = False) -> defaultdict[int, list[PhenomenonView]]:
-    """What a table of DISSECTION_SCHEMA says of each unit, largest IoU first."""
+def phenomena_by_unit(dissection: pa.Table, best_only: bool = False) -> defaultdict[int, list[PhenomenonView]]:
+    """The rows of a table of DISSECTION_SCHEMA by unit, largest IoU first."""
     found: defaultdict[int, list[PhenomenonView]] = defaultdict(list)
-    if best_alone:
+    if best_only:
         dissection = dissection.filter(dissection["best"])
     for row in dissection.select(["unit", *_PHENOMENON_COLUMNS]).to_pylist():
         found[row.pop("unit")].append(PhenomenonView(**row))
@@ -71,15 +73,15 @@ def phenomena_by_unit(dissection: pa.Table, best_alone: bool = False) -> default
 
 
 def find(layer: LayerUnits, query: UnitsQuery) -> list[UnitSummary]:
-    """All units that a query finds, in its order. InvalidInput for a class or an order that the layer has not."""
+    """All units that a query finds, in its order. InvalidInput for a class or an order that the layer does not have."""
     key = _key(layer, query)
     wanted = [unit for unit in layer.units if _passes(unit, query)]
     known = [(value, unit) for unit in wanted if (value := key(unit)) is not None and not math.isnan(value)]
     descending = query.sort not in LOWEST_FIRST if query.descending is None else query.descending
     known.sort(key=lambda pair: (-pair[0] if descending else pair[0], pair[1].unit))
     found = [unit for _, unit in known]
-    here = {unit.unit for unit in found}
-    return found + [unit for unit in wanted if unit.unit not in here]
+    have_value = {unit.unit for unit in found}
+    return found + [unit for unit in wanted if unit.unit not in have_value]
 
 
 def _key(layer: LayerUnits, query: UnitsQuery) -> Key:
@@ -90,27 +92,26 @@ def _key(layer: LayerUnits, query: UnitsQuery) -> Key:
         return lambda unit: unit.auc_by_class[label]
     if query.sort == "iou":
         if not layer.dissected:
-            raise InvalidInput(f"layer {layer.name} has no dissection yet, whose IoU its units could be sorted by")
+            raise InvalidInput(f"layer {layer.name} has no dissection yet; its units cannot be sorted by IoU")
         return lambda unit: unit.best.iou if unit.best is not None else None
     if query.sort in RANKINGS:
         if query.sort not in layer.rankings:
-            there = ", ".join(layer.rankings)
-            raise InvalidInput(f"layer {layer.name} has no ranking {query.sort!r}; it has {there}")
+            raise InvalidInput(f"layer {layer.name} has no ranking {query.sort!r}; it has {', '.join(layer.rankings)}")
         return lambda unit: _rank_of(unit.ranks, query.sort, label)
     return lambda unit: getattr(unit, query.sort)
 
 
 def _passes(unit: UnitSummary, query: UnitsQuery) -> bool:
-    told = _words(f"{unit.name} {unit.best.phenomenon if unit.best is not None else ''}")
+    text = _words(f"{unit.name} {unit.best.phenomenon if unit.best is not None else ''}")
     return (
         (query.silent is None or unit.silent == query.silent)
         and (not query.among or unit.unit in query.among)
-        and _words(query.search.strip()) in told
+        and _words(query.search.strip()) in text
     )
 
 
 def _words(name: str) -> str:
-    """As people write it: `circumscribed_mass` is found by `Circumscribed mass`."""
+    """A name as people write it, so that `Circumscribed mass` finds `circumscribed_mass`."""
     return name.casefold().replace("_", " ")
 
 

@@ -38,7 +38,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     analyses, analysis_queries = Analyses(ports, runner, settings), AnalysisQueries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
-    units, streams = Units(queries), Streams()
+    units, streams = Units(queries, analysis_queries), Streams()
     add_analysis_routes(app, analyses, analysis_queries, streams)
     add_routes(app, extractions, queries, units, streams)
 

@@ -16,6 +16,7 @@ from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.imaging.units import unit_channel
 
 
 class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
@@ -70,10 +71,11 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
 
     def ListUnits(self, request: pb.ListUnitsRequest, _: grpc.ServicerContext) -> pb.ListUnitsResponse:
         query = to_request(request, UnitsQuery)
-        return to_message(self._units.part(request.extraction_id, request.layer, query), pb.ListUnitsResponse)
+        return to_message(self._units.query(request.extraction_id, request.layer, query), pb.ListUnitsResponse)
 
     def GetUnit(self, request: pb.GetUnitRequest, _: grpc.ServicerContext) -> pb.GetUnitResponse:
-        unit = self._units.get(request.extraction_id, request.layer, request.unit)
+        channel = unit_channel(request.unit_name or request.unit)
+        unit = self._units.get(request.extraction_id, request.layer, channel)
         return pb.GetUnitResponse(unit=to_message(unit, pb.Unit))
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:

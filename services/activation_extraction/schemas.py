@@ -1,4 +1,4 @@
-"""What the activation extraction service takes and answers, over HTTP and gRPC alike."""
+"""Requests and views of the activation extraction service, the same over HTTP and gRPC."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from services.common.work.views import TaskView
 
 
 class StartExtractionRequest(ExtractionOptions):
-    """Extract from the network of a completed run, over the data set that it was trained on."""
+    """Extract from the network of a completed run, over the data set of the run."""
 
     run_id: str = Field(max_length=64)
 
@@ -27,8 +27,8 @@ class LayerView(BaseModel):
 
 
 class ExtractionView(TaskView):
-    """An extraction; `results` is there once it is completed, and so is what it is of: the network's architecture and
-    classes, the data set's name, and the `notice` that every page which shows its patches gives."""
+    """An extraction. Once it is completed it also has `results`, the network's architecture and classes, the data set's
+    name, and the `notice` that every page with its patches shows."""
 
     extraction_id: str
     plan_id: str
@@ -55,13 +55,14 @@ class ExtractionList(BaseModel):
 
 
 Ranking = Literal["own", "influence", "gradient", "ablation"]
-"""A ranking of units by what they matter to a class: the layer's own, which every extraction has, or an analysis."""
+"""A ranking of units by their importance for a class: the layer's own, which every extraction has, or an analysis."""
 
 
 class UnitsQuery(BaseModel):
-    """Which units of a layer, in which order. `label` is the class that AUCs and ranks are of (the last by default);
-    without `descending` units and ranks come lowest first and everything else largest first; what a unit lacks comes
-    last, and equal units by their number. `search` is part of a unit's name or of its best phenomenon."""
+    """Which units of a layer, in which order. `label` is the class of AUCs and ranks, by default the last class. By
+    default, units and ranks are sorted smallest first, everything else largest first. Units without the value come
+    last, equal units by channel. `search` is a part of the unit's name or of its best phenomenon. `among` are channels
+    from 0."""
 
     sort: Ranking | Literal["unit", "mean", "deviation", "maximum", "active", "auc", "iou"] = "unit"
     descending: bool | None = None
@@ -74,7 +75,7 @@ class UnitsQuery(BaseModel):
 
 
 class UnitRank(BaseModel):
-    """The place of a unit in a ranking for a class, from 1. `count` is null where nothing is counted."""
+    """The rank of a unit for a class, from 1. `count` is null in rankings that count nothing."""
 
     ranking: Ranking
     label: int
@@ -84,7 +85,7 @@ class UnitRank(BaseModel):
 
 
 class PhenomenonView(BaseModel):
-    """How well a unit's map above a threshold agrees with the outlines of a phenomenon; the interval of the IoU is over
+    """How well a unit's map above a threshold agrees with the outlines of a phenomenon. The interval of the IoU is over
     patients."""
 
     phenomenon: str
@@ -97,9 +98,9 @@ class PhenomenonView(BaseModel):
 
 
 class UnitSummary(BaseModel):
-    """A unit in a list. `active` is the share of patches above zero; a silent unit is above zero on none.
-    `duplicate_of` is the lowest unit of which it is a near-duplicate; `best` the phenomenon that it agrees with most,
-    by the newest dissection."""
+    """A unit in a list: `unit` is its channel from 0. `active` is the share of patches with a maximum above zero; a
+    silent unit has none. `duplicate_of` is the lowest unit of which it is a near-duplicate, `duplicate_of_name` the
+    name of that unit. `best` is the phenomenon with which it agrees best in the newest dissection."""
 
     unit: int
     name: str
@@ -111,12 +112,13 @@ class UnitSummary(BaseModel):
     auc_by_class: list[float | None]
     ranks: list[UnitRank] = []
     duplicate_of: int | None = None
+    duplicate_of_name: str | None = None
     best: PhenomenonView | None = None
 
 
 class UnitList(BaseModel):
-    """A window of the units of a layer that a query finds. `order` has the numbers of all that it finds, in order;
-    `rankings` those that there are, the layer's own being by `ranking_method`."""
+    """A part of the units that a query finds in a layer. `order` are the channels of all units that it finds, in order.
+    `rankings` are the rankings that exist; the method of the layer's own ranking is `ranking_method`."""
 
     layer: str
     classes: list[str]
@@ -129,7 +131,7 @@ class UnitList(BaseModel):
 
 
 class TopPatch(BaseModel):
-    """One of a unit's top patches; row and column are those of the maximum in the layer's map."""
+    """One of a unit's top patches, with the row and column of the maximum in the layer's map."""
 
     rank: int
     value: float
@@ -143,7 +145,7 @@ class TopPatch(BaseModel):
 
 
 class SamplePatch(BaseModel):
-    """One of the patches that were drawn by chance, the same ones for all units; rank from 1 by falling maximum of the
+    """One of the sample patches, which are the same for all units, with its rank from 1 by falling maximum of the
     unit's map."""
 
     rank: int
@@ -156,22 +158,22 @@ class SamplePatch(BaseModel):
 
 
 class QuantileView(BaseModel):
-    """The maximum below which a fraction of the patches lies."""
+    """The value below which the maxima of a fraction of the patches lie."""
 
     fraction: float
     value: float
 
 
 class ThresholdView(BaseModel):
-    """The activation that a share of all places of all maps exceeds."""
+    """The activation that a share of all positions of all maps exceeds."""
 
     share: float
     activation: float
 
 
 class ClassDistribution(BaseModel):
-    """A unit's maxima over the patches of one class, and how well they tell it from the rest; null and empty where the
-    split has none."""
+    """A unit's maxima over the patches of one class, and how well they separate it from the rest. Null and empty if the
+    split has no patch of the class."""
 
     label: int
     class_name: str
@@ -181,7 +183,7 @@ class ClassDistribution(BaseModel):
 
 
 class SimilarUnit(BaseModel):
-    """A unit of the same layer, with the correlation of its maxima."""
+    """A unit of the same layer, with the correlation of the maxima."""
 
     unit: int
     name: str
@@ -189,8 +191,9 @@ class SimilarUnit(BaseModel):
 
 
 class UnitView(UnitSummary):
-    """A unit with all that is known of it: the distribution of its maxima over the split, units like it (`duplicates`
-    are near-duplicates), its dissection, its top patches and the sample, largest first."""
+    """Everything that is recorded about a unit: the distribution of its maxima over the split, similar units, near-
+    duplicates (channels in `duplicates`, names in `duplicate_names`), its dissection, and its top patches and sample
+    patches, largest first."""
 
     layer: str
     minimum: float
@@ -199,6 +202,7 @@ class UnitView(UnitSummary):
     classes: list[ClassDistribution]
     similar: list[SimilarUnit]
     duplicates: list[int]
+    duplicate_names: list[str]
     dissection: list[PhenomenonView]
     top: list[TopPatch]
     sample: list[SamplePatch]

@@ -1,4 +1,4 @@
-"""A small completed extraction in the schemas of the extraction service, with known numbers."""
+"""A small completed extraction with known numbers."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
 from services.activation_extraction.workflow.extractions import Extractions
@@ -43,11 +44,11 @@ SAMPLE = 5
 MAXIMA = (1.0, 3.0, 2.0, 2.0, 0.5, 0.0)
 AUCS = ((0.5, None, 0.6), (0.4, None, 0.9), (0.3, None, 0.7), (0.2, None, 0.7), (0.1, None, None), (0.5, None, 0.5))
 RANKED = {0: (4, 3, 2, 1, 0, 5), 2: (1, 2, 3, 0, 4)}
-"""Units by rank for two of the classes; unit 5 has no rank for cancer."""
+"""Channels by rank for two of the classes. Channel 5 has no rank for cancer."""
 
 
 class Extracted(World):
-    """The service's queries over one completed extraction."""
+    """The queries of the service, over one completed extraction."""
 
     def __init__(self, folder: Path, layer: str = "layer4") -> None:
         super().__init__(folder, Base.metadata)
@@ -57,8 +58,8 @@ class Extracted(World):
                 ExtractionRow(
                     extraction_id="extraction-1",
                     run_id="run-1",
-                    dataset=self.manifest.dataset.model_dump(),
-                    checkpoint=self.manifest.network.checkpoint.model_dump(),
+                    dataset=self.manifest.dataset,
+                    checkpoint=self.manifest.network.checkpoint,
                     split="val",
                     layers=[layer],
                     top_k=TOP,
@@ -66,14 +67,14 @@ class Extracted(World):
                     shards=1,
                     patches=9,
                     state="completed",
-                    manifest=ref.model_dump(),
+                    manifest=ref,
                 )
             )
         self.queries = Queries(self.ports)
-        self.units = Units(self.queries)
+        self.units = Units(self.queries, AnalysisQueries(self.ports))
 
     def analyse(self, kind: str, number: int, layers: tuple[str, ...] = ("layer4",)) -> None:
-        """Complete an analysis of some layers, the `number`-th of the day."""
+        """Record a completed analysis of some layers. One with a larger `number` is newer."""
         ref = store_analysis(self.blobs, f"analysis-{number}", kind, layers)
         with self.ports.records.transaction() as session:
             session.add(
@@ -85,20 +86,20 @@ class Extracted(World):
                     extraction=ref,
                     pieces=1,
                     state="completed",
-                    manifest=ref.model_dump(),
+                    manifest=ref,
                     created=datetime(2026, 1, 1, number, tzinfo=UTC),
                 )
             )
 
     def app(self) -> FastAPI:
-        """The HTTP API of what is read."""
+        """The HTTP API of the queries."""
         app = create_app("activation_extraction", lambda: True)
         add_routes(app, Mock(spec=Extractions), self.queries, self.units, Streams())
         return app
 
 
 def store_extraction(blobs: Blobs, folder: Path, layer: str) -> tuple[ExtractionManifest, ObjectRef]:
-    """Store an extraction of one layer of six units over nine patches; class `benign` has no AUC."""
+    """Store an extraction of one layer of six units over nine patches. Class `benign` has no AUC."""
     data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
     checkpoint = blobs.put("training", "checkpoint.json", b"{}")
     manifest = ExtractionManifest(
@@ -122,7 +123,7 @@ def store_extraction(blobs: Blobs, folder: Path, layer: str) -> tuple[Extraction
 
 
 def store_analysis(blobs: Blobs, analysis_id: str, kind: str, layers: tuple[str, ...]) -> ObjectRef:
-    """Store an analysis of some layers: a dissection that knows of units 1 and 2, or a ranking for cancer."""
+    """Store an analysis of some layers: a dissection of channels 1 and 2, or a ranking for cancer."""
     if kind == "dissection":
         rows = [phenomenon(1, "mass", 0.2), phenomenon(1, "vessel", 0.4, best=True)]
         table = write_table([*rows, phenomenon(2, "mass", 0.6, best=True)], DISSECTION_SCHEMA)
@@ -155,7 +156,7 @@ def phenomenon(unit: int, name: str, iou: float, best: bool = False) -> dict[str
 
 
 def correlation() -> NDArray[np.float16]:
-    """Units 2 and 3 go together; unit 5 never changes."""
+    """Correlations in which channels 2 and 3 are near-duplicates, and channel 5 never changes."""
     found = np.eye(UNITS, dtype=np.float16)
     found[2, 3] = found[3, 2] = 0.97
     found[SILENT, SILENT] = 0
@@ -163,7 +164,7 @@ def correlation() -> NDArray[np.float16]:
 
 
 def statistics_row(unit: int) -> dict[str, Any]:
-    """A row of STATISTICS_SCHEMA; unit 3 is a near-duplicate of unit 2."""
+    """A row of STATISTICS_SCHEMA. Channel 3 is a near-duplicate of channel 2."""
     most = MAXIMA[unit]
     quantiles = [most * fraction for fraction in QUANTILES]
     return {
@@ -185,7 +186,7 @@ def statistics_row(unit: int) -> dict[str, Any]:
 
 
 def ranking_rows(order: dict[int, tuple[int, ...]] = RANKED) -> list[dict[str, Any]]:
-    """Rows of RANKING_SCHEMA of units in some order for some classes."""
+    """Rows of RANKING_SCHEMA, from channels by rank for some classes."""
     return [
         {"label": label, "rank": rank, "unit": unit, "score": 1 / rank, "count": 10 - rank}
         for label, units in order.items()

@@ -1,4 +1,4 @@
-"""Analyses over the embedded form: begun by a plan, killed and started again between, and by the command."""
+"""Analyses in the embedded form, started by a plan, across a kill and a restart, and by the command."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ from tests.integration.finished import NETWORK
 from tests.integration.test_plan import EXTRACTION, import_data, start_plan
 
 
-def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
-    """The analysis that a plan asks for outlives a kill as soon as it is recorded; it is no stage of the plan; the
-    command's analysis finds the same; HTTP and gRPC tell the same rows."""
+def test_a_plan_is_dissected_across_a_kill(tmp_path: Path) -> None:
+    """A plan's analysis survives a kill once it is recorded, and is no stage of the plan. The command's analysis has
+    the same rows, over HTTP and gRPC."""
     with embedded(tmp_path / "home") as home:
         options = EXTRACTION | {"analyses": ["dissection"]}
         start_plan(home, import_data(home, tmp_path / "ddsm", outlined=True), network=NETWORK, extraction=options)
@@ -45,15 +45,15 @@ def test_a_plan_is_dissected_whatever_is_killed(tmp_path: Path) -> None:
         assert {row["phenomenon"] for row in rows} == {"disc"}
         assert any(row["iou"] > 0 for row in rows)
         check_grpc(home, first["analysis_id"], rows)
-        told = summarise_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
-        assert (told["state"], list(told["best"])) == ("completed", ["disc"])
-        assert told["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
+        summary = summarise_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
+        assert (summary["state"], list(summary["best"])) == ("completed", ["disc"])
+        assert summary["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")
         assert refused.returncode == 1 and "tail" in refused.stderr
 
 
 def analyses_of(home: Embedded) -> list[dict[str, Any]]:
-    """The analyses of the one extraction, if it has begun."""
+    """The analyses of all extractions."""
     base = home.services.activation_extraction
     extractions = get(base, "/v1/extractions")["extractions"]
     found: list[dict[str, Any]] = []
@@ -63,14 +63,14 @@ def analyses_of(home: Embedded) -> list[dict[str, Any]]:
 
 
 def table(home: Embedded, analysis_id: str) -> list[dict[str, Any]]:
-    """The rows of layer4."""
+    """The rows of an analysis for layer4."""
     path = f"/v1/analyses/{analysis_id}/layers/layer4?limit=1000"
     rows: list[dict[str, Any]] = get(home.services.activation_extraction, path)["rows"]
     return rows
 
 
 def check_grpc(home: Embedded, analysis_id: str, rows: list[dict[str, Any]]) -> None:
-    """The same rows over gRPC."""
+    """Compare the rows with those over gRPC."""
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
         stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
         options = analysis_pb2.GetAnalysisTableRequest(analysis_id=analysis_id, layer="layer4", limit=1000)

@@ -66,8 +66,8 @@ def make_fully_convolutional(network: nn.Module, size: int) -> FullyConvolutiona
         if _grows(candidate, image):
             return candidate
     raise InvalidInput(
-        f"a {type(network).__name__} cannot be made fully convolutional: it has neither a linear layer "
-        "over averaged maps nor the classifier of AlexNet or VGG; rank its units by gradient"
+        f"{type(network).__name__} cannot be made fully convolutional: its last layers read maps neither averaged "
+        "nor position by position, as in VGG; rank its units by gradient"
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, PieceRow
+from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.records import get_row, newest_first
@@ -11,6 +12,7 @@ from services.common.work.fan_out import count_parts
 from services.common.work.ports import Ports
 from services.common.work.views import task_fields
 from services.imaging.manifests import AnalysisManifest, read_table
+from services.imaging.units import unit_name
 
 
 @dataclass
@@ -36,6 +38,13 @@ class AnalysisQueries:
             views = [_view(row, count_parts(session, PieceRow, row.analysis_id)) for row in rows]
             return AnalysisList(analyses=views)
 
+    def completed(self, extraction_id: str) -> list[tuple[str, ObjectRef]]:
+        """Kind and manifest of the completed analyses of an extraction, newest first."""
+        of_extraction, completed = AnalysisRow.extraction_id == extraction_id, AnalysisRow.state == "completed"
+        with self.ports.records.reading() as session:
+            rows = newest_first(session, AnalysisRow, of_extraction, completed)
+            return [(row.kind, row.manifest) for row in rows if row.manifest is not None]
+
     def table(self, analysis_id: str, layer: str, query: TableQuery) -> AnalysisTable:
         """Rows of the result of a completed analysis for a layer. NotFound names the layers that it has."""
         view = self.get(analysis_id)
@@ -43,13 +52,14 @@ class AnalysisQueries:
         if not found:
             raise NotFound(f"analysis {analysis_id} has no layer {layer!r}; it has {', '.join(view.layers)}")
         table = read_table(self.ports.blobs, found[0].table)
+        rows = table.slice(min(query.offset, len(table)), query.limit).to_pylist()
         return AnalysisTable(
             analysis_id=analysis_id,
             kind=view.kind,
             layer=layer,
             offset=query.offset,
             total=len(table),
-            rows=table.slice(min(query.offset, len(table)), query.limit).to_pylist(),
+            rows=[row | {"name": unit_name(row["unit"])} for row in rows],
         )
 
     def _manifest(self, view: AnalysisView) -> AnalysisManifest:

@@ -1,4 +1,4 @@
-"""What the service takes and answers about analyses, over HTTP and gRPC alike."""
+"""Requests and views of analyses, the same over HTTP and gRPC."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from services.common.work.views import TaskView
 
 
 class AnalysisView(TaskView):
-    """An analysis of a completed extraction; `layers` has the names of those with results once it is completed."""
+    """An analysis of a completed extraction. Once it is completed, `layers` are the names of the layers with
+    results."""
 
     analysis_id: str
     extraction_id: str
@@ -36,8 +37,8 @@ class TableQuery(BaseModel):
 
 
 class AnalysisTable(BaseModel):
-    """A part of what an analysis found of a layer: rows from `offset` of the `total`, with the columns of its kind (see
-    docs/analyses.md)."""
+    """A part of the result of an analysis for a layer: rows from `offset` of the `total`, with the columns of the kind
+    (see docs/analyses.md), and the unit's `name`."""
 
     analysis_id: str
     kind: str

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from services.activation_extraction.schemas import ExtractionList, ExtractionView, LayerView
-from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
-from services.common.blobs import ObjectRef
+from services.activation_extraction.tables import ExtractionRow, ShardRow
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict
 from services.common.records import get_row, newest_first
@@ -19,12 +18,12 @@ from services.imaging.manifests import ExtractionManifest
 
 @dataclass
 class Queries:
-    """Reading, over the ports."""
+    """The queries, over the ports."""
 
     ports: Ports
 
     def get(self, extraction_id: str) -> ExtractionView:
-        """One extraction, with its layers once it is completed."""
+        """One extraction, with its results once it is completed. NotFound if there is none."""
         with self.ports.records.reading() as session:
             extraction = extraction_row(session, extraction_id)
             view = _view(extraction, count_parts(session, ShardRow, extraction_id))
@@ -40,20 +39,13 @@ class Queries:
             return ExtractionList(extractions=views)
 
     def plan(self, plan_id: str) -> PlanStages:
-        """The stage of a plan that this service does. NotFound before it has begun."""
+        """The stage of a plan that this service performs. NotFound before it has begun."""
         return plan_stages(self.ports.records, ExtractionRow, plan_id, "extraction")
 
     def manifest(self, extraction_id: str) -> ExtractionManifest:
-        """The manifest of a completed extraction. Conflict for one that is not."""
+        """The manifest of a completed extraction. Conflict if it is not completed."""
         with self.ports.records.reading() as session:
             return self._manifest(_view(extraction_row(session, extraction_id), done=0))
-
-    def analyses(self, extraction_id: str) -> list[tuple[str, ObjectRef]]:
-        """Kind and manifest of the completed analyses of an extraction, newest first."""
-        of_extraction, completed = AnalysisRow.extraction_id == extraction_id, AnalysisRow.state == "completed"
-        with self.ports.records.reading() as session:
-            rows = newest_first(session, AnalysisRow, of_extraction, completed)
-            return [(row.kind, row.manifest) for row in rows if row.manifest is not None]
 
     def _add_results(self, view: ExtractionView, manifest: ExtractionManifest) -> None:
         dataset = Dataset.open(self.ports.blobs, manifest.dataset).manifest

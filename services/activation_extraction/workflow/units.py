@@ -1,4 +1,4 @@
-"""What the extraction service answers about the units of a completed extraction."""
+"""Queries about the units of completed extractions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.correlation import near_duplicates
 from services.activation_extraction.listing import (
     RANKINGS,
@@ -48,17 +49,17 @@ from services.imaging.manifests import (
 from services.imaging.tensors import stored_tensors
 from services.imaging.units import unit_name
 
-MOST_LAYERS = 16
-"""Layers whose units are kept in memory; one of 2,048 units takes a few megabytes."""
-MOST_MANIFESTS = 64
-"""Analyses whose layers are kept."""
-MOST_INDEXES = 4
-"""Data sets whose index of patches is kept."""
+MAX_LAYERS = 16
+"""Layers whose units stay in memory. A layer of 2,048 units needs a few megabytes."""
+MAX_MANIFESTS = 64
+"""Analyses whose layers stay in memory."""
+MAX_INDEXES = 4
+"""Data sets whose index of patches stays in memory."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of an extraction with the tables of its analyses by kind."""
+    """A layer of an extraction, with the tables of its analyses by kind."""
 
     extraction: ExtractionManifest
     results: ExtractedLayer
@@ -67,18 +68,19 @@ class Layer:
 
 @dataclass
 class Units:
-    """Reading units, over the ports of the queries."""
+    """The queries, over the ports."""
 
     queries: Queries
-    _layers: BoundedCache[LayerUnits] = field(default_factory=lambda: BoundedCache(MOST_LAYERS, lambda _: 1))
-    _tables: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MOST_LAYERS, lambda _: 1))
+    analyses: AnalysisQueries
+    _layers: BoundedCache[LayerUnits] = field(default_factory=lambda: BoundedCache(MAX_LAYERS, lambda _: 1))
+    _tables: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MAX_LAYERS, lambda _: 1))
     _manifests: BoundedCache[dict[str, ObjectRef]] = field(
-        default_factory=lambda: BoundedCache(MOST_MANIFESTS, lambda _: 1)
+        default_factory=lambda: BoundedCache(MAX_MANIFESTS, lambda _: 1)
     )
-    _indexes: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MOST_INDEXES, lambda _: 1))
+    _indexes: BoundedCache[pa.Table] = field(default_factory=lambda: BoundedCache(MAX_INDEXES, lambda _: 1))
 
-    def part(self, extraction_id: str, layer: str, query: UnitsQuery) -> UnitList:
-        """The units of a layer that a query finds. NotFound, Conflict or InvalidInput say what there is."""
+    def query(self, extraction_id: str, layer: str, query: UnitsQuery) -> UnitList:
+        """The units of a layer that a query finds. NotFound, Conflict or InvalidInput name what exists instead."""
         opened = self._open(extraction_id, layer)
         units = self._summarised(opened)
         found = find(units, query)
@@ -94,11 +96,12 @@ class Units:
         )
 
     def get(self, extraction_id: str, layer: str, unit: int) -> UnitView:
-        """All that is known of one unit (channel from 0). NotFound names what there is."""
+        """Everything that is recorded about one unit, given by its channel. NotFound names the units that exist."""
         opened = self._open(extraction_id, layer)
         if not 0 <= unit < opened.results.units:
-            raise NotFound(f"layer {layer} has units 0 to {opened.results.units - 1}; asked for {unit}")
-        units = self._summarised(opened)
+            last = unit_name(opened.results.units - 1)
+            raise NotFound(f"layer {layer} has no {unit_name(unit)}; its units are unit_0001 to {last}")
+        units, duplicates = self._summarised(opened), self._duplicates(opened, unit)
         row = self._table(opened.results.statistics).slice(unit, 1).to_pylist()[0]
         return UnitView(
             **units.units[unit].model_dump(),
@@ -114,7 +117,8 @@ class Units:
                 SimilarUnit(unit=other, name=unit_name(other), correlation=correlation)
                 for other, correlation in zip(row["similar"], row["similarity"], strict=True)
             ],
-            duplicates=self._duplicates(opened, unit),
+            duplicates=duplicates,
+            duplicate_names=[unit_name(other) for other in duplicates],
             dissection=self._phenomena(opened, unit),
             top=self._top(opened, unit),
             sample=self._sample(opened, unit),
@@ -124,14 +128,14 @@ class Units:
         manifest = self.queries.manifest(extraction_id)
         found = next((one for one in manifest.layers if one.name == layer), None)
         if found is None:
-            there = ", ".join(one.name for one in manifest.layers)
-            raise NotFound(f"extraction {extraction_id} has no layer {layer!r}; it has {there}")
-        return Layer(manifest, found, self._analysed(extraction_id, layer))
+            names = ", ".join(one.name for one in manifest.layers)
+            raise NotFound(f"extraction {extraction_id} has no layer {layer!r}; it has {names}")
+        return Layer(manifest, found, self._analysis_tables(extraction_id, layer))
 
-    def _analysed(self, extraction_id: str, layer: str) -> dict[str, ObjectRef]:
-        """The tables of a layer by kind of analysis, each of the newest completed one that looked at the layer."""
+    def _analysis_tables(self, extraction_id: str, layer: str) -> dict[str, ObjectRef]:
+        """The table of a layer by kind of analysis, from the newest completed analysis that includes the layer."""
         found: dict[str, ObjectRef] = {}
-        for kind, ref in self.queries.analyses(extraction_id):
+        for kind, ref in self.analyses.completed(extraction_id):
             tables = self._manifests.get(ref.sha256, partial(self._read_tables, ref))
             if kind not in found and layer in tables:
                 found[kind] = tables[layer]
@@ -164,7 +168,7 @@ class Units:
         )
 
     def _phenomena(self, layer: Layer, unit: int) -> list[PhenomenonView]:
-        """How well a unit agrees with each phenomenon, largest IoU first."""
+        """The agreement of a unit with each phenomenon, largest IoU first."""
         ref = layer.analyses.get("dissection")
         if ref is None:
             return []
@@ -176,7 +180,7 @@ class Units:
         return near_duplicates(state.rows("correlation", unit, unit)[0], unit)
 
     def _top(self, layer: Layer, unit: int) -> list[TopPatch]:
-        """The patches of a unit's largest maxima, from its own rows of the state alone."""
+        """The patches with a unit's largest maxima. Only the unit's own rows of the state are read."""
         state = stored_tensors(self.queries.ports.blobs, layer.results.top)
         values, ids, positions = (state.rows(name, unit, unit)[0] for name in ("values", "ids", "positions"))
         return [
@@ -187,17 +191,17 @@ class Units:
         ]
 
     def _sample(self, layer: Layer, unit: int) -> list[SamplePatch]:
-        """The patches drawn by chance, largest first, ties to the lower patch id, as the rendering service does."""
+        """The sample patches, largest first, with ties to the lower patch id, as in the rendering service."""
         state = stored_tensors(self.queries.ports.blobs, layer.results.sample)
         values, ids = state.rows("values", unit, unit)[0], state.all("ids")
         patches = self._patches(layer, ids)
         return [
-            SamplePatch(rank=rank, value=float(values[at]), **patches[at])
-            for rank, at in enumerate(np.lexsort((ids, -values)), 1)
+            SamplePatch(rank=rank, value=float(values[number]), **patches[number])
+            for rank, number in enumerate(np.lexsort((ids, -values)), 1)
         ]
 
     def _patches(self, layer: Layer, ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """What views say of patches."""
+        """The fields of patches in views."""
         index = self._index(layer.extraction).select(["patch_id", "name", "label", "phenomenon", "mammogram"])
         return [row | {"patch": row.pop("name")} for row in index.take(pa.array(ids)).to_pylist()]
 

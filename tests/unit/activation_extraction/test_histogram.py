@@ -1,4 +1,4 @@
-"""Counts of activations and the thresholds they give, against sorting everything."""
+"""Counts of activations and their thresholds, compared with sorting all activations."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ from services.activation_extraction.histogram import (
 FINITE = st.floats(-60000, 60000, width=32)
 
 
-def counted(maps: np.ndarray, ids: np.ndarray, places: int, cuts: list[int]) -> torch.Tensor:
+def counted(maps: np.ndarray, ids: np.ndarray, positions: int, cuts: list[int]) -> torch.Tensor:
     """The counts after adding the maps in batches that end at `cuts`."""
-    histogram = ActivationHistogram(places)
+    histogram = ActivationHistogram(positions)
     for first, last in zip([0, *cuts], [*cuts, len(ids)], strict=True):
         if first < last:
             histogram.add(torch.from_numpy(maps[first:last]), torch.from_numpy(ids[first:last]))
@@ -37,9 +37,9 @@ def counted(maps: np.ndarray, ids: np.ndarray, places: int, cuts: list[int]) -> 
     ),
     st.data(),
 )
-def test_thresholds_lie_in_the_bin_of_the_exact_quantile(maps: np.ndarray, data: st.DataObject) -> None:
-    """With all places counted, the share of all activations above a threshold is within that of one bin of the wanted,
-    in any batches; negative activations and ties included."""
+def test_thresholds_are_in_the_bin_of_the_exact_quantile(maps: np.ndarray, data: st.DataObject) -> None:
+    """If all positions are counted, a threshold is at most one bin from the exact quantile, for any batches, also with
+    negative activations and ties."""
     ids = np.arange(len(maps))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(maps)), max_size=3)))
     counts = counted(maps, ids, 100, cuts)
@@ -57,9 +57,9 @@ def test_thresholds_lie_in_the_bin_of_the_exact_quantile(maps: np.ndarray, data:
 @example(np.array([0.0, -0.0], np.float16))
 @given(hnp.arrays(np.float16, st.integers(2, 40), elements=st.floats(-65504, 65504, width=16)))
 def test_bins_rise_with_values(values: np.ndarray) -> None:
-    """A larger value has no lower bin, and every value lies between the edges of its bin."""
+    """A larger value never has a lower bin, and every value is between the edges of its bin."""
     ordered = np.sort(values)
-    counts = counted(ordered.astype(np.float32).reshape(1, -1, 1, 1), np.array([0]), 1, [])  # a unit a value
+    counts = counted(ordered.astype(np.float32).reshape(1, -1, 1, 1), np.array([0]), 1, [])  # one unit per value
     assert (counts.sum(1) == 1).all()
     bins = counts.argmax(1).numpy()
     assert (np.diff(bins) >= 0).all()
@@ -69,7 +69,7 @@ def test_bins_rise_with_values(values: np.ndarray) -> None:
 
 
 def test_edges_are_narrow() -> None:
-    """A bin is at most 1.6 % of its activation wide, from 0.001 up."""
+    """From 0.001 on, the width of a bin is at most 1.6 % of its activation."""
     edges = bin_edges()
     assert (np.diff(edges) >= 0).all()
     high = edges[1:][edges[:-1] >= 0.001]
@@ -77,27 +77,27 @@ def test_edges_are_narrow() -> None:
     assert ((high - low) / high).max() < 0.016
 
 
-@pytest.mark.parametrize(("size", "places"), [(169, 32), (9, 32), (3025, 4), (1, 4)])
-def test_places_are_spread_and_fixed_by_the_patch(size: int, places: int) -> None:
-    """Of each map the wanted number of different places, the same for a patch whatever stands beside it; over many
-    patches every place is met about equally often."""
+@pytest.mark.parametrize(("size", "positions"), [(169, 32), (9, 32), (3025, 4), (1, 4)])
+def test_positions_are_spread_and_determined_by_the_patch(size: int, positions: int) -> None:
+    """Each map has the requested number of different positions. A patch always has the same ones, whatever else is in
+    its batch. Over many patches, all positions are counted about equally often."""
     ids = torch.arange(3000)
-    chosen = counted_positions(ids, size, places)
-    assert chosen.shape == (3000, min(places, size))
-    assert all(len(set(row)) == len(row) for row in chosen[:50].tolist())
-    assert torch.equal(counted_positions(ids[7:8], size, places)[0], chosen[7])
-    met = torch.bincount(chosen.flatten(), minlength=size).float()
-    assert met.max() < 2 * max(met.mean(), 12)
+    found = counted_positions(ids, size, positions)
+    assert found.shape == (3000, min(positions, size))
+    assert all(len(set(row)) == len(row) for row in found[:50].tolist())
+    assert torch.equal(counted_positions(ids[7:8], size, positions)[0], found[7])
+    times = torch.bincount(found.flatten(), minlength=size).float()
+    assert times.max() < 2 * max(times.mean(), 12)
 
 
-def test_a_split_is_looked_at_often_enough() -> None:
-    """Small splits are counted whole, large ones by at least 4 places a map."""
+def test_a_split_has_enough_positions() -> None:
+    """A small split has enough positions in total, and a large one at least 4 in each map."""
     assert positions_per_map(100) * 100 >= 1 << 15
     assert positions_per_map(1_000_000) == 4
 
 
-def test_thresholds_of_part_of_the_places_are_near_those_of_all() -> None:
-    """With 32 of 169 places of 2,048 maps the share above the threshold for 0.5 % is 0.4 % to 0.6 %."""
+def test_some_positions_are_enough_for_thresholds() -> None:
+    """With 32 of 169 positions of 2,048 maps, the share above the threshold for 0.5 % is between 0.4 % and 0.6 %."""
     maps = torch.randn(2048, 3, 13, 13, generator=torch.Generator().manual_seed(1))
     histogram = ActivationHistogram(32)
     for first in range(0, 2048, 256):

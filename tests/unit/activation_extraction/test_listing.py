@@ -1,4 +1,4 @@
-"""How the units of a layer are filtered and put in order."""
+"""Filtering and sorting the units of a layer."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.fakes.extraction import CLASSES, UNITS, phenomenon, ranking_rows, sta
 
 
 def layer(dissected: bool = True) -> LayerUnits:
-    """The six units of the fake extraction; units 1 and 2 were dissected, and there is a ranking by ablation."""
+    """The six units of the fake extraction, with a dissection of channels 1 and 2, and a ranking by ablation."""
     statistics = pa.Table.from_pylist([statistics_row(unit) for unit in range(UNITS)], STATISTICS_SCHEMA)
     rankings = {
         "own": pa.Table.from_pylist(ranking_rows(), RANKING_SCHEMA),
@@ -27,7 +27,7 @@ def layer(dissected: bool = True) -> LayerUnits:
 
 
 def order(dissected: bool = True, **options: Any) -> list[int]:
-    """The units that a query finds."""
+    """The channels that a query finds, in order."""
     return [unit.unit for unit in find(layer(dissected), UnitsQuery(**options))]
 
 
@@ -51,7 +51,7 @@ def order(dissected: bool = True, **options: Any) -> list[int]:
     ],
 )
 def test_units_are_sorted(options: dict[str, Any], expected: list[int]) -> None:
-    """Ties go to the lower unit in either direction; a unit that lacks the value stands at the end in both."""
+    """In both directions, ties go to the lower unit, and units without the value come last."""
     assert order(**options) == expected
 
 
@@ -69,12 +69,12 @@ def test_units_are_sorted(options: dict[str, Any], expected: list[int]) -> None:
     ],
 )
 def test_units_are_filtered(options: dict[str, Any], expected: list[int]) -> None:
-    """By silence, by part of the name or of the best phenomenon, by number, and by all at once."""
+    """Filters are silence, a part of the name or of the best phenomenon, channels, and all together."""
     assert order(**options) == expected
 
 
-def test_an_order_that_there_is_not_names_what_there_is() -> None:
-    """A class, a ranking, or a dissection that the layer lacks."""
+def test_an_order_that_does_not_exist_is_refused() -> None:
+    """InvalidInput names the classes or rankings that exist, or a missing dissection."""
     with pytest.raises(InvalidInput, match="no class 3; the network has 0 to 2"):
         order(sort="auc", label=3)
     with pytest.raises(InvalidInput, match="no ranking 'gradient'; it has own, ablation"):
@@ -101,14 +101,14 @@ def summary(unit: int, maximum: float, auc: float | None) -> UnitSummary:
     st.sampled_from(["unit", "maximum", "auc"]),
     st.sampled_from([None, False, True]),
 )
-def test_an_order_holds_every_unit_once(
-    pairs: list[tuple[float, float | None]], sort: Any, turned: bool | None
+def test_an_order_has_every_unit_once(
+    pairs: list[tuple[float, float | None]], sort: Any, descending: bool | None
 ) -> None:
-    """Whatever is missing or equal, and turning an order turns the known values and no more."""
+    """That holds if values are missing or equal. A descending order reverses only the units with a value."""
     units = tuple(summary(unit, *pair) for unit, pair in enumerate(pairs))
-    found = find(LayerUnits("layer", ("any",), units, ("own",), False), UnitsQuery(sort=sort, descending=turned))
+    found = find(LayerUnits("layer", ("any",), units, ("own",), False), UnitsQuery(sort=sort, descending=descending))
     assert sorted(one.unit for one in found) == list(range(len(pairs)))
     values = [{"unit": one.unit, "maximum": one.maximum, "auc": one.auc_by_class[0]}[sort] for one in found]
     known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN
-    assert known == sorted(known, reverse=sort != "unit" if turned is None else turned)
+    assert known == sorted(known, reverse=sort != "unit" if descending is None else descending)
     assert values[: len(known)] == known

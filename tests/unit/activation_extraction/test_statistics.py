@@ -1,4 +1,4 @@
-"""Statistics and rankings against slower, simpler ways."""
+"""Statistics and rankings, compared with slower and simpler code."""
 
 import numpy as np
 import pytest
@@ -20,19 +20,19 @@ def labels() -> np.ndarray:
 
 
 def test_auc_equals_scikit_learns(maxima: np.ndarray, labels: np.ndarray) -> None:
-    """Per class and unit the AUC is roc_auc_score's, ties included."""
+    """class_aucs equals roc_auc_score for each class and unit, also with ties."""
     for class_, aucs in enumerate(class_aucs(maxima, labels, 3)):
         expected = [roc_auc_score(labels == class_, maxima[:, unit]) for unit in range(6)]
         np.testing.assert_allclose(aucs, expected, rtol=1e-12)
 
 
-def test_a_class_that_is_missing_has_no_auc(maxima: np.ndarray) -> None:
-    """All or none of the patches in a class leaves nothing to tell apart."""
+def test_a_class_without_both_sides_has_no_auc(maxima: np.ndarray) -> None:
+    """class_aucs returns None for a class that all patches or no patches have."""
     assert class_aucs(maxima, np.zeros(40, dtype=np.int64), 2) == [None, None]
 
 
-def test_statistics_are_those_of_the_maxima(maxima: np.ndarray, labels: np.ndarray) -> None:
-    """Mean, deviation, extremes and the share above zero, a row a unit."""
+def test_statistics_equal_plain_arithmetic(maxima: np.ndarray, labels: np.ndarray) -> None:
+    """Each unit has a row with mean, deviation, extremes, quantiles and the share above zero."""
     rows = unit_statistics(maxima, labels, 3)
     assert [row["unit"] for row in rows] == list(range(6))
     for unit, row in enumerate(rows):
@@ -43,20 +43,21 @@ def test_statistics_are_those_of_the_maxima(maxima: np.ndarray, labels: np.ndarr
         assert row["active"] == sum(v > 0 for v in values) / 40
         np.testing.assert_allclose(row["quantiles"], [np.quantile(values, q) for q in QUANTILES])
         for label in range(3):
-            of_class = [v for v, known in zip(values, labels, strict=True) if known == label]
+            of_class = [value for value, one in zip(values, labels, strict=True) if one == label]
             assert row["mean_by_class"][label] == pytest.approx(sum(of_class) / len(of_class))
             np.testing.assert_allclose(row["quantiles_by_class"][label], [np.quantile(of_class, q) for q in QUANTILES])
 
 
 def test_a_class_without_patches_has_no_distribution(maxima: np.ndarray) -> None:
-    """What is not there is null, not zero."""
+    """The figures of a class without patches are None, not zero."""
     row = unit_statistics(maxima, np.zeros(40, dtype=np.int64), 2, first=7)[1]
     assert row["unit"] == 8
     assert (row["mean_by_class"][1], row["quantiles_by_class"][1], row["auc_by_class"]) == (None, None, [None, None])
 
 
 def test_influence_counts_the_top_eight_of_each_patch() -> None:
-    """Activation times weight; a unit is counted on each patch where it is among the 8 largest; ties to lower units."""
+    """Influence is activation times weight. A unit is counted on each patch on which it is among the 8 largest, with
+    ties to lower units."""
     rng = np.random.default_rng(5)
     maxima = rng.integers(0, 4, (30, 12)).astype(np.float32)
     weights = rng.integers(-2, 3, (2, 12)).astype(np.float32)
@@ -76,7 +77,7 @@ def test_influence_counts_the_top_eight_of_each_patch() -> None:
 
 
 def test_selectivity_orders_by_auc(maxima: np.ndarray, labels: np.ndarray) -> None:
-    """Without a linear head the units of a class come by AUC, and no count is told."""
+    """The units of a class are sorted by AUC, without counts."""
     aucs = [row["auc_by_class"] for row in unit_statistics(maxima, labels, 3)]
     rows = [row for row in rank_by_selectivity(aucs) if row["label"] == 1]
     assert sorted(row["score"] for row in rows) == sorted(auc[1] for auc in aucs)
@@ -84,6 +85,6 @@ def test_selectivity_orders_by_auc(maxima: np.ndarray, labels: np.ndarray) -> No
     assert all(row["count"] is None for row in rows)
 
 
-def test_a_class_that_nothing_is_told_of_is_not_ranked() -> None:
-    """Selectivity ranks the classes that have an AUC."""
+def test_a_class_without_auc_is_not_ranked() -> None:
+    """rank_by_selectivity leaves out a class without AUCs."""
     assert {row["label"] for row in rank_by_selectivity([[None, 0.5], [None, 0.75]])} == {1}

@@ -1,4 +1,4 @@
-"""Top-k against a slow, obvious reference."""
+"""Top patches, compared with a slow and obvious reference."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from services.activation_extraction.merge import merge_top
 from services.activation_extraction.topk import TopK
 from tests.fakes.tensors import as_stored
 
-# Few distinct values, so that ties are everywhere; all exact in fp16.
+# Few distinct values, so that there are many ties. All are exact in fp16.
 VALUES = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
 
 
 def reference(maps: np.ndarray, ids: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """Sort every unit's patches by (larger maximum, lower id) and keep k; in float64, one at a time."""
+    """Sort every unit's patches by larger maximum, then by lower id, and take k, in float64, one at a time."""
     units = maps.shape[1]
     found: dict[str, list[list[object]]] = {"values": [], "ids": [], "positions": [], "maps": []}
     for unit in range(units):
@@ -49,7 +49,7 @@ def add(top: TopK, maps: torch.Tensor, ids: torch.Tensor) -> None:
 
 
 def merge(states: list[dict[str, torch.Tensor]], k: int) -> dict[str, torch.Tensor]:
-    """Merge states as they lie in the store."""
+    """Merge states in the form in which they are stored."""
     return merge_top([as_stored(state, "layer/") for state in states], "layer", k)
 
 
@@ -70,37 +70,38 @@ cases = st.tuples(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.i
 
 @settings(max_examples=150, deadline=None)
 @given(cases)
-def test_any_batches_give_the_reference(case: tuple[np.ndarray, list[int], int, list[int]]) -> None:
-    """Values, ids, positions and maps equal the reference, with ties, negative units, k > n, any order and batches."""
+def test_any_batches_lead_to_the_reference(case: tuple[np.ndarray, list[int], int, list[int]]) -> None:
+    """Values, ids, positions and maps equal the reference, with ties, negative units, k > n, any order and any
+    batches."""
     maps, ids, k, cuts = case
     assert_same(state_of(maps, np.array(ids), k, cuts), reference(maps, np.array(ids), k))
 
 
 @settings(max_examples=100, deadline=None)
 @given(cases, st.randoms(use_true_random=False))
-def test_merging_in_any_order_gives_the_same_bytes(
+def test_merging_in_any_order_leads_to_the_same_bytes(
     case: tuple[np.ndarray, list[int], int, list[int]], random: object
 ) -> None:
-    """States of parts merge, in any order and grouping, to the state of the whole."""
+    """The states of parts merge, in any order and grouping, to the state of all patches."""
     maps, ids, k, cuts = case
     ends = sorted({*cuts, len(ids)} - {0})
     parts = [
         state_of(maps[first:last], np.array(ids)[first:last], k, [])
         for first, last in zip([0, *ends[:-1]], ends, strict=True)
     ]
-    whole = state_of(maps, np.array(ids), k, [])
+    uncut = state_of(maps, np.array(ids), k, [])
     random.shuffle(parts)  # type: ignore[attr-defined]
-    at_once = merge(parts, k)
+    together = merge(parts, k)
     pairwise = parts[0]
     for part in parts[1:]:
         pairwise = merge([part, pairwise], k)
-    for name, value in whole.items():
-        assert torch.equal(at_once[name], value), name
+    for name, value in uncut.items():
+        assert torch.equal(together[name], value), name
         assert torch.equal(pairwise[name], value), name
 
 
-def test_channels_last_maps_are_read_right() -> None:
-    """The memory layout of the maps makes no difference."""
+def test_channels_last_maps_lead_to_the_same_state() -> None:
+    """The state does not depend on the memory layout of the maps."""
     maps, ids = torch.randn(6, 4, 3, 5), torch.arange(6)
     plain, strided = TopK(4), TopK(4)
     add(plain, maps, ids)
@@ -109,23 +110,23 @@ def test_channels_last_maps_are_read_right() -> None:
         assert torch.equal(strided.state_dict()[name], value)
 
 
-def test_what_waits_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little may wait, down to one map at a time, the state is the same."""
+def test_the_bound_on_pending_maps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is the same if only one map at a time may be pending."""
     generator = torch.Generator().manual_seed(3)
     maps, ids = torch.randn(60, 5, 4, 4, generator=generator), torch.randperm(60, generator=generator)
-    patient = TopK(7)
-    add(patient, maps, ids)
+    unbounded = TopK(7)
+    add(unbounded, maps, ids)
     monkeypatch.setattr(topk, "PENDING_BYTES", {"cpu": 1})
-    hasty = TopK(7)
+    bounded = TopK(7)
     for batch, some in zip(maps.split(9), ids.split(9), strict=True):
-        add(hasty, batch, some)
-        assert sum(len(entries.unit) for entries in hasty._pending) == 0
-    for name, value in patient.state_dict().items():
-        assert torch.equal(hasty.state_dict()[name], value), name
+        add(bounded, batch, some)
+        assert sum(len(entries.unit) for entries in bounded._pending) == 0
+    for name, value in unbounded.state_dict().items():
+        assert torch.equal(bounded.state_dict()[name], value), name
 
 
-def test_maps_beyond_the_range_of_fp16_end_there() -> None:
-    """A value that float16 cannot hold stays exact as a value and is cut in its map; the order is that of float32."""
+def test_maps_are_clamped_to_the_range_of_fp16() -> None:
+    """A value beyond the range of float16 is exact in `values` and clamped in its map. The order is that of float32."""
     maps = torch.tensor([70000.0, 90000.0, -1e6]).view(3, 1, 1, 1)
     top = TopK(3)
     add(top, maps, torch.arange(3))

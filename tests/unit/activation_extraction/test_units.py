@@ -1,4 +1,4 @@
-"""What the extraction service answers about units, read from a stored extraction."""
+"""Queries about units, read from a stored extraction."""
 
 from pathlib import Path
 from typing import Any
@@ -21,26 +21,27 @@ def extracted(tmp_path: Path) -> Extracted:
     return Extracted(tmp_path)
 
 
-def test_a_window_of_the_list_tells_of_all_that_is_found(extracted: Extracted) -> None:
-    """Rows of the window, numbers of the whole order, and what the units can be sorted by."""
+def test_a_part_of_the_list_includes_the_complete_order(extracted: Extracted) -> None:
+    """The answer has the requested units, the channels of all units in order, and the rankings that exist."""
     answer = TestClient(extracted.app()).get(f"{PATH}?sort=maximum&silent=false&offset=1&limit=2").json()
     assert (answer["total"], answer["order"]) == (UNITS - 1, [1, 2, 3, 0, 4])
     assert [unit["name"] for unit in answer["units"]] == ["unit_0003", "unit_0004"]
-    assert answer["units"][1]["duplicate_of"] == 2
+    duplicate = answer["units"][1]
+    assert (duplicate["duplicate_of"], duplicate["duplicate_of_name"]) == (2, "unit_0003")
     assert answer["units"][0]["auc_by_class"] == [0.3, None, 0.7]
     assert (answer["rankings"], answer["ranking_method"], answer["dissected"]) == (["own"], "influence", False)
     assert TestClient(extracted.app()).get(f"{PATH}?sort=size").status_code == 422
 
 
-def test_a_unit_is_told_with_its_distribution_and_its_patches(extracted: Extracted) -> None:
-    """Quantiles by class, thresholds, similar units; top patches with their facts; the sample by falling value, ties
-    to the lower patch."""
-    unit = TestClient(extracted.app()).get(f"{PATH}/2").json()
+def test_a_unit_has_its_distribution_and_its_patches(extracted: Extracted) -> None:
+    """The answer has quantiles by class, thresholds, similar units and top patches, and the sample patches by falling
+    value, with ties to the lower patch."""
+    unit = TestClient(extracted.app()).get(f"{PATH}/unit_0003").json()
     assert [one["rank"] for one in unit["top"]] == [1, 2, 3, 4]
     index = {row["patch_id"]: row for row in extracted.units._index(extracted.manifest).to_pylist()}
     for patch in (*unit["top"], *unit["sample"]):
-        facts = index[patch["patch_id"]]
-        assert (patch["patch"], patch["label"]) == (facts["name"], facts["label"])
+        row = index[patch["patch_id"]]
+        assert (patch["patch"], patch["label"]) == (row["name"], row["label"])
     ids = [one["patch_id"] for one in unit["sample"]]
     first = min(ids)
     assert ids == [first + 1, first + 3, first + 2, first + 4, first]
@@ -51,27 +52,46 @@ def test_a_unit_is_told_with_its_distribution_and_its_patches(extracted: Extract
         ("normal", 0.3, 9), ("benign", None, 0), ("cancer", 0.7, 9),
     ]  # fmt: skip
     assert unit["similar"][0] == {"unit": 3, "name": "unit_0004", "correlation": 0.99}
-    assert (unit["duplicates"], unit["dissection"], unit["silent"]) == ([3], [], False)
-    assert TestClient(extracted.app()).get(f"{PATH}/{SILENT}").json()["silent"]
+    assert (unit["duplicates"], unit["duplicate_names"], unit["dissection"]) == ([3], ["unit_0004"], [])
+    assert not unit["silent"] and TestClient(extracted.app()).get(f"{PATH}/{SILENT}").json()["silent"]
 
 
-def test_reading_a_unit_reads_no_other(extracted: Extracted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the top and sample states and the correlations only headers and this unit's rows are read, the state of a
-    layer being as large as all its maps; tables are read once for all units."""
+@pytest.mark.parametrize(
+    ("unit", "status", "name"),
+    [
+        ("unit_0002", 200, "unit_0002"),
+        ("1", 200, "unit_0002"),
+        ("unit_0007", 404, ""),
+        ("6", 404, ""),
+        ("-1", 404, ""),
+        ("unit_0000", 422, ""),
+        ("unit_2", 422, ""),
+        ("second", 422, ""),
+    ],
+)
+def test_a_path_has_a_units_name_or_its_channel(extracted: Extracted, unit: str, status: int, name: str) -> None:
+    """A name counts from 1, a bare number is the channel from 0. Any other text is invalid."""
+    answer = TestClient(extracted.app()).get(f"{PATH}/{unit}")
+    assert (answer.status_code, answer.json().get("name", "")) == (status, name)
+
+
+def test_a_unit_is_read_alone(extracted: Extracted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the headers and this unit's rows are read from the states and the correlations: the state of a layer is as
+    large as all its maps. Tables are read once for all units."""
     extracted.units.get("extraction-1", "layer4", 0)
-    blobs, ranged, whole = extracted.ports.blobs, [], []
+    blobs, ranged, full = extracted.ports.blobs, [], []
     get_range, get = blobs.get_range, blobs.get
     monkeypatch.setattr(blobs, "get_range", lambda *where: ranged.append(where) or get_range(*where))
-    monkeypatch.setattr(blobs, "get", lambda *where: whole.append(where) or get(*where))
+    monkeypatch.setattr(blobs, "get", lambda *where: full.append(where) or get(*where))
     extracted.units.get("extraction-1", "layer4", 1)
-    assert [key for _, key in whole] == ["extractions/extraction-1/manifest.json"]
+    assert [key for _, key in full] == ["extractions/extraction-1/manifest.json"]
     values = 4 * TOP, 8 * TOP, 4 * 2 * TOP, 4 * SAMPLE, 8 * SAMPLE, 2 * UNITS
     assert sorted(length for _, _, offset, length in ranged if offset > 0) == sorted(values)
 
 
-def test_analyses_are_told_where_there_are_any(extracted: Extracted) -> None:
-    """The newest that looked at the layer counts: its phenomena stand at units, largest IoU first, and its rankings
-    beside the layer's own."""
+def test_a_unit_includes_its_analyses(extracted: Extracted) -> None:
+    """A unit has the phenomena of the newest dissection of its layer, largest IoU first, and the rankings of analyses
+    besides the layer's own."""
     assert extracted.units.get("extraction-1", "layer4", 1).best is None
     extracted.analyse("dissection", 1)
     extracted.analyse("ablation", 2)
@@ -87,22 +107,25 @@ def test_analyses_are_told_where_there_are_any(extracted: Extracted) -> None:
     ]  # fmt: skip
 
 
-def test_grpc_answers_alike(extracted: Extracted) -> None:
-    """The same units in the same order, holes in lists as NaN; fields that are not given are as if absent."""
+def test_grpc_returns_the_same(extracted: Extracted) -> None:
+    """gRPC returns the same units in the same order, with NaN for null in lists. A request has a unit's name or its
+    channel."""
     unused: Any = Mock()
     servicer = ExtractionServicer(unused, extracted.queries, extracted.units, unused, unused, Streams())
     where = {"extraction_id": "extraction-1", "layer": "layer4"}
     found = servicer.ListUnits(pb.ListUnitsRequest(**where, sort="auc", silent=False, limit=1), unused)
     assert (list(found.order), [unit.unit for unit in found.units]) == ([1, 2, 3, 0, 4], [1])
     unit = servicer.GetUnit(pb.GetUnitRequest(**where, unit=3), unused).unit
-    assert (unit.duplicate_of, list(unit.duplicates)) == (2, [2])
+    assert (unit.duplicate_of, unit.duplicate_of_name) == (2, "unit_0003")
+    assert (list(unit.duplicates), list(unit.duplicate_names)) == ([2], ["unit_0003"])
+    assert servicer.GetUnit(pb.GetUnitRequest(**where, unit_name="unit_0004"), unused).unit == unit
     assert unit.auc_by_class[1] != unit.auc_by_class[1]
     assert not servicer.GetUnit(pb.GetUnitRequest(**where, unit=0), unused).unit.HasField("duplicate_of")
 
 
-def test_what_is_not_there_names_what_is(extracted: Extracted) -> None:
-    """A layer, a unit."""
+def test_a_missing_layer_or_unit_is_not_found(extracted: Extracted) -> None:
+    """NotFound names the layers or units that exist."""
     with pytest.raises(NotFound, match="no layer 'layer9'; it has layer4"):
         extracted.units.get("extraction-1", "layer9", 0)
-    with pytest.raises(NotFound, match="has units 0 to 5; asked for 6"):
+    with pytest.raises(NotFound, match="layer4 has no unit_0007; its units are unit_0001 to unit_0006"):
         extracted.units.get("extraction-1", "layer4", UNITS)

@@ -1,4 +1,4 @@
-"""What the extraction service decides."""
+"""The use cases of extractions."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from primitives.activation_extraction.v1 import events_pb2
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2 as training_events
 
+from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.rpc import ExtractionServicer
 from services.activation_extraction.schemas import StartExtractionRequest
 from services.activation_extraction.settings import ExtractionSettings
@@ -28,19 +29,19 @@ from tests.fakes.ports import FakeRunner, World
 
 
 def state_of(shard: int) -> ShardState:
-    """The state of a shard that a job has stored."""
+    """The state of a shard, as its job returns it."""
     return ShardState(state=ObjectRef(bucket="b", key=str(shard), sha256="0", size=1), maxima={})
 
 
 class Extraction(World):
-    """The service's use cases, and the event that a run over three shards of validation patches is complete."""
+    """The use cases, and the event that a run is completed, with three shards of validation patches."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, Base.metadata)
         self.runner = FakeRunner()
         self.extractions = Extractions(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
         self.queries = Queries(self.ports)
-        self.units = Units(self.queries)
+        self.units = Units(self.queries, AnalysisQueries(self.ports))
         data, dataset = store_dataset(self.blobs, folder / "ddsm", {"train": 3, "val": 9}, shard_patches=3)
         checkpoint, _ = store_checkpoint(self.blobs, data.manifest, "test_resnet", 64)
         self.event = training_events.RunCompleted(
@@ -56,7 +57,7 @@ class Extraction(World):
         self.runner.answers["merge_extraction"] = lambda _: self.manifest
 
     def begin(self) -> list[Any]:
-        """Handle the event; the commands that follow."""
+        """Handle the event, and return the commands that follow."""
         self.extractions.run_completed(self.event)
         return self.sent()
 
@@ -66,8 +67,8 @@ def extraction(tmp_path: Path) -> Extraction:
     return Extraction(tmp_path)
 
 
-def test_a_plan_goes_out_a_message_a_shard(extraction: Extraction) -> None:
-    """A completed run with a plan becomes one command a shard; delivered twice it becomes no more."""
+def test_a_plan_enqueues_one_command_per_shard(extraction: Extraction) -> None:
+    """RunCompleted with a plan enqueues one command per shard, and nothing when it is delivered twice."""
     commands = extraction.begin()
     assert [command.shard for command in commands] == [0, 1, 2]
     assert extraction.begin() == []
@@ -75,10 +76,8 @@ def test_a_plan_goes_out_a_message_a_shard(extraction: Extraction) -> None:
     assert (stage.name, stage.state) == ("extraction", "queued")
 
 
-def test_a_plan_that_has_begun_is_not_looked_into_again(
-    extraction: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every completed run is told again after a restart: what is known costs no reading of its checkpoint."""
+def test_a_known_plan_is_not_read_again(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RunCompleted of a known plan does not read the checkpoint: a restart publishes the event of every run again."""
     extraction.begin()
 
     def refuse(*_: object) -> None:
@@ -88,8 +87,8 @@ def test_a_plan_that_has_begun_is_not_looked_into_again(
     assert extraction.begin() == []
 
 
-def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
-    """In any order and with every message twice there is one merge, over the shards in order, and one event."""
+def test_the_last_shard_enqueues_the_merge_once(extraction: Extraction) -> None:
+    """There is one merge, over the shards in order, and one event, for any order of messages that all arrive twice."""
     commands = extraction.begin()
     merges = []
     for number in (2, 0, 2, 1, 1, 0):
@@ -107,9 +106,9 @@ def test_the_last_shard_asks_for_the_merge_once(extraction: Extraction) -> None:
     assert spec.shards == [state_of(0), state_of(1), state_of(2)]
 
 
-def test_a_merge_that_comes_before_all_shards_are_in_is_left(extraction: Extraction) -> None:
-    """A broker may hold the merge of a record that was restored to before its last shard: an extraction of fewer
-    patches would look complete. The last shard asks for the merge again."""
+def test_a_merge_before_the_last_shard_does_nothing(extraction: Extraction) -> None:
+    """MergeExtraction is ignored while a shard is missing, and the last shard enqueues it again. A broker can still
+    have the command when the records were restored to an earlier moment."""
     commands = extraction.begin()
     for command in commands[:2]:
         extraction.extractions.extract_shard(command)
@@ -123,7 +122,7 @@ def test_a_merge_that_comes_before_all_shards_are_in_is_left(extraction: Extract
 
 
 def test_a_known_run_can_be_extracted_again(extraction: Extraction) -> None:
-    """Any caller may extract other layers of a run that was told of; one that was not is not found."""
+    """start accepts a run whose RunCompleted was received, and raises NotFound for any other run."""
     with pytest.raises(NotFound, match="no completed run 'run-1'"):
         extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
     extraction.begin()
@@ -139,8 +138,10 @@ def test_a_known_run_can_be_extracted_again(extraction: Extraction) -> None:
         (StartExtractionRequest(run_id="run-1", split="test"), "no split 'test'; it has train, val"),
     ],
 )
-def test_what_does_not_exist_is_refused(extraction: Extraction, options: StartExtractionRequest, message: str) -> None:
-    """A layer or split that is not there names those that are, and nothing is recorded."""
+def test_a_missing_layer_or_split_is_refused(
+    extraction: Extraction, options: StartExtractionRequest, message: str
+) -> None:
+    """start raises InvalidInput that names the existing layers or splits, and records nothing."""
     extraction.begin()
     before = len(extraction.queries.all().extractions)
     with pytest.raises(InvalidInput, match=message):
@@ -149,8 +150,8 @@ def test_what_does_not_exist_is_refused(extraction: Extraction, options: StartEx
     assert extraction.sent() == []
 
 
-def test_a_failure_is_recorded_and_told_once(extraction: Extraction) -> None:
-    """A shard that is given up fails the extraction with its words; what comes later changes nothing."""
+def test_a_failure_is_recorded_and_published_once(extraction: Extraction) -> None:
+    """A parked command fails the extraction with its reason. Later commands and reasons change nothing."""
     commands = extraction.begin()
     extraction.extractions.command_parked(commands[1], "patch 5 is not a complete image")
     extraction.extractions.command_parked(commands[2], "later")
@@ -161,21 +162,21 @@ def test_a_failure_is_recorded_and_told_once(extraction: Extraction) -> None:
     assert extraction.queries.plan("plan-1").stages[0].error == "patch 5 is not a complete image"
 
 
-def test_a_plan_that_cannot_begin_shows_why(extraction: Extraction) -> None:
-    """An event that is parked leaves a failed stage with the reason, so that whoever follows the plan sees it."""
+def test_a_plan_that_cannot_begin_shows_the_reason(extraction: Extraction) -> None:
+    """A parked event leaves a failed stage with the reason, which callers see in the plan."""
     extraction.extractions.plan_failed(extraction.event, "object training/c has sha256 x; expected y")
     [stage] = extraction.queries.plan("plan-1").stages
     assert (stage.state, stage.error) == ("failed", "object training/c has sha256 x; expected y")
 
 
-def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
-    """A cancelled extraction takes no more shards, ends a running job, and cannot be cancelled twice."""
+def test_a_cancelled_extraction_performs_nothing_more(extraction: Extraction) -> None:
+    """A cancel stops the running job and all later shards. A second cancel is a Conflict."""
     commands = extraction.begin()
     extraction_id = commands[0].extraction_id
 
     def cancel_meanwhile(_: ShardSpec) -> Any:
         extraction.extractions.act("cancel", extraction_id)
-        raise JobStopped("noticed")
+        raise JobStopped("requested")
 
     extraction.runner.answers["extract_shard"] = cancel_meanwhile
     extraction.extractions.extract_shard(commands[0])
@@ -186,16 +187,16 @@ def test_cancelling_ends_it_whatever_comes(extraction: Extraction) -> None:
         extraction.extractions.act("cancel", extraction_id)
 
 
-def test_a_paused_extraction_keeps_its_shards_and_goes_on_with_the_rest(extraction: Extraction) -> None:
-    """Its messages are acknowledged without work, also after a restart; resuming asks for the shards that are not in,
-    and whatever comes twice is done once."""
+def test_a_paused_extraction_resumes_with_the_missing_shards(extraction: Extraction) -> None:
+    """Commands of a paused extraction are acknowledged without work, also after a restart. A resume enqueues the
+    missing shards, and each shard is extracted once."""
     commands = extraction.begin()
     extraction_id = commands[0].extraction_id
     extraction.extractions.extract_shard(commands[1])
 
     def pause_meanwhile(_: ShardSpec) -> Any:
         extraction.extractions.act_on_plan("pause", "plan-1")
-        raise JobStopped("noticed")
+        raise JobStopped("requested")
 
     answer, extraction.runner.answers["extract_shard"] = extraction.runner.answers["extract_shard"], pause_meanwhile
     extraction.extractions.extract_shard(commands[0])
@@ -215,15 +216,15 @@ def test_a_paused_extraction_keeps_its_shards_and_goes_on_with_the_rest(extracti
 
 
 def test_a_pause_at_the_last_moment_loses_nothing(extraction: Extraction) -> None:
-    """A last shard that is done when it is paused is kept, and so the merge is all that is asked for; a merge that is
-    done when it is paused is done again; while it is paused nothing is told."""
+    """The last shard is recorded although the extraction was paused meanwhile, so a resume only enqueues the merge. A
+    merge that was paused meanwhile is performed again. Nothing is published while the extraction is paused."""
     commands = extraction.begin()
     extraction_id = commands[0].extraction_id
 
     def pausing(answer: Any) -> Any:
-        def pause_meanwhile(arguments: dict[str, Any]) -> Any:
+        def pause_meanwhile(spec: Any) -> Any:
             extraction.extractions.act("pause", extraction_id)
-            return answer(arguments)
+            return answer(spec)
 
         return pause_meanwhile
 
@@ -246,8 +247,8 @@ def test_a_pause_at_the_last_moment_loses_nothing(extraction: Extraction) -> Non
     assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionCompleted"]
 
 
-def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extraction) -> None:
-    """`recover` sends exactly the shards that are not in, and the merge when all are."""
+def test_a_restart_enqueues_missing_shards_or_the_merge(extraction: Extraction) -> None:
+    """recover enqueues exactly the missing shards, or the merge if there are none, or publishes the event again."""
     commands = extraction.begin()
     extraction.extractions.extract_shard(commands[1])
     extraction.extractions.recover()
@@ -260,11 +261,11 @@ def test_a_restart_asks_again_for_missing_shards_or_the_merge(extraction: Extrac
     extraction.extractions.merge_shards(merge)
     [event] = extraction.sent()
     extraction.extractions.recover()
-    assert extraction.sent() == [event], "an event that was lost with the process would never come again"
+    assert extraction.sent() == [event], "an event that was lost with the process must be published again"
 
 
-def test_units_are_known_when_it_is_completed(extraction: Extraction) -> None:
-    """Asking for a unit of an unfinished extraction is a conflict that says so."""
+def test_only_a_completed_extraction_has_units(extraction: Extraction) -> None:
+    """A unit of an unfinished extraction is a Conflict, and an unknown extraction is NotFound."""
     commands = extraction.begin()
     with pytest.raises(Conflict, match="is queued; its units are known once it is completed"):
         extraction.units.get(commands[0].extraction_id, "layer4", 0)
@@ -276,7 +277,7 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 
 def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
-    """Each verb answers with the state that it leads to, for an extraction and for its plan."""
+    """Each verb returns the new state, for an extraction and for its plan."""
     unused: Any = Mock()
     servicer = ExtractionServicer(
         extraction.extractions, extraction.queries, extraction.units, unused, unused, Streams()

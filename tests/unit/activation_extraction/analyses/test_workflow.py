@@ -1,4 +1,4 @@
-"""What the extraction service decides about analyses."""
+"""The use cases of analyses."""
 
 import shutil
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ SETTINGS = DissectionSettings(tail=0.05)
 
 @dataclass(frozen=True)
 class Extracted:
-    """A store with an extraction."""
+    """A folder of blobs with a completed extraction."""
 
     folder: Path
     manifest: ExtractionManifest
@@ -48,14 +48,14 @@ class Extracted:
 
     @classmethod
     def make(cls, folder: Path, outlined: bool) -> "Extracted":
-        """An extraction of four shards."""
+        """Extract a data set of four shards."""
         blobs = FolderBlobs(folder / "blobs")
         data, dataset = store_outlined(blobs, shard_patches=3, outlined=outlined)
         return cls(folder / "blobs", *extract_outlined(blobs, folder, data, dataset))
 
 
 class Analysis(World):
-    """The use cases, over an extraction that is completed; jobs run here instead of in a child."""
+    """The use cases, over a completed extraction. Jobs run in this process instead of a child."""
 
     def __init__(self, folder: Path, extracted: Extracted) -> None:
         shutil.copytree(extracted.folder, folder / "blobs")
@@ -75,12 +75,12 @@ class Analysis(World):
         self.runner.answers["merge_analysis"] = lambda spec: merge_analysis(SilentJob(), spec)
 
     def begin(self) -> list[Any]:
-        """Start an analysis; the commands that follow."""
+        """Start an analysis, and return the commands that follow."""
         self.analyses.start("extraction-1", SETTINGS)
         return self.sent()
 
     def complete(self) -> events_pb2.AnalysisCompleted:
-        """Do all of it; the event that tells."""
+        """Perform a complete analysis, and return its event."""
         for command in self.begin():
             self.analyses.analyse_piece(command)
         [merge] = self.sent()
@@ -90,7 +90,7 @@ class Analysis(World):
         return event
 
     def event(self, *kinds: str) -> events_pb2.ExtractionCompleted:
-        """A plan's extraction is completed, and the plan asks for analyses."""
+        """The event that the extraction of a plan with these analyses is completed."""
         return events_pb2.ExtractionCompleted(
             extraction_id="extraction-1",
             plan=plan_pb2.Plan(plan_id="plan-1", extraction=plan_pb2.PlanExtraction(analyses=kinds)),
@@ -100,8 +100,8 @@ class Analysis(World):
     def state(self, analysis_id: str) -> str:
         return self.queries.get(analysis_id).state
 
-    def reached(self) -> set[str]:
-        """Keys below analyses/ that the records reach."""
+    def referenced(self) -> set[str]:
+        """The keys below analyses/ to which the records refer."""
         found = References(self.blobs)
         collect_references(self.ports.records, found)
         assert not found.incomplete
@@ -124,7 +124,8 @@ def analysis(tmp_path: Path, extracted: Extracted) -> Analysis:
 
 
 def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
-    """Each piece is done once however often it is asked for; the last asks for the merge; one event tells."""
+    """Each piece is computed once, however often it is enqueued. The last piece enqueues the merge, and there is one
+    event."""
     commands = analysis.begin()
     assert [command.piece for command in commands] == [0, 1, 2, 3]
     merges = []
@@ -144,8 +145,8 @@ def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
 
 
 def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its newest progress again while it reads the pieces' states and goes through a layer; but once at the beginning
-    and once a layer where that takes less than HEARTBEAT_S."""
+    """A merge repeats its newest progress while it reads states and works on a layer. It reports only once at the
+    beginning and once per layer if all that takes less than HEARTBEAT_S."""
     for command in analysis.begin():
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
@@ -164,22 +165,23 @@ def test_a_merge_reports_within_a_layer(analysis: Analysis, monkeypatch: pytest.
     assert long.done == [0] * (states + phenomena) + [1] * (1 + phenomena) + [2]
 
 
-def test_the_table_is_told_in_parts(analysis: Analysis) -> None:
-    """Rows from any place on, as many as are asked for; what there is not is named."""
+def test_a_table_is_returned_in_parts(analysis: Analysis) -> None:
+    """table returns the requested rows, with the names of their units. NotFound names the layers that exist."""
     analysis_id = analysis.complete().analysis_id
-    whole = analysis.queries.table(analysis_id, "layer4", TableQuery(limit=1000))
+    full = analysis.queries.table(analysis_id, "layer4", TableQuery(limit=1000))
     units = analysis.manifest.layers[1].units
-    assert (len(whole.rows), whole.total) == (2 * units, 2 * units)
-    assert {row["phenomenon"] for row in whole.rows} == {"mass", "vessel"}
+    assert (len(full.rows), full.total) == (2 * units, 2 * units)
+    assert {row["phenomenon"] for row in full.rows} == {"mass", "vessel"}
     part = analysis.queries.table(analysis_id, "layer4", TableQuery(offset=3, limit=2))
-    assert part.rows == whole.rows[3:5]
+    assert part.rows == full.rows[3:5]
+    assert [(row["unit"], row["name"]) for row in part.rows] == [(1, "unit_0002"), (2, "unit_0003")]
     assert analysis.queries.table(analysis_id, "layer4", TableQuery(offset=10_000)).rows == []
     with pytest.raises(NotFound, match="has no layer 'layer9'; it has layer3, layer4"):
         analysis.queries.table(analysis_id, "layer9", TableQuery())
 
 
 def test_only_a_completed_extraction_is_analysed(analysis: Analysis) -> None:
-    """Any other is a conflict that says how it stands; one that there is not is not found."""
+    """start raises Conflict for an unfinished extraction, and NotFound for an unknown one."""
     with analysis.ports.records.transaction() as session:
         row = session.get_one(ExtractionRow, "extraction-1")
         row.state, row.manifest = "running", None
@@ -191,8 +193,8 @@ def test_only_a_completed_extraction_is_analysed(analysis: Analysis) -> None:
         analysis.queries.of("none")
 
 
-def test_what_cannot_be_analysed_is_refused(tmp_path: Path, without_outlines: Extracted) -> None:
-    """A data set without outlines: nothing is recorded."""
+def test_a_data_set_without_outlines_is_refused(tmp_path: Path, without_outlines: Extracted) -> None:
+    """start raises InvalidInput and records nothing."""
     analysis = Analysis(tmp_path, without_outlines)
     with pytest.raises(InvalidInput, match="has outlines"):
         analysis.begin()
@@ -200,7 +202,7 @@ def test_what_cannot_be_analysed_is_refused(tmp_path: Path, without_outlines: Ex
 
 
 def test_a_plan_starts_its_analyses_once(analysis: Analysis) -> None:
-    """An event that comes twice starts each kind once, with default settings; without a plan none starts."""
+    """ExtractionCompleted starts each kind of its plan once, with default settings. Without a plan it starts none."""
     analysis.analyses.extraction_completed(events_pb2.ExtractionCompleted(extraction_id="extraction-1"))
     assert analysis.sent() == []
     for _ in range(2):
@@ -210,20 +212,21 @@ def test_a_plan_starts_its_analyses_once(analysis: Analysis) -> None:
     assert (view.plan_id, view.kind, view.settings) == ("plan-1", "dissection", DissectionSettings().model_dump())
 
 
-def test_what_a_plan_cannot_have_is_recorded_as_failed(tmp_path: Path, without_outlines: Extracted) -> None:
-    """The plan goes on; the reason stands in the record, and is told. So it is when the event is given up."""
+def test_a_plans_analysis_that_cannot_begin_is_recorded_as_failed(tmp_path: Path, without_outlines: Extracted) -> None:
+    """The record and the event contain the reason, and the plan continues. The same holds for a parked event."""
     analysis = Analysis(tmp_path, without_outlines)
     analysis.analyses.extraction_completed(analysis.event("dissection", "divination"))
     analysis.analyses.plan_failed(analysis.event("dissection"), "later")
-    told = {event.kind: event.error for event in analysis.sent()}
+    published = {event.kind: event.error for event in analysis.sent()}
     views = {view.kind: view for view in analysis.queries.of("extraction-1").analyses}
     assert {kind: view.state for kind, view in views.items()} == {"dissection": "failed", "divination": "failed"}
-    assert told == {kind: view.error for kind, view in views.items()}
-    assert "has outlines" in told["dissection"] and "no analysis of kind 'divination'" in told["divination"]
+    assert published == {kind: view.error for kind, view in views.items()}
+    assert "has outlines" in published["dissection"]
+    assert "no analysis of kind 'divination'" in published["divination"]
 
 
-def test_a_given_up_piece_fails_the_analysis(analysis: Analysis) -> None:
-    """With its words, once; what comes later does nothing."""
+def test_a_parked_piece_fails_the_analysis(analysis: Analysis) -> None:
+    """A parked command fails the analysis once, with its reason. Later commands do nothing."""
     commands = analysis.begin()
     analysis.analyses.command_parked(commands[1], "shard 1 is gone")
     analysis.analyses.command_parked(commands[2], "later")
@@ -233,15 +236,15 @@ def test_a_given_up_piece_fails_the_analysis(analysis: Analysis) -> None:
     assert analysis.runner.calls == []
 
 
-def test_paused_it_keeps_its_pieces_and_goes_on_with_the_rest(analysis: Analysis) -> None:
-    """A piece that is done when it is paused is kept; resumed it asks for the others; the result is the same bytes."""
+def test_a_paused_analysis_resumes_with_the_missing_pieces(analysis: Analysis) -> None:
+    """Finished pieces are kept, a resume enqueues the others, and the result has the same rows."""
     expected = analysis.complete()
     commands = analysis.begin()
     analysis_id = commands[0].analysis_id
 
-    def pause_meanwhile(_: dict[str, Any]) -> Any:
+    def pause_meanwhile(_: Any) -> Any:
         analysis.analyses.act("pause", analysis_id)
-        raise JobStopped("noticed")
+        raise JobStopped("requested")
 
     answer = analysis.runner.answers["analyse_piece"]
     analysis.analyses.analyse_piece(commands[1])
@@ -266,8 +269,9 @@ def test_paused_it_keeps_its_pieces_and_goes_on_with_the_rest(analysis: Analysis
         assert tables[0] == tables[1]
 
 
-def test_a_restart_asks_for_what_is_missing(analysis: Analysis) -> None:
-    """Pieces, then the merge, then the event again; a merge that comes too early is left."""
+def test_a_restart_enqueues_missing_pieces_or_the_merge(analysis: Analysis) -> None:
+    """recover enqueues missing pieces, then the merge, then publishes the event again. A merge that comes too early
+    does nothing."""
     commands = analysis.begin()
     analysis.analyses.analyse_piece(commands[0])
     analysis.analyses.merge_pieces(events_pb2.MergeAnalysis(analysis_id=commands[0].analysis_id))
@@ -285,36 +289,37 @@ def test_a_restart_asks_for_what_is_missing(analysis: Analysis) -> None:
     assert analysis.sent() == [event]
 
 
-def test_what_the_records_reach(analysis: Analysis) -> None:
-    """States of pieces until they are merged, then manifest and tables; a cancelled one reaches nothing."""
+def test_records_refer_to_pieces_and_then_to_results(analysis: Analysis) -> None:
+    """An unfinished analysis refers to the states of its pieces, a completed one to its manifest and tables, and a
+    cancelled one to nothing."""
     commands = analysis.begin()
     analysis_id = commands[0].analysis_id
     analysis.analyses.analyse_piece(commands[0])
-    [piece] = analysis.reached()
+    [piece] = analysis.referenced()
     assert piece.startswith(f"analyses/{analysis_id}/pieces/00000-")
     for command in commands[1:]:
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
     analysis.analyses.merge_pieces(merge)
-    names = sorted(key.removeprefix(f"analyses/{analysis_id}/").partition("-")[0] for key in analysis.reached())
+    names = sorted(key.removeprefix(f"analyses/{analysis_id}/").partition("-")[0] for key in analysis.referenced())
     assert names == ["layer3", "layer4", "manifest"]
     analysis.sent()
     other = analysis.begin()[0]
     analysis.analyses.analyse_piece(other)
     analysis.analyses.act("cancel", other.analysis_id)
-    assert not any(key.startswith(f"analyses/{other.analysis_id}/") for key in analysis.reached())
+    assert not any(key.startswith(f"analyses/{other.analysis_id}/") for key in analysis.referenced())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_setting_that_a_kind_lacks_is_refused(kind: str) -> None:
-    """A setting written wrongly is named; it does not leave the default in its place in silence."""
+    """A misspelt setting raises an error that names it, instead of being ignored."""
     TypeAdapter(AnalysisSettings).validate_python({"kind": kind})
     with pytest.raises(ValidationError, match="tial"):
         TypeAdapter(AnalysisSettings).validate_python({"kind": kind, "tial": 0.01})
 
 
 def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
-    """The settings of a kind by its name; each verb answers with the state that it leads to; rows are structures."""
+    """The field of the settings determines the kind. Each verb returns the new state. Rows are structs."""
     methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
     with pytest.raises(InvalidInput, match="give those of one kind"):
         methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
@@ -332,7 +337,8 @@ def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
     analysis.sent()
     done = pb.GetAnalysisTableRequest(analysis_id=analysis.complete().analysis_id, layer="layer4", limit=1)
     answer = methods.GetAnalysisTable(done, None)  # type: ignore[arg-type]
-    assert (answer.rows[0]["unit"], answer.rows[0]["phenomenon"]) == (0, "mass")
+    row = answer.rows[0]
+    assert (row["unit"], row["name"], row["phenomenon"]) == (0, "unit_0001", "mass")
 
 
 @pytest.mark.parametrize(
@@ -344,8 +350,8 @@ def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
     ],
 )
 def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequest, units: set[int] | None) -> None:
-    """Each kind of ranking, with the settings that are given, goes the whole way: every unit has a rank for each class,
-    in the columns of RANKING_SCHEMA; only ablation counts nothing."""
+    """Each kind of ranking, with the settings of the request, has a rank for every unit and class. Only ablation has no
+    counts."""
     methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
     options.extraction_id = "extraction-1"
     started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
@@ -365,8 +371,8 @@ def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequ
         assert all((row["count"] is None) == (view.kind == "ablation") for row in rows)
 
 
-def test_a_kind_is_called_the_same_everywhere() -> None:
-    """Plans and requests know every kind by its name, its settings know it, and it fits its column."""
+def test_a_kind_has_the_same_name_everywhere() -> None:
+    """Plans, requests, settings and the column all use the name of every kind."""
     assert list(get_args(AnalysisKind)) == list(KINDS)
     assert [field.name for field in pb.StartAnalysisRequest.DESCRIPTOR.oneofs_by_name["settings"].fields] == list(KINDS)
     length = AnalysisRow.__table__.columns["kind"].type.length  # type: ignore[attr-defined]
