@@ -26,7 +26,7 @@ class Base(DeclarativeBase):
     """Declarative base of this service alone."""
 
 
-OUTBOX = outbox_table(Base.metadata)
+outbox_table(Base.metadata)
 leases_table(Base.metadata)
 
 

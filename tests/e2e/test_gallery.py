@@ -52,7 +52,7 @@ def unit_names(page: Page) -> list[str]:
 
 
 def test_a_gallery_works_from_disk(page: Page) -> None:
-    """Links lead from the index to a layer, which can be sorted, to a unit, its neighbours and a similar unit. All pages
+    """The links lead to a layer, which can be sorted, to a unit, its neighbours and a similar unit, and back. All pages
     have a sound layout and show the notice as text."""
     check_page(page)
     page.get_by_role("link", name="layer4").click()

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from services.annotation.answer import Answer
 from services.annotation.main import create_web
 from services.annotation.settings import AnnotationSettings
-from services.annotation.tables import OUTBOX, Base
+from services.annotation.tables import Base
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
@@ -35,7 +35,7 @@ class Annotation(World):
     def __init__(
         self, folder: Path, labels_shown: str = "after_answer", tokens: Tokens | None = None, **settings: Any
     ) -> None:
-        super().__init__(folder, Base.metadata, OUTBOX)
+        super().__init__(folder, Base.metadata)
         self.readers = Readers(self.ports.records)
         self.studies, self.units, self.responses = Studies(self.ports), Units(self.ports), Responses(self.ports)
         self.rendering = store_rendering(self.blobs, size=16)

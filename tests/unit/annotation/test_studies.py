@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from services.annotation.opening import choose_subset
 from services.annotation.schemas import OpenStudyRequest, Place
-from services.annotation.tables import OUTBOX, Base, LayerRow, MammogramRow, RankRow, StudyRow, UnitRow
+from services.annotation.tables import Base, LayerRow, MammogramRow, RankRow, StudyRow, UnitRow
 from services.annotation.workflow import studies as studies_module
 from services.annotation.workflow.studies import Studies
 from services.common.errors import NotFound
@@ -22,7 +22,7 @@ class Waiting(World):
     """The service with a stored rendering whose completion it has not received."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Base.metadata, OUTBOX)
+        super().__init__(folder, Base.metadata)
         self.studies = Studies(self.ports)
         self.rendering: FakeRendering = store_rendering(self.blobs, size=16)
 
