@@ -150,7 +150,7 @@ def test_pictures_are_forwarded(browsed: Browsed) -> None:
     [
         ("/extractions/none", 404, "there is no extraction"),
         (f"{BASE}/layers/none", 404, "has no layer"),
-        (f"{PATH}/units/unit_0007", 404, "has units 0 to 5"),
+        (f"{PATH}/units/unit_0007", 404, "has no unit_0007"),
         (f"{PATH}/units/seven", 404, "units are called"),
         (f"{PATH}?sort=ablation", 422, "no ranking"),
         (f"{PATH}?label=9", 422, "no class 9"),
