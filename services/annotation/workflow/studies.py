@@ -21,7 +21,7 @@ from services.common.identity import derived_id, new_id
 from services.common.records import Progress
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
-from services.common.work.views import PlanStages, Stage, task_fields
+from services.common.work.views import PlanStages, plan_stages, task_fields
 
 JOBS_QUEUE = "annotation.jobs"
 
@@ -107,12 +107,8 @@ class Studies:
             return list(session.scalars(query.order_by(StudyRow.created)))
 
     def plan(self, plan_id: str) -> PlanStages:
-        """The stage of a plan that this service does. NotFound before it has begun."""
-        with self.ports.records.reading() as session:
-            rows = session.scalars(select(StudyRow).where(StudyRow.plan_id == plan_id)).all() if plan_id else []
-            if not rows:
-                raise NotFound(f"there is no study of a plan {plan_id!r}")
-            return PlanStages(plan_id=plan_id, stages=[Stage.of("study", row.study_id, row) for row in rows])
+        """The stage of a plan that this service performs. NotFound before it has begun."""
+        return plan_stages(self.ports.records, StudyRow, plan_id, "study")
 
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""

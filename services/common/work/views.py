@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import select
 
 from services.common.errors import NotFound
-from services.common.records import ENDED, Progress, Records, TaskColumns, WorkColumns
+from services.common.records import ENDED, Progress, Records, TaskColumns
 
 
 def _iso(value: Any) -> Any:
@@ -86,10 +86,11 @@ class PlanStages(BaseModel):
         return all(map(has_ended, self.stages))
 
 
-def plan_stages(records: Records, table: type[WorkColumns], plan_id: str, name: str) -> PlanStages:
-    """The stage `name` of a plan, performed by tasks of a table. NotFound before it has begun."""
+def plan_stages(records: Records, table: type[TaskColumns], plan_id: str, name: str) -> PlanStages:
+    """The stage `name` of a plan, performed by tasks of a table with a `plan_id`. NotFound before it has begun."""
+    plan_column: Any = table.plan_id  # type: ignore[attr-defined]
     with records.reading() as session:
-        rows = session.scalars(select(table).where(table.plan_id == plan_id)).all() if plan_id else []
+        rows = session.scalars(select(table).where(plan_column == plan_id)).all() if plan_id else []
         if not rows:
             raise NotFound(f"there is no {name} of a plan {plan_id!r}")
         return PlanStages(plan_id=plan_id, stages=[Stage.of(name, getattr(row, f"{name}_id"), row) for row in rows])
