@@ -158,7 +158,7 @@ class SamplePatch(BaseModel):
 
 
 class QuantileView(BaseModel):
-    """The value below which the maxima of a fraction of the patches lie."""
+    """The quantile of the maxima: a fraction of the patches has a maximum of at most `value`."""
 
     fraction: float
     value: float

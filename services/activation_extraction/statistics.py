@@ -41,10 +41,10 @@ def unit_statistics(
 def quantiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """The (units, QUANTILES) quantiles of (units, patches) values, with linear interpolation as in numpy."""
     ordered = np.sort(values, axis=1).astype(np.float64)
-    places = np.array(QUANTILES) * (values.shape[1] - 1)
-    below = np.floor(places).astype(int)
+    ranks = np.array(QUANTILES) * (values.shape[1] - 1)
+    below = np.floor(ranks).astype(int)
     above = np.minimum(below + 1, values.shape[1] - 1)
-    found: NDArray[np.float64] = ordered[:, below] + (places - below) * (ordered[:, above] - ordered[:, below])
+    found: NDArray[np.float64] = ordered[:, below] + (ranks - below) * (ordered[:, above] - ordered[:, below])
     return found
 
 
@@ -73,11 +73,11 @@ def midranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
     patches = values.shape[1]
     begins = np.ones(values.shape, dtype=bool)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    places = np.arange(patches)
-    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    columns = np.arange(patches)
+    first = np.maximum.accumulate(np.where(begins, columns, 0), axis=1)
     ends = np.ones(values.shape, dtype=bool)
     ends[:, :-1] = begins[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, places, patches)[:, ::-1], axis=1)[:, ::-1]
+    last = np.minimum.accumulate(np.where(ends, columns, patches)[:, ::-1], axis=1)[:, ::-1]
     ranks = np.empty(values.shape)
     np.put_along_axis(ranks, order, (first + last) / 2 + 1, 1)
     return ranks

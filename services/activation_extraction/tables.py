@@ -73,7 +73,8 @@ class ShardRow(Base):
 
 
 class AnalysisRow(WorkColumns, Base):
-    """An analysis of a completed extraction, whose manifest is `extraction`. The `settings` are those of its kind."""
+    """An analysis of a completed extraction, whose manifest is `extraction`. `settings` are empty if it could not
+    begin."""
 
     __tablename__ = "analyses"
 

@@ -1,1 +1,1 @@
-"""What can be found out of a completed extraction: one kind a file, the table of kinds in `kinds`, done in pieces."""
+"""Analyses of completed extractions, computed in pieces. Each kind has a file of its own; `kinds.py` lists them."""

@@ -13,12 +13,12 @@ from services.common.http.task_routes import TaskRoutes
 
 
 def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueries, streams: Streams) -> None:
-    """Add the routes of version 1. They go before the routes of extractions, which would take `analyses` for a verb."""
+    """Add the routes of version 1. Call this before `add_routes`, whose routes would read `analyses` as a verb."""
     router = APIRouter(prefix="/v1")
 
     @router.post("/extractions/{extraction_id}/analyses", status_code=202, tags=["analyses"])
     def start_analysis(extraction_id: str, request: AnalysisSettings) -> AnalysisView:
-        """Analyse a completed extraction in the way that `kind` names."""
+        """Start an analysis of a completed extraction. `kind` names the kind of analysis."""
         return queries.get(analyses.start(extraction_id, request))
 
     @router.get("/extractions/{extraction_id}/analyses", tags=["analyses"])
@@ -31,7 +31,8 @@ def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueri
 
     @router.get("/analyses/{analysis_id}/layers/{layer}", tags=["analyses"])
     def get_analysis_table(analysis_id: str, layer: str, query: Annotated[TableQuery, Query()]) -> AnalysisTable:
-        """What a completed analysis found of a layer, a row a unit and phenomenon, or a unit and class."""
+        """The result of a completed analysis for a layer: a row for each unit and phenomenon, or for each unit and
+        class."""
         return queries.table(analysis_id, layer, query)
 
     app.include_router(router)

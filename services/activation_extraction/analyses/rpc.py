@@ -61,7 +61,7 @@ def _settings_of(request: pb.StartAnalysisRequest) -> AnalysisSettings:
     """The settings in a request. The name of the field is their kind. InvalidInput if there are none."""
     kind = request.WhichOneof("settings")
     if kind is None:
-        raise InvalidInput("settings: give those of one kind of analysis")
+        raise InvalidInput("settings: the settings of one kind of analysis are required")
     content = json_format.MessageToDict(getattr(request, kind), preserving_proto_field_name=True)
     try:
         return SETTINGS.validate_python(content | {"kind": kind})

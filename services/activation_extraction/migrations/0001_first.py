@@ -1,4 +1,4 @@
-"""The first tables of the activation extraction service."""
+"""Create the first tables of the activation extraction service."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "extractions",
         sa.Column("extraction_id", sa.String(length=64), nullable=False),

@@ -1,4 +1,4 @@
-"""When a task was paused, and for how long before."""
+"""Add the time at which a task was paused, and the length of its earlier pauses."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Analyses of completed extractions."""
+"""Create the tables of analyses."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "analyses",
         sa.Column("analysis_id", sa.String(length=64), nullable=False),

@@ -1,4 +1,4 @@
-"""Which trace a message in the outbox belongs to, and since when it waits."""
+"""Add the trace of a message in the outbox, and its time of creation."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the columns. What waits already belongs to no trace, and tells no age."""
+    """Add the columns. Messages that are waiting already have no trace and no time."""
     op.add_column("outbox", sa.Column("traceparent", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("outbox", sa.Column("created", sa.DateTime(timezone=True), nullable=True))
 

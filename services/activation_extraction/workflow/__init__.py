@@ -1,1 +1,1 @@
-"""What the extraction service decides, and how it answers queries."""
+"""The use cases of extractions, and the queries about extractions and units."""

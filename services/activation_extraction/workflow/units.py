@@ -82,7 +82,7 @@ class Units:
     def query(self, extraction_id: str, layer: str, query: UnitsQuery) -> UnitList:
         """The units of a layer that a query finds. NotFound, Conflict or InvalidInput name what exists instead."""
         opened = self._open(extraction_id, layer)
-        units = self._summarised(opened)
+        units = self._summaries(opened)
         found = find(units, query)
         return UnitList(
             layer=layer,
@@ -101,7 +101,7 @@ class Units:
         if not 0 <= unit < opened.results.units:
             last = unit_name(opened.results.units - 1)
             raise NotFound(f"layer {layer} has no {unit_name(unit)}; its units are unit_0001 to {last}")
-        units, duplicates = self._summarised(opened), self._duplicates(opened, unit)
+        units, duplicates = self._summaries(opened), self._duplicates(opened, unit)
         row = self._table(opened.results.statistics).slice(unit, 1).to_pylist()[0]
         return UnitView(
             **units.units[unit].model_dump(),
@@ -145,7 +145,7 @@ class Units:
         content = read_verified(self.queries.ports.blobs, ref)
         return {one.name: one.table for one in AnalysisManifest.model_validate_json(content).layers}
 
-    def _summarised(self, layer: Layer) -> LayerUnits:
+    def _summaries(self, layer: Layer) -> LayerUnits:
         results, analyses = layer.results, layer.analyses
         rankings: dict[Ranking, ObjectRef] = {"own": results.ranking}
         rankings |= {kind: analyses[kind] for kind in RANKINGS if kind in analyses}

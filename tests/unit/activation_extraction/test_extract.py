@@ -102,17 +102,17 @@ def reference(stored: Stored, layer: str) -> tuple[np.ndarray, np.ndarray, np.nd
     preprocessing, data = stored.manifest.preprocessing, stored.data
     ids = [i for shard in data.shards("val") for i in range(shard.first, shard.last + 1)]
     maps = []
-    kept: list[torch.Tensor] = []
-    handle = module.register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
+    outputs: list[torch.Tensor] = []
+    handle = module.register_forward_hook(lambda _m, _i, out: outputs.append(out.clone()))
     for patch_id in ids:
         grey = decode_grey(data.read(patch_id), "x").resize((preprocessing.size,) * 2, 2)
         image = torch.from_numpy(np.array(grey)).double()[None, None] / 255
         mean = torch.tensor(preprocessing.mean).double().view(1, 3, 1, 1)
         std = torch.tensor(preprocessing.std).double().view(1, 3, 1, 1)
-        kept.clear()
+        outputs.clear()
         with torch.inference_mode():
             network((image - mean) / std)
-        out = kept[0][0]
+        out = outputs[0][0]
         maps.append((out if out.dim() == 3 else out[1:].T.reshape(-1, 10, 10)).numpy())  # tokens of test_vit
     handle.remove()
     stored.network.float()
@@ -152,15 +152,15 @@ def test_planted_ties_go_to_the_lower_patch(tmp_path: Path, architecture: str, s
     for layer in layers:
         maxima = state[f"{layer}/maxima"]
         assert torch.equal(maxima[:COPIES], maxima[PATCHES : PATCHES + COPIES])
-        met = 0
+        ties = 0
         for unit, ranked in enumerate((state[f"{layer}/ids"] - first).tolist()):
             for original in range(COPIES):
                 copy = original + PATCHES
                 if copy in ranked:
                     assert original in ranked, (layer, unit)
                     assert ranked.index(original) < ranked.index(copy), (layer, unit)
-                    met += 1
-        assert met > 0, "no tie is among the top patches: plant more"
+                    ties += 1
+        assert ties > 0, "no tie is among the top patches: plant more"
 
 
 @pytest.mark.parametrize(("architecture", "size", "layers"), NETWORKS)

@@ -30,13 +30,13 @@ def test_a_merge_reports_within_a_layer(tmp_path: Path, monkeypatch: pytest.Monk
 def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads never report at the same time: the job's connection would mix their messages."""
     monkeypatch.setattr(merge_progress, "HEARTBEAT_S", 0.0)
-    gate, met = threading.Barrier(2), []
+    gate, meetings = threading.Barrier(2), []
 
     class Gated(SilentJob):
         def report(self, *_args: object, **_progress: object) -> None:
             """Wait for another report to begin."""
             with suppress(threading.BrokenBarrierError):
-                met.append(gate.wait(0.2))
+                meetings.append(gate.wait(0.2))
 
     progress = MergeProgress(Gated())  # type: ignore[arg-type]
     threads = [threading.Thread(target=progress.heartbeat) for _ in range(2)]
@@ -44,4 +44,4 @@ def test_threads_of_a_merge_report_one_at_a_time(monkeypatch: pytest.MonkeyPatch
         thread.start()
     for thread in threads:
         thread.join()
-    assert met == []
+    assert meetings == []

@@ -84,14 +84,14 @@ def test_figures_equal_the_reference(tmp_path: Path, over: Any, tail: float) -> 
     expected = reference(context, over, tail)
     rows = dissect(context)
     assert {(n, row["unit"], row["phenomenon"]) for n in rows for row in rows[n]} == set(expected)
-    met = 0
+    overlaps = 0
     for name in rows:
         for row in rows[name]:
             above, inside, both = expected[name, row["unit"], row["phenomenon"]]
             assert row["iou"] == both / (above + inside - both)
             assert (row["precision"], row["recall"]) == (both / above if above else None, both / inside)
-            met += both > 0
-    assert met > len(expected) / 20, "the case shows nothing"
+            overlaps += both > 0
+    assert overlaps > len(expected) / 20, "the case shows nothing"
 
 
 def test_shards_and_their_order_change_nothing(tmp_path: Path) -> None:

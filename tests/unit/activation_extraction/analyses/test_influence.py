@@ -158,7 +158,7 @@ def test_recomputing_activations_changes_no_influence() -> None:
 def store_mammograms(blobs: Blobs) -> tuple[Dataset, ObjectRef]:
     """Store a data set of three mammograms with two patches each. One mammogram belongs to another split."""
     rng = np.random.default_rng(2)
-    with DatasetWriter(blobs, "training", "whole", ("normal", "benign", "cancer")) as writer:
+    with DatasetWriter(blobs, "training", "mammograms", ("normal", "benign", "cancer")) as writer:
         for split in ("train", "val"):
             for number, (height, width) in enumerate(SHAPES):
                 if (split == "train") != (number == 0):

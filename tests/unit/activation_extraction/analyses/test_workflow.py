@@ -321,7 +321,7 @@ def test_a_setting_that_a_kind_lacks_is_refused(kind: str) -> None:
 def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
     """The field of the settings determines the kind. Each verb returns the new state. Rows are structs."""
     methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
-    with pytest.raises(InvalidInput, match="give those of one kind"):
+    with pytest.raises(InvalidInput, match="settings of one kind of analysis are required"):
         methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
     options = pb.StartAnalysisRequest(extraction_id="extraction-1", dissection=pb.DissectionSettings(tail=0.02))
     with pytest.raises(InvalidInput, match="tail"):
