@@ -1,126 +1,21 @@
 """The use cases of analyses."""
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from primitives.activation_extraction.v1 import analysis_pb2 as pb
 from primitives.activation_extraction.v1 import events_pb2
-from primitives.common.v1 import object_pb2, plan_pb2
-from pydantic import TypeAdapter, ValidationError
 
 from services.activation_extraction import merge_progress
-from services.activation_extraction.analyses.dissection import DissectionSettings
-from services.activation_extraction.analyses.job import analyse_piece, merge_analysis
-from services.activation_extraction.analyses.kinds import KINDS
-from services.activation_extraction.analyses.queries import AnalysisQueries
-from services.activation_extraction.analyses.rpc import AnalysisMethods
+from services.activation_extraction.analyses.job import merge_analysis
 from services.activation_extraction.analyses.schemas import TableQuery
-from services.activation_extraction.analyses.settings import AnalysisSettings
+from services.activation_extraction.analyses.settings import DissectionSettings
 from services.activation_extraction.analyses.specs import MergeSpec
-from services.activation_extraction.analyses.workflow import Analyses
-from services.activation_extraction.references import collect_references
-from services.activation_extraction.settings import ExtractionSettings
-from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
-from services.common.blobs import FolderBlobs, ObjectRef
+from services.activation_extraction.tables import ExtractionRow
+from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
-from services.common.grpc import to_message
-from services.common.http.streams import Streams
-from services.common.objects.references import References
-from services.common.work.plan_options import AnalysisKind
-from services.imaging.manifests import ExtractionManifest
-from tests.fakes.data import RecordingJob, SilentJob
-from tests.fakes.outlined import extract_outlined, store_outlined
-from tests.fakes.ports import FakeRunner, World
-
-SETTINGS = DissectionSettings(tail=0.05)
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """A folder of blobs with a completed extraction."""
-
-    folder: Path
-    manifest: ExtractionManifest
-    ref: ObjectRef
-
-    @classmethod
-    def make(cls, folder: Path, outlined: bool) -> "Extracted":
-        """Extract a data set of four shards."""
-        blobs = FolderBlobs(folder / "blobs")
-        data, dataset = store_outlined(blobs, shard_patches=3, outlined=outlined)
-        return cls(folder / "blobs", *extract_outlined(blobs, folder, data, dataset))
-
-
-class Analysis(World):
-    """The use cases, over a completed extraction. Jobs run in this process instead of a child."""
-
-    def __init__(self, folder: Path, extracted: Extracted) -> None:
-        shutil.copytree(extracted.folder, folder / "blobs")
-        super().__init__(folder, Base.metadata)
-        self.runner = FakeRunner()
-        self.analyses = Analyses(self.ports, self.runner, ExtractionSettings())  # type: ignore[arg-type]
-        self.queries = AnalysisQueries(self.ports)
-        self.manifest, self.ref = extracted.manifest, extracted.ref
-        row = ExtractionRow(
-            extraction_id="extraction-1", run_id="run-1", dataset=self.manifest.dataset,
-            checkpoint=self.manifest.network.checkpoint, split="val", layers=["layer3", "layer4"], top_k=4,
-            batch_size=5, shards=4, patches=12, state="completed", manifest=self.ref,
-        )  # fmt: skip
-        with self.ports.records.transaction() as session:
-            session.add(row)
-        self.runner.answers["analyse_piece"] = lambda spec: analyse_piece(SilentJob(), spec)
-        self.runner.answers["merge_analysis"] = lambda spec: merge_analysis(SilentJob(), spec)
-
-    def begin(self) -> list[Any]:
-        """Start an analysis, and return the commands that follow."""
-        self.analyses.start("extraction-1", SETTINGS)
-        return self.sent()
-
-    def complete(self) -> events_pb2.AnalysisCompleted:
-        """Perform a complete analysis, and return its event."""
-        for command in self.begin():
-            self.analyses.analyse_piece(command)
-        [merge] = self.sent()
-        self.analyses.merge_pieces(merge)
-        [event] = self.sent()
-        assert isinstance(event, events_pb2.AnalysisCompleted)
-        return event
-
-    def event(self, *kinds: str) -> events_pb2.ExtractionCompleted:
-        """The event that the extraction of a plan with these analyses is completed."""
-        return events_pb2.ExtractionCompleted(
-            extraction_id="extraction-1",
-            plan=plan_pb2.Plan(plan_id="plan-1", extraction=plan_pb2.PlanExtraction(analyses=kinds)),
-            manifest=to_message(self.ref, object_pb2.ObjectRef),
-        )
-
-    def state(self, analysis_id: str) -> str:
-        return self.queries.get(analysis_id).state
-
-    def referenced(self) -> set[str]:
-        """The keys below analyses/ to which the records refer."""
-        found = References(self.blobs)
-        collect_references(self.ports.records, found)
-        assert not found.incomplete
-        return {one.key for one in found.objects if one.key.startswith("analyses/")}
-
-
-@pytest.fixture(scope="module")
-def extracted(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
-    return Extracted.make(tmp_path_factory.mktemp("outlined"), outlined=True)
-
-
-@pytest.fixture(scope="module")
-def without_outlines(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
-    return Extracted.make(tmp_path_factory.mktemp("bare"), outlined=False)
-
-
-@pytest.fixture
-def analysis(tmp_path: Path, extracted: Extracted) -> Analysis:
-    return Analysis(tmp_path, extracted)
+from tests.fakes.data import RecordingJob
+from tests.unit.activation_extraction.analyses.extracted import SETTINGS, Analysis, Extracted
 
 
 def test_pieces_in_any_order_lead_to_one_result(analysis: Analysis) -> None:
@@ -308,74 +203,3 @@ def test_records_refer_to_pieces_and_then_to_results(analysis: Analysis) -> None
     analysis.analyses.analyse_piece(other)
     analysis.analyses.act("cancel", other.analysis_id)
     assert not any(key.startswith(f"analyses/{other.analysis_id}/") for key in analysis.referenced())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_setting_that_a_kind_lacks_is_refused(kind: str) -> None:
-    """A misspelt setting raises an error that names it, instead of being ignored."""
-    TypeAdapter(AnalysisSettings).validate_python({"kind": kind})
-    with pytest.raises(ValidationError, match="tial"):
-        TypeAdapter(AnalysisSettings).validate_python({"kind": kind, "tial": 0.01})
-
-
-def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
-    """The field of the settings determines the kind. Each verb returns the new state. Rows are structs."""
-    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
-    with pytest.raises(InvalidInput, match="settings of one kind of analysis are required"):
-        methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
-    options = pb.StartAnalysisRequest(extraction_id="extraction-1", dissection=pb.DissectionSettings(tail=0.02))
-    with pytest.raises(InvalidInput, match="tail"):
-        methods.StartAnalysis(options, None)  # type: ignore[arg-type]
-    options.dissection.tail = 0.05
-    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
-    assert (started.kind, started.settings["tail"], started.settings["over"]) == ("dissection", 0.05, "outlined")
-    for verb, state in (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled")):
-        request = getattr(pb, f"{verb}AnalysisRequest")(analysis_id=started.analysis_id)
-        assert getattr(methods, f"{verb}Analysis")(request, None).analysis.state == state
-    listed = methods.ListAnalyses(pb.ListAnalysesRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
-    assert [one.analysis_id for one in listed.analyses] == [started.analysis_id]
-    analysis.sent()
-    done = pb.GetAnalysisTableRequest(analysis_id=analysis.complete().analysis_id, layer="layer4", limit=1)
-    answer = methods.GetAnalysisTable(done, None)  # type: ignore[arg-type]
-    row = answer.rows[0]
-    assert (row["unit"], row["name"], row["phenomenon"]) == (0, "unit_0001", "mass")
-
-
-@pytest.mark.parametrize(
-    ("options", "units"),
-    [
-        (pb.StartAnalysisRequest(influence=pb.InfluenceSettings(scale=2, layers=["layer4"])), None),
-        (pb.StartAnalysisRequest(gradient=pb.GradientSettings(patches=8, seed=1, batch_size=3)), None),
-        (pb.StartAnalysisRequest(ablation=pb.AblationSettings(patches=0, units=[3, 5])), {3, 5}),
-    ],
-)
-def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequest, units: set[int] | None) -> None:
-    """Each kind of ranking, with the settings of the request, has a rank for every unit and class. Only ablation has no
-    counts."""
-    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
-    options.extraction_id = "extraction-1"
-    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
-    for command in analysis.sent():
-        analysis.analyses.analyse_piece(command)
-    [merge] = analysis.sent()
-    analysis.analyses.merge_pieces(merge)
-    view = analysis.queries.get(started.analysis_id)
-    assert view.layers == (list(options.influence.layers) or ["layer3", "layer4"])
-    for layer in view.layers:
-        rows = analysis.queries.table(started.analysis_id, layer, TableQuery(limit=1000)).rows
-        expected = units or set(range(analysis.manifest.layers[-1 if layer == "layer4" else 0].units))
-        for label in range(2):
-            mine = [row for row in rows if row["label"] == label]
-            assert [row["rank"] for row in mine] == list(range(1, len(expected) + 1))
-            assert {row["unit"] for row in mine} == expected
-        assert all((row["count"] is None) == (view.kind == "ablation") for row in rows)
-
-
-def test_a_kind_has_the_same_name_everywhere() -> None:
-    """Plans, requests, settings and the column all use the name of every kind."""
-    assert list(get_args(AnalysisKind)) == list(KINDS)
-    assert [field.name for field in pb.StartAnalysisRequest.DESCRIPTOR.oneofs_by_name["settings"].fields] == list(KINDS)
-    length = AnalysisRow.__table__.columns["kind"].type.length  # type: ignore[attr-defined]
-    for name, kind in KINDS.items():
-        assert kind.name == name and len(name) <= length
-        assert kind.settings().model_dump()["kind"] == name
