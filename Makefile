@@ -1,4 +1,4 @@
-# Everything starts here. A target installs and starts what it needs; nothing has to be prepared by hand.
+# Everything starts here. Each target installs and starts what it needs, so nothing has to be prepared by hand.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,9 +12,9 @@ SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -nam
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(VENV)/dev.stamp $(VENV)/checkov.stamp servers ## Install all that development and tests need.
+setup: $(VENV)/dev.stamp $(VENV)/checkov.stamp servers ## Install everything for development and tests.
 
-demo: $(if $(STACK),setup,$(VENV)/all.stamp) ## Train, extract, render, open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan, STACK=1 uses real servers).
+demo: $(if $(STACK),setup,$(VENV)/all.stamp) ## Train, extract, render and open the pages at http://127.0.0.1:8000 (ONCE=1 ends with the plan, STACK=1 uses real servers).
 	$(if $(STACK),$(BIN)/python -m deploy.local.stack demo,$(BIN)/primitives demo $(if $(FRESH),--fresh)) $(if $(ONCE),--once)
 
 up: setup ## Start RabbitMQ, an S3 server, PostgreSQL and the four services, a process each, in the background.
@@ -29,22 +29,22 @@ test: setup ## Run all tests.
 test-gpu: setup ## Run the tests that need a CUDA device.
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
-chaos: setup ## Run the ledger in its long form and print it: jobs while everything that can fail is made to fail; and the sweep over all networks.
+chaos: setup ## Run the long ledger (jobs while every part is made to fail) and print it, and the sweep over all networks.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/imaging/test_layers.py $(ARGS)
 
-bench: setup ## Run every bench on real servers and print its figures as JSON, a line each (ARGS=--quick for small ones).
+bench: setup ## Run every bench on real servers and print its figures, one line of JSON each (ARGS=--quick for small benches).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json
 
-secrets: ## Make the secrets of docker-compose.yml, below var/secrets; those that are there stay.
+secrets: ## Create the secrets of docker-compose.yml below var/secrets; existing ones are kept.
 	$(PYTHON) -m deploy.secrets
 
-requirements: $(VENV)/all.stamp ## Write deploy/requirements anew, by constraints.txt: what the images install, by hash.
+requirements: $(VENV)/all.stamp ## Write deploy/requirements from constraints.txt: the packages of the images, with hashes.
 	$(BIN)/python -m deploy.lock
 
-smoke: setup ## Build the images, bring docker-compose.yml up on a Docker engine of its own, run the demo on it (Debian, root).
+smoke: setup ## Build the images, start docker-compose.yml on a separate Docker engine, and run the demo on it (Debian, root).
 	$(BIN)/python -m deploy.smoke.run $(ARGS)
 
-audit: $(VENV)/audit.stamp ## Look every pin of the images up among known vulnerabilities; one that cannot be looked up fails (ARGS="-s osv" asks OSV).
+audit: $(VENV)/audit.stamp ## Check every pin of the images for known vulnerabilities; a pin that cannot be checked fails (ARGS="-s osv" queries OSV).
 	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
 		$(addprefix -r ,$(filter-out %/torch-cpu.txt,$(wildcard deploy/requirements/*.txt))) $(ARGS)
 
@@ -54,17 +54,18 @@ lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/mypy
 	$(BIN)/buf lint proto
 
-format: $(VENV)/dev.stamp ## Put the code into its style.
+format: $(VENV)/dev.stamp ## Format the code.
 	$(BIN)/ruff check --fix services bench tests deploy hatch_build.py
 	$(BIN)/ruff format services bench tests deploy hatch_build.py
 
-release: $(VENV)/dev.stamp ## Take the protos and the OpenAPI of the code as what later code must not break (docs/contracts.md).
+release: $(VENV)/dev.stamp ## Store the protos and the OpenAPI of the code as contracts that later code must not break (docs/contracts.md).
 	$(BIN)/python -m deploy.release.contracts keep
 
-clean: ## Remove what was made here: the environment, the data of demo and up, caches.
+clean: ## Remove everything that was created here: the environment, the data of demo and up, caches.
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# The services' own packages; `dev` adds the tools of lint and test. A change of pins or protos installs again.
+# `all` installs the packages of the services; `dev` adds the tools for lint and tests. Changed pins or protos install
+# again.
 $(VENV)/all.stamp: $(SOURCES) | $(VENV)/pip
 	$(PIP) install --constraint constraints.txt --editable '.[all]'
 	@touch $@
@@ -73,13 +74,13 @@ $(VENV)/dev.stamp: $(SOURCES) | $(VENV)/pip
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/all.stamp
 
-# The checker of manifests, apart: its pins are not those of the product.
+# The checker of manifests has its own environment, because its pins differ from the product's.
 $(VENV)/checkov.stamp: k8s/checkov.txt | $(VENV)/pip
 	$(PYTHON) -m venv $(VENV)/checkov
 	$(VENV)/checkov/bin/pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
-# In an environment of its own: what it needs is no part of the product, nor bound to its versions.
+# The audit has its own environment: its packages are not part of the product and not bound to its versions.
 $(VENV)/audit.stamp: Makefile | $(VENV)/pip
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit==2.10.1
@@ -90,7 +91,7 @@ $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Programs that tests run for real, from Debian's packages, where they are missing.
+# Installs missing programs that tests run, from Debian's packages.
 .PHONY: servers
 servers:
 	@missing=""; \

@@ -1,1 +1,1 @@
-"""What runs the product: local servers, images, broker definitions."""
+"""Everything that runs the product: local servers, images, broker definitions."""

@@ -1,9 +1,9 @@
-"""Writes deploy/requirements: what each image installs, transitive ones included, every file by its hash.
+"""Writes deploy/requirements: the packages of each image, including transitive ones, every file with its hash.
 
 python -m deploy.lock        (make requirements)
 
-The versions are those of constraints.txt. The files are those of CPython 3.11 on Linux x86-64: run it with that. torch
-and what only torch needs lie apart in torch-cuda.txt, so that the images that compute share one layer.
+The versions come from constraints.txt. The files are for CPython 3.11 on Linux x86-64, so run it on that. torch and the
+packages that only torch needs are in torch-cuda.txt, so that the images that compute share one layer.
 """
 
 import json
@@ -25,40 +25,41 @@ TORCH = re.compile(r"(torch|torchvision|triton|(nvidia|cuda)-.*)$")
 
 
 def requirements_of(project: dict[str, Any], extra: str) -> list[str]:
-    """What the project and one of its extras ask for, extras of its own name expanded."""
-    asked: list[str] = list(project["dependencies"])
-    waiting = [extra]
-    while waiting:
-        for requirement in project["optional-dependencies"][waiting.pop()]:
+    """Return the requirements of the project and of one extra. Extras that refer to the project itself are expanded."""
+    requirements: list[str] = list(project["dependencies"])
+    extras = [extra]
+    while extras:
+        for requirement in project["optional-dependencies"][extras.pop()]:
             own = OWN.fullmatch(requirement)
             if own:
-                waiting += own[1].split(",")
+                extras += own[1].split(",")
             else:
-                asked.append(requirement)
-    return asked
+                requirements.append(requirement)
+    return requirements
 
 
 def resolve(requirements: Iterable[str]) -> dict[str, str]:
-    """Name to the line `name==version --hash=sha256:…` of everything that pip would install for requirements."""
+    """Return the line `name==version --hash=sha256:…` of every package that pip would install, by name."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         options = ["--dry-run", "--ignore-installed", "--quiet", "--only-binary", ":all:", "--report", str(report)]
         constraint = ["--constraint", str(ROOT / "constraints.txt")]
         subprocess.run([sys.executable, "-m", "pip", "install", *options, *constraint, *requirements], check=True)
         chosen = json.loads(report.read_text())["install"]
-    return dict(sorted(_line(one) for one in chosen))
+    return dict(sorted(pinned_line(one) for one in chosen))
 
 
-def _line(chosen: dict[str, Any]) -> tuple[str, str]:
+def pinned_line(chosen: dict[str, Any]) -> tuple[str, str]:
+    """Return name and line of a package from pip's report. SystemExit if its authors yanked the release."""
     name = re.sub(r"[-_.]+", "-", chosen["metadata"]["name"]).lower()
     if chosen.get("is_yanked"):
-        raise SystemExit(f"{name} {chosen['metadata']['version']} was taken back by its authors: pin another version")
+        raise SystemExit(f"{name} {chosen['metadata']['version']} was yanked by its authors: pin another version")
     digest = chosen["download_info"]["archive_info"]["hashes"]["sha256"]
     return name, f"{name}=={chosen['metadata']['version']} --hash=sha256:{digest}"
 
 
 def write(name: str, lines: Iterable[str]) -> None:
-    """Write one file of requirements."""
+    """Write one requirements file."""
     head = "# Written by `make requirements`; do not edit. CPython 3.11, Linux x86-64.\n"
     (FOLDER / f"{name}.txt").write_text(head + "".join(f"{line}\n" for line in lines))
 
@@ -73,7 +74,7 @@ def main() -> None:
         torch |= {name: line for name, line in chosen.items() if TORCH.match(name)}
         write(image, (line for name, line in chosen.items() if not TORCH.match(name)))
     write("torch-cuda", torch.values())
-    # Wheels for the CPU alone lie on an index of PyTorch's own; its hashes are known to whoever reaches it.
+    # The CPU-only wheels are on PyTorch's own index. Their hashes are not known here.
     bare = (line.split(" ")[0] for name, line in torch.items() if name in ("torch", "torchvision"))
     write("torch-cpu", bare)
 

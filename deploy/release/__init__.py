@@ -1,1 +1,1 @@
-"""What a release promises to those who call the services or read their messages, kept to hold later code against."""
+"""The contracts of the last release with callers and message readers. Later code is compared with them."""

@@ -1,9 +1,9 @@
 """The contracts of the last release: its protos as one image, and the OpenAPI document of each service.
 
-python -m deploy.release.contracts check    say what of the code breaks them
-python -m deploy.release.contracts keep     take those of the code, at a release
+python -m deploy.release.contracts check    list what the code breaks
+python -m deploy.release.contracts keep     store the contracts of the code, at a release
 
-`keep` is the only way to accept a change that breaks: the release says so in CHANGELOG.md.
+`keep` is the only way to accept a breaking change. The release mentions the change in CHANGELOG.md.
 """
 
 import json
@@ -37,11 +37,11 @@ PROTOS = ROOT / "proto"
 IMAGE = PROTOS / "released" / "image.binpb"
 DOCUMENTS = ROOT / "docs" / "api"
 BREAKS = 100
-"""What buf exits with when it has found some."""
+"""The exit status of buf when it has found breaking changes."""
 
 
 def proto_breaks(protos: Path = PROTOS) -> list[str]:
-    """What `buf breaking` says of protos against the image of the last release."""
+    """Compare protos with the image of the last release. Return the lines of `buf breaking`."""
     found = _buf("breaking", str(protos), "--against", str(IMAGE))
     if found.returncode not in (0, BREAKS):
         raise RuntimeError(f"buf could not compare {protos} with {IMAGE}: {found.stdout}{found.stderr}")
@@ -49,16 +49,16 @@ def proto_breaks(protos: Path = PROTOS) -> list[str]:
 
 
 def openapi_breaks() -> list[str]:
-    """What of the services' OpenAPI breaks the documents of the last release."""
+    """Compare the services' OpenAPI with the documents of the last release. Return a line per breaking change."""
     return [
-        f"{service}: {told}"
+        f"{service}: {line}"
         for service, today in openapi_documents().items()
-        for told in find_breaks(json.loads((DOCUMENTS / f"{service}.json").read_text()), today)
+        for line in find_breaks(json.loads((DOCUMENTS / f"{service}.json").read_text()), today)
     ]
 
 
 def openapi_documents() -> dict[str, Any]:
-    """Today's document of each service, as it serves it where tokens are asked for."""
+    """Return today's document of each service, as served when tokens are required."""
     with tempfile.TemporaryDirectory(prefix="contracts-") as folder:
         tokens_file = Path(folder) / "tokens.json"
         token = add_token(tokens_file, "contracts", ("*:read",))
@@ -75,7 +75,7 @@ def openapi_documents() -> dict[str, Any]:
 
 
 def keep() -> None:
-    """Take the contracts of the code as those of the last release."""
+    """Store the contracts of the code as those of the last release."""
     IMAGE.parent.mkdir(exist_ok=True)
     built = _buf("build", str(PROTOS), "--exclude-source-info", "-o", str(IMAGE))
     if built.returncode != 0:
@@ -87,7 +87,7 @@ def keep() -> None:
 
 @contextmanager
 def _serving(shared: Shared) -> Iterator[list[Service]]:
-    """The four services over HTTP alone: they take no messages and begin no work."""
+    """Run the four services over HTTP alone. They consume no messages and start no work."""
     bus = MemoryBus()
     free: dict[str, Any] = {"shared": shared, "http_port": 0, "grpc_port": 0}
     services = [
@@ -111,21 +111,21 @@ def _buf(*words: str) -> "subprocess.CompletedProcess[str]":
     command = Path(sys.executable).parent / "buf"
     program = str(command) if command.exists() else shutil.which("buf")
     if program is None:
-        raise RuntimeError("there is no buf; `make setup` installs it")
+        raise RuntimeError("buf is not installed; `make setup` installs it")
     return subprocess.run([program, *words], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def main(words: list[str]) -> int:
-    """The command; 1 if something breaks."""
+    """Run the command. Return 1 if something breaks."""
     if words == ["keep"]:
         keep()
         return 0
     if words != ["check"]:
         sys.stderr.write(__doc__ or "")
         return 2
-    told = proto_breaks() + openapi_breaks()
-    sys.stdout.write("\n".join(told or ["nothing breaks what the last release promised"]) + "\n")
-    return 1 if told else 0
+    lines = proto_breaks() + openapi_breaks()
+    sys.stdout.write("\n".join(lines or ["nothing breaks the contracts of the last release"]) + "\n")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

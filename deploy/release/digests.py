@@ -1,9 +1,9 @@
 """Sets the digests of the images that Kubernetes runs.
 
-python -m deploy.release.digests NAME=[REPOSITORY@]sha256:HEX …      --check tells which lack
+python -m deploy.release.digests NAME=[REPOSITORY@]sha256:HEX …      --check lists missing digests
 
-NAME is the name by which manifests call an image; REPOSITORY is where it lies, if it is another. The digest is what
-pushing the image printed, or what `docker buildx imagetools inspect REPOSITORY:TAG` prints.
+NAME is the image's name in the manifests. REPOSITORY is its location, if that differs from NAME. Pushing an image
+prints its digest, and so does `docker buildx imagetools inspect REPOSITORY:TAG`.
 """
 
 import argparse
@@ -19,12 +19,12 @@ ASSIGNMENT = re.compile(r"(?P<name>[^=\s]+)=(?:(?P<repository>[^@\s]+)@)?(?P<dig
 
 
 class ReleaseError(Exception):
-    """A digest cannot be set; the message says why."""
+    """A digest cannot be set; the message names the reason."""
 
 
 def set_digests(path: Path, assignments: list[str]) -> None:
-    """Write digests, and where images lie, into the file. ReleaseError for a name that it does not have, for what is no
-    digest, and for zeros."""
+    """Write digests and repositories of images into the file. ReleaseError for an unknown name, a malformed digest, or
+    a digest of zeros."""
     head, content = _read(path)
     images = {image["name"]: image for image in content["images"]}
     for assignment in assignments:
@@ -32,7 +32,7 @@ def set_digests(path: Path, assignments: list[str]) -> None:
         if match is None or match["digest"] == UNSET:
             raise ReleaseError(f"{assignment!r} is not NAME=[REPOSITORY@]sha256: and the 64 digits of a digest")
         if match["name"] not in images:
-            raise ReleaseError(f"no image is called {match['name']!r}; there are {', '.join(images)}")
+            raise ReleaseError(f"no image is called {match['name']!r}; expected one of {', '.join(images)}")
         images[match["name"]] |= {"digest": match["digest"]} | (
             {"newName": match["repository"]} if match["repository"] else {}
         )
@@ -40,12 +40,12 @@ def set_digests(path: Path, assignments: list[str]) -> None:
 
 
 def unset(path: Path) -> list[str]:
-    """The names of the images whose digest is not set."""
+    """Return the names of the images without a digest."""
     return [image["name"] for image in _read(path)[1]["images"] if image["digest"] == UNSET]
 
 
 def _read(path: Path) -> tuple[str, dict[str, list[dict[str, str]]]]:
-    """The comment at the head of the file, and what the file says."""
+    """Return the comment at the head of the file, and its content."""
     text = path.read_text()
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     return head, yaml.safe_load(text)
@@ -63,7 +63,7 @@ def main() -> None:
         parser.error(str(error))
     lacking = unset(IMAGES)
     if lacking:
-        sys.stderr.write(f"no digest is set of {', '.join(lacking)}\n")
+        sys.stderr.write(f"no digest is set for {', '.join(lacking)}\n")
     if arguments.check and lacking:
         sys.exit(1)
 

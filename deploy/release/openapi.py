@@ -1,8 +1,8 @@
-"""What of an OpenAPI document breaks those who were written against an earlier one.
+"""Finds the changes of an OpenAPI document that break callers of an earlier version.
 
-A caller's request must still be taken: all that the earlier document allows, today's allows. A caller must still
-understand the answer: all that today's answers may hold, the earlier document names, but for new fields and new values
-of an enumeration, which callers have to pass over.
+A caller's request must still be accepted: today's document must allow every request that the earlier one allows. A
+caller must still understand the response: the earlier document must describe everything that today's responses may
+contain, except new fields and new values of an enumeration, which callers have to ignore.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ FIXED = ("pattern", "format", "multipleOf")
 
 
 def find_breaks(released: Schema, today: Schema) -> list[str]:
-    """What breaks, a line each that names the operation and the field; empty if nothing does."""
+    """Return one line per breaking change, which names the operation and the field."""
     return list(dict.fromkeys(_paths(_Document(released), _Document(today))))
 
 
@@ -30,13 +30,13 @@ class _Document:
         self._schemas = content.get("components", {}).get("schemas", {})
 
     def follow(self, schema: Schema) -> Schema:
-        """The schema that a reference names; any other as it is."""
+        """Return the schema that a reference names, or a schema itself."""
         while "$ref" in schema:
             schema = self._schemas[schema["$ref"].rpartition("/")[2]]
         return schema
 
     def alternatives(self, schema: Schema) -> list[Schema]:
-        """The schemas of which one has to hold, each of one type."""
+        """Return the alternatives of a schema, one of which must match. Each has one type."""
         schema = self.follow(schema)
         for word in ("anyOf", "oneOf"):
             if word in schema:
@@ -58,7 +58,7 @@ def _paths(released: _Document, today: _Document) -> Iterator[str]:
             else:
                 yield from _parameters(released, today, operations[method], now, name)
                 yield from _body(released, today, operations[method], now, name)
-                yield from _answers(released, today, operations[method], now, name)
+                yield from _responses(released, today, operations[method], now, name)
 
 
 def _parameters(released: _Document, today: _Document, then: Schema, now: Schema, name: str) -> Iterator[str]:
@@ -85,9 +85,9 @@ def _body(released: _Document, today: _Document, then: Schema, now: Schema, name
     yield from _contents(before, after, f"{name}: body", _Excess(released, today, strict=True).of)
 
 
-def _answers(released: _Document, today: _Document, then: Schema, now: Schema, name: str) -> Iterator[str]:
-    for code, answer in then["responses"].items():
-        where = f"{name}: answer {code}"
+def _responses(released: _Document, today: _Document, then: Schema, now: Schema, name: str) -> Iterator[str]:
+    for code, response in then["responses"].items():
+        where = f"{name}: response {code}"
         if code not in now["responses"]:
             yield f"{where} is gone"
             continue
@@ -96,7 +96,7 @@ def _answers(released: _Document, today: _Document, then: Schema, now: Schema, n
         def compare(earlier: Schema, later: Schema, place: str, excess: "_Excess" = excess) -> Iterator[str]:
             return excess.of(later, earlier, place)
 
-        yield from _contents(answer, now["responses"][code], where, compare)
+        yield from _contents(response, now["responses"][code], where, compare)
 
 
 def _contents(
@@ -111,64 +111,64 @@ def _contents(
 
 @dataclass
 class _Excess:
-    """What the schemas of one document allow beyond those of the other. `strict` is for requests: values of
-    enumerations and bounds count, and a field that the other does not know."""
+    """Finds what the sender's schemas allow and the receiver's do not. `strict` is for requests: it also compares
+    bounds and values of enumerations, and refuses fields that the receiver does not have."""
 
     sender: _Document
     receiver: _Document
     strict: bool
     _under_way: set[tuple[int, int]] = field(default_factory=set)
 
-    def of(self, sent: Schema, taken: Schema, where: str) -> Iterator[str]:
-        """Lines for what `sent` may hold and `taken` does not allow."""
-        receivers = self.receiver.alternatives(taken)
+    def of(self, sent: Schema, accepted: Schema, where: str) -> Iterator[str]:
+        """Yield a line for each thing that `sent` allows and `accepted` does not."""
+        receivers = self.receiver.alternatives(accepted)
         for one in self.sender.alternatives(sent):
             found = [list(self._of_pair(one, other, where)) for other in receivers]
             yield from min(found, key=len)
 
-    def _of_pair(self, sent: Schema, taken: Schema, where: str) -> Iterator[str]:
-        pair = (id(sent), id(taken))
-        if pair not in self._under_way:  # a schema may hold itself
+    def _of_pair(self, sent: Schema, accepted: Schema, where: str) -> Iterator[str]:
+        pair = (id(sent), id(accepted))
+        if pair not in self._under_way:  # a schema may contain itself
             self._under_way.add(pair)
-            yield from self._of_one(sent, taken, where)
+            yield from self._of_one(sent, accepted, where)
             self._under_way.discard(pair)
 
-    def _of_one(self, sent: Schema, taken: Schema, where: str) -> Iterator[str]:
-        kinds = (sent.get("type"), taken.get("type"))
+    def _of_one(self, sent: Schema, accepted: Schema, where: str) -> Iterator[str]:
+        kinds = (sent.get("type"), accepted.get("type"))
         if kinds[1] is not None and kinds[0] != kinds[1] and kinds != ("integer", "number"):
-            yield f"{where} was {self._told(*kinds)}"
+            yield f"{where} was {self._type_change(*kinds)}"
             return
-        yield from self._of_values(sent, taken, where)
-        yield from self._of_fields(sent, taken, where)
-        if "items" in sent and "items" in taken:
-            yield from self.of(sent["items"], taken["items"], f"{where}[]")
+        yield from self._of_values(sent, accepted, where)
+        yield from self._of_fields(sent, accepted, where)
+        if "items" in sent and "items" in accepted:
+            yield from self.of(sent["items"], accepted["items"], f"{where}[]")
         for number, (item, other) in enumerate(
-            zip(sent.get("prefixItems", ()), taken.get("prefixItems", ()), strict=False)
+            zip(sent.get("prefixItems", ()), accepted.get("prefixItems", ()), strict=False)
         ):
             yield from self.of(item, other, f"{where}[{number}]")
 
-    def _told(self, sent: object, taken: object) -> str:
-        then, now = (sent, taken) if self.strict else (taken, sent)
+    def _type_change(self, sent: object, accepted: object) -> str:
+        then, now = (sent, accepted) if self.strict else (accepted, sent)
         return f"{then} and is {now} now"
 
-    def _of_values(self, sent: Schema, taken: Schema, where: str) -> Iterator[str]:
+    def _of_values(self, sent: Schema, accepted: Schema, where: str) -> Iterator[str]:
         if not self.strict:
             return
-        gone = [value for value in _values(sent) or () if value not in (_values(taken) or (value,))]
+        gone = [value for value in _values(sent) or () if value not in (_values(accepted) or (value,))]
         if gone:
-            yield f"{where} no longer takes {', '.join(map(repr, gone))}"
-        if _values(taken) and not _values(sent):
-            yield f"{where} takes only {', '.join(map(repr, _values(taken) or ()))} now"
+            yield f"{where} no longer accepts {', '.join(map(repr, gone))}"
+        if _values(accepted) and not _values(sent):
+            yield f"{where} accepts only {', '.join(map(repr, _values(accepted) or ()))} now"
         for bounds, sign in ((LOWER_BOUNDS, 1), (UPPER_BOUNDS, -1)):
             for bound in bounds:
-                if bound in taken and (bound not in sent or sign * taken[bound] > sign * sent[bound]):
-                    yield f"{where} has {bound} {taken[bound]} now, before {sent.get(bound, 'none')}"
+                if bound in accepted and (bound not in sent or sign * accepted[bound] > sign * sent[bound]):
+                    yield f"{where} has {bound} {accepted[bound]} now, before {sent.get(bound, 'none')}"
         for word in FIXED:
-            if word in taken and taken[word] != sent.get(word):
-                yield f"{where} has {word} {taken[word]!r} now, before {sent.get(word, 'none')!r}"
+            if word in accepted and accepted[word] != sent.get(word):
+                yield f"{where} has {word} {accepted[word]!r} now, before {sent.get(word, 'none')!r}"
 
-    def _of_fields(self, sent: Schema, taken: Schema, where: str) -> Iterator[str]:
-        fields, known = sent.get("properties", {}), taken.get("properties", {})
+    def _of_fields(self, sent: Schema, accepted: Schema, where: str) -> Iterator[str]:
+        fields, known = sent.get("properties", {}), accepted.get("properties", {})
         for name, schema in fields.items():
             if name in known:
                 yield from self.of(schema, known[name], f"{where}.{name}")
@@ -176,13 +176,15 @@ class _Excess:
                 yield f"{where}.{name} is gone"
         for name in known.keys() - fields.keys() if not self.strict else ():
             yield f"{where}.{name} is gone"
-        for name in taken.get("required", ()):
+        for name in accepted.get("required", ()):
             if name not in sent.get("required", ()) and (self.strict or name in fields):
                 yield f"{where}.{name} is {'required' if self.strict else 'optional'} now"
-        if isinstance(sent.get("additionalProperties"), dict) and isinstance(taken.get("additionalProperties"), dict):
-            yield from self.of(sent["additionalProperties"], taken["additionalProperties"], f"{where}.*")
+        if isinstance(sent.get("additionalProperties"), dict) and isinstance(
+            accepted.get("additionalProperties"), dict
+        ):
+            yield from self.of(sent["additionalProperties"], accepted["additionalProperties"], f"{where}.*")
 
 
 def _values(schema: Schema) -> list[Any] | None:
-    """The values that an enumeration or a constant allows; None where any will do."""
+    """Return the values that an enumeration or a constant allows; None if any value is allowed."""
     return [schema["const"]] if "const" in schema else schema.get("enum")

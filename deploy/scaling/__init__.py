@@ -1,1 +1,1 @@
-"""How far the product grows: constants measured on real servers, a cost model, and a simulation of it."""
+"""Limits of the product's growth: constants measured on real servers, a cost model, and a simulation of it."""

@@ -1,6 +1,6 @@
-"""What one thing costs, measured with the product's own code on real servers of this machine.
+"""Measures the cost of single operations with the product's own code, on real servers of this machine.
 
-python -m deploy.scaling.constants [--quick] [--keep]     prints them as JSON, on the last line
+python -m deploy.scaling.constants [--quick] [--keep]     prints the constants as JSON, on the last line
 """
 
 import argparse
@@ -26,35 +26,36 @@ from bench.messages import measure_throughput, over_outbox
 from bench.passes import store_network
 from bench.tissue import REFERENCE, SPLIT, store_tissue
 from deploy.local.servers import start_postgres, start_rabbitmq, start_s3, stop_epmd
-from services.activation_extraction.extract import TallyOptions
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.matrices import BLOCK_ROWS, PIECE_VALUES
+from services.activation_extraction.specs import MergeSpec, ShardSpec, ShardState
 from services.activation_extraction.statistics import unit_statistics
 from services.activation_extraction.tables import ExtractionRow, ShardRow
+from services.activation_extraction.tally import TallyOptions
 from services.cli.migrations import migrations_of
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.observability.logs import configure_logs
-from services.common.records import Records, migrate, open_records
+from services.common.records import Progress, Records, migrate, open_records
 from services.common.settings import Shared
 from services.imaging.dataset import DatasetManifest, Shard
 from services.imaging.tensors import local_tensors
 
-KEPT = Path(__file__).with_name("measured.json")
-"""The constants that docs/scaling.md is made of."""
+MEASURED = Path(__file__).with_name("measured.json")
+"""The constants behind docs/scaling.md."""
 
 LAYERS = ["conv3", "conv5"]
 TOP_K = 64
 BATCH = 32
 LARGE_BYTES = 64 << 20
 MERGES = 5
-"""Of which the fastest counts: they differ by little among much that is the same for all."""
+"""Repetitions of a merge. The fastest counts, because their differences are small."""
 UNITS = 320
-"""Of the two layers on average."""
+"""Average number of units of the two layers."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The size of each measurement."""
 
     shards: int
     shard_patches: int
@@ -71,54 +72,55 @@ QUICK = Sizes(4, 32, 500, 5000, 5000, 100_000, 30)
 
 @dataclass(frozen=True)
 class Constants:
-    """Seconds and bytes of one thing each; `merge_*` are of one layer of 320 units on average, one thread."""
+    """Seconds and bytes of single operations. `merge_*` hold for one layer, of 320 units on average, and one thread."""
 
     patches_per_s: float
-    """Extracted by one thread of the CPU: alexnet, two layers."""
+    """Patches that one CPU thread extracts per second: alexnet, two layers."""
     patch_bytes: float
-    """Of a stored patch, 227 pixels."""
+    """Bytes of a stored patch of 227 pixels."""
     state_bytes: float
-    """Of a shard's state, a layer."""
+    """Bytes of a shard's state, per layer."""
     maxima_bytes: float
-    """Of the maxima of one patch, a layer."""
+    """Bytes of the maxima of one patch, per layer."""
     merge_shard_s: float
-    """Of the merge, a shard and layer, from local copies, beyond what goes by patches."""
+    """Seconds of the merge per shard and layer, from local copies, without the work per patch."""
     merge_patch_s: float
-    """Of the merge, a patch and layer: statistics, correlation and ranking of its maxima."""
+    """Seconds of the merge per patch and layer: statistics, correlation and ranking of its maxima."""
     messages_per_s: float
-    """Through outbox, broker and consumer."""
+    """Messages per second through outbox, broker and consumer."""
     transaction_s: float
-    """Of one that locks a row, changes and commits it."""
+    """Seconds of a transaction that locks, changes and commits a row."""
     row_bytes: float
-    """Of the record of a shard, its indexes included."""
+    """Bytes of the record of a shard, including its indexes."""
     count_row_s: float
-    """Of counting the shards of an extraction that are in, a shard."""
+    """Seconds of counting the completed shards of an extraction, per shard."""
     manifest_shard_s: float
-    """Of reading the manifest of a data set, a shard that it names."""
+    """Seconds of reading the manifest of a data set, per shard in it."""
     manifest_shard_bytes: float
-    """Of that manifest, a shard."""
+    """Bytes of that manifest, per shard."""
     sample_patch_s: float
-    """Of drawing the sample of a split, a patch of it."""
+    """Seconds of drawing the sample of a split, per patch of the split."""
     store_put_s: float
-    """Of an upload that is read back, whatever its size."""
+    """Seconds of an upload that is read back, for an object of any size."""
     store_put_bytes_per_s: float
     store_get_bytes_per_s: float
     part_bytes_per_s: float
-    """Of reading the maxima of a shard from its local copy, which the statistics do again for each some units."""
+    """Bytes per second when the maxima of a shard are read from its local copy. The statistics repeat this for each
+    piece of units."""
 
     @classmethod
-    def read(cls, path: Path = KEPT) -> "Constants":
-        """Those that were kept."""
-        kept = json.loads(path.read_text())["constants"]
-        return cls(**{field.name: kept[field.name] for field in fields(cls)})
+    def read(cls, path: Path = MEASURED) -> "Constants":
+        """Read the stored constants."""
+        stored = json.loads(path.read_text())["constants"]
+        return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
 
 @contextmanager
 def running_servers() -> Iterator[Shared]:
-    """A broker, a store and a database of their own, and the settings that name them."""
+    """Run a broker, a store and a database during the block. Yield the settings that name them."""
     with tempfile.TemporaryDirectory(prefix="scaling-", dir="/var/tmp") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL's user has to reach its own
+        folder.chmod(0o755)  # PostgreSQL's user has to open its own folder
         servers = [start_rabbitmq(folder / "rabbitmq"), start_s3(folder / "s3"), start_postgres(folder / "postgres")]
         broker, store, database = (server.url for server in servers)
         try:
@@ -130,7 +132,7 @@ def running_servers() -> Iterator[Shared]:
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
-    """All constants, and the machine that they are of."""
+    """Measure all constants. Return them with the facts of the machine."""
     torch.set_num_threads(1)
     machine = machine_facts()
     with running_servers() as shared:
@@ -142,45 +144,45 @@ def measure(sizes: Sizes) -> dict[str, Any]:
 
 
 def measure_extraction(sizes: Sizes) -> dict[str, float]:
-    """The jobs of the extraction service in this process, over a folder: some shards, and merges of half and of all."""
+    """Run jobs of the extraction service in this process, over a folder: some shards, and merges of a quarter, of half
+    and of all of them."""
     with tempfile.TemporaryDirectory(prefix="scaling-") as name:
         folder = store_tissue(Path(name) / "tissue", 227, sizes.shards * sizes.shard_patches, sizes.shard_patches)
         blobs_url = f"folder://{folder / 'store'}"
         job: Any = UnwatchedJob()
         dataset = ObjectRef.model_validate_json((folder / REFERENCE).read_text())
         common: dict[str, Any] = {
-            "blobs_url": blobs_url, "scratch": str(folder / "scratch"), "dataset": dataset.model_dump(),
+            "blobs_url": blobs_url, "scratch": str(folder / "scratch"), "dataset": dataset,
             "checkpoint": store_network(job, blobs_url=blobs_url, architecture="alexnet"), "split": SPLIT,
             "layers": LAYERS, "top_k": TOP_K,
         }  # fmt: skip
 
-        def shard(number: int) -> dict[str, Any]:
-            return extract_shard(job, extraction_id="scaling", shard=number, batch_size=BATCH, device="cpu", **common)
+        def shard(number: int) -> ShardState:
+            spec = ShardSpec(extraction_id="scaling", shard=number, batch_size=BATCH, device="cpu", **common)
+            return extract_shard(job, spec).state
 
-        shard(0)  # reads the network
+        shard(0)  # loads the network
         seconds, states = _timed(lambda: [shard(number) for number in range(sizes.shards)])
         counts = (sizes.shards // 4, sizes.shards // 2, sizes.shards)
         merged = {count: _merge_s(job, common, states[:count]) for count in counts}
         manifest = DatasetManifest.model_validate_json(open_blobs(blobs_url).get(dataset.bucket, dataset.key))
         patches = sizes.shards * sizes.shard_patches
-        each = _slope(merged)  # of one layer: the two are merged beside each other
+        each = _slope(merged)  # for one layer, because the two layers are merged in parallel
         by_patch = _statistics_s(sizes)
         return {
             "patches_per_s": patches / seconds,
             "patch_bytes": sum(one.object.size for one in manifest.shards) / patches,
-            "state_bytes": statistics.mean(state["state"]["size"] for state in states) / len(LAYERS),
-            "maxima_bytes": sum(ref["size"] for state in states for ref in state["maxima"].values())
-            / patches
-            / len(LAYERS),
+            "state_bytes": statistics.mean(state.state.size for state in states) / len(LAYERS),
+            "maxima_bytes": sum(ref.size for state in states for ref in state.maxima.values()) / patches / len(LAYERS),
             "merge_patch_s": by_patch,
             "merge_shard_s": max(each - by_patch * sizes.shard_patches, 0.0),
             "part_bytes_per_s": _part_bytes_per_s(folder),
         }
 
 
-def _merge_s(job: Any, common: dict[str, Any], states: list[dict[str, Any]]) -> float:
-    wanted = common | {"extraction_id": f"merged-{len(states)}", "shards": states}
-    return min(_timed(lambda: merge_extraction(job, **wanted))[0] for _ in range(MERGES))
+def _merge_s(job: Any, common: dict[str, Any], states: list[ShardState]) -> float:
+    spec = MergeSpec(extraction_id=f"merged-{len(states)}", shards=states, **common)
+    return min(_timed(lambda: merge_extraction(job, spec))[0] for _ in range(MERGES))
 
 
 def _part_bytes_per_s(folder: Path) -> float:
@@ -194,12 +196,12 @@ def _part_bytes_per_s(folder: Path) -> float:
 
 
 def _slope(seconds: dict[int, float]) -> float:
-    """Seconds a shard: that of the straight line nearest to what some numbers of shards took."""
+    """Return the seconds per shard, by fitting a line to the seconds of several numbers of shards."""
     return float(np.polyfit(list(seconds), list(seconds.values()), 1)[0])
 
 
 def _statistics_s(sizes: Sizes) -> float:
-    """Seconds a patch of what a merge makes of the maxima of a layer of 320 units, two classes."""
+    """Measure the seconds per patch of a merge's work on the maxima of a layer of 320 units, two classes."""
     patches, units = sizes.rows, UNITS
     generator = np.random.default_rng(0)
     maxima = generator.standard_normal((patches, units), np.float32).clip(0).astype(np.float16)
@@ -217,7 +219,7 @@ def _statistics_s(sizes: Sizes) -> float:
 
 
 def measure_store(shared: Shared, sizes: Sizes) -> dict[str, float]:
-    """Uploads and downloads, one after the other."""
+    """Measure uploads and downloads, one after the other."""
     blobs = open_blobs(shared.blobs())
     blobs.ensure_bucket("scaling")
     generator = np.random.default_rng(0)
@@ -234,20 +236,20 @@ def measure_store(shared: Shared, sizes: Sizes) -> dict[str, float]:
 
 
 def measure_records(shared: Shared, sizes: Sizes) -> dict[str, float]:
-    """The records of one extraction of many shards."""
+    """Measure the records of one extraction of many shards."""
     records = open_records(shared.records("activation_extraction"))
     migrate(records, migrations_of("activation_extraction"))
     try:
         with records.transaction() as session:
             session.add(
                 ExtractionRow(
-                    extraction_id="scaling", run_id="run-1", dataset={}, checkpoint={}, split=SPLIT, layers=LAYERS,
-                    top_k=TOP_K, batch_size=BATCH, shards=sizes.rows, patches=sizes.rows,
+                    extraction_id="scaling", run_id="run-1", split=SPLIT, layers=LAYERS, top_k=TOP_K, batch_size=BATCH,
+                    shards=sizes.rows, patches=sizes.rows,
                 )
             )  # fmt: skip
         key = "extractions/scaling/shards/00000"
-        ref = {"bucket": "activation-extraction", "key": key, "sha256": "0" * 64, "size": 1}
-        state = {"state": ref, "maxima": dict.fromkeys(LAYERS, ref)}
+        ref = ObjectRef(bucket="activation-extraction", key=key, sha256="0" * 64, size=1)
+        state = ShardState(state=ref, maxima=dict.fromkeys(LAYERS, ref))
         with records.transaction() as session:
             rows = [{"extraction_id": "scaling", "shard": n, "patches": 1, "state": state} for n in range(sizes.rows)]
             session.execute(insert(ShardRow), rows)
@@ -264,15 +266,15 @@ def measure_records(shared: Shared, sizes: Sizes) -> dict[str, float]:
 def _change(records: Records, number: int) -> None:
     with records.transaction() as session:
         row = session.get_one(ExtractionRow, "scaling", with_for_update=True)
-        row.progress = {"done": number}
+        row.progress = Progress(done=number)
 
 
 def _count_s(records: Records) -> float:
-    """Of the sum that a shard begins with and the count that it ends with, after the rows were looked at by vacuum."""
+    """Measure the sum that each shard begins with and the count that it ends with, after a vacuum of the rows."""
     with records.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze"))
-    of_it = ShardRow.extraction_id == "scaling"
-    queries = (select(func.sum(ShardRow.patches)).where(of_it), select(func.count()).where(of_it))
+    own = ShardRow.extraction_id == "scaling"
+    queries = (select(func.sum(ShardRow.patches)).where(own), select(func.count()).where(own))
     return min(_timed(lambda: [_read(records, query) for query in queries])[0] for _ in range(5))
 
 
@@ -282,7 +284,7 @@ def _read(records: Records, query: Any) -> float:
 
 
 def measure_manifest(sizes: Sizes) -> dict[str, float]:
-    """Reading the manifest of a data set of many shards, as every job and every record of a shard does."""
+    """Measure reading the manifest of a data set of many shards, as every job and every recorded shard does."""
     ref = ObjectRef(bucket="training", key=f"datasets/{'0' * 12}/shards/train-00000.tar", sha256="0" * 64, size=1 << 28)
     shards = tuple(
         Shard(object=ref, split=SPLIT, first=4096 * n, last=4096 * n + 4095) for n in range(sizes.manifest_shards)
@@ -300,7 +302,7 @@ def measure_manifest(sizes: Sizes) -> dict[str, float]:
 
 
 def measure_sample(sizes: Sizes) -> dict[str, float]:
-    """Drawing the sample, as the job of every shard does over all patches of the split."""
+    """Measure drawing the sample, as the job of every shard does over all patches of the split."""
     seconds, _ = _timed(lambda: TallyOptions.of(TOP_K, list(range(sizes.patch_ids))))
     return {"sample_patch_s": seconds / sizes.patch_ids}
 
@@ -312,15 +314,15 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description="Measure what one thing costs.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
-    parser.add_argument("--keep", action="store_true", help=f"write them to {KEPT.name} too")
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description="Measure the cost of single operations.")
+    parser.add_argument("--quick", action="store_true", help="use small sizes, for a quick check")
+    parser.add_argument("--keep", action="store_true", help=f"also write the constants to {MEASURED.name}")
     options = parser.parse_args()
     configure_logs("console", "warning")
     found = measure(QUICK if options.quick else FULL)
     if options.keep:
-        KEPT.write_text(json.dumps(found, indent=1) + "\n")
+        MEASURED.write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -1,7 +1,7 @@
-"""What an extraction costs each part of the product, as a formula over the constants and a set-up.
+"""A cost model: the load of an extraction on each part of the product, as formulas over the constants and a set-up.
 
-A part is anything that all workers share: it serves one thing at a time, or so many bytes a second. A part saturates
-where the workers ask more of it than one second a second.
+A part is anything that all workers share. It serves one thing at a time, or a number of bytes per second. A part
+saturates when the workers need more than one second of its time per second.
 """
 
 import math
@@ -12,28 +12,29 @@ from services.activation_extraction.job import AT_A_TIME
 from services.activation_extraction.matrices import PIECE_VALUES
 
 SHARED_ONCE = ("broker", "database", "store")
-"""The parts that each shard passes; the merge comes once, at the end."""
+"""The parts that each shard passes. The merge comes once, at the end."""
 
 RECORD_CHANGES, LEASE_CHANGES = 2, 2
-"""Transactions of a message: on the record of the extraction, when it begins and ends, and on its own lease."""
+"""Transactions per message: on the record of the extraction, at the begin and the end, and on the message's own
+lease."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """How the product does it. The defaults are what it does now."""
+    """A design of the product. The defaults describe the current one."""
 
     name: str = "as it is"
-    shards_a_message: int = 1
-    """Shards of 4,096 patches that one message asks for, and that leave one state."""
+    shards_per_message: int = 1
+    """Shards of 4,096 patches per message. They leave one state."""
     counts_rows: bool = True
-    """Whether each shard counts the records of those before it; else the extraction keeps two numbers."""
+    """Whether each shard counts the records of the shards before it; otherwise the extraction stores two numbers."""
     reads_manifest: bool = True
-    """Whether the record of a shard reads the manifest of the data set, while it holds the extraction's; and whether
-    each job reads it whole and draws the sample anew, instead of having its own part handed to it."""
+    """Whether recording a shard reads the manifest of the data set while it locks the extraction's record; and whether
+    each job reads the whole manifest and draws the sample again, instead of receiving its own part."""
     progress_s: float = 0.5
-    """Seconds between two records of a worker's progress, each of which locks the extraction's."""
+    """Seconds between two records of a worker's progress. Each locks the extraction's record."""
     merge_fan_in: int = 0
-    """States that one merge takes, as a tree over all workers; 0 merges all of them in one job."""
+    """States per merge, in a tree over all workers; 0 merges all states in one job."""
     store_nodes: int = 1
 
 
@@ -45,55 +46,55 @@ CHANGED = Design(
 
 @dataclass(frozen=True)
 class Setup:
-    """What is asked for, and of what. The rate of a GPU is assumed: see docs/scaling.md."""
+    """The extraction and its workers. The rate of a GPU is assumed: see docs/scaling.md."""
 
     patches: int = 10**9
     workers: int = 1
     shard_patches: int = 4096
     layers: int = 5
     worker_patches_per_s: float = 2000.0
-    losses_a_worker_hour: float = 0.01
+    losses_per_worker_hour: float = 0.01
     lease_s: float = 30.0
     restart_s: float = 120.0
     seed: int = 0
 
     @property
     def shards(self) -> int:
-        """Of the split."""
+        """Shards of the split."""
         return math.ceil(self.patches / self.shard_patches)
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Parameters: put your own."""
+    """Prices, which you replace by your own."""
 
     gpu_hour: float = 2.0
     server_hour: float = 1.0
-    """Broker, database and one node of the store together."""
+    """Broker, database and one node of the store, together."""
     store_node_hour: float = 0.4
     gigabyte_month: float = 0.02
 
 
 @dataclass(frozen=True)
 class Demands:
-    """Seconds that one message (some shards) asks of each part, and bytes that it leaves."""
+    """Seconds of each part that one message (some shards) needs."""
 
     compute: float
-    """Of its worker, waits for its own lease included."""
+    """Seconds of its worker, including waits for its own lease."""
     broker: float
     database: float
-    """Of the extraction's record, which one transaction at a time holds."""
+    """Seconds of the extraction's record, which one transaction at a time locks."""
     store: float
 
 
 def messages(setup: Setup, design: Design) -> int:
-    """Messages of the extraction."""
-    return math.ceil(setup.shards / design.shards_a_message)
+    """Return the number of messages of the extraction."""
+    return math.ceil(setup.shards / design.shards_per_message)
 
 
 def demands(constants: Constants, setup: Setup, design: Design, done: float = 0.5) -> Demands:
-    """Of one message, when this part of all messages is in."""
-    patches = setup.shard_patches * design.shards_a_message
+    """Return the demands of one message, when the share `done` of all messages is complete."""
+    patches = setup.shard_patches * design.shards_per_message
     compute = patches / setup.worker_patches_per_s + LEASE_CHANGES * constants.transaction_s
     if design.reads_manifest:
         compute += setup.patches * constants.sample_patch_s + setup.shards * constants.manifest_shard_s
@@ -116,13 +117,13 @@ def demands(constants: Constants, setup: Setup, design: Design, done: float = 0.
 
 
 def written_bytes(constants: Constants, setup: Setup, patches: int) -> float:
-    """That one message leaves in the store."""
+    """Return the bytes that one message leaves in the store."""
     return setup.layers * (constants.state_bytes + patches * constants.maxima_bytes)
 
 
 def merge_s(constants: Constants, setup: Setup, design: Design) -> float:
-    """Seconds of the merge after the last shard: one job that does two layers at a time; or a tree, whose merges the
-    workers share, as they do what goes by patches, in one pass over them."""
+    """Return the seconds of the merge after the last shard. It is one job that merges two layers at a time; or a tree,
+    whose merges the workers share. They then also share the work per patch, in one pass over all patches."""
     by_patch = setup.patches * constants.merge_patch_s * setup.layers
     arrival = 1 / constants.store_get_bytes_per_s / design.store_nodes
     by_patch += setup.patches * setup.layers * constants.maxima_bytes * arrival
@@ -140,28 +141,29 @@ def merge_s(constants: Constants, setup: Setup, design: Design) -> float:
 
 
 def passes(setup: Setup) -> int:
-    """Times that the statistics of a layer read all maxima: as many units at once as a bounded piece holds."""
+    """Return how often the statistics of a layer read all maxima. Each pass covers the units that fit in a piece."""
     return math.ceil(UNITS / max(1, PIECE_VALUES // setup.patches))
 
 
 def saturates_at(constants: Constants, setup: Setup, design: Design) -> dict[str, float]:
-    """By part the number of workers that together ask all of it, at the end, when most is counted."""
-    asked = demands(constants, setup, design, done=1.0)
-    return {part: asked.compute / getattr(asked, part) for part in SHARED_ONCE}
+    """Return by part the number of workers that saturate it, at the end, when most rows are counted."""
+    needed = demands(constants, setup, design, done=1.0)
+    return {part: needed.compute / getattr(needed, part) for part in SHARED_ONCE}
 
 
 def line_s(constants: Constants, setup: Setup, design: Design) -> float:
-    """Seconds until all shards are in, without losses: the workers' rate or that of the busiest part."""
-    asked = demands(constants, setup, design)
-    alone = asked.compute + asked.broker + asked.database + asked.store
-    busiest = max(asked.broker, asked.database, asked.store)
+    """Return the seconds until all shards are complete, without losses: by the rate of the workers, or of the busiest
+    part."""
+    needed = demands(constants, setup, design)
+    alone = needed.compute + needed.broker + needed.database + needed.store
+    busiest = max(needed.broker, needed.database, needed.store)
     return messages(setup, design) * max(alone / setup.workers, busiest)
 
 
-def cost_a_million(
+def cost_per_million(
     constants: Constants, setup: Setup, design: Design, seconds: float, prices: Prices
 ) -> dict[str, float]:
-    """What a million patches cost that took, with all others, so many seconds; storage for a month."""
+    """Return the cost of a million patches of an extraction that took `seconds`; storage for a month."""
     millions, hours = setup.patches / 1e6, seconds / 3600
     left = written_bytes(constants, setup, setup.patches) + setup.patches * constants.patch_bytes
     return {

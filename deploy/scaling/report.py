@@ -1,4 +1,4 @@
-"""What constants, model and simulation say, as the tables of docs/scaling.md.
+"""Prints the tables of docs/scaling.md from constants, model and simulation.
 
 python -m deploy.scaling.report
 """
@@ -16,7 +16,7 @@ from deploy.scaling.model import (
     Design,
     Prices,
     Setup,
-    cost_a_million,
+    cost_per_million,
     demands,
     line_s,
     merge_s,
@@ -30,18 +30,18 @@ LARGEST = 10**9
 
 STEPS: tuple[Design, ...] = (
     AS_IT_IS,
-    replace(AS_IT_IS, name="a shard's part handed to it", reads_manifest=False),
-    replace(AS_IT_IS, name="numbers kept, not counted", reads_manifest=False, counts_rows=False),
+    replace(AS_IT_IS, name="a shard's command carries its part of the manifest", reads_manifest=False),
+    replace(AS_IT_IS, name="counters instead of counted rows", reads_manifest=False, counts_rows=False),
     replace(AS_IT_IS, name="progress once a minute", reads_manifest=False, counts_rows=False, progress_s=60.0),
     replace(CHANGED, name="16 shards a message", store_nodes=1, merge_fan_in=0),
     replace(CHANGED, name="128 nodes of the store", merge_fan_in=0),
     replace(CHANGED, name="merge as a tree of 32"),
 )
-"""Each with what the one before has."""
+"""Each step includes the steps before it."""
 
 
 def sections(constants: Constants) -> Iterator[str]:
-    """The tables."""
+    """Yield the tables."""
     yield table(("constant", "value"), [(f"`{name}`", f"{value:.3g}") for name, value in asdict(constants).items()])
     yield walls(constants)
     yield saturation(constants)
@@ -49,35 +49,35 @@ def sections(constants: Constants) -> Iterator[str]:
 
 
 def walls(constants: Constants) -> str:
-    """How the product as it is grows with the patches of one extraction."""
+    """Return how the current product grows with the patches of one extraction."""
     rows = []
     for patches in SIZES:
         setup = Setup(patches=patches)
-        asked = demands(constants, setup, AS_IT_IS, done=1.0)
+        needed = demands(constants, setup, AS_IT_IS, done=1.0)
         useful = setup.shard_patches / setup.worker_patches_per_s
         limits = saturates_at(constants, setup, AS_IT_IS)
         first = min(limits, key=lambda part: limits[part])
         rows.append(
             (
-                f"{patches:,}", f"{setup.shards:,}", f"{useful:.1f} s", duration(asked.compute),
-                f"{1000 * asked.database:.0f} ms", f"{limits[first]:.0f} ({first})",
+                f"{patches:,}", f"{setup.shards:,}", f"{useful:.1f} s", duration(needed.compute),
+                f"{1000 * needed.database:.0f} ms", f"{limits[first]:.0f} ({first})",
                 duration(merge_s(constants, setup, AS_IT_IS)),
             )
         )  # fmt: skip
     head = (
         "patches",
         "shards",
-        "forward of a shard",
+        "forward pass of a shard",
         "its job",
-        "its record is held",
-        "workers that fill one part",
+        "time the record is locked",
+        "workers that saturate one part",
         "merge",
     )
     return table(head, rows)
 
 
 def saturation(constants: Constants) -> str:
-    """Workers that fill each part at 10^9 patches, one change after the other."""
+    """Return the number of workers that saturate each part at 10^9 patches, one change after the other."""
     rows = []
     for design in STEPS:
         setup = Setup(patches=LARGEST, workers=1000)
@@ -92,14 +92,14 @@ def saturation(constants: Constants) -> str:
 
 
 def simulated(constants: Constants) -> str:
-    """10^9 patches on 1 to 1,000 workers that are lost now and then, with all changes."""
+    """Simulate 10^9 patches on 1 to 1,000 workers, some of which are lost, with all changes."""
     rows = []
     for workers in WORKERS:
         setup = Setup(patches=LARGEST, workers=workers)
         design = replace(CHANGED, store_nodes=math.ceil(workers * CHANGED.store_nodes / WORKERS[-1]))
         outcome = simulate(constants, setup, design)
         line = line_s(constants, setup, design)
-        paid = cost_a_million(constants, setup, design, outcome.seconds, Prices())
+        paid = cost_per_million(constants, setup, design, outcome.seconds, Prices())
         busy = ", ".join(f"{part} {share:.0%}" for part, share in outcome.busy.items())
         rows.append(
             (
@@ -109,18 +109,18 @@ def simulated(constants: Constants) -> str:
             )
         )  # fmt: skip
     cost = "a million patches: GPU + servers + storage"
-    asked, told = ("workers", "nodes of the store"), ("shards", "over the formula", "merge", "losses", "busy", cost)
-    return table(asked + told, rows)
+    head = ("workers", "nodes of the store", "shards", "over the formula", "merge", "lost workers", "busy", cost)
+    return table(head, rows)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words."""
+    """Format seconds with a suitable unit."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"

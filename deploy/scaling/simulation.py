@@ -1,8 +1,8 @@
-"""A simulation of one extraction: messages, workers that are lost, and what they all share.
+"""A simulation of one extraction: messages, workers that may be lost, and the parts that all workers share.
 
-A worker takes a message, reads its shards, computes, stores and records, one after the other; broker, record of the
-extraction and store each serve one at a time. A worker that is lost loses what it has in hand; its message comes again
-when the lease is over, and the worker when it has started again.
+A worker consumes a message, reads its shards, computes, stores and records, one after the other. Broker, store and the
+record of the extraction each serve one worker at a time. A lost worker loses its current work. Its message is delivered
+again when the lease has expired, and the worker returns when it has restarted.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from deploy.scaling.constants import Constants
 from deploy.scaling.model import SHARED_ONCE, Design, Setup, demands, merge_s, messages
 
 STEPS = 100
-"""Times that the demands are worked out anew, as more is counted."""
+"""How often the demands are computed, since they grow with the number of counted rows."""
 
 
 @dataclass
 class Outcome:
-    """What came of it; `busy` is the part of the time that each shared part was."""
+    """The outcome of a simulation. `busy` is the share of the time for which each shared part was busy."""
 
     shards_s: float
     merge_s: float
@@ -30,7 +30,7 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """From the first message to the manifest."""
+        """Seconds from the first message to the manifest."""
         return self.shards_s + self.merge_s
 
 
@@ -51,7 +51,7 @@ class Extraction:
         self._end = self._clock.event()
 
     def run(self) -> Outcome:
-        """Until all messages are done, once each."""
+        """Run until every message is handled once."""
         self._queue.items.extend(range(self._all))
         for _ in range(min(self._setup.workers, self._all)):
             self._clock.process(self._work())
@@ -65,19 +65,19 @@ class Extraction:
         while True:
             message = yield self._queue.get()
             begun = self._clock.now
-            asked = self._steps[STEPS * self._done // self._all]
-            yield from self._use("broker", asked.broker)
-            yield from self._use("store", asked.store)
-            lived = self._clock.now - begun + asked.compute
+            needed = self._steps[STEPS * self._done // self._all]
+            yield from self._use("broker", needed.broker)
+            yield from self._use("store", needed.store)
+            lived = self._clock.now - begun + needed.compute
             if lived > until_loss:
                 self._losses += 1
                 yield self._clock.timeout(max(0.0, until_loss - (self._clock.now - begun)))
-                self._clock.process(self._come_again(message))
+                self._clock.process(self._deliver_again(message))
                 yield self._clock.timeout(self._setup.restart_s)
                 until_loss = self._time_to_loss()
                 continue
-            yield self._clock.timeout(asked.compute)
-            yield from self._use("database", asked.database)
+            yield self._clock.timeout(needed.compute)
+            yield from self._use("database", needed.database)
             until_loss -= self._clock.now - begun
             self._done += 1
             if self._done == self._all:
@@ -89,16 +89,16 @@ class Extraction:
             yield self._clock.timeout(seconds)
             self._busy[part] += seconds
 
-    def _come_again(self, message: int) -> Iterator[Any]:
+    def _deliver_again(self, message: int) -> Iterator[Any]:
         yield self._clock.timeout(self._setup.lease_s)
         self._queue.put(message)
 
     def _time_to_loss(self) -> float:
-        """In seconds of work."""
-        rate = self._setup.losses_a_worker_hour / 3600
+        """Draw the seconds of work until the next loss."""
+        rate = self._setup.losses_per_worker_hour / 3600
         return self._random.expovariate(rate) if rate else float("inf")
 
 
 def simulate(constants: Constants, setup: Setup, design: Design) -> Outcome:
-    """One extraction from its first message to its manifest."""
+    """Simulate one extraction from its first message to its manifest."""
     return Extraction(constants, setup, design).run()

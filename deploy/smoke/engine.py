@@ -1,4 +1,4 @@
-"""A Docker engine of our own: its data, its socket and its pid file lie below one folder."""
+"""A separate Docker engine, with its data, socket and pid file below one folder."""
 
 import os
 import shutil
@@ -17,21 +17,21 @@ PROGRAMS = {"dockerd": "docker.io", "debootstrap": "debootstrap", "iptables": "i
 
 @dataclass(frozen=True)
 class Docker:
-    """The command line of an engine and of Compose against it. What they print goes to a log."""
+    """The command line of an engine, and of Compose on it. Their output goes to a log."""
 
     socket: Path
     log: Path
 
     def run(self, *words: str, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
-        """`docker WORDS`, its output. RuntimeError with the end of the log if it fails."""
+        """Run `docker WORDS` and return its output. RuntimeError with the end of the log if it fails."""
         return self._run(["/usr/bin/docker", *words], cwd, environment or {})
 
     def compose(self, *words: str, cwd: Path, environment: dict[str, str]) -> str:
-        """`docker compose WORDS` with the Compose file of `cwd`; likewise."""
+        """Run `docker compose WORDS` with the Compose file of `cwd`; output and errors as for `run`."""
         return self._run([str(Path(sys.executable).with_name("docker-compose")), *words], cwd, environment)
 
     def _run(self, command: list[str], cwd: Path | None, environment: dict[str, str]) -> str:
-        # The classic builder: BuildKit is a plug-in that Debian's engine lacks.
+        # The classic builder, because Debian's engine lacks the BuildKit plug-in.
         ours = {"DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
         with self.log.open("a") as out:
             out.write(f"\n$ {' '.join(command)}\n")
@@ -51,12 +51,12 @@ class Docker:
         return done.stdout.strip()
 
     def tail(self) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
 def install_programs() -> None:
-    """The engine and debootstrap from Debian's packages, where they are missing."""
+    """Install the engine and debootstrap from Debian's packages, where they are missing."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if missing:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
@@ -66,7 +66,7 @@ def install_programs() -> None:
 
 @contextmanager
 def running_engine(folder: Path) -> Iterator[Docker]:
-    """An engine for the length of a block."""
+    """Run an engine during the block."""
     folder.mkdir(parents=True, exist_ok=True)
     docker = Docker(folder / "docker.sock", folder / "smoke.log")
     docker.log.write_text("")
@@ -82,7 +82,7 @@ def running_engine(folder: Path) -> Iterator[Docker]:
     finally:
         engine.terminate()
         engine.wait(STOP_LIMIT_S)
-        # The engine leaves the network of the host mounted there, and the folder could not be removed.
+        # The engine leaves the host's network mounted there. The folder cannot be removed before.
         subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], check=False, capture_output=True)
 
 

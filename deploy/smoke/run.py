@@ -1,11 +1,11 @@
-"""`make smoke`: builds the images, brings docker-compose.yml up as it stands, and uses it.
+"""`make smoke`: builds the images, starts docker-compose.yml unchanged, and uses it.
 
 python -m deploy.smoke.run [--full] [--keep]
 
-On Debian, as root, with no registry at hand. The plan of the demo, made smaller, runs over the published ports; then
-each container is restarted in turn, and the same plan once more shows that all of them found each other again and come
-to the same. So do the analyses of both, which are under way while containers are restarted. The last line is JSON:
-seconds, megabytes, and what the plan came to.
+It runs on Debian, as root, without a registry. A smaller version of the demo's plan runs over the published ports. Then
+each container is restarted in turn, and the same plan runs again: its results show that all containers reconnected. The
+analyses of both plans, which run during the restarts, are compared too. The last line is JSON: seconds, megabytes, and
+the results of the plan.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from deploy import secrets
 from deploy.local.servers import free_ports
 from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
-from services.cli.analyses import follow as follow_analysis
-from services.cli.analyses import print_analyses
+from services.cli.analyses import follow_analysis, summarise_analyses
 from services.cli.client import get, post
-from services.cli.demo import DEMO_PLAN, follow, services_at, summarise
+from services.cli.demo import DEMO_PLAN, services_at, summarise
+from services.cli.plans import follow_plan
 from services.common.identity import new_id
 
 ROOT = Path(__file__).parents[2]
@@ -45,20 +45,20 @@ WITH_TORCH = ("training", "activation-extraction", "patch-rendering-gpu")
 SBOM = "/usr/share/visual-primitives/sbom.cdx.json"
 STORES = ("rabbitmq", "minio", "postgres")
 PLAN = DEMO_PLAN | {"network": {"train": DEMO_PLAN["network"]["train"] | {"image_size": 96, "epochs": 1}}}
-"""The demo's plan with less to train: through everything, on two cores in little time."""
+"""The demo's plan with less training. It passes all stages in little time on two cores."""
 READY_LIMIT_S = 180.0
 POLL_S = 0.2
 
 
 @dataclass
 class Times:
-    """How long what took."""
+    """Seconds of each step."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def of(self, what: str) -> Iterator[None]:
-        """Count a block, and tell of it."""
+        """Measure a block and print its seconds."""
         began = time.monotonic()
         yield
         self.seconds[what] = round(time.monotonic() - began, 1)
@@ -67,17 +67,17 @@ class Times:
 
 @dataclass(frozen=True)
 class Stack:
-    """docker-compose.yml on an engine, with ports that were free and secrets of its own."""
+    """docker-compose.yml on an engine, with free ports and its own secrets."""
 
     docker: Docker
     environment: dict[str, str]
 
     def compose(self, *words: str) -> str:
-        """`docker compose WORDS`."""
+        """Run `docker compose WORDS`."""
         return self.docker.compose(*words, cwd=ROOT, environment=self.environment)
 
     def await_healthy(self, *names: str) -> None:
-        """Return when the health checks of containers succeed. RuntimeError with their logs if they do not in time."""
+        """Wait until the health checks of containers succeed. RuntimeError with the log if one does not in time."""
         deadline = time.monotonic() + READY_LIMIT_S
         for name in names:
             container = self.compose("ps", "--all", "--quiet", name)
@@ -89,7 +89,7 @@ class Stack:
 
 
 def pinned() -> dict[str, str]:
-    """Kind to name of the images that come from registries, as the Compose file and the Dockerfile pin them."""
+    """Return the pinned names of registry images by kind, from the Compose file and the Dockerfile."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     names = {kind: services[kind]["image"].partition(":-")[2].removesuffix("}") for kind in STORES}
     arguments = services["training"]["build"]["args"]
@@ -97,8 +97,8 @@ def pinned() -> dict[str, str]:
 
 
 def check_image(docker: Docker, tag: str, torch: bool) -> None:
-    """RuntimeError unless an image runs as a numeric user, over a root that cannot be written, without pip and
-    compilers, and its SBOM names the product, and torch, which it can import, only if it is to have it."""
+    """Check an image. RuntimeError unless it runs as a numeric user on a read-only root, has neither pip nor a
+    compiler, and its SBOM names the product. torch must be in the SBOM, and importable, if and only if `torch`."""
     shell = ["--read-only", "--network=none", "--entrypoint=sh", tag, "-c"]
     found = docker.run("run", "--rm", *shell, "id -u; command -v gcc cc pip pip3; touch /opt/written 2>&1 || true")
     if found.splitlines() != ["10001", "touch: cannot touch '/opt/written': Read-only file system"]:
@@ -112,7 +112,7 @@ def check_image(docker: Docker, tag: str, torch: bool) -> None:
 
 
 def build_images(docker: Docker, times: Times) -> dict[str, float]:
-    """Build them all; name to size in MB."""
+    """Build all images. Return their sizes in MB by name."""
     sizes = {}
     with pip_arguments() as arguments:
         for name in IMAGES:
@@ -125,8 +125,8 @@ def build_images(docker: Docker, times: Times) -> dict[str, float]:
     return sizes
 
 
-def told(folder: Path) -> dict[str, str]:
-    """The environment of Compose and, by the same ports, of the `primitives` command."""
+def compose_environment(folder: Path) -> dict[str, str]:
+    """Create secrets and choose ports. Return them as the environment of Compose and of the `primitives` command."""
     secrets.make(folder)
     environment = {"SECRETS": str(folder), "PRIMITIVES_TOKEN": (folder / "operator_token").read_text()}
     ports = map(str, free_ports(2 * len(SERVICES)))
@@ -138,26 +138,27 @@ def told(folder: Path) -> dict[str, str]:
 
 
 def run_plan(plan: dict[str, Any]) -> dict[str, Any]:
-    """Start a plan as `primitives demo --url` does, follow it until its study is open; what it came to."""
+    """Start a plan as `primitives demo --url` does, follow it until its study is open, and return its results."""
     with services_at("http://127.0.0.1") as services:
         began, plan_id = time.monotonic(), new_id("smoke")
         post(services.training, "/v1/plans", {"plan_id": plan_id} | plan)
-        stages = follow(services, plan_id)
+        stages = follow_plan(services, plan_id)
         summary = summarise(services, stages, 0.0, time.monotonic() - began)
         return summary | {"extraction": stages["extraction"]["id"]}
 
 
 def end_analyses(extraction_id: str) -> dict[str, Any]:
-    """Follow the analyses of an extraction to their end; what they came to. PrimitivesError if one fails."""
+    """Follow the analyses of an extraction to their end and return their results. PrimitivesError if one fails."""
     with services_at("http://127.0.0.1") as services:
         base = services.activation_extraction
         for view in get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]:
             follow_analysis(base, view["analysis_id"])
-        return print_analyses(base, extraction_id)
+        return summarise_analyses(base, extraction_id)
 
 
 def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan, a restart of every container, the plan once more, the analyses of both; what they came to."""
+    """Run a plan, restart every container, run the plan again, and compare both with their analyses. Return the results
+    of the first plan."""
     with times.of("plan"):
         first = run_plan(plan)
     for name in (*STORES, *SERVICES):
@@ -171,20 +172,20 @@ def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
         for each in (first, second):
             each["analyses"] = end_analyses(each["extraction"])
     if set(first["analyses"]) != set(plan["extraction"]["analyses"]):
-        raise RuntimeError(f"the plan names other analyses than there are: {first}")
+        raise RuntimeError(f"the plan requests {plan['extraction']['analyses']}, but these analyses exist: {first}")
     same = {what: first[what] == second[what] for what in ("auc", "patches", "units", "pictures", "analyses")}
     if not all(same.values()):
-        raise RuntimeError(f"the plan after the restarts came to something else: {first}, then {second}")
+        raise RuntimeError(f"the results differ after the restarts: {first}, then {second}")
     return {"plan": first}
 
 
 def smoke(docker: Docker, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
-    """The whole of it, with this plan; what is printed."""
+    """Build, start, use and stop everything with this plan. Return what is printed."""
     with times.of("stand-ins"):
         make_stand_ins(docker, HOME, pinned())
     sizes = build_images(docker, times)
-    stack = Stack(docker, told(HOME / "secrets"))
-    os.environ.update(stack.environment)  # for the client in this process, and the commands that it starts
+    stack = Stack(docker, compose_environment(HOME / "secrets"))
+    os.environ.update(stack.environment)  # for the client in this process and the commands that it starts
     try:
         try:
             with times.of("up"):
@@ -203,8 +204,8 @@ def smoke(docker: Docker, times: Times, plan: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="run the demo's plan as it is, not one made smaller")
-    parser.add_argument("--keep", action="store_true", help="leave the engine's data, some 20 GB, to look into")
+    parser.add_argument("--full", action="store_true", help="run the demo's own plan, not the smaller one")
+    parser.add_argument("--keep", action="store_true", help="keep the engine's data (about 20 GB) for inspection")
     arguments = parser.parse_args()
     install_programs()
     try:

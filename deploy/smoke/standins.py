@@ -1,4 +1,4 @@
-"""Images in place of those that a registry would give: Debian's packages under the very names that are pinned."""
+"""Stand-ins for images of a registry: Debian's packages, under the pinned names."""
 
 import http.server
 import shutil
@@ -19,7 +19,7 @@ DEBIAN = "smoke/debian:bookworm"
 
 
 def make_stand_ins(docker: Docker, folder: Path, names: dict[str, str]) -> None:
-    """Build `standins/KIND.Dockerfile` for every kind in `names`, under the name that is given for it."""
+    """Build `standins/KIND.Dockerfile` for every kind in `names`, under its name there."""
     _import_debian(docker, folder / "debian")
     context = folder / "context"
     shutil.copytree(FOLDER, context, dirs_exist_ok=True)
@@ -43,8 +43,8 @@ def _import_debian(docker: Docker, root: Path) -> None:
 
 @contextmanager
 def pip_arguments() -> Iterator[list[str]]:
-    """Build arguments with which pip in a build reaches what pip on this machine reaches: its authorities, its index,
-    and indexes that are folders, served on loopback for the length of the block."""
+    """Yield build arguments with which pip in a build can use what pip on this machine uses: its authorities, its
+    index, and indexes that are folders, which are served on loopback during the block."""
     arguments = [f"PIP_CERT={AUTHORITIES}"]
     index = _configured("index-url")
     if index:
@@ -63,7 +63,7 @@ def _configured(option: str) -> str:
 
 @contextmanager
 def _reachable(url: str) -> Iterator[str]:
-    """An index by a URL that a build with the host's network can reach. Links of a folder go two folders up."""
+    """Yield a URL of an index that a build with the host's network can reach. Links of a folder go two folders up."""
     path = Path(urlsplit(url).path)
     if urlsplit(url).scheme != "file":
         yield url
@@ -77,4 +77,4 @@ def _reachable(url: str) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """What is fetched stands in the log of the build."""
+        """Log nothing: the build's log lists what it fetches."""

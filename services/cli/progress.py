@@ -84,7 +84,7 @@ def describe(stage: dict[str, Any]) -> str:
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(unit: str) -> Iterator[Callable[[float, float], None]]:
     """Show a bar that counts things of one kind. Yield the function that updates it with the counts done and total."""
     columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

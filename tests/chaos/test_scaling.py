@@ -95,7 +95,7 @@ def test_measured_points_lie_on_the_line_of_the_model(world: World) -> None:
     for workers in (1, 2, 4):
         setup = Setup(
             patches=SHARDS * SHARD_PATCHES, workers=workers, shard_patches=SHARD_PATCHES, layers=1,
-            worker_patches_per_s=SHARD_PATCHES / WAIT_S, losses_a_worker_hour=0.0,
+            worker_patches_per_s=SHARD_PATCHES / WAIT_S, losses_per_worker_hour=0.0,
         )  # fmt: skip
         points[workers] = {
             "measured_s": round(measure(world, records, event, workers), 2),

@@ -174,7 +174,7 @@ def test_records_of_another_installation_collect_nothing(done: Embedded, tmp_pat
     stranger.environment["PRIMITIVES_BLOBS_URL"] = f"folder://{copy}"
     refused = stranger.command("gc", "--service", "patch_rendering", "--grace-h", "0")
     assert refused.returncode == 1
-    assert "the records of patch_rendering reach none of the" in refused.stderr
+    assert "the records of patch_rendering refer to none of the" in refused.stderr
     assert sum(1 for _ in FolderBlobs(copy).list("patch-rendering")) > 0
     insisted = told(stranger, 0, "gc", "--service", "patch_rendering", "--grace-h", "0", "--accept-empty")
     assert insisted["services"][0]["removed"] > 0

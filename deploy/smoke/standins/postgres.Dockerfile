@@ -1,4 +1,4 @@
-# Stands in for the PostgreSQL image: Debian's server, with what the image's entrypoint does with our settings.
+# Stands in for the PostgreSQL image: Debian's server, with the part of the image's entrypoint that our settings use.
 FROM smoke/debian:bookworm
 RUN groupadd --gid 999 postgres \
     && useradd --uid 999 --gid 999 --home-dir /var/lib/postgresql postgres \

@@ -1,4 +1,4 @@
-"""What `make audit` looks up, as far as it can be known without the network."""
+"""The pins that `make audit` checks, as far as they can be tested without the network."""
 
 import re
 from pathlib import Path
@@ -6,35 +6,35 @@ from typing import Any
 
 import pytest
 
-from deploy.lock import FOLDER, _line
+from deploy.lock import FOLDER, pinned_line
 
 PIN = re.compile(r"[a-z0-9-]+==[A-Za-z0-9.+!-]+( --hash=sha256:[0-9a-f]{64})*")
 
 
 def pins(file: Path) -> set[str]:
-    """The pins of a file of requirements, without their hashes."""
+    """Return the pins of a requirements file, without their hashes."""
     return {line.split(" ")[0] for line in file.read_text().splitlines() if line and not line.startswith("#")}
 
 
 def test_every_requirement_is_one_release() -> None:
-    """Each line is an exact version, so that what is looked up is what is installed."""
+    """Each line is an exact version, so that the audited release is the installed one."""
     for file in FOLDER.glob("*.txt"):
         lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
         assert [line for line in lines if not PIN.fullmatch(line)] == [], file.name
 
 
-def test_what_the_audit_leaves_out_is_in_another_file() -> None:
-    """torch-cpu.txt names releases that torch-cuda.txt has too: looking those up is enough."""
+def test_the_file_without_audit_repeats_another_one() -> None:
+    """torch-cpu.txt names only releases that torch-cuda.txt names too, so auditing the latter is enough."""
     assert pins(FOLDER / "torch-cpu.txt") <= pins(FOLDER / "torch-cuda.txt")
 
 
-def test_a_release_that_was_taken_back_is_not_pinned() -> None:
-    """pip says of each release whether its authors took it back; `make requirements` ends at one."""
+def test_a_yanked_release_is_not_pinned() -> None:
+    """pinned_line raises SystemExit for a release that pip reports as yanked."""
     chosen: dict[str, Any] = {
         "metadata": {"name": "Some_Thing", "version": "1.2"},
         "download_info": {"archive_info": {"hashes": {"sha256": "0" * 64}}},
         "is_yanked": False,
     }
-    assert _line(chosen) == ("some-thing", f"some-thing==1.2 --hash=sha256:{'0' * 64}")
-    with pytest.raises(SystemExit, match=r"some-thing 1\.2 was taken back"):
-        _line(chosen | {"is_yanked": True})
+    assert pinned_line(chosen) == ("some-thing", f"some-thing==1.2 --hash=sha256:{'0' * 64}")
+    with pytest.raises(SystemExit, match=r"some-thing 1\.2 was yanked"):
+        pinned_line(chosen | {"is_yanked": True})

@@ -1,4 +1,4 @@
-"""Digests of a release are set where manifests take them from, and nothing that is none."""
+"""Setting the digests of a release in the file that the manifests use."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_a_digest_is_set_and_the_others_stay(images: Path) -> None:
-    """The image has its digest and its repository, the file its head, and what lacks is told."""
+    """set_digests sets digest and repository of one image, and keeps the others and the comment at the head."""
     before = yaml.safe_load(images.read_text())["images"]
     set_digests(images, [f"rabbitmq=mirror.example/rabbitmq@{DIGEST}"])
     after = {image["name"]: image for image in yaml.safe_load(images.read_text())["images"]}
@@ -39,8 +39,8 @@ def test_a_digest_is_set_and_the_others_stay(images: Path) -> None:
         ("rabbitmq=sha256:1f1f", "is not NAME="),
     ],
 )
-def test_what_is_no_digest_is_refused(assignment: str, words: str, images: Path) -> None:
-    """A tag, zeros, half a digest and an unknown name change nothing."""
+def test_a_malformed_digest_is_refused(assignment: str, words: str, images: Path) -> None:
+    """set_digests changes nothing for a tag, zeros, half a digest or an unknown name."""
     before = images.read_text()
     with pytest.raises(ReleaseError, match=words):
         set_digests(images, [assignment])

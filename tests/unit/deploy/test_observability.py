@@ -13,7 +13,7 @@ from prometheus_client import Metric
 
 from services.common.observability import metrics
 from services.common.runtime.status import Monitor
-from tests.unit.common.test_monitor import QUEUE, Row, Watched
+from tests.unit.common.runtime.test_status import QUEUE, Row, Watched
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -31,10 +31,10 @@ SET_BY_A_SCRAPE = {"job", "instance", "namespace", "pod", "container", "endpoint
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Every metric of ours with its labels, by the names that its samples have."""
     watched = Watched(tmp_path_factory.mktemp("watched"))
-    watched.look()
+    watched.probe()
     monitor = Monitor("training", watched.world.ports, {"run": Row}, [QUEUE])
     for probe in monitor._probes:
-        probe.look()
+        probe.probe()
     found = dict(_of_monitor(monitor.collect()))
     for one in vars(metrics).values():
         if isinstance(one, metrics.Counter | metrics.Gauge | metrics.Histogram):

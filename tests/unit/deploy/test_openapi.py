@@ -1,4 +1,4 @@
-"""Which changes of an OpenAPI document break its callers."""
+"""Breaking and harmless changes of an OpenAPI document."""
 
 import copy
 from collections.abc import Callable
@@ -52,7 +52,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def breaks(change: Change) -> list[str]:
-    """What a change to the document breaks."""
+    """Apply a change to the document and return the lines of find_breaks."""
     today = copy.deepcopy(DOCUMENT)
     change(today)
     return find_breaks(DOCUMENT, today)
@@ -71,7 +71,7 @@ def required(document: dict[str, Any], schema: str) -> Any:
 
 
 def test_nothing_breaks_without_a_change() -> None:
-    """A document does not break itself, though a schema of it holds itself."""
+    """find_breaks returns nothing for the same document, although one of its schemas contains itself."""
     assert breaks(lambda _: None) == []
 
 
@@ -96,11 +96,11 @@ BREAKING: dict[str, tuple[Change, str]] = {
     ),
     "value": (
         lambda d: operation(d)["parameters"][1]["schema"].update(enum=["own"]),
-        "POST /v1/runs: query parameter 'kind' no longer takes 'other'",
+        "POST /v1/runs: query parameter 'kind' no longer accepts 'other'",
     ),
     "only some values": (
         lambda d: fields(d, "Request")["name"].update(enum=["a"]),
-        "POST /v1/runs: body.name takes only 'a' now",
+        "POST /v1/runs: body.name accepts only 'a' now",
     ),
     "pattern": (
         lambda d: fields(d, "Request")["name"].update(pattern="^a"),
@@ -131,24 +131,24 @@ BREAKING: dict[str, tuple[Change, str]] = {
         lambda d: fields(d, "Request")["layers"].update(items={"type": "integer"}),
         "POST /v1/runs: body.layers[] was string and is integer now",
     ),
-    "answer": (lambda d: operation(d)["responses"].clear(), "POST /v1/runs: answer 200 is gone"),
-    "field of an answer": (lambda d: fields(d, "Run").pop("error"), "POST /v1/runs: answer 200.error is gone"),
-    "field of an answer that may be missing": (
+    "response": (lambda d: operation(d)["responses"].clear(), "POST /v1/runs: response 200 is gone"),
+    "field of a response": (lambda d: fields(d, "Run").pop("error"), "POST /v1/runs: response 200.error is gone"),
+    "field of a response that may be missing": (
         lambda d: required(d, "Run").remove("state"),
-        "POST /v1/runs: answer 200.state is optional now",
+        "POST /v1/runs: response 200.state is optional now",
     ),
-    "widened answer": (
+    "widened response": (
         lambda d: fields(d, "Run").update(run_id={"anyOf": [{"type": "string"}, {"type": "null"}]}),
-        "POST /v1/runs: answer 200.run_id was string and is null now",
+        "POST /v1/runs: response 200.run_id was string and is null now",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BREAKING)
-def test_what_breaks_is_named(name: str) -> None:
-    """Each change that a caller would fail over is one of the lines, with its operation and field."""
-    change, told = BREAKING[name]
-    assert told in breaks(change)
+def test_breaking_changes_are_found(name: str) -> None:
+    """find_breaks returns a line for each breaking change, with its operation and field."""
+    change, line = BREAKING[name]
+    assert line in breaks(change)
 
 
 HARMLESS: dict[str, Change] = {
@@ -156,18 +156,18 @@ HARMLESS: dict[str, Change] = {
     "optional parameter": lambda d: operation(d)["parameters"].append({"in": "query", "name": "x", "schema": {}}),
     "wider bound": lambda d: operation(d)["parameters"][0]["schema"].update(maximum=1000),
     "no bound": lambda d: operation(d)["parameters"][0]["schema"].pop("minimum"),
-    "another value taken": lambda d: operation(d)["parameters"][1]["schema"]["enum"].append("third"),
+    "another value accepted": lambda d: operation(d)["parameters"][1]["schema"]["enum"].append("third"),
     "optional field": lambda d: fields(d, "Request").update(more={"type": "string"}),
     "no longer required": lambda d: required(d, "Request").clear(),
     "widened request": lambda d: fields(d, "Request").update(name={"anyOf": [{"type": "string"}, {"type": "null"}]}),
-    "field told": lambda d: fields(d, "Run").update(more={"type": "string"}),
-    "field always told": lambda d: required(d, "Run").append("error"),
-    "another value told": lambda d: fields(d, "Run")["state"]["enum"].append("paused"),
-    "shorter answers": lambda d: fields(d, "Run").update(error={"type": "string", "maxLength": 5}),
+    "field returned": lambda d: fields(d, "Run").update(more={"type": "string"}),
+    "field always returned": lambda d: required(d, "Run").append("error"),
+    "another value returned": lambda d: fields(d, "Run")["state"]["enum"].append("paused"),
+    "shorter responses": lambda d: fields(d, "Run").update(error={"type": "string", "maxLength": 5}),
 }
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_only_adds_breaks_nothing(name: str) -> None:
-    """What earlier callers send is still taken, and what they read is still there."""
+def test_harmless_changes_break_nothing(name: str) -> None:
+    """find_breaks returns nothing when earlier requests are still accepted and earlier fields still returned."""
     assert breaks(HARMLESS[name]) == []
