@@ -32,9 +32,7 @@ class KnownHosts:
         if is_loopback(name) or name in self._names:
             await self._app(scope, receive, send)
             return
-        refusal = HTTPException(
-            421, f"the host name {name[:100]} is not allowed; see PRIMITIVES_ALLOWED_HOSTS"
-        )
+        refusal = HTTPException(421, f"the host name {name[:100]} is not allowed; see PRIMITIVES_ALLOWED_HOSTS")
         await problem_of(refusal)(scope, receive, send)
 
 
