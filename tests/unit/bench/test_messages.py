@@ -54,9 +54,9 @@ def test_the_last_line_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_messages_of_another_measurement_are_not_counted() -> None:
     """What a bench that was killed left in the queue is taken and forgotten; the same message twice is seen."""
     arrivals, other = Arrivals(), Arrivals()
-    arrivals.take(other.command(0))
-    arrivals.take(arrivals.command(0))
-    arrivals.take(arrivals.command(0))
+    arrivals.handle(other.command(0))
+    arrivals.handle(arrivals.command(0))
+    arrivals.handle(arrivals.command(0))
     arrivals.wait(1)
     assert {number: len(times) for number, times in arrivals.times.items()} == {0: 2}
 
@@ -65,7 +65,7 @@ def test_silence_ends_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that do not come end in words that say how many came."""
     monkeypatch.setattr(messages, "SILENCE_LIMIT_S", 0.01)
     arrivals = Arrivals()
-    arrivals.take(arrivals.command(0))
+    arrivals.handle(arrivals.command(0))
     with pytest.raises(Unavailable, match="1 of 2 messages came"):
         arrivals.wait(2)
 

@@ -1,4 +1,4 @@
-"""The manifests of k8s/ as kubectl renders them, and what their network policies let pass."""
+"""The manifests of k8s/ as kubectl renders them, and the connections that their network policies allow."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from deploy.secrets import make
 ROOT = Path(__file__).parents[3]
 TOOLS = Path(sys.executable).parent
 CHECKOV = TOOLS.parent / "checkov" / "bin" / "checkov"
-"""In an environment of its own, which `make setup` makes."""
+"""In its own environment, which `make setup` creates."""
 SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
 NAME = "app.kubernetes.io/name"
 NAMESPACE = "visual-primitives"
@@ -24,16 +24,16 @@ MORE = {
     "rendering-gpu": ("gpu", ("gpu-rendering", "images")),
     "team-elsewhere": ("production", ("training-multi-node", "images")),
 }
-"""Overlays of what ours leave out: by name the one below, and its components."""
+"""Extra overlays with components that ours do not use: by name, the base overlay and its components."""
 
 Object = dict[str, Any]
 Edge = tuple[str, str, int | str]
-"""Who calls, who is called, and the port."""
+"""Caller, callee and port."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """An object that makes pods, and what it makes them by."""
+    """An object that creates pods, with the template of its pods."""
 
     kind: str
     name: str
@@ -49,7 +49,7 @@ class Workload:
 
 
 def copied(folder: Path) -> Path:
-    """The manifests in a folder of their own, with secrets made, and the overlays of MORE."""
+    """Copy the manifests into a folder, create the secrets, and add the overlays of MORE."""
     shutil.copytree(ROOT / "k8s", folder / "k8s", ignore=shutil.ignore_patterns("files"))
     for name in ("rabbitmq", "grafana"):
         shutil.copytree(ROOT / "deploy" / name, folder / "deploy" / name)
@@ -60,7 +60,7 @@ def copied(folder: Path) -> Path:
 
 
 def add_overlay(k8s: Path, name: str, below: str, components: Iterable[str]) -> None:
-    """An overlay of our namespace that has nothing of its own."""
+    """Add an overlay that only combines others, in our namespace."""
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -73,30 +73,30 @@ def add_overlay(k8s: Path, name: str, below: str, components: Iterable[str]) -> 
 
 
 def render(k8s: Path, overlay: str) -> str:
-    """What `kubectl apply -k` of an overlay would send."""
+    """Return what `kubectl apply -k` would send for an overlay."""
     return render_folder(k8s / "overlays" / overlay)
 
 
 def render_folder(folder: Path) -> str:
-    """What `kubectl apply -k` would send."""
+    """Return what `kubectl apply -k` would send for a folder."""
     done = subprocess.run([TOOLS / "kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def objects(text: str) -> list[Object]:
-    """The objects of a rendering."""
+    """Parse the rendered objects."""
     return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 def workloads(found: list[Object]) -> dict[str, Workload]:
-    """All that makes pods, by the name in the pods' labels."""
-    made = (workload(one) for one in found)
-    return {one.labels[NAME]: one for one in made if one is not None}
+    """Return all objects that create pods, by the name in the pods' labels."""
+    candidates = (workload(one) for one in found)
+    return {one.labels[NAME]: one for one in candidates if one is not None}
 
 
 def workload(one: Object) -> Workload | None:
-    """What makes pods in an object, if anything does."""
+    """Return an object as a workload; None if it creates no pods."""
     spec = one.get("spec", {})
     if one["kind"] in ("Deployment", "StatefulSet", "Job"):
         job = spec
@@ -111,8 +111,9 @@ def workload(one: Object) -> Workload | None:
 
 
 def edges(found: list[Object]) -> set[Edge]:
-    """What may pass between pods, and between pods and those outside that a policy names: namespaces and addresses.
-    Both ends have to allow it; an end outside is not ours to ask. Names are asked of DNS by everybody, and left out."""
+    """Return the allowed connections between pods, and between pods and the namespaces and addresses that a policy
+    names. Both ends must allow a connection, except ends outside our namespace. DNS is left out, since all pods use
+    it."""
     policies = [one["spec"] for one in found if one["kind"] == "NetworkPolicy"]
     pods = {name: one.labels for name, one in workloads(found).items()}
     ports = {port["port"] for policy in policies for _, port in _rules(policy) if port is not None} - {53} | {"any"}
@@ -121,8 +122,8 @@ def edges(found: list[Object]) -> set[Edge]:
         for caller in pods
         for called in pods
         for port in ports
-        if _lets(policies, "egress", pods[caller], pods[called], port)
-        and _lets(policies, "ingress", pods[called], pods[caller], port)
+        if _allows(policies, "egress", pods[caller], pods[called], port)
+        and _allows(policies, "ingress", pods[called], pods[caller], port)
     }
     every_port = {(caller, called) for caller, called, port in inside if port == "any"}
     by_port = {edge for edge in inside if edge[2] == "any" or edge[:2] not in every_port}
@@ -150,7 +151,7 @@ def _rules(policy: Object) -> Iterator[tuple[Object, Object | None]]:
                     yield peer, port
 
 
-def _lets(
+def _allows(
     policies: list[Object], direction: str, labels: dict[str, str], other: dict[str, str], port: int | str
 ) -> bool:
     key = "from" if direction == "ingress" else "to"
@@ -165,7 +166,7 @@ def _lets(
 
 
 def matches(selector: Object, labels: dict[str, str]) -> bool:
-    """Whether a selector selects what has these labels."""
+    """Whether a selector matches these labels."""
     for expression in selector.get("matchExpressions", []):
         assert expression["operator"] == "In", expression
         if labels.get(expression["key"]) not in expression["values"]:

@@ -38,12 +38,12 @@ from tests.unit.deploy.manifests import (
 
 OVERLAYS = ("local-cpu", "gpu", "production", "team", "team-elsewhere", "rendering-gpu")
 ELSEWHERE = ("production", "team-elsewhere")
-"""Overlays whose stores are outside of the cluster, and whose Secrets somebody else makes."""
+"""Overlays with stores outside the cluster, whose Secrets the operator creates."""
 STORES = {("rabbitmq", 5672), ("minio", 9000), ("postgres", 5432)}
 OUTSIDE = {("rabbitmq", 5672): ("192.0.2.10/32", 5671), ("minio", 9000): ("192.0.2.20/32", 443)} | {
     ("postgres", 5432): ("192.0.2.30/32", 5432)
 }
-"""Those stores: addresses that lead nowhere until somebody puts real ones there."""
+"""Addresses of stores outside the cluster. They lead nowhere until the operator replaces them."""
 DEPENDS: dict[str, set[tuple[str, int]]] = {
     "training": STORES,
     "training-worker": STORES,
@@ -55,7 +55,7 @@ DEPENDS: dict[str, set[tuple[str, int]]] = {
     "buckets": {("minio", 9000)},
     "garbage": {("minio", 9000), ("postgres", 5432)},
 }
-"""Whom each workload calls, and on which port."""
+"""Workloads and ports that each workload calls."""
 CALLED_FROM: dict[str, set[Edge]] = {
     "keda": {("keda", "rabbitmq", 15672)},
     "monitoring": {
@@ -70,7 +70,7 @@ CALLED_FROM: dict[str, set[Edge]] = {
     "ingress": {("ingress-nginx", "annotation", 8000)},
     "team": {("training-team", "training-team", "any")},
 }
-"""Who else is let in, by the component that lets them."""
+"""Other allowed callers, by the component that allows them."""
 COMPONENTS = {
     "local-cpu": (),
     "gpu": ("keda", "monitoring"),
@@ -81,14 +81,14 @@ COMPONENTS = {
 }
 HTTP_GRACE_S = 5.0
 RESERVED_CONNECTIONS = 3
-"""Those that PostgreSQL keeps for its administrators: superuser_reserved_connections."""
+"""Connections that PostgreSQL reserves for administrators: superuser_reserved_connections."""
 OWN_KINDS = ("ScaledObject", "ScaledJob", "TriggerAuthentication", "PodMonitor", "PrometheusRule")
-"""Kinds of KEDA and of the Prometheus operator: no schema of them is bundled; tests below look at them by hand."""
+"""Kinds of KEDA and of the Prometheus operator. kubernetes-validate has no schemas of them; other tests check them."""
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Every overlay, rendered, and what goes to the GPU operator."""
+    """Every overlay and the GPU operator's settings, rendered."""
     k8s = copied(tmp_path_factory.mktemp("manifests"))
     return {overlay: render(k8s, overlay) for overlay in OVERLAYS} | {
         "gpu-operator": render_folder(k8s / "gpu-operator")
@@ -116,31 +116,31 @@ def found(read: dict[str, list[Object]], overlay: str) -> list[Object]:
 
 @pytest.mark.parametrize("version", ["1.33", "1.37"])
 def test_all_objects_fit_their_schemas(version: str, texts: dict[str, str], tmp_path: Path) -> None:
-    """kubernetes-validate finds no fault, unknown fields included; it knows all kinds but those of operators."""
+    """kubernetes-validate finds no faults, such as unknown fields. It knows all kinds except those of operators."""
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     command = [TOOLS / "kubernetes-validate", "--strict", "-k", version, *tmp_path.iterdir()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = (done.stdout + done.stderr).splitlines()
-    faults = [line for line in told if line and not line.startswith("INFO")]
+    lines = (done.stdout + done.stderr).splitlines()
+    faults = [line for line in lines if line and not line.startswith("INFO")]
     assert [line for line in faults if not any(f"schema for kind {kind} " in line for kind in OWN_KINDS)] == []
-    assert len([line for line in told if line.startswith("INFO")]) >= len(texts)
+    assert len([line for line in lines if line.startswith("INFO")]) >= len(texts)
 
 
-def test_checkov_finds_nothing_that_is_not_explained(texts: dict[str, str], tmp_path: Path) -> None:
-    """checkov passes with the skips of k8s/checkov.yaml, each of which has its reason there."""
+def test_checkov_passes(texts: dict[str, str], tmp_path: Path) -> None:
+    """checkov finds nothing beyond the skips of k8s/checkov.yaml, which gives a reason for each."""
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     command = [CHECKOV, "--config-file", ROOT / "k8s" / "checkov.yaml", "-d", tmp_path, "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = json.loads(done.stdout)
-    failed = [(one["check_id"], one["file_path"], one["resource"]) for one in told["results"]["failed_checks"]]
+    report = json.loads(done.stdout)
+    failed = [(one["check_id"], one["file_path"], one["resource"]) for one in report["results"]["failed_checks"]]
     assert failed == []
-    assert told["summary"]["resource_count"] > 100
+    assert report["summary"]["resource_count"] > 100
 
 
-def test_what_passes_the_network_is_what_is_needed(found: list[Object], overlay: str) -> None:
-    """Edges that the policies allow are the table of dependencies, and nothing else."""
+def test_policies_allow_exactly_the_needed_connections(found: list[Object], overlay: str) -> None:
+    """The edges that the policies allow are those of the table of dependencies."""
     present = set(workloads(found))
     needed = {(caller, *called) for caller, callees in DEPENDS.items() if caller in present for called in callees}
     if overlay in ELSEWHERE:
@@ -149,28 +149,28 @@ def test_what_passes_the_network_is_what_is_needed(found: list[Object], overlay:
     assert edges(found) == needed | {edge for edge in extra if edge[1] in present}
 
 
-def test_the_table_of_dependencies_is_what_pods_are_told(texts: dict[str, str]) -> None:
-    """Hosts and ports in the Secrets and ConfigMaps of each workload are those that the table names."""
+def test_the_table_of_dependencies_matches_the_settings_of_pods(texts: dict[str, str]) -> None:
+    """Hosts and ports in the Secrets and ConfigMaps of each workload are those of the table."""
     found = objects(texts["team"])
     contents = {
         one["metadata"]["name"]: one.get("stringData", {}) | decoded(one.get("data", {}), one["kind"])
         for one in found
         if one["kind"] in ("Secret", "ConfigMap")
     }
-    told = {name: urls_of(one, contents) for name, one in workloads(found).items() if name in DEPENDS}
-    assert told == {name: callees for name, callees in DEPENDS.items() if name in told}
-    assert set(told) == set(DEPENDS)
+    configured = {name: urls_of(one, contents) for name, one in workloads(found).items() if name in DEPENDS}
+    assert configured == {name: callees for name, callees in DEPENDS.items() if name in configured}
+    assert set(configured) == set(DEPENDS)
 
 
-def test_nothing_passes_that_no_policy_names(found: list[Object]) -> None:
-    """One policy selects all pods, for both directions, and allows nothing."""
+def test_connections_are_denied_by_default(found: list[Object]) -> None:
+    """One policy selects all pods in both directions and allows nothing."""
     specs = {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "NetworkPolicy"}
     assert specs["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_names_are_asked_of_the_clusters_dns_alone(found: list[Object]) -> None:
-    """Every pod may ask kube-dns, and the cache that a node may have, and on port 53 nobody asks anyone else."""
-    asking = [
+def test_only_the_clusters_dns_resolves_names(found: list[Object]) -> None:
+    """On port 53 every pod may call kube-dns and a node's cache, and nothing else."""
+    allowed = [
         (one["metadata"]["name"], one["spec"]["podSelector"], rule["to"], {port["port"] for port in rule["ports"]})
         for one in found
         if one["kind"] == "NetworkPolicy"
@@ -181,12 +181,12 @@ def test_names_are_asked_of_the_clusters_dns_alone(found: list[Object]) -> None:
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
         "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
     }
-    assert asking == [("names", {}, [dns, {"ipBlock": {"cidr": "169.254.20.10/32"}}], {53})]
+    assert allowed == [("names", {}, [dns, {"ipBlock": {"cidr": "169.254.20.10/32"}}], {53})]
 
 
 def test_objects_are_in_our_namespace(found: list[Object], texts: dict[str, str]) -> None:
-    """All of an overlay, and nothing that was written for another namespace: kustomize would move it without a word.
-    What the GPU operator reads is a kustomization of its own."""
+    """All objects of an overlay are in our namespace, and no file names another one: kustomize would move its objects
+    silently. Only the separate kustomization of the GPU operator uses the operator's namespace."""
     clusters = [one["kind"] for one in found if "namespace" not in one["metadata"]]
     assert clusters == ["Namespace"]
     assert {one["metadata"].get("namespace", NAMESPACE) for one in found} == {NAMESPACE}
@@ -201,9 +201,9 @@ def test_objects_are_in_our_namespace(found: list[Object], texts: dict[str, str]
     assert [one["metadata"]["namespace"] for one in objects(texts["gpu-operator"])] == ["gpu-operator"]
 
 
-def test_keda_calls_the_broker_by_its_whole_name(read: dict[str, list[Object]]) -> None:
-    """KEDA asks from a namespace of its own, where a short name is another's; the name is that of a Service with the
-    port."""
+def test_keda_calls_the_broker_by_its_full_name(read: dict[str, list[Object]]) -> None:
+    """KEDA's URL has the full name of a Service with that port, because a short name means another host in KEDA's
+    namespace."""
     found = read["gpu"]
     (secret,) = [one for one in found if one["kind"] == "Secret" and one["metadata"]["name"] == "keda-rabbitmq"]
     url = urlsplit(decoded(secret["data"], "Secret")["management_url"])
@@ -214,15 +214,15 @@ def test_keda_calls_the_broker_by_its_whole_name(read: dict[str, list[Object]]) 
     assert ("keda", name, url.port) in edges(found)
 
 
-def test_accounts_are_made_and_used(found: list[Object]) -> None:
-    """Every workload runs as an account of its own, and no account is there for nobody."""
-    made = {one["metadata"]["name"] for one in found if one["kind"] == "ServiceAccount"}
+def test_accounts_are_created_and_used(found: list[Object]) -> None:
+    """Every workload has its own service account, and every account is used."""
+    created = {one["metadata"]["name"] for one in found if one["kind"] == "ServiceAccount"}
     used = [one.pod["serviceAccountName"] for one in workloads(found).values()]
-    assert sorted(used) == sorted(made)
+    assert sorted(used) == sorted(created)
 
 
 def test_images_are_named_by_digest(found: list[Object], overlay: str) -> None:
-    """By an exact tag only where images are built on the machine, and by none that moves."""
+    """Images have digests. Only images that are built on the machine have tags, which are exact."""
     images = [one.container["image"] for one in workloads(found).values()]
     if overlay == "local-cpu":
         tags = [image.rpartition(":")[2] for image in images]
@@ -232,7 +232,7 @@ def test_images_are_named_by_digest(found: list[Object], overlay: str) -> None:
 
 
 def test_a_release_renames_no_image_that_is_built_on_the_machine(tmp_path: Path) -> None:
-    """With digests and repositories set, local-cpu names its own images as before, and the others those of the
+    """When digests and repositories are set, local-cpu keeps its own images, and the other overlays use those of the
     release."""
     k8s = copied(tmp_path)
     digest = "sha256:" + "1f" * 32
@@ -247,7 +247,7 @@ def test_a_release_renames_no_image_that_is_built_on_the_machine(tmp_path: Path)
 
 
 def test_pods_are_restricted(found: list[Object]) -> None:
-    """No root, no privileges, nothing written to the image, no token of the API; the namespace refuses others."""
+    """Pods run without root, privileges, a writable image or an API token. The namespace refuses other pods."""
     (namespace,) = [one for one in found if one["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for one in workloads(found).values():
@@ -261,8 +261,8 @@ def test_pods_are_restricted(found: list[Object]) -> None:
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(one.pod), one.name
 
 
-def test_pods_ask_for_what_they_may_take(found: list[Object]) -> None:
-    """Requests and limits of processor, memory and disk, and no volume of the node."""
+def test_pods_have_requests_and_limits(found: list[Object]) -> None:
+    """Pods have requests and limits of CPU, memory and disk, and no volumes of the node."""
     for one in workloads(found).values():
         resources = one.container["resources"]
         for kind in ("requests", "limits"):
@@ -272,8 +272,8 @@ def test_pods_ask_for_what_they_may_take(found: list[Object]) -> None:
             assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"], one.name
 
 
-def test_services_are_probed_where_they_answer(found: list[Object]) -> None:
-    """The paths of services/common/http/app.py: alive is not ready, and starting may take long."""
+def test_services_are_probed_at_their_own_paths(found: list[Object]) -> None:
+    """Probes use the paths of services/common/http/app.py: liveness is not readiness, and starting may take long."""
     for one in services(found):
         probes = {kind: one.container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")}
         paths = {kind: (probe["httpGet"]["path"], probe["httpGet"]["port"]) for kind, probe in probes.items()}
@@ -284,26 +284,23 @@ def test_services_are_probed_where_they_answer(found: list[Object]) -> None:
 
 
 def test_pods_have_the_time_that_a_service_needs_to_stop(found: list[Object]) -> None:
-    """Grace is longer than the wait before the signal, the servers' own graces, and, where the broker is away, the time
-    in which the outbox and the consumer of jobs give up one message each, one after the other."""
-    grpc_grace_s = inspect.signature(GrpcServer.stop).parameters["grace_s"].default
-    stop_s = HTTP_GRACE_S + grpc_grace_s + 2 * (PUBLISH_LIMIT_S + BLOCKED_LIMIT_S)
+    """The grace period is longer than the wait before the signal and the time that a service needs to stop."""
     for one in services(found):
         before_s = one.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert before_s + stop_s < one.pod["terminationGracePeriodSeconds"], one.name
+        assert before_s + stop_s() < one.pod["terminationGracePeriodSeconds"], one.name
     for name in {"training-worker", "training-team"} & set(workloads(found)):
-        assert stop_s < workloads(found)[name].pod["terminationGracePeriodSeconds"], name
+        assert stop_s() < workloads(found)[name].pod["terminationGracePeriodSeconds"], name
 
 
-def test_the_grace_of_http_is_the_one_of_the_service() -> None:
-    """The number above is what services/common/runtime/service.py gives its HTTP server."""
-    text = (ROOT / "services" / "common" / "service.py").read_text()
+def test_the_grace_of_http_is_that_of_the_service() -> None:
+    """HTTP_GRACE_S is the value that services/common/runtime/service.py passes to its HTTP server."""
+    text = (ROOT / "services" / "common" / "runtime" / "service.py").read_text()
     assert f"timeout_graceful_shutdown={HTTP_GRACE_S:.0f}" in text
 
 
-def test_a_drained_node_leaves_the_others(found: list[Object]) -> None:
-    """A PodDisruptionBudget for each that serves, which selects its pods and does not forbid to drain; services spread
-    over nodes and zones."""
+def test_a_drained_node_leaves_other_pods(found: list[Object]) -> None:
+    """Each Deployment and StatefulSet has a PodDisruptionBudget, which allows draining. Services spread over nodes and
+    zones."""
     budgets = [one["spec"] for one in found if one["kind"] == "PodDisruptionBudget"]
     serving = {name for name, one in workloads(found).items() if one.kind in ("Deployment", "StatefulSet")}
     assert {budget["selector"]["matchLabels"][NAME] for budget in budgets} == serving
@@ -313,21 +310,21 @@ def test_a_drained_node_leaves_the_others(found: list[Object]) -> None:
         assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
 
 
-def test_services_select_pods_that_listen(found: list[Object]) -> None:
-    """Each Service selects pods of one workload, and its ports are ports of theirs."""
+def test_services_select_pods_with_their_ports(found: list[Object]) -> None:
+    """Each Service selects the pods of one workload, and its ports are ports of these pods."""
     known = workloads(found)
     for one in found:
         if one["kind"] == "Service":
             pods = known[one["spec"]["selector"][NAME]]
-            listened = {port["name"]: port["containerPort"] for port in pods.container["ports"]}
+            ports = {port["name"]: port["containerPort"] for port in pods.container["ports"]}
             for port in one["spec"]["ports"]:
-                assert port["targetPort"] in listened or port["targetPort"] in listened.values(), one["metadata"]
-                assert port["port"] == listened.get(port["targetPort"], port["port"]), one["metadata"]
+                assert port["targetPort"] in ports or port["targetPort"] in ports.values(), one["metadata"]
+                assert port["port"] == ports.get(port["targetPort"], port["port"]), one["metadata"]
 
 
 @pytest.mark.parametrize("overlay", ["rendering-gpu"], indirect=True)
 def test_rendering_decodes_on_a_slice(found: list[Object]) -> None:
-    """With its component it asks for the GPU that it has a slice of, and has the memory that torch takes."""
+    """With its component, rendering is set to decode on its slice of a GPU, and has enough memory for torch."""
     (container,) = (one.container for name, one in workloads(found).items() if name == "patch-rendering")
     assert {"name": "PRIMITIVES_DEVICE", "value": "cuda"} in container["env"]
     assert container["resources"]["limits"]["nvidia.com/gpu.shared"] == "1"
@@ -336,52 +333,52 @@ def test_rendering_decodes_on_a_slice(found: list[Object]) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "production", "team", "team-elsewhere", "rendering-gpu"], indirect=True)
-def test_gpus_are_taken_where_networks_compute(found: list[Object]) -> None:
-    """All four services run on nodes with GPUs; those that compute take a whole one, and never a slice."""
+def test_services_that_run_networks_use_gpus(found: list[Object]) -> None:
+    """All four services run on nodes with GPUs. Services that run networks use a full GPU, never a slice."""
     known = workloads(found)
     for name in (*SERVICES, "training-worker"):
         assert known[name].pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}, name
         assert [one["key"] for one in known[name].pod["tolerations"]] == ["nvidia.com/gpu"], name
-    whole = {name for name, one in known.items() if "nvidia.com/gpu" in one.container["resources"]["limits"]}
+    full = {name for name, one in known.items() if "nvidia.com/gpu" in one.container["resources"]["limits"]}
     sliced = {name for name, one in known.items() if "nvidia.com/gpu.shared" in one.container["resources"]["limits"]}
-    assert whole - {"training-team"} == {"training-worker", "activation-extraction"}
+    assert full - {"training-team"} == {"training-worker", "activation-extraction"}
     assert sliced <= {"patch-rendering", "annotation"}
 
 
-def test_without_keda_training_takes_a_gpu_itself(tmp_path: Path) -> None:
-    """The component of GPUs alone gives one to training and to extraction."""
+def test_without_keda_training_uses_a_gpu_itself(tmp_path: Path) -> None:
+    """Without KEDA, the component of GPUs gives one each to training and extraction."""
     k8s = copied(tmp_path)
     add_overlay(k8s, "alone", "../../base", ["gpu", "images"])
     known = workloads(objects(render(k8s, "alone")))
-    whole = {name for name, one in known.items() if "nvidia.com/gpu" in one.container["resources"]["limits"]}
-    assert whole == {"training", "activation-extraction"}
+    full = {name for name, one in known.items() if "nvidia.com/gpu" in one.container["resources"]["limits"]}
+    assert full == {"training", "activation-extraction"}
 
 
-def test_no_secret_stands_in_the_manifests() -> None:
-    """Nothing below k8s/ that git keeps holds a Secret or the files that make one."""
+def test_no_secret_is_in_the_manifests() -> None:
+    """No committed file below k8s/ contains a Secret, or the content of one."""
     listed = subprocess.run(["git", "ls-files", "k8s"], cwd=ROOT, capture_output=True, text=True, check=True)
-    kept = [ROOT / line for line in listed.stdout.splitlines()]
-    assert [path.name for path in kept if "generated-secrets/files" in str(path)] == []
-    assert [path.name for path in kept if "kind: Secret\n" in path.read_text()] == []
+    committed = [ROOT / line for line in listed.stdout.splitlines()]
+    assert [path.name for path in committed if "generated-secrets/files" in str(path)] == []
+    assert [path.name for path in committed if "kind: Secret\n" in path.read_text()] == []
     assert [
-        path.name for path in kept if "literals:" in path.read_text() and "secretGenerator" in path.read_text()
+        path.name for path in committed if "literals:" in path.read_text() and "secretGenerator" in path.read_text()
     ] == []
 
 
-def test_secrets_are_made_or_named(found: list[Object], overlay: str) -> None:
-    """Pods name the Secrets that they need, as files; an overlay with its own stores makes all of them, the others
-    none."""
+def test_secrets_are_created_or_named(found: list[Object], overlay: str) -> None:
+    """Pods mount the Secrets that they need as files. An overlay with its own stores creates all of them; the others
+    create none."""
     named = {name for one in workloads(found).values() for name in secrets_of(one)}
-    made = {one["metadata"]["name"] for one in found if one["kind"] == "Secret"}
-    assert made == set() if overlay in ELSEWHERE else named <= made
+    created = {one["metadata"]["name"] for one in found if one["kind"] == "Secret"}
+    assert created == set() if overlay in ELSEWHERE else named <= created
     for one in workloads(found).values():
         assert [entry for entry in one.container.get("env", []) if "secretKeyRef" in str(entry)] == [], one.name
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
-def test_scaling_goes_by_queues_that_are_there(found: list[Object]) -> None:
-    """Each trigger asks over HTTP for the length of a queue of the definitions, messages in hand included, with
-    credentials by reference, and every queue of work has one; KEDA alone says how many pods there are."""
+def test_scaling_uses_existing_queues(found: list[Object]) -> None:
+    """Each trigger reads over HTTP the length of a queue in the definitions, including unacknowledged messages, with
+    credentials by reference. Every queue of work has a trigger. Only KEDA sets the number of pods."""
     definitions = json.loads((ROOT / "deploy" / "rabbitmq" / "definitions.json").read_text())
     queues = {queue["name"] for queue in definitions["queues"]}
     references = {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "TriggerAuthentication"}
@@ -389,12 +386,12 @@ def test_scaling_goes_by_queues_that_are_there(found: list[Object]) -> None:
     scaled = [one for one in found if one["kind"] in ("ScaledObject", "ScaledJob")]
     triggers = [trigger for one in scaled for trigger in one["spec"]["triggers"]]
     for trigger in triggers:
-        told = trigger["metadata"]
-        assert (trigger["type"], told["protocol"], told["mode"]) == ("rabbitmq", "http", "QueueLength")
-        assert told["excludeUnacknowledged"] == "false" and float(told["value"]) > 0
-        assert told["queueName"] in queues and trigger["authenticationRef"]["name"] in references
-    asked = sorted(trigger["metadata"]["queueName"] for trigger in triggers)
-    assert asked == sorted(queue for queue in queues if queue.endswith((".jobs", ".merges")))
+        settings = trigger["metadata"]
+        assert (trigger["type"], settings["protocol"], settings["mode"]) == ("rabbitmq", "http", "QueueLength")
+        assert settings["excludeUnacknowledged"] == "false" and float(settings["value"]) > 0
+        assert settings["queueName"] in queues and trigger["authenticationRef"]["name"] in references
+    triggering = sorted(trigger["metadata"]["queueName"] for trigger in triggers)
+    assert triggering == sorted(queue for queue in queues if queue.endswith((".jobs", ".merges")))
     targets = {one["spec"]["scaleTargetRef"]["name"] for one in scaled if one["kind"] == "ScaledObject"}
     assert targets == set(SERVICES) - {"training"}
     assert {name for name, spec in deployments(found).items() if "replicas" not in spec} == targets
@@ -402,7 +399,7 @@ def test_scaling_goes_by_queues_that_are_there(found: list[Object]) -> None:
 
 @pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
 def test_training_is_scaled_by_jobs(found: list[Object]) -> None:
-    """An update leaves jobs at work alone; the Deployment takes no jobs, and workers take nothing else."""
+    """An update does not stop running jobs. The Deployment runs no jobs, and workers run nothing else."""
     (scaled,) = [one["spec"] for one in found if one["kind"] == "ScaledJob"]
     assert scaled["rollout"] == {"strategy": "gradual"}
     assert scaled["triggers"][0]["metadata"]["queueName"] == "training.jobs"
@@ -415,8 +412,8 @@ def test_training_is_scaled_by_jobs(found: list[Object]) -> None:
 
 @pytest.mark.parametrize("overlay", ["gpu", "production"], indirect=True)
 def test_the_database_allows_what_all_pods_may_open(found: list[Object], overlay: str) -> None:
-    """At KEDA's own maxima every process has all of its connections, with some left for what runs once and for pods
-    that are on their way out. For a database elsewhere the page says how many."""
+    """At KEDA's maxima every process can open all its connections, and some remain for Jobs and terminating pods. For a
+    database outside the cluster the docs name the number."""
     most = {one["metadata"]["name"]: one["spec"]["maxReplicaCount"] for one in found if "Scaled" in one["kind"]}
     processes = sum(most.values()) + deployments(found)["training"]["replicas"]
     page = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -424,23 +421,23 @@ def test_the_database_allows_what_all_pods_may_open(found: list[Object], overlay
     assert f"up to {CONNECTIONS} connections a service process" in (ROOT / "docs" / "operations.md").read_text()
     if overlay == "gpu":
         _, allowed = workloads(found)["postgres"].container["args"][-1].split("max_connections=")
-        beside = ("migrate", "garbage", *SERVICES)
-        assert (processes + len(beside)) * CONNECTIONS + RESERVED_CONNECTIONS <= int(allowed)
+        others = ("migrate", "garbage", *SERVICES)
+        assert (processes + len(others)) * CONNECTIONS + RESERVED_CONNECTIONS <= int(allowed)
 
 
 @pytest.mark.parametrize("overlay", ["team", "team-elsewhere"], indirect=True)
 def test_machines_of_a_team_agree(found: list[Object]) -> None:
-    """Pods, machines and GPUs are as many as the settings say, and all meet where the first pod is."""
+    """The settings contain the numbers of pods, machines and GPUs, and all pods meet at the first pod."""
     team = workloads(found)["training-team"]
-    (told,) = [one["data"] for one in found if one["metadata"]["name"].startswith("settings-team")]
-    nodes = int(told["PRIMITIVES_TRAINING_NODES"])
+    (settings,) = [one["data"] for one in found if one["metadata"]["name"].startswith("settings-team")]
+    nodes = int(settings["PRIMITIVES_TRAINING_NODES"])
     assert (team.spec["completionMode"], team.spec["completions"], team.spec["parallelism"]) == (
         "Indexed",
         nodes,
         nodes,
     )
-    assert team.container["resources"]["limits"]["nvidia.com/gpu"] == told["PRIMITIVES_TRAINING_PROCESSES"]
-    assert told["PRIMITIVES_TRAINING_ROLE"] == "worker"
+    assert team.container["resources"]["limits"]["nvidia.com/gpu"] == settings["PRIMITIVES_TRAINING_PROCESSES"]
+    assert settings["PRIMITIVES_TRAINING_ROLE"] == "worker"
     host, _, port = environment(team)["PRIMITIVES_TRAINING_RENDEZVOUS"].partition(":")
     assert host == f"training-team-0.{team.pod['subdomain']}"
     script = team.container["args"][-1]
@@ -450,15 +447,15 @@ def test_machines_of_a_team_agree(found: list[Object]) -> None:
 
 
 def test_compose_and_kubernetes_agree(read: dict[str, list[Object]]) -> None:
-    """Of each service: names and values of its variables, its ports, its secrets, its user, and the path that says that
-    it takes work. Of what runs once: its command. Of the stores: the images, by tag, and their arguments. Of all: the
-    memory that processes share."""
+    """Services agree on variables and their values, ports, secrets, user and the path of the readiness check; Jobs on
+    their command; stores on the image, by tag, and its arguments; all of them on the size of shared memory."""
     found = read["local-cpu"]
     composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    asked = (ROOT / "deploy" / "image" / "healthcheck").read_text()
-    assert all(f"{{port}}{one.container['readinessProbe']['httpGet']['path']}" in asked for one in services(found))
-    told = {name: side_of_kubernetes(workloads(found)[name], found) for name in SERVICES}
-    assert told == {name: side_of_compose(composed[name]) for name in SERVICES}
+    healthcheck = (ROOT / "deploy" / "image" / "healthcheck").read_text()
+    paths = {one.container["readinessProbe"]["httpGet"]["path"] for one in services(found)}
+    assert all(f"{{port}}{path}" in healthcheck for path in paths)
+    kubernetes = {name: side_of_kubernetes(workloads(found)[name], found) for name in SERVICES}
+    assert kubernetes == {name: side_of_compose(composed[name]) for name in SERVICES}
     once = {name: workloads(found)[name].container["args"] for name in ("migrate", "buckets")}
     assert once == {name: composed[name]["command"] for name in once}
     images = {name: workloads(found)[name].container["image"] for name, _ in STORES}
@@ -471,11 +468,11 @@ def test_compose_and_kubernetes_agree(read: dict[str, list[Object]]) -> None:
 
 
 def side_of_kubernetes(one: Workload, found: list[Object]) -> Object:
-    """What a service is given, by the manifests."""
+    """Return the configuration of a service in the manifests."""
     contents = {one["metadata"]["name"]: one.get("data", {}) for one in found if one["kind"] in ("ConfigMap", "Secret")}
-    told = [contents[source["configMapRef"]["name"]] for source in one.container["envFrom"]]
+    maps = [contents[source["configMapRef"]["name"]] for source in one.container["envFrom"]]
     return {
-        "environment": {key: value for settings in told for key, value in settings.items()} | environment(one),
+        "environment": {key: value for settings in maps for key, value in settings.items()} | environment(one),
         "ports": {port["containerPort"] for port in one.container["ports"]},
         "secrets": {key for name in secrets_of(one) for key in contents[name]},
         "user": f"{one.pod['securityContext']['runAsUser']}:{one.pod['securityContext']['runAsGroup']}",
@@ -483,7 +480,7 @@ def side_of_kubernetes(one: Workload, found: list[Object]) -> Object:
 
 
 def side_of_compose(service: Object) -> Object:
-    """What a service is given, by docker-compose.yml."""
+    """Return the configuration of a service in docker-compose.yml."""
     return {
         "environment": {key: default(value) for key, value in service["environment"].items()},
         "ports": {int(port.rpartition(":")[2]) for port in service["ports"]},
@@ -493,14 +490,14 @@ def side_of_compose(service: Object) -> Object:
 
 
 def default(value: str) -> str:
-    """What stands for a variable that nobody sets: `${NAME:-value}`."""
+    """Replace variables `${NAME:-value}` by their defaults."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "production", "team"], indirect=True)
-def test_what_is_seen_is_what_compose_sees(found: list[Object]) -> None:
-    """The Prometheus operator has the alerts of deploy/prometheus and the jobs that these name, Grafana has all
-    dashboards, and the ports that are asked have the names that pods give them."""
+def test_observability_agrees_with_compose(found: list[Object]) -> None:
+    """The Prometheus operator has the alerts of deploy/prometheus and the jobs that they name, Grafana has all
+    dashboards, and the monitors use port names of the pods."""
     (rules,) = [one["spec"] for one in found if one["kind"] == "PrometheusRule"]
     assert rules == yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
     (boards,) = [one for one in found if one["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
@@ -516,23 +513,23 @@ def test_what_is_seen_is_what_compose_sees(found: list[Object]) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["team", "team-elsewhere"], indirect=True)
-def test_of_a_team_the_first_pod_is_asked(found: list[Object]) -> None:
-    """The monitor of the services selects the team and keeps the pod that is the service; of other pods it keeps all,
-    which have no such number."""
+def test_only_the_first_pod_of_a_team_is_scraped(found: list[Object]) -> None:
+    """The monitor of the services selects the team but keeps only its first pod, which is the service. It keeps all
+    pods without an index."""
     team = workloads(found)["training-team"]
     (monitor,) = [
         one["spec"] for one in found if one["kind"] == "PodMonitor" and matches(one["spec"]["selector"], team.labels)
     ]
     (endpoint,) = monitor["podMetricsEndpoints"]
-    (kept,) = [one for one in endpoint["relabelings"] if one.get("action") == "keep"]
-    assert kept["sourceLabels"] == ["__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index"]
-    assert [number for number in ("", "0", "1", "10") if re.fullmatch(kept["regex"], number)] == ["", "0"]
+    (keep,) = [one for one in endpoint["relabelings"] if one.get("action") == "keep"]
+    assert keep["sourceLabels"] == ["__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index"]
+    assert [number for number in ("", "0", "1", "10") if re.fullmatch(keep["regex"], number)] == ["", "0"]
 
 
 @pytest.mark.parametrize("overlay", ["production"], indirect=True)
-def test_the_host_of_the_pages_is_one(found: list[Object]) -> None:
-    """The certificate, the rule and the origin that the pages know are of the same host; the controller has a class,
-    and its namespace is let in."""
+def test_the_host_of_the_pages_is_consistent(found: list[Object]) -> None:
+    """The certificate, the rule and the pages' own origin name the same host, and the namespace of the controller's
+    class may call the pages."""
     (ingress,) = [one["spec"] for one in found if one["kind"] == "Ingress"]
     (rule,), (tls,) = ingress["rules"], ingress["tls"]
     origin = environment(workloads(found)["annotation"])["PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN"]
@@ -541,29 +538,29 @@ def test_the_host_of_the_pages_is_one(found: list[Object]) -> None:
 
 
 def services(found: list[Object]) -> list[Workload]:
-    """The four services."""
+    """Return the four services."""
     return [workloads(found)[name] for name in SERVICES]
 
 
 def deployments(found: list[Object]) -> dict[str, Object]:
-    """What is said of each Deployment, by its name."""
+    """Return the spec of each Deployment by its name."""
     return {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "Deployment"}
 
 
 def images_of(found: list[Object]) -> set[str]:
-    """The images of all that makes pods."""
+    """Return the images of all workloads."""
     return {one.container["image"] for one in workloads(found).values()}
 
 
 def shared_memory(one: Workload) -> str:
-    """How large /dev/shm of a workload is; empty for the container runtime's own."""
+    """Return the size of a workload's /dev/shm; empty for the container runtime's default."""
     names = [mount["name"] for mount in one.container["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
     sizes = {volume["name"]: volume["emptyDir"]["sizeLimit"] for volume in one.pod["volumes"] if "emptyDir" in volume}
     return "".join(sizes[name] for name in names)
 
 
 def secrets_of(one: Workload) -> set[str]:
-    """The names of the Secrets that a workload mounts."""
+    """Return the names of the Secrets that a workload mounts."""
     sources = [
         source for volume in one.pod["volumes"] for source in volume.get("projected", {}).get("sources", [volume])
     ]
@@ -571,17 +568,17 @@ def secrets_of(one: Workload) -> set[str]:
 
 
 def environment(one: Workload) -> dict[str, str]:
-    """The variables that a container is given by value."""
+    """Return the variables of a container that have literal values."""
     return {entry["name"]: entry["value"] for entry in one.container.get("env", [])}
 
 
 def decoded(data: dict[str, str], kind: str) -> dict[str, str]:
-    """The contents of a Secret or a ConfigMap."""
+    """Return the contents of a Secret or a ConfigMap."""
     return {key: base64.b64decode(value).decode() for key, value in data.items()} if kind == "Secret" else data
 
 
 def urls_of(one: Workload, contents: dict[str, dict[str, str]]) -> set[tuple[str, int]]:
-    """Hosts and ports of all URLs that a workload is told."""
+    """Return hosts and ports of all URLs in a workload's settings."""
     names = [*secrets_of(one)]
     names += [source["configMapRef"]["name"] for source in one.container.get("envFrom", [])]
     values = [value for name in names for key, value in contents[name].items() if key.lower().endswith("_url")]
