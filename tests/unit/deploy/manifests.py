@@ -1,5 +1,7 @@
 """The manifests of k8s/ as kubectl renders them, and the connections that their network policies allow."""
 
+import base64
+import inspect
 import shutil
 import subprocess
 import sys
@@ -11,12 +13,20 @@ from typing import Any
 import yaml
 
 from deploy.secrets import make
+from services.common.bus.amqp import BLOCKED_LIMIT_S
+from services.common.bus.publisher import PUBLISH_LIMIT_S
+from services.common.grpc.server import GrpcServer
 
 ROOT = Path(__file__).parents[3]
 TOOLS = Path(sys.executable).parent
 CHECKOV = TOOLS.parent / "checkov" / "bin" / "checkov"
 """In its own environment, which `make setup` creates."""
 SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
+OVERLAYS = ("local-cpu", "gpu", "production", "team", "team-elsewhere", "rendering-gpu")
+ELSEWHERE = ("production", "team-elsewhere")
+"""Overlays with stores outside the cluster, whose Secrets the operator creates."""
+HTTP_GRACE_S = 5.0
+"""The value that services/common/runtime/service.py passes to its HTTP server; test_k8s.py checks this."""
 NAME = "app.kubernetes.io/name"
 NAMESPACE = "visual-primitives"
 MORE = {
@@ -172,3 +182,38 @@ def matches(selector: Object, labels: dict[str, str]) -> bool:
         if labels.get(expression["key"]) not in expression["values"]:
             return False
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def services(found: list[Object]) -> list[Workload]:
+    """Return the four services."""
+    return [workloads(found)[name] for name in SERVICES]
+
+
+def deployments(found: list[Object]) -> dict[str, Object]:
+    """Return the spec of each Deployment by its name."""
+    return {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "Deployment"}
+
+
+def secrets_of(one: Workload) -> set[str]:
+    """Return the names of the Secrets that a workload mounts."""
+    sources = [
+        source for volume in one.pod["volumes"] for source in volume.get("projected", {}).get("sources", [volume])
+    ]
+    return {one["secret"].get("secretName", one["secret"].get("name")) for one in sources if "secret" in one}
+
+
+def environment(one: Workload) -> dict[str, str]:
+    """Return the variables of a container that have literal values."""
+    return {entry["name"]: entry["value"] for entry in one.container.get("env", [])}
+
+
+def decoded(data: dict[str, str], kind: str) -> dict[str, str]:
+    """Return the contents of a Secret or a ConfigMap."""
+    return {key: base64.b64decode(value).decode() for key, value in data.items()} if kind == "Secret" else data
+
+
+def stop_s() -> float:
+    """Return the longest time that a service needs to stop: the graces of its servers, and the time in which the outbox
+    and a consumer try to send one message each, one after the other, when the broker is unreachable."""
+    grpc_grace_s: float = inspect.signature(GrpcServer.stop).parameters["grace_s"].default
+    return HTTP_GRACE_S + grpc_grace_s + 2 * (PUBLISH_LIMIT_S + BLOCKED_LIMIT_S)

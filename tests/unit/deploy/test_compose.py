@@ -1,14 +1,12 @@
-"""docker-compose.yml is what Compose reads, opens nothing beyond loopback, and hands secrets over as files."""
+"""docker-compose.yml: Compose reads it, ports are published on loopback only, and secrets are files."""
 
 import base64
 import hashlib
-import inspect
 import json
 import os
 import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +16,24 @@ import yaml
 from deploy.secrets import make
 from services.annotation.settings import AnnotationSettings
 from services.common.access.tokens import Tokens
-from services.common.bus.amqp import BLOCKED_LIMIT_S
-from services.common.bus.publisher import PUBLISH_LIMIT_S
-from services.common.grpc.server import GrpcServer
 from services.common.settings import Shared
+from tests.unit.deploy.manifests import ROOT, SERVICES, TOOLS, stop_s
 
-ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
 GPUS = ROOT / "compose.gpu.yml"
-BIN = Path(sys.executable).parent
-SERVICES = ("training", "activation-extraction", "patch-rendering", "annotation")
-HTTP_GRACE_S = 5.0
-"""What services/common/runtime/service.py gives its HTTP server; tests/unit/deploy/test_k8s.py holds it to that."""
 
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Secrets as `make secrets` makes them."""
+    """Secrets as `make secrets` creates them."""
     folder = tmp_path_factory.mktemp("compose") / "secrets"
     make(folder)
     return folder
 
 
 def rendered(secrets: Path, *options: str, **variables: str) -> dict[str, Any]:
-    """What Compose itself makes of the file."""
-    command = [str(BIN / "docker-compose"), *options, "config", "--format", "json"]
+    """Return the file as Compose reads it."""
+    command = [str(TOOLS / "docker-compose"), *options, "config", "--format", "json"]
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment = plain | {"SECRETS": str(secrets)} | variables
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -53,19 +44,19 @@ def rendered(secrets: Path, *options: str, **variables: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def composed(secrets: Path) -> dict[str, Any]:
-    """The file as Compose reads it without a variable set, all profiles on."""
+    """The file as Compose reads it without variables and with all profiles."""
     return rendered(secrets, "--profile", "*")
 
 
-def test_compose_lint_has_nothing_to_say() -> None:
-    """Nothing but what .compose-lint.yml explains, and that explains nothing that is not there."""
-    command = [BIN / "compose-lint", "check", "--quiet", "--fail-on", "low", "--strict-config", "--no-env", FILE.name]
+def test_compose_lint_passes() -> None:
+    """compose-lint finds nothing beyond the exceptions of .compose-lint.yml, all of which are needed."""
+    command = [TOOLS / "compose-lint", "check", "--quiet", "--fail-on", "low", "--strict-config", "--no-env", FILE.name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_listens_beyond_loopback(composed: dict[str, Any]) -> None:
-    """Every published port is of 127.0.0.1, and the stores publish none."""
+def test_ports_are_published_on_loopback_only(composed: dict[str, Any]) -> None:
+    """Every published port is on 127.0.0.1, and the stores publish none."""
     published = {name: one.get("ports", []) for name, one in composed["services"].items()}
     assert all(port["host_ip"] == "127.0.0.1" for ports in published.values() for port in ports)
     assert {name for name, ports in published.items() if ports} == {*SERVICES, *profiled(composed)}
@@ -73,23 +64,24 @@ def test_nothing_listens_beyond_loopback(composed: dict[str, Any]) -> None:
 
 
 def profiled(composed: dict[str, Any]) -> set[str]:
-    """What runs only where its profile is asked for."""
+    """Return the services that run only with a profile."""
     return {name for name, one in composed["services"].items() if one.get("profiles")}
 
 
-def test_every_container_is_held_down(composed: dict[str, Any]) -> None:
-    """A root that cannot be written, no capability, no new privilege, bounded memory and processes."""
+def test_every_container_is_restricted(composed: dict[str, Any]) -> None:
+    """Containers have a read-only root, no capabilities, no new privileges, and limits of memory and processes."""
     for name, one in composed["services"].items():
         assert one["read_only"] is True, name
         assert (one["cap_drop"], one.get("cap_add")) == (["ALL"], None), name
         assert one["security_opt"] == ["no-new-privileges:true"], name
         assert {"memory", "pids"} <= one["deploy"]["resources"]["limits"].keys(), name
     root = {name for name, one in composed["services"].items() if "user" not in one}
-    assert root == {"minio"}  # its image owns no folder that another user could write; it has no capability left
+    assert root == {"minio"}  # its image has no folder that another user could write to; it has no capabilities
 
 
-def test_services_start_when_what_they_need_is_there(composed: dict[str, Any]) -> None:
-    """The broker is healthy, tables are migrated and buckets made, which wait for healthy stores."""
+def test_services_start_after_their_dependencies(composed: dict[str, Any]) -> None:
+    """Services wait for a healthy broker, migrated tables and created buckets. Migration and buckets wait for healthy
+    stores."""
     conditions = {
         name: {other: need["condition"] for other, need in one.get("depends_on", {}).items()}
         for name, one in composed["services"].items()
@@ -102,18 +94,15 @@ def test_services_start_when_what_they_need_is_there(composed: dict[str, Any]) -
         assert composed["services"][name]["healthcheck"]["test"]
 
 
-def test_a_service_may_take_the_time_that_it_needs_to_stop(composed: dict[str, Any]) -> None:
-    """The grace is longer than the servers' own graces, and, where the broker is away, the time in which the outbox and
-    a consumer give up one message each."""
-    grpc_grace_s = inspect.signature(GrpcServer.stop).parameters["grace_s"].default
-    stop_s = HTTP_GRACE_S + grpc_grace_s + 2 * (PUBLISH_LIMIT_S + BLOCKED_LIMIT_S)
+def test_a_service_has_the_time_that_it_needs_to_stop(composed: dict[str, Any]) -> None:
+    """The grace period is longer than the time that a service needs to stop."""
     for name in SERVICES:
         minutes, seconds = re.fullmatch(r"(?:(\d+)m)?(\d+)s", composed["services"][name]["stop_grace_period"]).groups()
-        assert int(minutes or 0) * 60 + int(seconds) > stop_s
+        assert int(minutes or 0) * 60 + int(seconds) > stop_s()
 
 
 def test_variables_are_settings(composed: dict[str, Any]) -> None:
-    """Every PRIMITIVES_ variable that a service is given is read by it, and the pages are told where the others are."""
+    """Each service reads all its PRIMITIVES_ variables, and the annotation service has the URLs of the others."""
     known = {f"PRIMITIVES_{name.upper()}" for name in Shared.model_fields}
     pages = {f"PRIMITIVES_ANNOTATION_{name.upper()}" for name in AnnotationSettings.model_fields}
     for name in SERVICES:
@@ -125,8 +114,8 @@ def test_variables_are_settings(composed: dict[str, Any]) -> None:
         assert int(port) in {one["target"] for one in composed["services"][host]["ports"]}
 
 
-def test_no_secret_stands_in_the_file(composed: dict[str, Any], secrets: Path) -> None:
-    """Secrets are files that `make secrets` makes: none is a value that Compose shows."""
+def test_no_secret_is_in_the_file(composed: dict[str, Any], secrets: Path) -> None:
+    """All secrets are files that `make secrets` creates. None is a value that Compose shows."""
     assert {Path(one["file"]).parent for one in composed["secrets"].values()} == {secrets}
     assert all(Path(one["file"]).is_file() for one in composed["secrets"].values())
     passwords = [path.read_text() for path in secrets.glob("*_password")]
@@ -136,8 +125,8 @@ def test_no_secret_stands_in_the_file(composed: dict[str, Any], secrets: Path) -
     assert [one for one in passwords if one in shown] == []
 
 
-def test_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
-    """A second call changes no file; another folder gets others; only the owner enters the folder."""
+def test_existing_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
+    """A second call changes no file, another folder gets other secrets, and only the owner can open the folder."""
     before = {path.name: path.read_text() for path in secrets.iterdir()}
     make(secrets)
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
@@ -146,8 +135,8 @@ def test_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
 
 
-def test_tokens_are_known_to_the_services(secrets: Path) -> None:
-    """The operator may all, the pages may read three services, and each token is known by its hash alone."""
+def test_services_accept_the_tokens(secrets: Path) -> None:
+    """The operator has all scopes and the pages may read three services. The tokens file contains only hashes."""
     tokens = Tokens(secrets / "tokens.json")
     assert tokens.holder((secrets / "operator_token").read_text()).allows("training", "write")
     pages = tokens.holder((secrets / "annotation_token").read_text())
@@ -156,32 +145,34 @@ def test_tokens_are_known_to_the_services(secrets: Path) -> None:
 
 
 def test_the_broker_knows_the_user_of_the_url(secrets: Path) -> None:
-    """RabbitMQ's salted SHA-256 is that of the password in the URL of the bus."""
+    """RabbitMQ's salted SHA-256 matches the password in the URL of the bus."""
     user = json.loads((secrets / "broker_users.json").read_text())["users"][0]
-    kept = base64.b64decode(user["password_hash"])
+    hashed = base64.b64decode(user["password_hash"])
     password = re.fullmatch(rf"amqp://{user['name']}:(.+)@rabbitmq:5672/%2F", (secrets / "bus_url").read_text())
     assert password is not None
-    assert kept[4:] == hashlib.sha256(kept[:4] + password[1].encode()).digest()
+    assert hashed[4:] == hashlib.sha256(hashed[:4] + password[1].encode()).digest()
 
 
 def test_the_example_names_every_variable() -> None:
-    """.env.example has all that the Compose files read, with the same defaults, and nothing else."""
+    """.env.example lists exactly the variables of the Compose files, with the same defaults."""
     read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text() + GPUS.read_text()))
-    told = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
-    assert told.keys() == read.keys()
-    shown = {"MINIO_IMAGE", "TORCH"}  # what one might swap to, not the default
-    assert {name: told[name] for name in told.keys() - shown} == {name: read[name] for name in read.keys() - shown}
+    listed = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert listed.keys() == read.keys()
+    others = {"MINIO_IMAGE", "TORCH"}  # these show an alternative, not the default
+    assert {name: listed[name] for name in listed.keys() - others} == {
+        name: read[name] for name in read.keys() - others
+    }
 
 
 def with_devices(secrets: Path, **variables: str) -> dict[str, Any]:
-    """The services as Compose reads both files."""
+    """Return the services as Compose reads both files."""
     services: dict[str, Any] = rendered(secrets, "--file", FILE.name, "--file", GPUS.name, **variables)["services"]
     return services
 
 
 def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
-    """compose.gpu.yml reserves one each for training, extraction and rendering, beside their limits, and no other has
-    one. All have the first, and where there are more each may have its own; rendering is of the image with torch."""
+    """compose.gpu.yml reserves one GPU each for training, extraction and rendering only, and keeps their limits. By
+    default all use the first GPU, and each may use its own. Rendering uses the image with torch."""
     with_gpus = with_devices(secrets)
     reserved = {
         name: one["deploy"]["resources"]["reservations"]["devices"]
@@ -202,7 +193,7 @@ def test_gpus_go_to_the_services_that_compute(secrets: Path) -> None:
 
 
 def test_another_store_is_one_line(secrets: Path) -> None:
-    """The image of the object store is what MINIO_IMAGE names."""
+    """MINIO_IMAGE sets the image of the object store."""
     swapped = rendered(secrets, MINIO_IMAGE="pgsty/minio:a-tag")["services"]["minio"]["image"]
     assert swapped == "pgsty/minio:a-tag"
 
@@ -214,8 +205,8 @@ def test_images_are_pinned(composed: dict[str, Any]) -> None:
     assert {name: tag for name, tag in tags.items() if not exact.match(tag)} == {}
 
 
-def test_the_file_says_what_base_the_dockerfile_has() -> None:
-    """The base image is pinned once: the Compose file's default is the Dockerfile's."""
+def test_compose_and_dockerfile_have_the_same_base() -> None:
+    """The Compose file's default base image is that of the Dockerfile."""
     composed = yaml.safe_load(FILE.read_text())["services"]["training"]["build"]["args"]["BASE_IMAGE"]
     stated = re.search(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "deploy" / "Dockerfile").read_text(), flags=re.MULTILINE)
     assert stated is not None

@@ -1,4 +1,4 @@
-"""Alerts, dashboards and the scrape's configuration: what they ask for exists, and alerts fire when they should."""
+"""Alerts, dashboards and scrape configuration: they use existing metrics, and alerts fire when they should."""
 
 import json
 import re
@@ -12,8 +12,7 @@ import yaml
 from prometheus_client import Metric
 
 from services.common.observability import metrics
-from services.common.runtime.status import Monitor
-from tests.unit.common.runtime.test_status import QUEUE, Row, Watched
+from tests.unit.common.runtime.test_status import Watched
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -24,18 +23,15 @@ SELECTED = re.compile(r"(primitives_[a-z_]+)\{([^}]*)\}")
 GROUPED = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 LE = "le"
 SET_BY_A_SCRAPE = {"job", "instance", "namespace", "pod", "container", "endpoint"}
-"""Labels of Prometheus itself and of the operator's PodMonitor. Of a metric that has one it makes `exported_…`."""
+"""Labels that Prometheus and the operator's PodMonitor set. A metric's own label of that name becomes `exported_…`."""
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Every metric of ours with its labels, by the names that its samples have."""
+    """Our metrics by the names of their samples, with their labels."""
     watched = Watched(tmp_path_factory.mktemp("watched"))
     watched.probe()
-    monitor = Monitor("training", watched.world.ports, {"run": Row}, [QUEUE])
-    for probe in monitor._probes:
-        probe.probe()
-    found = dict(_of_monitor(monitor.collect()))
+    found = dict(_of_monitor(watched.monitor.collect()))
     for one in vars(metrics).values():
         if isinstance(one, metrics.Counter | metrics.Gauge | metrics.Histogram):
             names = {
@@ -54,9 +50,9 @@ def _of_monitor(families: "Iterator[Metric] | object") -> Iterator[tuple[str, se
 
 
 def promtool(*words: str) -> str:
-    """What promtool says; it must be there and content."""
+    """Run promtool and return its output. It must be installed and succeed."""
     tool = shutil.which("promtool")
-    assert tool, "promtool is missing: apt-get install prometheus (`make setup` does it)"
+    assert tool, "promtool is missing: apt-get install prometheus (`make setup` installs it)"
     done = subprocess.run([tool, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -68,14 +64,14 @@ def rules() -> list[dict[str, str]]:
 
 
 def test_alerts_fire_when_they_should_and_not_before() -> None:
-    """promtool finds the rules sound and runs their tests."""
+    """promtool accepts the rules, and their tests pass."""
     promtool("check", "rules", "alerts.yml")
     promtool("check", "config", "--syntax-only", "prometheus.yml")
     promtool("test", "rules", "alerts_test.yml")
 
 
 def test_every_alert_is_tested_and_documented() -> None:
-    """alerts_test.yml has each fire, and docs/observability.md says what to do about it."""
+    """alerts_test.yml tests that each alert fires, and docs/observability.md documents it."""
     tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
     fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one.get("exp_alerts")}
     names = {rule["alert"] for rule in rules()}
@@ -85,7 +81,7 @@ def test_every_alert_is_tested_and_documented() -> None:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Every query of alerts and dashboards, with where it stands."""
+    """Yield every query of alerts and dashboards with its place."""
     for rule in rules():
         yield rule["alert"], rule["expr"]
     for path in DASHBOARDS:
@@ -94,39 +90,38 @@ def queries() -> Iterator[tuple[str, str]]:
                 yield f"{path.name}: {panel['title']}", target["expr"]
 
 
-def test_every_query_asks_for_what_there_is(known: dict[str, set[str]]) -> None:
-    """Each metric that is named exists, with the labels that are selected or grouped by; each one that exists is
-    documented."""
-    asked = list(queries())
-    assert len(asked) > 25
-    unknown = [(where, name) for where, query in asked for name in NAME.findall(query) if name not in known]
+def test_every_query_uses_existing_metrics(known: dict[str, set[str]]) -> None:
+    """Each metric in a query exists, with the labels that the query selects or groups by. Each metric is documented."""
+    found = list(queries())
+    assert len(found) > 25
+    unknown = [(where, name) for where, query in found for name in NAME.findall(query) if name not in known]
     assert unknown == []
-    for where, query in asked:
+    for where, query in found:
         for name, selected in SELECTED.findall(query):
             labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", selected))
             assert labels <= known[name], (where, name)
         if NAME.search(query):
-            there = {label for name in NAME.findall(query) for label in known[name]}
+            labels = {label for name in NAME.findall(query) for label in known[name]}
             grouped = {label.strip() for one in GROUPED.findall(query) for label in one.split(",")}
-            assert grouped <= there, where
+            assert grouped <= labels, where
     text = (ROOT / "docs" / "observability.md").read_text()
     families = {re.sub(r"_(bucket|count|sum)$", "", name) if "duration" in name else name for name in known}
     assert sorted(name for name in families if f"`{name}`" not in text) == []
 
 
-def test_every_metric_is_of_a_service_and_named_by_convention(known: dict[str, set[str]]) -> None:
-    """The label that says whose a sample is, a prefix, and the unit or `_total` at the end."""
+def test_every_metric_names_its_service_and_follows_the_convention(known: dict[str, set[str]]) -> None:
+    """Each metric has the label `service` and the prefix `primitives_`."""
     assert [name for name, labels in known.items() if "service" not in labels] == []
     assert [name for name in known if not name.startswith("primitives_")] == []
 
 
-def test_no_label_is_one_that_a_scrape_sets(known: dict[str, set[str]]) -> None:
-    """Prometheus would rename it, and what asks for it would find the scrape's."""
+def test_no_label_is_set_by_the_scrape(known: dict[str, set[str]]) -> None:
+    """Prometheus would rename such a label, and queries would read the scrape's label."""
     assert {name: labels & SET_BY_A_SCRAPE for name, labels in known.items() if labels & SET_BY_A_SCRAPE} == {}
 
 
-def test_dashboards_are_whole() -> None:
-    """Each has an id of its own, panels that do not overlap, and the data source that is provisioned."""
+def test_dashboards_are_consistent() -> None:
+    """Each dashboard has its own id, panels that do not overlap, and the provisioned data source."""
     sources = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
     boards = [json.loads(path.read_text()) for path in DASHBOARDS]
     assert len({board["uid"] for board in boards}) == len(boards) == 2
@@ -140,8 +135,8 @@ def test_dashboards_are_whole() -> None:
             taken |= cells
 
 
-def test_the_scrape_asks_every_service_where_it_listens() -> None:
-    """Names and ports are those of docker-compose.yml."""
+def test_every_service_is_scraped_at_its_port() -> None:
+    """The scrape targets are the services of docker-compose.yml."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
