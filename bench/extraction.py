@@ -86,11 +86,11 @@ def bench_network(name: str, network: Network, place: "Place", more: "Place", si
     """The figures of one network."""
     layers, top_k = list(network.layers), sizes.top_k
     checkpoint = place.run(f"{PASSES}:store_network", blobs_url=place.blobs_url, architecture=name)
-    asked = {"checkpoint": checkpoint, "device": place.shared.device}
+    common = {"checkpoint": checkpoint, "device": place.shared.device}
     floors, ours = [], []
     for _ in range(network.rounds):
-        floors.append(place.run_pass("floor", **asked))
-        ours.append(place.run_pass("ours", scratch=place.scratch, layers=layers, top_k=top_k, **asked))
+        floors.append(place.run_pass("floor", **common))
+        ours.append(place.run_pass("ours", scratch=place.scratch, layers=layers, top_k=top_k, **common))
     render = partial(place.run, f"{PASSES}:pictures", blobs_url=place.blobs_url, scratch=place.scratch, size=SIDE)
     rendered = render(extraction=ours[-1]["manifest"])
     two_pass = place.run(
@@ -103,7 +103,7 @@ def bench_network(name: str, network: Network, place: "Place", more: "Place", si
         units_timed=network.units_timed,
         folder=str(place.folder / "original"),
     )
-    larger = asked | {"checkpoint": more.run(f"{PASSES}:store_network", blobs_url=more.blobs_url, architecture=name)}
+    larger = common | {"checkpoint": more.run(f"{PASSES}:store_network", blobs_url=more.blobs_url, architecture=name)}
     grown = more.run_pass("ours", scratch=more.scratch, layers=layers, top_k=top_k, **larger)
     figures = summarise(floors, ours, rendered, two_pass, grown)
     return figures | {"layers": layers, "rounds": network.rounds, "targets": network.targets}
@@ -124,12 +124,12 @@ def bench_on_gpu(sizes: Sizes, shared: Shared) -> dict[str, Any]:
 
 def _network_on_gpu(name: str, network: Network, place: "Place", sizes: Sizes) -> dict[str, Any]:
     checkpoint = place.run(f"{PASSES}:store_network", blobs_url=place.blobs_url, architecture=name)
-    asked = {"checkpoint": checkpoint, "device": place.shared.device}
-    kept = asked | {"layers": list(network.layers), "top_k": sizes.top_k}
+    common = {"checkpoint": checkpoint, "device": place.shared.device}
+    kept = common | {"layers": list(network.layers), "top_k": sizes.top_k}
     seconds: dict[str, list[float]] = {"bare": [], "floor": [], "keep": [], "jobs": [], "merge": []}
     for _ in range(network.rounds):
-        seconds["bare"].append(place.run_pass("bare", **asked)["seconds"])
-        seconds["floor"].append(place.run_pass("floor", **asked)["seconds"])
+        seconds["bare"].append(place.run_pass("bare", **common)["seconds"])
+        seconds["floor"].append(place.run_pass("floor", **common)["seconds"])
         seconds["keep"].append(place.run_pass("keep", **kept)["seconds"])
         ours = place.run_pass("ours", scratch=place.scratch, **kept)
         seconds["jobs"].append(ours["seconds"] - ours["merge_s"])

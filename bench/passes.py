@@ -1,8 +1,6 @@
-"""What the bench of extraction measures, each in a process of its own: a floor, the service's jobs, two passes."""
+"""The passes that the bench of extraction measures: two floors, the service's jobs, the original's two passes."""
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,25 @@ import torch
 from torch import nn
 
 from bench import original
-from bench.floor import UnwatchedJob, render_layer
-from bench.tissue import CLASSES, SPLIT, open_tissue
+from bench.floor import UnwatchedJob, render_groups, timed
+from bench.specs import (
+    BARE,
+    FLOOR,
+    OURS,
+    PICTURES,
+    STORE_NETWORK,
+    TALLY,
+    TWO_PASS,
+    FullPass,
+    NetworkSpec,
+    Pass,
+    PassSpec,
+    Pictures,
+    PicturesSpec,
+    TwoPass,
+    TwoPassSpec,
+)
+from bench.tissue import CLASSES, open_tissue
 from services.activation_extraction.batch_runner import BatchRunner
 from services.activation_extraction.batch_sizing import BatchSizing
 from services.activation_extraction.batches import read_batches
@@ -22,6 +37,7 @@ from services.activation_extraction.network import open_network
 from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.activation_extraction.tally import TallyOptions
 from services.common.blobs import ObjectRef, open_blobs
+from services.common.blobs.port import read_verified
 from services.common.work.jobs import Job
 from services.imaging.architectures import build_network, native_preprocessing, resolve_layers
 from services.imaging.batch_decode import device_decoder
@@ -30,6 +46,7 @@ from services.imaging.dataset import Dataset
 from services.imaging.devices import choose_device
 from services.imaging.manifests import ExtractionManifest
 from services.imaging.preprocessing import Batch, Preprocessing
+from services.patch_rendering.specs import RenderSpec
 
 NAME = "bench"
 BATCH = 32
@@ -37,161 +54,135 @@ GROUP_UNITS = 64
 STATUS = Path("/proc/self/status")
 
 
-def store_network(_job: Job, *, blobs_url: str, architecture: str) -> dict[str, Any]:
-    """Store a checkpoint of random weights."""
-    blobs = open_blobs(blobs_url)
+@STORE_NETWORK.implements
+def store_network(_job: Job, spec: NetworkSpec) -> ObjectRef:
+    """Store a checkpoint with random weights. Return the reference to its manifest."""
+    blobs = open_blobs(spec.blobs_url)
     torch.manual_seed(0)
-    weights = pack(build_network(architecture, len(CLASSES)).state_dict())
+    weights = pack(build_network(spec.architecture, len(CLASSES)).state_dict())
     manifest = CheckpointManifest(
         checkpoint_id=NAME,
         run_id=NAME,
-        architecture=architecture,
+        architecture=spec.architecture,
         classes=CLASSES,
-        preprocessing=native_preprocessing(architecture),
+        preprocessing=native_preprocessing(spec.architecture),
         dataset_id=NAME,
         epoch=0,
         step=0,
         settings={},
         code_version="",
-        weights=blobs.put("training", f"{architecture}.safetensors", weights),
+        weights=blobs.put("training", f"{spec.architecture}.safetensors", weights),
     )
-    return blobs.put("training", f"{architecture}.json", manifest.model_dump_json().encode()).model_dump()
+    return blobs.put("training", f"{spec.architecture}.json", manifest.model_dump_json().encode())
 
 
-def floor(
-    _job: Job, *, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
-) -> dict[str, Any]:
-    """Decode every patch and forward it, channels last, and keep nothing."""
-    ready = Ready.of(blobs_url, dataset, checkpoint, device)
-    with _timed() as seconds, torch.inference_mode():
+@FLOOR.implements
+def floor(_job: Job, spec: PassSpec) -> Pass:
+    """Decode and forward every patch, channels last, and discard the activations."""
+    ready = Ready.of(spec)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "floor"), torch.inference_mode():
         for batch in ready.batches():
             ready.network(ready.preprocessing.normalise(batch.pixels.to(ready.device, non_blocking=True)))
         _finish(ready.device)
-    return {"seconds": seconds[0], "peak_mb": peak_mb()}
+    return Pass(seconds=seconds["floor"], peak_mb=peak_mb())
 
 
-def bare(
-    _job: Job, *, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str
-) -> dict[str, Any]:
-    """Forward as many images as there are patches, channels last, that are ready where the network is; nothing else."""
-    ready = Ready.of(blobs_url, dataset, checkpoint, device)
-    size, side = ready.pace.batch_size, ready.preprocessing.size
-    batches = -(-ready.data.manifest.splits[SPLIT] // size)
+@BARE.implements
+def bare(_job: Job, spec: PassSpec) -> Pass:
+    """Only forward one batch that is on the network's device, channels last, as often as there are batches of
+    patches."""
+    ready = Ready.of(spec)
+    size, side = ready.sizing.batch_size, ready.preprocessing.size
+    batches = -(-ready.data.manifest.splits[spec.split] // size)
+    seconds: dict[str, float] = {}
     with torch.inference_mode():
         images = ready.preprocessing.normalise(torch.randint(0, 256, (size, side, side), device=ready.device))
         _finish(ready.device)
-        with _timed() as seconds:
+        with timed(seconds, "bare"):
             for _ in range(batches):
                 ready.network(images)
             _finish(ready.device)
-    return {"seconds": seconds[0]}
+    return Pass(seconds=seconds["bare"], peak_mb=peak_mb())
 
 
-def keep(
-    _job: Job,
-    *,
-    blobs_url: str,
-    dataset: dict[str, Any],
-    checkpoint: dict[str, Any],
-    layers: list[str],
-    top_k: int,
-    device: str,
-) -> dict[str, Any]:
-    """Decode and forward every patch and keep what an extraction keeps; nothing of it is stored."""
-    ready = Ready.of(blobs_url, dataset, checkpoint, device)
-    modules = resolve_layers(ready.architecture, ready.network, layers)
-    with _timed() as seconds:
+@TALLY.implements
+def tally(_job: Job, spec: PassSpec) -> Pass:
+    """Decode, forward and tally every patch as an extraction does, and store nothing."""
+    ready = Ready.of(spec)
+    modules = resolve_layers(ready.architecture, ready.network, spec.layers)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "tally"):
         runner = BatchRunner(ready.network, modules, ready.preprocessing, ready.device)
-        options = TallyOptions.of(top_k, ready.data.ids(SPLIT))
-        extract(runner, ready.batches(), options, at_once=ready.pace.at_once)
+        options = TallyOptions.of(spec.top_k, ready.data.ids(spec.split))
+        extract(runner, ready.batches(), options, at_once=ready.sizing.at_once)
         _finish(ready.device)
-    return {"seconds": seconds[0]}
+    return Pass(seconds=seconds["tally"], peak_mb=peak_mb())
 
 
-def ours(
-    _job: Job,
-    *,
-    blobs_url: str,
-    scratch: str,
-    dataset: dict[str, Any],
-    checkpoint: dict[str, Any],
-    layers: list[str],
-    top_k: int,
-    device: str,
-) -> dict[str, Any]:
-    """The jobs of the extraction service: every shard, then the merge."""
-    # A job finds the network that the job before it has left.
-    ready = Ready.of(blobs_url, dataset, checkpoint, device)
-    common: dict[str, Any] = {
-        "blobs_url": blobs_url,
-        "scratch": scratch,
-        "extraction_id": NAME,
-        "dataset": dataset,
-        "checkpoint": checkpoint,
-        "split": SPLIT,
-        "layers": layers,
-        "top_k": top_k,
-    }
-    with _timed() as seconds:
-        shards = [
-            extract_shard(UnwatchedJob(), ShardSpec(shard=shard, batch_size=BATCH, device=device, **common)).state
-            for shard in range(len(ready.data.shards(SPLIT)))
+@OURS.implements
+def ours(_job: Job, spec: PassSpec) -> FullPass:
+    """Run the jobs of the extraction service: every shard, then the merge."""
+    ready = Ready.of(spec)  # a job finds the network that the job before it has loaded
+    common: dict[str, Any] = {name: getattr(spec, name) for name in type(spec).model_fields if name != "device"}
+    seconds: dict[str, float] = {}
+    with timed(seconds, "shards"):
+        states = [
+            extract_shard(UnwatchedJob(), ShardSpec(shard=shard, batch_size=BATCH, device=spec.device, **common)).state
+            for shard in range(len(ready.data.shards(spec.split)))
         ]
-        extracted = time.perf_counter()
-        manifest = merge_extraction(UnwatchedJob(), MergeSpec(shards=shards, **common)).model_dump()
-        merge_s = time.perf_counter() - extracted
-    return {"seconds": seconds[0], "merge_s": merge_s, "peak_mb": peak_mb(), "manifest": manifest}
+    with timed(seconds, "merge"):
+        manifest = merge_extraction(UnwatchedJob(), MergeSpec(shards=states, **common))
+    total_s = seconds["shards"] + seconds["merge"]
+    return FullPass(seconds=total_s, merge_s=seconds["merge"], peak_mb=peak_mb(), manifest=manifest)
 
 
-def pictures(_job: Job, *, blobs_url: str, scratch: str, extraction: dict[str, Any], size: int) -> dict[str, Any]:
-    """The jobs of the rendering service: the pictures of all units."""
-    blobs = open_blobs(blobs_url)
-    ref = ObjectRef.model_validate(extraction)
-    manifest = ExtractionManifest.model_validate_json(blobs.get(ref.bucket, ref.key))
-    made = 0
-    with _timed() as seconds:
+@PICTURES.implements
+def pictures(_job: Job, spec: PicturesSpec) -> Pictures:
+    """Run the jobs of the rendering service: the pictures of all units."""
+    manifest = ExtractionManifest.model_validate_json(read_verified(open_blobs(spec.blobs_url), spec.extraction))
+    count = 0
+    seconds: dict[str, float] = {}
+    with timed(seconds, "pictures"):
         for layer in manifest.layers:
-            groups = render_layer(blobs_url, scratch, ref, layer, size, GROUP_UNITS)
-            made += sum(group.pictures for group in groups)
-    return {"seconds": seconds[0], "pictures": made}
+            render_spec = RenderSpec(
+                blobs_url=spec.blobs_url, scratch=spec.scratch, rendering_id=NAME, extraction=spec.extraction,
+                layer=layer.name, first=0, last=0, size=spec.size,
+            )  # fmt: skip
+            count += sum(group.pictures for group in render_groups(render_spec, layer.units, GROUP_UNITS))
+    return Pictures(seconds=seconds["pictures"], pictures=count)
 
 
-def two_pass(
-    _job: Job,
-    *,
-    blobs_url: str,
-    tissue: str,
-    checkpoint: dict[str, Any],
-    layers: list[str],
-    top_k: int,
-    units_timed: int,
-    folder: str,
-) -> dict[str, Any]:
-    """The original's way: the first pass over all patches, and the second of some units of each layer, which is scaled
-    to all of them."""
-    trained = open_checkpoint(open_blobs(blobs_url), ObjectRef.model_validate(checkpoint))
-    network = load_network(open_blobs(blobs_url), trained).to(memory_format=torch.contiguous_format)
-    chosen = resolve_layers(trained.architecture, network, layers)
-    files = [path for path, _ in open_tissue(Path(tissue)).files]
-    with _timed() as first_pass:
+@TWO_PASS.implements
+def two_pass(_job: Job, spec: TwoPassSpec) -> TwoPass:
+    """Run the original's passes: the first over all patches, the second for some units of each layer. The seconds of
+    the second are scaled to all units."""
+    blobs = open_blobs(spec.blobs_url)
+    trained = open_checkpoint(blobs, spec.checkpoint)
+    network = load_network(blobs, trained).to(memory_format=torch.contiguous_format)
+    chosen = resolve_layers(trained.architecture, network, spec.layers)
+    files = [path for path, _ in open_tissue(Path(spec.tissue)).files]
+    seconds: dict[str, float] = {}
+    with timed(seconds, "first"):
         ranked = original.largest_first(network, chosen, files, trained.preprocessing)
-    second_pass, saved, units = 0.0, 0, 0
+    second_s, saved, timed_units = 0.0, 0, 0
     for name, module in chosen.items():
-        numbers = ranked[name]
-        timed = min(units_timed, numbers.shape[1])
-        with _timed() as seconds:
-            for unit in range(timed):
-                top = [files[number] for number in numbers[:top_k, unit]]
+        units = ranked[name].shape[1]
+        some = min(spec.units_timed, units)
+        with timed(seconds, name):
+            for unit in range(some):
+                top = [files[number] for number in ranked[name][: spec.top_k, unit]]
                 maps = original.forward_again(network, {name: module}, unit, top, trained.preprocessing)
-                saved += original.save_pictures(top, maps, trained.preprocessing.size, Path(folder) / name / str(unit))
-        second_pass += seconds[0] / timed * numbers.shape[1]
-        units += timed
+                folder = Path(spec.folder) / name / str(unit)
+                saved += original.save_pictures(top, maps, trained.preprocessing.size, folder)
+        second_s += seconds[name] / some * units
+        timed_units += some
     total = sum(numbers.shape[1] for numbers in ranked.values())
-    return {"first_s": first_pass[0], "second_s": second_pass, "units_timed": units, "units": total, "saved": saved}
+    return TwoPass(first_s=seconds["first"], second_s=second_s, units_timed=timed_units, units=total, saved=saved)
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held at a time. 0 where Linux is not."""
+    """Return the peak memory of this process. 0 on systems other than Linux."""
     if not STATUS.is_file():
         return 0.0
     lines = STATUS.read_text().splitlines()
@@ -200,45 +191,37 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Ready:
-    """What contenders begin with: a network that has forwarded a batch of black images, so that all is loaded that is
-    loaded at first use, and the data."""
+    """The data set and the network of a pass. The network has forwarded a batch of black images, so that everything is
+    loaded that is loaded at first use."""
 
     architecture: str
     network: nn.Module
     preprocessing: Preprocessing
     data: Dataset
+    split: str
     device: torch.device
-    pace: BatchSizing
+    sizing: BatchSizing
 
     @classmethod
-    def of(cls, blobs_url: str, dataset: dict[str, Any], checkpoint: dict[str, Any], device: str) -> "Ready":
-        """Open a checkpoint, as the jobs do, and a data set."""
-        blobs, where = open_blobs(blobs_url), choose_device(device)
-        trained, network = open_network(blobs, ObjectRef.model_validate(checkpoint), str(where))
-        data = Dataset.open(blobs, ObjectRef.model_validate(dataset))
-        pace, side = BatchSizing.of(network, BATCH, where, trained.preprocessing), trained.preprocessing.size
-        black = torch.zeros((pace.batch_size, side, side), dtype=torch.uint8, device=where)
+    def of(cls, spec: PassSpec) -> "Ready":
+        """Open the data set and the checkpoint, as the jobs do."""
+        blobs, device = open_blobs(spec.blobs_url), choose_device(spec.device)
+        trained, network = open_network(blobs, spec.checkpoint, str(device))
+        data = Dataset.open(blobs, spec.dataset)
+        sizing, side = BatchSizing.of(network, BATCH, device, trained.preprocessing), trained.preprocessing.size
+        black = torch.zeros((sizing.batch_size, side, side), dtype=torch.uint8, device=device)
         with torch.inference_mode():
             network(trained.preprocessing.normalise(black))
-        _finish(where)
-        return cls(trained.architecture, network, trained.preprocessing, data, where, pace)
+        _finish(device)
+        return cls(trained.architecture, network, trained.preprocessing, data, spec.split, device, sizing)
 
     def batches(self) -> Iterator[Batch]:
-        """All patches, as an extraction has them decoded."""
-        patches = (pair for shard in self.data.shards(SPLIT) for pair in self.data.stream(shard))
+        """Yield all patches in batches, decoded as an extraction decodes them."""
+        patches = (pair for shard in self.data.shards(self.split) for pair in self.data.stream(shard))
         decoder = device_decoder(self.preprocessing.size, self.device)
-        return read_batches(patches, self.preprocessing, self.pace.batch_size, decoder)
+        return read_batches(patches, self.preprocessing, self.sizing.batch_size, decoder)
 
 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _timed() -> Iterator[list[float]]:
-    """The seconds of the block, in a list that they are put into when it ends."""
-    seconds: list[float] = []
-    begin = time.perf_counter()
-    yield seconds
-    seconds.append(time.perf_counter() - begin)

@@ -1,7 +1,7 @@
-"""Pictures a second of the rendering service's own job, against the original's way of making them.
+"""Pictures per second of the rendering job, compared with the way of the original.
 
-Both make pictures of the same patches under maps of the same size. What the original does before that, forwarding the
-top patches of each unit again, is not counted here: `bench extraction` counts it.
+Both make pictures of the same patches under maps of the same size. Before that, the original runs the network again on
+the top patches of each unit. That is not measured here but in `bench extraction`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The routes of a plan that every service has which does a stage of it."""
+"""The routes of plans, for every service that does a stage of a plan."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ def add_plan_routes(
     streams: Streams,
     ended: Callable[[PlanStages], bool] = lambda plan: plan.ended,
 ) -> None:
-    """Add what tells of the stages that this service does, and what acts on them. `ended` says whether it has done its
-    part."""
+    """Add the routes that answer with the stages of this service, and that act on them. `ended` returns whether the
+    service has done its part of a plan."""
 
     @router.get("/plans/{plan_id}", tags=["plans"])
     def get_plan(plan_id: str) -> PlanStages:

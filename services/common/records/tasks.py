@@ -1,4 +1,4 @@
-"""What every long piece of work records of itself: its state, how far it is, why it failed, when it ran."""
+"""The columns of every task: its state, its progress, why it failed, and when it ran."""
 
 import time
 from datetime import datetime
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 ACTIVE = ("queued", "running")
 ENDED = ("completed", "failed", "cancelled")
-"""Beside these two kinds of state there is `paused`."""
+"""The only other state is `paused`."""
 
 PROGRESS_INTERVAL_S = 0.5
 
@@ -34,7 +34,7 @@ class Progress(BaseModel):
 
 
 class TaskColumns:
-    """Columns of a table of work: queued, running, then one of ENDED."""
+    """The columns of a table of tasks. A task is queued, then running, then in one of the states ENDED."""
 
     state: Mapped[str] = mapped_column(String(16), default="queued")
     error: Mapped[str] = mapped_column(Text, default="")
@@ -45,31 +45,31 @@ class TaskColumns:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the task is completed, failed or cancelled."""
         return self.state in ENDED
 
     @property
     def seconds(self) -> float:
-        """Time it has run, in seconds."""
+        """The time that the task has run, in seconds."""
         if self.started is None:
             return 0.0
         return ((self.finished or now()) - self.started).total_seconds()
 
     def begin(self) -> None:
-        """It runs, or runs again after its process died."""
+        """Record that the task runs, or runs again after its process died."""
         self.state = "running"
         self.started = self.started or now()
 
     def end(self, state: str, error: str = "") -> None:
-        """It has ended; an ended one keeps its first end."""
+        """Record that the task has ended. A task that has ended before keeps its first end."""
         if not self.ended:
             self.state, self.error, self.finished = state, error, now()
             self.started = self.started or self.finished
 
 
 class WorkColumns(TaskColumns):
-    """Columns of a table of work that jobs do, for a plan or alone; it can also be paused, before it begins or while it
-    runs."""
+    """The columns of a table of tasks that jobs perform, for a plan or alone. Such a task can also be paused, before it
+    begins or while it runs."""
 
     plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
     paused: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -77,33 +77,33 @@ class WorkColumns(TaskColumns):
 
     @property
     def active(self) -> bool:
-        """Whether jobs may work on it: it is queued or running."""
+        """Whether jobs may work on the task: it is queued or running."""
         return self.state in ACTIVE
 
     @property
     def seconds(self) -> float:
-        """Time it has run, in seconds, without its pauses."""
+        """The time that the task has run, in seconds, without its pauses."""
         if self.started is None:
             return 0.0
         return ((self.finished or self.paused or now()) - self.started).total_seconds() - self.paused_s
 
     def pause(self) -> None:
-        """It waits until it is resumed or ends."""
+        """Record that the task waits until it is resumed or ends."""
         self.state, self.paused = "paused", now()
 
     def resume(self) -> None:
-        """It waits for a job again."""
+        """Record that the task waits for a job again."""
         self._end_pause()
         self.state = "queued"
 
     def end(self, state: str, error: str = "") -> None:
-        """It has ended, also while it was paused; an ended one keeps its first end."""
+        """Record that the task has ended, perhaps during a pause. A task that has ended before keeps its first end."""
         self._end_pause()
         super().end(state, error)
 
     def complete(self, total: float | None = None) -> None:
-        """It is completed, and its progress, whose newest may be lost, says so: all is done of `total`, or of what was
-        expected."""
+        """Record that the task is completed, with all of `total` done, or all of the expected total without one. The
+        newest report of progress may have been lost."""
         if not self.ended and self.progress != Progress():
             total = self.progress.total if total is None else total
             self.progress = self.progress.model_copy(update={"done": total, "total": total})
@@ -116,14 +116,14 @@ class WorkColumns(TaskColumns):
 
 
 class ProgressWriter:
-    """Writes a job's progress into its record, at most twice a second: progress may be lost, results may not."""
+    """Writes the progress of a job into its record, at most twice a second. Progress may be lost, unlike results."""
 
     def __init__(self, records: Records, table: type[Any], key: str) -> None:
         self._records, self._table, self._key = records, table, key
         self._written = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Take the newest progress of the job."""
+        """Write the newest progress of the job, unless the last one was written just before."""
         if time.monotonic() - self._written < PROGRESS_INTERVAL_S:
             return
         self._written = time.monotonic()
@@ -134,6 +134,6 @@ class ProgressWriter:
                     return
                 row.progress = progress
                 if row.active:
-                    row.begin()  # it may have been paused and resumed before its job was told
+                    row.begin()  # it may have been paused and resumed before its job noticed
         except Unavailable as error:
             log.info("progress lost", key=self._key, reason=str(error))

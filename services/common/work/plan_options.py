@@ -24,12 +24,14 @@ class ExtractionOptions(BaseModel):
 
 
 AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]
-"""What a completed extraction can be analysed for; see docs/analyses.md."""
+"""The kinds of analysis of a completed extraction; see docs/analyses.md."""
 
 
 class PlanExtraction(ExtractionOptions):
-    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto. The `analyses` are begun when the
-    extraction is completed; the plan goes on without waiting for them."""
+    """How a plan extracts; see Plan in proto/primitives/common/v1/plan.proto.
+
+    The `analyses` begin when the extraction is completed. The plan does not wait for them.
+    """
 
     analyses: list[AnalysisKind] = Field(default_factory=list, max_length=16)
 

@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns. What waits already belongs to no trace, and tells no age."""
+    """Add the columns. Messages that wait already have no trace and no time of creation."""
     op.add_column("outbox", sa.Column("traceparent", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("outbox", sa.Column("created", sa.DateTime(timezone=True), nullable=True))
 

@@ -1,6 +1,5 @@
 """Renderings: an extraction is rendered in groups of units. The last group writes the manifest and publishes it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -90,10 +89,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
 
     def part_commands(self, session: Session, task: RenderingRow) -> list[events_pb2.RenderUnits]:
         extraction = read_extraction(self.ports.blobs, _extraction_ref(session, task))
-        return [
-            events_pb2.RenderUnits(rendering_id=task.rendering_id, layer=layer, first=first, last=last)
-            for layer, first, last in _groups(extraction, task.group_units)
-        ]
+        return _commands(task.rendering_id, extraction, task.group_units)
 
     def part_key(self, command: events_pb2.RenderUnits) -> tuple[str, str, int]:
         return command.rendering_id, command.layer, command.first
@@ -118,6 +114,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
     ) -> None:
         """Record a rendering and enqueue its groups, unless it is recorded already."""
         extraction = read_extraction(self.ports.blobs, ref)
+        commands = _commands(rendering_id, extraction, self.settings.group_units)
         row = RenderingRow(
             rendering_id=rendering_id,
             plan_id=plan.plan_id if plan else "",
@@ -127,15 +124,15 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             kind=options.kind,
             format=options.format,
             quality=self.settings.quality,
-            groups=sum(1 for _ in _groups(extraction, self.settings.group_units)),
+            groups=len(commands),
             group_units=self.settings.group_units,
             pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
         )
         with self.ports.records.transaction() as session:
             if session.get(RenderingRow, rendering_id) is None:
                 session.add(row)
-                session.flush()
-                self.enqueue(session, row)
+                for command in commands:
+                    self.ports.outbox.send(session, JOBS_QUEUE, command)
 
     def _prepare(
         self, command: events_pb2.RenderUnits, session: Session, rendering: RenderingRow
@@ -217,8 +214,12 @@ def _extraction_ref(session: Session, rendering: RenderingRow) -> ObjectRef:
     return session.get_one(ExtractionRow, rendering.extraction_id).manifest
 
 
-def _groups(extraction: ExtractionManifest, units: int) -> Iterator[tuple[str, int, int]]:
-    """Yield layer, first unit and last unit of each group of at most `units` units."""
-    for layer in extraction.layers:
-        for first in range(0, layer.units, units):
-            yield layer.name, first, min(first + units, layer.units) - 1
+def _commands(rendering_id: str, extraction: ExtractionManifest, units: int) -> list[events_pb2.RenderUnits]:
+    """The command of each group of at most `units` units of a layer."""
+    return [
+        events_pb2.RenderUnits(
+            rendering_id=rendering_id, layer=layer.name, first=first, last=min(first + units, layer.units) - 1
+        )
+        for layer in extraction.layers
+        for first in range(0, layer.units, units)
+    ]
