@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from bench.machine import device_facts
 from bench.specs import COMPUTE_PLAN, WARM_UP, DeviceFacts, PlanFloor, PlanResults, PlanSpec, WarmUpSpec
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.specs import MergeSpec, ShardSpec
@@ -62,12 +63,6 @@ def warm_up(_job: Job, spec: WarmUpSpec) -> DeviceFacts:
     pixels = torch.zeros((2, 64, 64), dtype=torch.uint8)
     step(learner, [Part(labels, labels, pixels, torch.full((2,), 0.5), None)], 1e-3)
     return device_facts(device)
-
-
-def device_facts(device: torch.device) -> DeviceFacts:
-    """Return torch's version, threads and device."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return DeviceFacts(torch=torch.__version__, threads=torch.get_num_threads(), device=name)
 
 
 @COMPUTE_PLAN.implements

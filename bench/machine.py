@@ -4,9 +4,13 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bench.specs import DeviceFacts
 from services import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 QUIET = 0.05
 QUIET_LIMIT_S = 60.0
@@ -46,6 +50,14 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "version": __version__,
     }
+
+
+def device_facts(device: "torch.device") -> DeviceFacts:
+    """Return torch's version, threads and device."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return DeviceFacts(torch=torch.__version__, threads=torch.get_num_threads(), device=name)
 
 
 def _cpu_model() -> str:

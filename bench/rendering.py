@@ -1,10 +1,9 @@
-"""Pictures per second of the rendering job, compared with the way of the original.
+"""Pictures per second of the rendering service's job, against the original's way of making them.
 
-Both make pictures of the same patches under maps of the same size. Before that, the original runs the network again on
-the top patches of each unit. That is not measured here but in `bench extraction`.
+Both make pictures of the same patches under maps of the same size. The original also forwards the top patches of each
+unit again before that. This is not counted here: `bench extraction` counts it.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -16,31 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 
-from bench.floor import UnwatchedJob
+from bench.floor import render_groups
 from bench.machine import await_quiet, machine_facts
 from bench.original import save_pictures
-from bench.tissue import REFERENCE, SPLIT, open_tissue, store_tissue
+from bench.tissue import SPLIT, open_tissue, store_tissue, stored_manifest
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.work.plan_options import PictureFormat, PictureKind
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, NetworkRef, put_content
-from services.patch_rendering.job import render_units
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.specs import RenderSpec
 
 SIZE = 227
 LAYER = "conv5"
 MAP_SIDE = 13
-"""Of AlexNet's conv5."""
+"""Side of the maps of AlexNet's conv5."""
 TOP = 64
 TARGET, TARGET_RATIO = 2500, 10
 UNITS_OF_OTHERS = 32
-"""Units that are rendered as other kinds and formats."""
+"""Units that are also rendered in another kind or format."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: `rounds` of both ways in turns, ours over all units, the original's over a few of them;
-    `sides` are those of the stored patches, of which the first is the one that counts."""
+    """The size of the bench: `rounds` rounds in which both ways take turns, ours over all units, the original's over a
+    few. `sides` are the sides of the stored patches. The first one counts."""
 
     sides: tuple[int, ...]
     patches: int
@@ -54,7 +52,7 @@ QUICK = Sizes(sides=(630,), patches=256, units=64, original_units=4, rounds=2)
 
 
 def bench_rendering(sizes: Sizes) -> dict[str, Any]:
-    """The figures; docs/bench.md says what each means."""
+    """Return the figures that docs/bench.md explains."""
     machine = machine_facts() | {"busy_before": []}
     settings = RenderingSettings()
     by_side = {}
@@ -73,8 +71,8 @@ def bench_rendering(sizes: Sizes) -> dict[str, Any]:
 
 
 class StoredUnits:
-    """An extraction of one layer whose maps are drawn by chance, each with one place where it is active, below the
-    folder of a data set of tissue."""
+    """An extraction of one layer with random maps, stored below the folder of a data set of tissue. Each map is active
+    at one place."""
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         self.folder = folder
@@ -83,7 +81,7 @@ class StoredUnits:
         generator = np.random.default_rng(7)
         self.ids = np.stack([generator.choice(sizes.patches, TOP, replace=False) for _ in range(sizes.units)])
         self.maps = draw_maps(generator, sizes.units)
-        self.extraction = self._store(open_blobs(self.url), ObjectRef(**json.loads((folder / REFERENCE).read_text())))
+        self.extraction = self._store(open_blobs(self.url), stored_manifest(folder))
 
     def _store(self, blobs: Blobs, dataset: ObjectRef) -> ObjectRef:
         units = len(self.maps)
@@ -104,7 +102,8 @@ class StoredUnits:
 
 
 def draw_maps(generator: np.random.Generator, units: int) -> NDArray[np.float16]:
-    """(units, TOP, MAP_SIDE, MAP_SIDE) maps by falling maximum: one bright place of two to four cells, and noise."""
+    """Return (units, TOP, MAP_SIDE, MAP_SIDE) maps by falling maximum: one bright place of two to four cells, and
+    noise."""
     grid = np.arange(MAP_SIDE)
     rows, columns, widths = (
         generator.uniform(low, high, (units, TOP, 1, 1)) for low, high in ((0, 13), (0, 13), (1, 2))
@@ -116,7 +115,7 @@ def draw_maps(generator: np.random.Generator, units: int) -> NDArray[np.float16]
 
 
 def _measure(stored: StoredUnits, sizes: Sizes, settings: RenderingSettings) -> dict[str, Any]:
-    """Pictures a second of patches of one side: the best round of each way, and all rounds."""
+    """Return pictures per second for patches of one side: the best round of each way, and all rounds."""
     ours, original = [], []
     for number in range(sizes.rounds):
         ours.append(_time_ours(stored, sizes.units, settings, f"ours-{number}"))
@@ -148,19 +147,19 @@ def _time_ours(
     beforehand. Return pictures per second."""
     scratch = stored.folder / name
     scratch.mkdir()
-    begin, pictures = time.monotonic(), 0
-    for first in range(0, units, settings.group_units):
-        spec = RenderSpec(
-            blobs_url=stored.url, scratch=str(scratch), rendering_id=name, extraction=stored.extraction, layer=LAYER,
-            first=first, last=min(first + settings.group_units, units) - 1, size=SIZE, kind=kind, format=format,
-            quality=settings.quality, workers=settings.workers, device=settings.shared.device,
-        )  # fmt: skip
-        pictures += render_units(UnwatchedJob(), spec).pictures
+    spec = RenderSpec(
+        blobs_url=stored.url, scratch=str(scratch), rendering_id=name, extraction=stored.extraction, layer=LAYER,
+        first=0, last=0, size=SIZE, kind=kind, format=format, quality=settings.quality, workers=settings.workers,
+        device=settings.shared.device,
+    )  # fmt: skip
+    begin = time.monotonic()
+    pictures = sum(group.pictures for group in render_groups(spec, units, settings.group_units))
     return round(pictures / (time.monotonic() - begin))
 
 
 def _time_original(stored: StoredUnits, units: int, number: int) -> int:
-    """Unit by unit: open its 64 files, resize, multiply by the mask, save 64 files."""
+    """Render unit by unit: open its 64 files, resize, multiply by the mask, save 64 files. Return pictures per
+    second."""
     files = [path for path, _ in stored.tissue.files]
     begin, pictures = time.monotonic(), 0
     for unit in range(units):

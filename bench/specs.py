@@ -1,4 +1,4 @@
-"""What the jobs of the benches receive and return. They run in a child process with the environment of services' jobs."""
+"""Specs and results of the benches' jobs, which run in a child process with the environment of the services' jobs."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,8 +29,8 @@ class DeviceFacts(Frozen):
 
 
 class PlanSpec(Frozen):
-    """A plan to compute in the store `blobs_url`. Its data set is copied from the store `source`; without one the sample
-    is built."""
+    """A plan to compute in the store `blobs_url`. Its data set is copied from the store `source`. Without a data set,
+    the sample is built."""
 
     blobs_url: str
     scratch: str
@@ -101,8 +101,8 @@ class Pictures(Frozen):
 
 
 class TwoPassSpec(Frozen):
-    """The original's two passes over the files below `tissue`. The second is timed on `units_timed` units of each layer,
-    whose pictures are saved below `folder`."""
+    """The original's two passes over the files below `tissue`. The second is timed on `units_timed` units of each
+    layer, whose pictures are saved below `folder`."""
 
     blobs_url: str
     tissue: str

@@ -14,7 +14,7 @@ import torch
 
 from bench.contenders import PLAIN_WORKERS, Epoch, bare_steps, our_loop, our_loop_cached, plain_loop
 from bench.loading import measure_loading
-from bench.machine import await_quiet, machine_facts
+from bench.machine import await_quiet, device_facts, machine_facts
 from bench.tissue import open_tissue, store_tissue
 from bench.turns import Build, take_turns
 from services.common.settings import Shared
@@ -66,7 +66,7 @@ QUICK = {
 
 def bench_training(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Return the figures that docs/bench.md explains."""
-    machine = machine_facts() | device_facts(device) | {"busy_before": [await_quiet()]}
+    machine = machine_facts() | device_facts(device).model_dump() | {"busy_before": [await_quiet()]}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         loading = {
             str(side): bench_loading(store_tissue(Path(folder) / f"loading-{side}", side, sizes.patches), sizes)
@@ -135,12 +135,6 @@ def summarise_rounds(rates: Mapping[str, list[float]]) -> dict[str, Any]:
             name: [round(min(values), 3), round(max(values), 3)] for name, values in (dict(rates) | ratios).items()
         },
     }
-
-
-def device_facts(device: torch.device) -> dict[str, Any]:
-    """Return torch's version, threads and device."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
 
 
 def chosen_device() -> torch.device:

@@ -24,7 +24,8 @@ from bench.floor import UnwatchedJob
 from bench.machine import machine_facts
 from bench.messages import measure_throughput, over_outbox
 from bench.passes import store_network
-from bench.tissue import REFERENCE, SPLIT, store_tissue
+from bench.specs import NetworkSpec
+from bench.tissue import SPLIT, store_tissue, stored_manifest
 from deploy.local.servers import start_postgres, start_rabbitmq, start_s3, stop_epmd
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.matrices import BLOCK_ROWS, PIECE_VALUES
@@ -150,11 +151,11 @@ def measure_extraction(sizes: Sizes) -> dict[str, float]:
         folder = store_tissue(Path(name) / "tissue", 227, sizes.shards * sizes.shard_patches, sizes.shard_patches)
         blobs_url = f"folder://{folder / 'store'}"
         job: Any = UnwatchedJob()
-        dataset = ObjectRef.model_validate_json((folder / REFERENCE).read_text())
+        dataset = stored_manifest(folder)
         common: dict[str, Any] = {
             "blobs_url": blobs_url, "scratch": str(folder / "scratch"), "dataset": dataset,
-            "checkpoint": store_network(job, blobs_url=blobs_url, architecture="alexnet"), "split": SPLIT,
-            "layers": LAYERS, "top_k": TOP_K,
+            "checkpoint": store_network(job, NetworkSpec(blobs_url=blobs_url, architecture="alexnet")),
+            "split": SPLIT, "layers": LAYERS, "top_k": TOP_K,
         }  # fmt: skip
 
         def shard(number: int) -> ShardState:

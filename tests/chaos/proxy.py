@@ -1,4 +1,4 @@
-"""A proxy before the object store that answers 503 or 507, or cuts or alters an upload, when it is told to."""
+"""A proxy before the object store that answers 503 or 507, or cuts or alters an upload, when a test requests it."""
 
 import http.client
 import http.server

@@ -179,7 +179,7 @@ def test_nothing_is_lost_duplicated_or_wrong(world: World, shards: int, capsys: 
 
 
 def disturb(world: World, points: list[str]) -> None:
-    """Let faults happen as the work goes on, and a restart, to die at the next point, whenever the worker has died."""
+    """Cause faults while the work continues. Restart the worker whenever it has died, to die at the next point."""
     faults = FAULTS * (world.shards // ROUND)
     step = max(
         1, world.shards // (2 * (len(faults) + 1))
@@ -224,7 +224,7 @@ def count(world: World, tap: RabbitBus, expected: ExtractionManifest) -> dict[st
 
 
 def collect(tap: RabbitBus, results: dict[str, str]) -> dict[str, str]:
-    """Results that were told of: message id to the body; the same result told twice is one result."""
+    """Published results: message id to body. The same result published twice is one result."""
 
     def read(channel: Any) -> None:
         while True:

@@ -1,56 +1,45 @@
-"""What an extraction of large layers takes of memory, shard and merge, in a process of its own."""
+"""The memory of an extraction of large layers, shard and merge, in a child process."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.extraction import PASSES, SIDE, Place
+from bench.extraction import SIDE, Place
 from bench.passes import peak_mb
-from bench.tissue import SPLIT, store_tissue
+from bench.specs import FullPass, PassSpec
+from bench.tissue import store_tissue
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.common.blobs import FolderBlobs
 from services.common.settings import Shared
-from services.common.work.jobs import Job
+from services.common.work.jobs import Job, JobFunction
 from services.imaging.manifests import ExtractionManifest
 
 PATCHES = 160
-PROMISED_MB = 3e9 / 2**20
-"""3 GB, of which the network and torch themselves are a part."""
+LIMIT_MB = 3e9 / 2**20
+"""3 GB, which include the network and torch."""
+
+EXTRACTED: JobFunction[PassSpec, FullPass] = JobFunction(f"{__name__}:extracted")
 
 
-def extracted(job: Job, **common: Any) -> dict[str, Any]:
-    """The jobs of the service, one after the other in this process; the manifest's reference and the peak."""
-    shard = extract_shard(job, ShardSpec(shard=0, batch_size=32, device=common.pop("device"), **common)).state
-    manifest = merge_extraction(job, MergeSpec(shards=[shard], **common))
-    return {"manifest": manifest.model_dump(), "peak_mb": peak_mb()}
+@EXTRACTED.implements
+def extracted(job: Job, spec: PassSpec) -> FullPass:
+    """Run the jobs of the service, one after the other in this process."""
+    fields = {name: getattr(spec, name) for name in PassSpec.model_fields}
+    shard = extract_shard(job, ShardSpec(shard=0, batch_size=32, **fields)).state
+    del fields["device"]
+    manifest = merge_extraction(job, MergeSpec(shards=[shard], **fields))
+    return FullPass(seconds=0.0, merge_s=0.0, peak_mb=peak_mb(), manifest=manifest)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("architecture", "layer", "units"), [("resnet50", "layer4", 2048), ("vgg16", "conv1_2", 64)])
 def test_a_large_layer_stays_within_3_gb(tmp_path: Path, architecture: str, layer: str, units: int) -> None:
-    """A layer of 2,048 units, and one of the largest maps there are."""
-    place = Place(store_tissue(tmp_path / "tissue", SIDE, PATCHES, PATCHES), Shared(home=tmp_path))
-    checkpoint = place.run(f"{PASSES}:store_network", blobs_url=place.blobs_url, architecture=architecture)
-    found = place.run(
-        f"{__name__}:extracted",
-        blobs_url=place.blobs_url,
-        scratch=place.scratch,
-        extraction_id="large",
-        dataset=place.dataset.model_dump(),
-        checkpoint=checkpoint,
-        split=SPLIT,
-        layers=[layer],
-        top_k=64,
-        device="cpu",
-    )
-    ref = found["manifest"]
-    manifest = ExtractionManifest.model_validate_json(
-        FolderBlobs(place.folder / "store").get(ref["bucket"], ref["key"])
-    )
-    assert [(one.name, one.units) for one in manifest.layers] == [(layer, units)]
-    print(
-        f"{architecture} {layer}, {manifest.layers[0].height} x {manifest.layers[0].width} maps: {found['peak_mb']} MiB"
-    )
-    assert found["peak_mb"] <= PROMISED_MB
+    """Extraction of a layer of 2,048 units, and of one with the largest maps, stays within the limit."""
+    place = Place(store_tissue(tmp_path / "tissue", SIDE, PATCHES, PATCHES), Shared(home=tmp_path, device="cpu"))
+    found = place.run(EXTRACTED, place.pass_spec(place.store_network(architecture), (layer,), top_k=64))
+    stored = FolderBlobs(place.folder / "store").get(found.manifest.bucket, found.manifest.key)
+    (extracted_layer,) = ExtractionManifest.model_validate_json(stored).layers
+    assert (extracted_layer.name, extracted_layer.units) == (layer, units)
+    print(f"{architecture} {layer}, {extracted_layer.height} x {extracted_layer.width} maps: {found.peak_mb} MiB")
+    assert found.peak_mb <= LIMIT_MB

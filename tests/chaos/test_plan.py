@@ -89,7 +89,7 @@ class Mortal:
 def told(
     tmp_path: Path, rabbitmq: Server, s3: Server, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """What all services are told: a broker's virtual host and a database of their own."""
+    """The settings of all services: a virtual host of the broker and a database of their own."""
     monkeypatch.setenv("PRIMITIVES_RENDERING_GROUP_UNITS", "24")  # in peace too, since a group has one pack
     http, grpc = free_ports(4), free_ports(4)
     environment = os.environ | {
@@ -174,7 +174,7 @@ def ref_of(made: dict[str, Any]) -> ObjectRef:
 
 
 def stages(services: Services) -> dict[str, dict[str, Any]]:
-    """The stages that can be asked for now; a service may be dead just now."""
+    """The stages that can be read now. A service may be dead at the moment."""
     try:
         return {stage["name"]: stage for stage in plan_stages(services, PLAN["plan_id"])}
     except Unavailable:

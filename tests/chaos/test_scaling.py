@@ -65,7 +65,7 @@ def measure(world: World, records: Records, event: training_events.RunCompleted,
     start(world, workers)
     bus = RabbitBus([world.broker.url])
     bus.publish(encode(event))
-    # Nothing is left in hand: a worker that took it again would wait for the lease of the one that was killed.
+    # No message is left unfinished: the next worker would wait for the lease of the worker that was killed.
     wait_for(completed)
     bus.close()
     world.stop_workers()

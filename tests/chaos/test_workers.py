@@ -1,4 +1,4 @@
-"""However many workers share the shards, and whoever dies, the results are the same bytes."""
+"""The results are the same bytes however many workers share the shards, and whichever of them die."""
 
 from primitives.common.v1 import object_pb2, plan_pb2
 from primitives.training.v1 import events_pb2 as training_events

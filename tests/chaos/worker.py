@@ -74,7 +74,7 @@ def install(point: Point) -> None:
 
 
 def main() -> None:
-    """Run the service until it is told to stop, or dies."""
+    """Run the service until it is stopped, or dies."""
     install(Point(os.environ.get("CHAOS_POINT", "")))
     service = os.environ.get("CHAOS_SERVICE", "activation_extraction")
     run: Callable[[], None] = importlib.import_module(f"services.{service}.main").main

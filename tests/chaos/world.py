@@ -1,4 +1,4 @@
-"""The three servers, a store that can be told to fail, and workers that can be killed."""
+"""The three servers, a store that can be made to fail, and workers that can be killed."""
 
 import os
 import subprocess

@@ -136,7 +136,7 @@ def load_schemas(home: Installation, database: str) -> None:
 
 
 def copy_rows(rows: sqlite3.Connection, engine: sa.Engine, schema: str) -> None:
-    """Copy all rows into the tables of a schema, and let its counters go on after them."""
+    """Copy all rows into the tables of a schema, and let its counters continue after them."""
     metadata = sa.MetaData(schema=schema)
     metadata.reflect(engine)
     with engine.begin() as connection:
@@ -188,7 +188,7 @@ def served(loaded: Installation) -> Iterator[Installation]:
 # Questions
 
 
-def asked(home: Installation, question: dict[str, Any]) -> dict[str, Any]:
+def answer_to(home: Installation, question: dict[str, Any]) -> dict[str, Any]:
     """The answer of today's code to a question of the dump, in the form in which the dump keeps it."""
     headers = {"x-reader": question["reader"].encode()} if question["reader"] else {}
     answer = CLIENT.get(f"{home.urls[question['service']]}{question['path']}", headers=headers)
@@ -206,9 +206,9 @@ def differences(before: Any, now: Any, place: str) -> list[str]:
         return found
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         return [
-            told_of
+            difference
             for number, (old, new) in enumerate(zip(before, now, strict=True))
-            for told_of in differences(old, new, f"{place}[{number}]")
+            for difference in differences(old, new, f"{place}[{number}]")
         ]
     return [] if type(before) is type(now) and before == now else [f"{place} is {now!r}, it was {before!r}"]
 
@@ -226,7 +226,7 @@ def tasks_of_the_dump(*states: str) -> list[tuple[str, str, str]]:
 
 
 def wait_until_completed(home: Installation, tasks: list[tuple[str, str]]) -> None:
-    """Wait for the end of tasks, named by service and path; one that ends badly fails the test with its words."""
+    """Wait for the end of tasks, named by service and path. A task that fails fails the test with its reason."""
 
     def completed() -> bool:
         views = [home.get(service, path) for service, path in tasks]
@@ -259,8 +259,8 @@ def hashes_of(home: Installation, noun: str, view: dict[str, Any]) -> list[str]:
     return [layer[part]["sha256"] for layer in manifest["layers"] for part in parts]
 
 
-def wish_of(noun: str, view: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The path and the body of a call that starts the same task anew."""
+def start_call(noun: str, view: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The path and the body of a call that starts the same task again."""
     if noun == "run":
         return "/v1/runs", {"dataset_id": view["dataset_id"], "settings": view["settings"]}
     if noun == "evaluation":
@@ -287,9 +287,9 @@ def test_records_and_objects_of_the_dump_fit(loaded: Installation) -> None:
 
 def test_every_answer_is_as_it_was(served: Installation) -> None:
     """Each question of the dump has the answer that it had: the same status, the same fields with the same values, and
-    of a picture or a figure the same bytes. The dump lacks the fields that change while unfinished work goes on."""
+    of a picture or a figure the same bytes. The dump lacks the fields that change while unfinished work continues."""
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda question: asked(served, question), ANSWERS))
+        answers = list(threads.map(lambda question: answer_to(served, question), ANSWERS))
     found = []
     for question, now in zip(ANSWERS, answers, strict=True):
         before = {name: question[name] for name in ("status", "type", "answer")}
@@ -322,8 +322,8 @@ def test_paused_work_of_the_dump_goes_on(served: Installation) -> None:
         before = served.get(service, path)
         assert before["state"] == "paused"
         served.post(service, f"{path}/resume")
-        start, wish = wish_of(noun, before)
-        new = served.post(service, start, wish)[f"{noun}_id"]
+        start, body = start_call(noun, before)
+        new = served.post(service, start, body)[f"{noun}_id"]
         pairs.append((service, noun, path, f"{path.rpartition('/')[0]}/{new}"))
     wait_until_completed(served, [(service, path) for service, _, *both in pairs for path in both])
     made: dict[str, list[list[str]]] = {}

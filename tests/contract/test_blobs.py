@@ -166,7 +166,7 @@ def test_a_changed_object_is_noticed(blobs: Blobs) -> None:
         read_verified(blobs, ref)
 
 
-def test_concurrent_puts_leave_one_whole_object(blobs: Blobs) -> None:
+def test_concurrent_puts_leave_one_complete_object(blobs: Blobs) -> None:
     """Of many writers of one key, one wins, and no reader sees a mixture."""
     contents = [bytes([number]) * 50_000 for number in range(16)]
     with ThreadPoolExecutor(8) as pool:

@@ -46,7 +46,7 @@ class FakeRendering:
     """Rows of PICTURE_SCHEMA by layer."""
 
     def completed(self, plan_id: str = "plan-1", **study: Any) -> events_pb2.RenderingCompleted:
-        """The event that tells of it; without a plan if `plan_id` is empty."""
+        """The event that it is completed, without a plan if `plan_id` is empty."""
         event = events_pb2.RenderingCompleted(rendering_id=self.rendering_id)
         json_format.ParseDict(self.ref.model_dump(), event.manifest)
         if plan_id:

@@ -1,4 +1,4 @@
-"""The original's four networks as torchvision 0.1.9 had them, written anew from their papers, and its checkpoint files.
+"""The original's four networks as torchvision 0.1.9 had them, written from their papers, and its checkpoint files.
 
 They share no code with torchvision or with the services: what they put out is what the services must put out.
 """

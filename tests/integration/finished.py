@@ -1,4 +1,4 @@
-"""A plan that has ended, and the four services that tell of it over HTTP and gRPC but take no work.
+"""A plan that has ended, and the four services that answer for it over HTTP and gRPC but accept no work.
 
 What a fuzz test asks them to start is recorded and never done, so that it costs no computing.
 """

@@ -55,7 +55,7 @@ def plain(database: str) -> str:
 
 
 def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: list[Server]) -> None:
-    """Records first, objects after them, while work goes on: in another database and another store the check finds no
+    """Records first, objects after them, while work continues: in another database and another store the check finds no
     fault, and the services answer byte for byte what they did. What came after the dump is only unnamed there, and the
     collector takes it. Then an object is taken away, and a row: the check names both."""
     here, elsewhere = (open_blobs(store.url) for store in stores)
@@ -100,7 +100,7 @@ def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: l
     with psycopg.connect(plain(database)) as connection:
         connection.execute("DELETE FROM patch_rendering.groups")
         [(key,)] = connection.execute("DELETE FROM patch_rendering.renderings RETURNING manifest->>'key'").fetchall()
-    told_of = told(restored, 1, "check")
-    assert key in told_of["unnamed"]["patch-rendering"]["manifests"]
-    assert {fault["kind"] for fault in told_of["faults"]} == {"disowned"}
-    assert f"patch-rendering/{key}" in {fault["what"] for fault in told_of["faults"]}
+    report = told(restored, 1, "check")
+    assert key in report["unnamed"]["patch-rendering"]["manifests"]
+    assert {fault["kind"] for fault in report["faults"]} == {"disowned"}
+    assert f"patch-rendering/{key}" in {fault["what"] for fault in report["faults"]}

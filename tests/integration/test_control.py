@@ -40,7 +40,7 @@ LONG_RUN = {
 
 @dataclass
 class Kind:
-    """One kind of task: where its service is, and how one is started anew."""
+    """One kind of task: where its service is, and how to start another one."""
 
     home: Embedded
     base: str
@@ -61,7 +61,7 @@ class Kind:
         return str(post(self.base, f"/v1/{self.noun}s/{key}/{verb}", {})["state"])
 
     def wait_until_at_work(self, key: str) -> None:
-        """Wait until a job has told of its progress."""
+        """Wait until a job has reported its progress."""
         self.home.wait_for(lambda: self.get(key)["progress"]["done"] > 0)
 
     def wait_until_completed(self, key: str) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def test_a_restart_while_paused_stays_paused(kinds: dict[str, Kind]) -> None:
 
 
 @pytest.mark.parametrize("noun", ["run", "extraction", "rendering"])
-def test_streams_tell_progress_to_the_end(kinds: dict[str, Kind], noun: str) -> None:
+def test_streams_report_progress_to_the_end(kinds: dict[str, Kind], noun: str) -> None:
     """Server-sent events and gRPC both deliver growing progress, and end with the completed view that GET answers."""
     kind = kinds[noun]
     key = kind.start()
@@ -246,7 +246,7 @@ def watch(kind: Kind, key: str) -> list[Any]:
         ]
 
 
-def test_a_plan_is_watched_and_acted_on_as_a_whole(kinds: dict[str, Kind]) -> None:
+def test_a_plan_is_watched_and_acted_on_as_one(kinds: dict[str, Kind]) -> None:
     """Each service answers for its stage; a plan that is cancelled while it trains never extracts."""
     services, dataset_id = kinds["run"].home.services, kinds["run"].options["dataset_id"]
     options = {"plan_id": "plan-2", "dataset": {"dataset_id": dataset_id}, "network": {"train": LONG_RUN}}

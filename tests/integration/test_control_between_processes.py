@@ -43,7 +43,7 @@ class Worker:
 
 @dataclass
 class Pair:
-    """Two workers over the same servers, and a plan that they have been told of."""
+    """Two workers over the same servers, and a plan that they have received."""
 
     workers: list[Worker]
     bus: RabbitBus
@@ -59,7 +59,7 @@ class Pair:
         return (extraction_id, first, second) if first.works() else (extraction_id, second, first)
 
     def stage(self, plan_id: str) -> dict[str, Any]:
-        """The stage as the first worker tells it; nothing of it is done before it has begun."""
+        """The stage as the first worker answers it. It has no progress before it has begun."""
         try:
             stage: dict[str, Any] = get(self.workers[0].base, f"/v1/plans/{plan_id}")["stages"][0]
         except NotFound:
@@ -122,7 +122,7 @@ def start_worker(environment: dict[str, str], port: int, folder: Path) -> Worker
     return Worker(f"http://127.0.0.1:{port}", process)
 
 
-def test_whoever_is_asked_the_job_stops(pair: Pair) -> None:
+def test_the_job_stops_whichever_process_is_called(pair: Pair) -> None:
     """The process that does not work is asked to pause, to resume and to cancel; the job in the other one stops within
     five seconds, a resumed one is taken by either, and it is done once."""
     extraction_id, working, other = pair.begin("plan-1")

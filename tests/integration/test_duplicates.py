@@ -79,7 +79,7 @@ def meet_before(records: Records, statement: str) -> None:
 
 
 class Counted(Extractions):
-    """Tells of each event that it is done with, one way or the other."""
+    """Records each event that it has handled, with or without success."""
 
     def run_completed(self, event: events_pb2.RunCompleted) -> None:
         super().run_completed(event)
@@ -123,7 +123,7 @@ class Meeting(MemoryBus):
 
 
 def test_replicas_do_not_send_each_others_messages(records: Records) -> None:
-    """While one is sending a message, another that looks into the same outbox goes on with the next."""
+    """While one process sends a message, another process with the same outbox sends the next one."""
     bus = Meeting()
     first, second = (Outbox(records, Base.metadata.tables["outbox"], bus) for _ in range(2))
     with records.transaction() as session:
@@ -139,7 +139,7 @@ def test_replicas_do_not_send_each_others_messages(records: Records) -> None:
 
 @pytest.mark.parametrize("table", ["networks", "extractions"])
 def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, tmp_path: Path, table: str) -> None:
-    """Whoever records it second looks again and finds it: the plan goes on, and nothing is parked."""
+    """The second process to record it reads again and finds it: the plan continues, and nothing is parked."""
     meet_before(records, f"INSERT INTO {table}")
     bus = MemoryBus()
     ports = ports_over(records, Base.metadata.tables, bus, tmp_path)
@@ -161,7 +161,7 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
 
 
 def test_a_plan_that_is_started_twice_at_once_is_answered_twice(training_records: Records, tmp_path: Path) -> None:
-    """Two calls with the same plan_id that come to two replicas begin one plan, and both are told of it."""
+    """Two calls with the same plan_id that come to two replicas begin one plan, and both are answered with it."""
     meet_before(training_records, "INSERT INTO builds")
     ports = ports_over(training_records, TrainingBase.metadata.tables, MemoryBus(), tmp_path)
     runner: Any = FakeRunner()

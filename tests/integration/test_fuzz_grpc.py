@@ -128,11 +128,11 @@ def test_a_method_answers_every_message(
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(messages(method.input_type, finished.known))
-    def ask(request: Message) -> None:
+    def call(request: Message) -> None:
         code = code_of(channels[service], method, request.SerializeToString(), metadata_of(finished))
         assert code not in DEFECTS, request
 
-    ask()
+    call()
 
 
 @pytest.mark.parametrize(("service", "method"), METHODS)
@@ -143,10 +143,10 @@ def test_a_method_answers_every_bytes(
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.binary(min_size=1, max_size=64))
-    def ask(request: bytes) -> None:
+    def call(request: bytes) -> None:
         assert code_of(channels[service], method, request, metadata_of(finished)) not in DEFECTS
 
-    ask()
+    call()
     broken = b"\x0a\xff\xff\xff\xff\x0f"  # a string that is longer than the message
     assert code_of(channels[service], method, broken, metadata_of(finished)) is grpc.StatusCode.INVALID_ARGUMENT
 

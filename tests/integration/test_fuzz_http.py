@@ -46,7 +46,7 @@ def fuzz(finished: Finished, operation: Any) -> None:
         max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
     )
     @given(st.data())
-    def ask(data: st.DataObject) -> None:
+    def call(data: st.DataObject) -> None:
         mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
         case = data.draw(operation.as_strategy(generation_mode=mode))
         for name in case.path_parameters or {}:
@@ -54,7 +54,7 @@ def fuzz(finished: Finished, operation: Any) -> None:
                 case.path_parameters[name] = data.draw(st.sampled_from(finished.known[name]))
         case.call_and_validate(headers=finished.headers, timeout=60, checks=CHECKS)
 
-    ask()
+    call()
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -72,7 +72,7 @@ def all_reads(home: Embedded) -> list[bytes]:
         return read
 
 
-def test_what_is_reached_outlives_every_collection(done: Embedded) -> None:
+def test_referenced_objects_outlive_every_collection(done: Embedded) -> None:
     """With no grace at all, over services at rest: orphans and older checkpoints go, as a dry run said before, and
     every unit and picture reads as it did."""
     before, blobs = all_reads(done), objects_of(done)
@@ -112,8 +112,8 @@ def test_within_the_grace_nothing_goes(done: Embedded) -> None:
 
 
 def test_what_is_missing_or_altered_is_named(done: Embedded, tmp_path: Path) -> None:
-    """A missing object, one of another size and one with other bytes of the same size are each a fault with the record
-    that names it; the collector tells of the missing one and removes nothing that is named."""
+    """A missing object, one of another size and one with other bytes of the same size are each a fault that names the
+    record. The collector reports the missing one, and removes nothing that is referenced."""
     blobs = objects_of(done)
     packs = [key for key in blobs.list("patch-rendering") if key.endswith(".pack")]
     kept = {key: blobs.get("patch-rendering", key) for key in packs}
@@ -147,7 +147,7 @@ def blobs_table(blobs: FolderBlobs, name: str) -> str:
 
 
 def test_an_unreadable_manifest_stops_the_collector(done: Embedded) -> None:
-    """What a manifest named is not known once it cannot be read: it is told, and not one object goes."""
+    """Once a manifest cannot be read, its references are unknown: it is reported, and no object is removed."""
     blobs = objects_of(done)
     [manifest] = [key for key in blobs.list("activation-extraction") if "/manifest-" in key]
     content = blobs.get("activation-extraction", manifest)

@@ -40,11 +40,11 @@ def import_data(home: Embedded, folder: Path, outlined: bool = False) -> str:
 
 
 def start_plan(home: Embedded, dataset_id: str, **changes: Any) -> None:
-    post(home.services.training, "/v1/plans", plan_wish(dataset_id) | changes)
+    post(home.services.training, "/v1/plans", plan_request(dataset_id) | changes)
 
 
-def plan_wish(dataset_id: str) -> dict[str, Any]:
-    """What plan-1 asks for."""
+def plan_request(dataset_id: str) -> dict[str, Any]:
+    """The request of plan-1."""
     return {"plan_id": "plan-1", "dataset": {"dataset_id": dataset_id}, "network": NETWORK, "extraction": EXTRACTION}
 
 
@@ -55,7 +55,7 @@ def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
         collector() as spans,
         embedded(tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint, **told) as home,
     ):
-        options = plan_wish(import_data(home, tmp_path / "ddsm"))
+        options = plan_request(import_data(home, tmp_path / "ddsm"))
         answer = httpx.post(
             f"{home.services.training}/v1/plans", json=options, headers={"traceparent": PARENT}, timeout=30
         )
@@ -119,7 +119,7 @@ def check_logs(log: Path, stages: dict[str, Any]) -> None:
 
 
 def check_metrics(home: Embedded, rendering: dict[str, Any]) -> None:
-    """Each service shows its own share of what the plan did, and tells of itself at /v1/status."""
+    """Each service shows its own share of what the plan did, and reports its own status at /v1/status."""
     shown = {name: httpx.get(f"{base}/metrics", timeout=10).text for name, base in asdict(home.services).items()}
     counts = {
         "training": ("images_trained", NETWORK["train"]["epochs"] * COUNTS["train"]),

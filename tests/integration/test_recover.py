@@ -27,7 +27,7 @@ NO_RUNNER: Any = None
 SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
 
-def test_unfinished_work_is_asked_for_again(tmp_path: Path, rabbitmq: Server) -> None:
+def test_unfinished_work_is_enqueued_again(tmp_path: Path, rabbitmq: Server) -> None:
     """A run whose command went to a broker that was lost is queued on a new one by `recover`, once per call; a bus that
     forgets with its process is refused."""
     shared = Shared(home=tmp_path / "home")
@@ -72,9 +72,9 @@ class Listening:
 
 
 def test_a_service_that_lost_its_queue_takes_messages_again(rabbitmq: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queues that somebody deleted under a service that is at work: once it has said so, and they are declared again as
-    `recover` does, what is sent to them arrives, without a restart. (3.10 tells nothing of a queue that is there again
-    at once, and delivers nothing.)"""
+    """Queues are deleted while a service consumes them. Once the service has noticed, and they are declared again as
+    `recover` does, messages arrive without a restart. (RabbitMQ 3.10 does not notify consumers of a queue that is
+    declared again at once, and delivers nothing.)"""
     lost = threading.Event()
     monkeypatch.setattr("services.common.bus.subscription.log", Listening("subscription lost", lost))
     url = fresh_vhost(rabbitmq)

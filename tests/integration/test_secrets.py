@@ -34,7 +34,7 @@ from services.common.work.runner import JobRunner
 
 SECRET = "S3CR3T-canary-8f0d"
 UNESCAPED = f"{SECRET}/x#y?z"
-Heard = Callable[[], str]
+ReadOutput = Callable[[], str]
 URL = f"amqp://user:{SECRET}@broker:5672/%2F"
 
 
@@ -51,8 +51,8 @@ def all_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def heard(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Heard:
-    """What was written since it was last asked for: by us to standard error, and by libraries to their logs."""
+def output(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> ReadOutput:
+    """What was written since the last call: by us to standard error, and by libraries to their logs."""
     caplog.set_level(logging.DEBUG)
 
     def since() -> str:
@@ -99,31 +99,31 @@ def broken_urls(nowhere: str) -> list[tuple[Callable[[str], None], str]]:
     ]
 
 
-def all_told(call: Callable[[], object], heard: Heard) -> str:
+def all_output(call: Callable[[], object], output: ReadOutput) -> str:
     """The words of the error that a call ends with, its traceback with all causes, and what was logged meanwhile."""
     with pytest.raises(PrimitivesError) as failure:
         call()
-    logged = heard()
+    logged = output()
     return f"{failure.value} {failure.value!s} {''.join(traceback.format_exception(failure.value))} {logged}"
 
 
-def test_no_port_tells_its_secret_when_it_cannot_be_opened(heard: Heard) -> None:
+def test_no_port_shows_its_secret_when_it_cannot_be_opened(output: ReadOutput) -> None:
     """Nobody listens, the scheme is unknown, or the password breaks the URL."""
     for use, url in broken_urls(f"127.0.0.1:{free_port()}"):
-        assert SECRET not in all_told(lambda use=use, url=url: use(url), heard), url  # type: ignore[misc]
+        assert SECRET not in all_output(lambda use=use, url=url: use(url), output), url  # type: ignore[misc]
 
 
-def test_no_server_that_refuses_a_secret_has_it_told(rabbitmq: Server, s3: Server, heard: Heard) -> None:
+def test_no_refused_secret_is_shown(rabbitmq: Server, s3: Server, output: ReadOutput) -> None:
     """A wrong password at the broker and a wrong secret at the store: the error says that it was refused."""
-    told = all_told(lambda: use_bus(f"amqp://guest:{SECRET}@{at(rabbitmq)}/%2F"), heard)
+    told = all_output(lambda: use_bus(f"amqp://guest:{SECRET}@{at(rabbitmq)}/%2F"), output)
     assert "ProbableAuthenticationError" in told or "ACCESS_REFUSED" in told
     assert SECRET not in told
-    told = all_told(lambda: use_blobs(f"s3://primitives:{SECRET}@{at(s3)}?secure=false"), heard)
+    told = all_output(lambda: use_blobs(f"s3://primitives:{SECRET}@{at(s3)}?secure=false"), output)
     assert "the store refuses secrets-bucket" in told
     assert SECRET not in told
 
 
-def test_the_command_tells_no_secret(heard: Heard, tmp_path: Path) -> None:
+def test_the_command_shows_no_secret(output: ReadOutput, tmp_path: Path) -> None:
     """What `primitives` prints of a store, a database or a broker that does not answer, and of options with URLs."""
     nowhere = f"127.0.0.1:{free_port()}"
     home = {"PRIMITIVES_HOME": str(tmp_path)}
@@ -138,22 +138,22 @@ def test_the_command_tells_no_secret(heard: Heard, tmp_path: Path) -> None:
         ended = CliRunner().invoke(command, words, env=home | environment)
         assert isinstance(ended.exception, PrimitivesError), (words, ended.output)
         trace = "".join(traceback.format_exception(ended.exception))
-        assert SECRET not in f"{ended.output} {ended.exception} {trace} {heard()}"
+        assert SECRET not in f"{ended.output} {ended.exception} {trace} {output()}"
 
 
 @pytest.mark.parametrize("token", [f"{SECRET}\nx", f"{SECRET} x", f"{SECRET}ä"])
-def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
+def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.MonkeyPatch, output: ReadOutput) -> None:
     """The client would quote a header that it cannot send; neither the command nor the pages get so far."""
     monkeypatch.setenv("PRIMITIVES_TOKEN", token)
     nowhere = f"http://127.0.0.1:{free_port()}"
-    assert SECRET not in all_told(lambda: client.get(nowhere, "/v1/runs"), heard)
-    assert SECRET not in all_told(lambda: ServiceClient("training service", nowhere, Shared()), heard)
+    assert SECRET not in all_output(lambda: client.get(nowhere, "/v1/runs"), output)
+    assert SECRET not in all_output(lambda: ServiceClient("training service", nowhere, Shared()), output)
 
 
-def test_a_good_token_is_not_told_when_nobody_answers(monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
+def test_a_good_token_is_not_shown_when_nobody_answers(monkeypatch: pytest.MonkeyPatch, output: ReadOutput) -> None:
     """Neither with the error nor in the log; the end of a line after it, as files have one, does no harm."""
     monkeypatch.setenv("PRIMITIVES_TOKEN", f"{SECRET}\n")
-    assert SECRET not in all_told(lambda: client.get(f"http://127.0.0.1:{free_port()}", "/v1/runs"), heard)
+    assert SECRET not in all_output(lambda: client.get(f"http://127.0.0.1:{free_port()}", "/v1/runs"), output)
 
 
 LEAK: JobFunction[None, None] = JobFunction(f"{__name__}:leak")
@@ -165,7 +165,7 @@ def leak(_job: Job, _spec: None) -> None:
     raise ValueError(f"cannot reach {URL}")
 
 
-def test_what_a_job_fails_with_is_told_without_secrets(heard: Heard) -> None:
+def test_a_failed_job_shows_no_secret(output: ReadOutput) -> None:
     """The error that becomes the task's record, and the line of log with the child's traceback."""
     runner = JobRunner("secrets", "json", "debug")
     try:
@@ -174,11 +174,11 @@ def test_what_a_job_fails_with_is_told_without_secrets(heard: Heard) -> None:
     finally:
         runner.close()
     assert SECRET not in str(failed.value)
-    assert SECRET not in heard()
+    assert SECRET not in output()
 
 
 @pytest.mark.parametrize("error", [ValueError, InvalidInput])
-def test_what_parks_a_message_is_told_without_secrets(error: type[Exception], heard: Heard) -> None:
+def test_a_parked_message_shows_no_secret(error: type[Exception], output: ReadOutput) -> None:
     """The reason that stands with the parked message, the one that the record of the task gets, and the log."""
     bus, recorded = MemoryBus(), []
 
@@ -197,7 +197,7 @@ def test_what_parks_a_message_is_told_without_secrets(error: type[Exception], he
     bus.close()
     reasons = [*recorded, *(parked.reason for parked in bus.parked("secrets.jobs"))]
     assert len(reasons) == 2 and all("user:***@broker" in reason for reason in reasons)
-    assert SECRET not in heard()
+    assert SECRET not in output()
 
 
 def test_no_answer_tells_a_secret() -> None:

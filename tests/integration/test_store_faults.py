@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 40
 
 @pytest.fixture
 def front(s3: Server) -> Iterator[FaultyStore]:
-    """A way to the store that can be told to spoil what goes over it."""
+    """A proxy of the store that can be made to spoil what it passes on."""
     host, port = s3.url.split("@")[1].split("?")[0].split(":")
     front = FaultyStore(host, int(port))
     yield front
@@ -73,7 +73,7 @@ def test_a_full_store_is_tried_again_then_given_up_and_left_clean(
     front.mode = "full"
     with pytest.raises(Unavailable, match=f"{BUCKET}/{key}.*XMinioStorageFull"):
         blobs.put_file(BUCKET, key, source)
-    assert front.faults >= ATTEMPTS  # parts are sent beside each other
+    assert front.faults >= ATTEMPTS  # parts are sent in parallel
     store = open_blobs(s3.url)
     assert store.size(BUCKET, key) is None
     assert store.discard_unfinished(BUCKET, now() + timedelta(minutes=1)) == 0

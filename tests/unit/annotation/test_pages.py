@@ -187,7 +187,7 @@ def test_large_requests_and_requests_without_a_length_are_refused(annotation: An
     assert browser.post("/sign-in", content=iter([b"name=x"])).status_code == 411
 
 
-def test_a_nul_reaches_no_table(annotation: Annotation) -> None:
+def test_a_nul_enters_no_table(annotation: Annotation) -> None:
     """A NUL in an address is 400, in a text or key it is dropped, in a call it is 422."""
     browser = annotation.browser("Ana")
     for path in (f"/studies/%00{annotation.study_id}", "/answers?page=%00", "/v1/summary?study_id=%00"):

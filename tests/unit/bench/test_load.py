@@ -1,4 +1,4 @@
-"""The bench of load: what its clients do, and its arithmetic. Times are not looked at."""
+"""The bench of load: the calls of its clients, and its arithmetic. Durations are not tested."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ import pytest
 from bench.load import Answers, Call, Sizes, measure, summarise
 
 
-def test_every_client_asks_everything_in_turn() -> None:
-    """Four clients ask three things each as often, once before it counts; what fails is told and is no answer."""
-    asked: Counter[str] = Counter()
+def test_every_client_makes_all_calls_in_turn() -> None:
+    """Four clients make three calls equally often, and once before the measurement. Failures are reported."""
+    made: Counter[str] = Counter()
     clients: list[int] = []
     lock = Lock()
 
@@ -21,28 +21,28 @@ def test_every_client_asks_everything_in_turn() -> None:
     def surface() -> Iterator[dict[str, Call]]:
         clients.append(1)
 
-        def ask(name: str) -> Call:
+        def make(name: str) -> Call:
             def call() -> None:
                 with lock:
-                    asked[name] += 1
+                    made[name] += 1
                 if name == "broken":
                     raise httpx.ConnectError("refused")
 
             return call
 
-        yield {name: ask(name) for name in ("one", "two", "broken")}
+        yield {name: make(name) for name in ("one", "two", "broken")}
 
     figures = measure(surface, Sizes(clients=4, seconds=0.2))
     assert len(clients) == 4
-    counted = {name: calls - 4 for name, calls in asked.items()}
+    counted = {name: calls - 4 for name, calls in made.items()}
     assert figures["calls"] == counted["one"] + counted["two"] > 0
     assert (figures["errors"], figures["told"][0]) == (counted["broken"], "broken: refused")
     assert max(counted.values()) - min(counted.values()) <= 8
     assert set(figures["by_call"]) == {"one", "two"}
 
 
-def test_a_client_that_cannot_begin_ends_the_bench() -> None:
-    """What is no failed call is a defect, and is raised."""
+def test_a_client_that_cannot_start_ends_the_bench() -> None:
+    """measure raises an error that is not a failed call."""
 
     @contextmanager
     def surface() -> Iterator[dict[str, Call]]:
@@ -54,7 +54,7 @@ def test_a_client_that_cannot_begin_ends_the_bench() -> None:
 
 
 def test_the_summary() -> None:
-    """Rates over the time, percentiles in milliseconds of all and of each kind."""
+    """summarise returns calls per second, and percentiles in milliseconds of all calls and of each kind."""
     answers = Answers(errors=["run: refused"])
     answers.seconds["run"] = [0.010, 0.020, 0.030]
     answers.seconds["units"] = [0.1]

@@ -1,4 +1,4 @@
-"""The bench of messages: what it counts, and the shape of what it prints. Times are not looked at."""
+"""The bench of messages: its counts, and the shape of its figures. Durations are not tested."""
 
 import json
 from pathlib import Path
@@ -24,20 +24,20 @@ def shared(tmp_path: Path) -> Shared:
 
 
 def test_the_figures_have_their_shape(shared: Shared) -> None:
-    """Latency and throughput of both ways, every message handled once, on a machine that is named."""
+    """bench_messages returns latency and throughput of both routes and the machine. Every message is handled once."""
     figures = bench_messages(shared, TINY)
     assert figures["bench"] == "messages"
     assert (figures["bus"], figures["records"]) == ("memory", "sqlite")
-    for way in ("bus", "outbox"):
-        assert 0 < figures["latency_ms"][way]["p50"] <= figures["latency_ms"][way]["p99"]
-        found = figures["throughput"][way]
+    for route in ("bus", "outbox"):
+        assert 0 < figures["latency_ms"][route]["p50"] <= figures["latency_ms"][route]["p99"]
+        found = figures["throughput"][route]
         assert (found["messages"], found["repeated"], found["unacknowledged"]) == (250, 0, 0)
         assert 60 * 250 / found["per_minute"] == pytest.approx(found["seconds"], abs=0.001)
     assert figures["machine"]["cores"] >= 1
 
 
 def test_it_leaves_no_table_behind(shared: Shared) -> None:
-    """A second bench on the same records starts afresh."""
+    """A second bench on the same records starts with an empty table."""
     assert bench_messages(shared, TINY)["throughput"]["outbox"]["repeated"] == 0
     assert bench_messages(shared, TINY)["throughput"]["outbox"]["repeated"] == 0
 
@@ -52,7 +52,7 @@ def test_the_last_line_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_messages_of_another_measurement_are_not_counted() -> None:
-    """What a bench that was killed left in the queue is taken and forgotten; the same message twice is seen."""
+    """Messages that a killed bench left in the queue are dropped. A message that arrives twice is counted twice."""
     arrivals, other = Arrivals(), Arrivals()
     arrivals.handle(other.command(0))
     arrivals.handle(arrivals.command(0))
@@ -62,16 +62,16 @@ def test_messages_of_another_measurement_are_not_counted() -> None:
 
 
 def test_silence_ends_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that do not come end in words that say how many came."""
+    """wait raises Unavailable with the number of messages that arrived."""
     monkeypatch.setattr(messages, "SILENCE_LIMIT_S", 0.01)
     arrivals = Arrivals()
     arrivals.handle(arrivals.command(0))
-    with pytest.raises(Unavailable, match="1 of 2 messages came"):
+    with pytest.raises(Unavailable, match="1 of 2 messages arrived"):
         arrivals.wait(2)
 
 
 def test_messages_that_remain_are_counted(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """On a real broker: nothing remains after a measurement; what was sent and not handled is found."""
+    """On a real broker, nothing remains after a measurement, and count_left counts messages that were not handled."""
     shared = Shared(home=tmp_path, bus_url=fresh_vhost(request.getfixturevalue("rabbitmq")))
     assert measure_throughput(shared, messages.over_bus, 20)["unacknowledged"] == 0
     left, bus = Arrivals(), open_bus(shared.bus_url)

@@ -7,28 +7,29 @@ import pytest
 
 from bench import machine
 from bench.machine import await_quiet, machine_facts
-from bench.plan import place_stages, summarise
+from bench.plan import MeasuredPlan, place_stages, summarise
+from bench.specs import PlanFloor, PlanResults
 
 BEGIN = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
-RESULTS = {"val_loss": [0.5], "pictures": 8, "units": 4}
+RESULTS = PlanResults(val_loss=[0.5], pictures=8, units=4)
 
 
 def stage(started_s: float, finished_s: float) -> dict[str, Any]:
-    """A stage as a service tells of it, by seconds since the plan was asked for."""
+    """A stage as a service reports it, by seconds since the plan was requested."""
     moments = (BEGIN + timedelta(seconds=seconds) for seconds in (started_s, finished_s))
     return dict(zip(("started", "finished"), (moment.isoformat() for moment in moments), strict=True))
 
 
-def pair(compute_s: float, wall_s: float, results: dict[str, Any] = RESULTS) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A floor and a plan of two stages; half of each is training, and one second of the plan is a gap."""
+def pair(compute_s: float, wall_s: float, results: PlanResults = RESULTS) -> tuple[PlanFloor, MeasuredPlan]:
+    """A floor and a plan of two stages. Half of each is training, and the plan has a gap of one second."""
     half = (wall_s - 1.5) / 2
     stages = {"training": stage(0.25, 0.25 + half), "study": stage(1.0 + half, 1.0 + 2 * half)}
-    floor = {"seconds": {"training": compute_s / 2, "study": compute_s / 2}, "results": RESULTS}
-    return floor, {"wall_s": wall_s, "stages": place_stages(BEGIN, stages), "results": results}
+    floor = PlanFloor(seconds={"training": compute_s / 2, "study": compute_s / 2}, results=RESULTS)
+    return floor, MeasuredPlan(wall_s, place_stages(BEGIN, stages), results)
 
 
 def test_stages_are_placed_in_the_order_of_a_plan() -> None:
-    """Each has its seconds, and the gap since the one before ended, the first since the plan was asked for."""
+    """place_stages returns the seconds of each stage and the gap before it, the first since the plan was requested."""
     placed = place_stages(BEGIN, {"study": stage(9.5, 10), "training": stage(1, 5), "extraction": stage(5.25, 9)})
     assert placed == {
         "training": {"wall_s": 4.0, "gap_s": 1.0},
@@ -38,7 +39,8 @@ def test_stages_are_placed_in_the_order_of_a_plan() -> None:
 
 
 def test_overhead_is_the_wall_time_over_the_floor() -> None:
-    """(wall - compute) / compute; stages, gaps and the time until the end was seen add up to the wall time."""
+    """Overhead is (wall - compute) / compute. Stages, gaps and the time until the end was seen add up to the wall
+    time."""
     found = summarise([pair(100.0, 104.0)])
     assert (found["compute_s"], found["wall_s"], found["overhead"]) == (100.0, 104.0, 0.04)
     parts = sum(one["wall_s"] + one["gap_s"] for one in found["stages"].values())
@@ -47,32 +49,32 @@ def test_overhead_is_the_wall_time_over_the_floor() -> None:
     assert found["same_results"]
 
 
-def test_of_several_runs_the_medians_count() -> None:
-    """One slow run among three changes neither figure; the overhead of each run is told beside them."""
+def test_medians_count_over_several_runs() -> None:
+    """One slow run among three changes neither figure. The overhead of each run is reported too."""
     found = summarise([pair(100.0, 105.0), pair(101.0, 300.0), pair(102.0, 106.0)])
     assert (found["compute_s"], found["wall_s"]) == (101.0, 106.0)
     assert found["overhead"] == round(5 / 101, 4)
     assert found["overheads"] == [0.05, round(199 / 101, 4), round(4 / 102, 4)]
 
 
-def test_another_result_is_told() -> None:
-    """A plan that came to something else than its floor did other work: its overhead means nothing."""
-    assert not summarise([pair(100.0, 104.0, RESULTS | {"pictures": 9})])["same_results"]
+def test_different_results_are_reported() -> None:
+    """same_results is false if the plan's results differ from the floor's: the overhead then means nothing."""
+    assert not summarise([pair(100.0, 104.0, RESULTS.model_copy(update={"pictures": 9}))])["same_results"]
 
 
-def test_a_machine_that_stays_busy_is_waited_for_so_long_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share of busy ticks between two looks is returned, at once when it is small, else at the deadline."""
+def test_the_wait_for_a_busy_machine_is_bounded_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """await_quiet returns the share of busy ticks once it is small, or at the deadline."""
     monkeypatch.setattr(machine, "WATCH_S", 0.0)
-    looks = iter([(0, 0), (90, 200), (100, 400), (104, 600)])
-    monkeypatch.setattr(machine, "_cpu_times", lambda: next(looks))
+    readings = iter([(0, 0), (90, 200), (100, 400), (104, 600)])
+    monkeypatch.setattr(machine, "_cpu_times", lambda: next(readings))
     assert await_quiet() == 0.02
     monkeypatch.setattr(machine, "QUIET_LIMIT_S", -1.0)
     monkeypatch.setattr(machine, "_cpu_times", iter([(0, 0), (90, 200)]).__next__)
     assert await_quiet() == 0.45
 
 
-def test_the_machine_has_a_name() -> None:
-    """Figures come with the processor, its cores and the versions."""
+def test_the_machine_is_described() -> None:
+    """machine_facts names the processor, its cores and the versions."""
     facts = machine_facts()
     assert facts["cpu"]
     assert facts["cores"] >= 1

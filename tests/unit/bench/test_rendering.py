@@ -1,4 +1,4 @@
-"""The bench of rendering, in small."""
+"""The bench of rendering, with small sizes."""
 
 import json
 
@@ -8,8 +8,8 @@ from bench import rendering
 from bench.rendering import Sizes, bench_rendering
 
 
-def test_it_tells_both_rates_and_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways make pictures of the same units; the figures are those of the first side, and plain JSON."""
+def test_both_rates_and_their_ratio_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench_rendering returns the rates of both ways for the first side, as plain JSON."""
     monkeypatch.setattr(rendering, "await_quiet", lambda: 0.0)
     figures = bench_rendering(Sizes(sides=(64,), patches=64, units=2, original_units=1, rounds=1))
     json.dumps(figures)

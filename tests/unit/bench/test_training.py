@@ -1,5 +1,5 @@
-"""The bench of training: what its contenders do, its arithmetic, and the shape of what it prints. Times are not looked
-at."""
+"""The bench of training: the work of its contenders, its arithmetic, and the shape of its figures. Durations are not
+tested."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench import machine, training
-from bench.contenders import PatchFiles, Task, bare_steps, our_loop, our_loop_cached, plain_loop
+from bench.contenders import Epoch, PatchFiles, bare_steps, our_loop, our_loop_cached, plain_loop
 from bench.loading import LoadedEpoch, resident_mb, summarise_loading
 from bench.tissue import open_tissue, store_tissue
 from bench.training import Sizes, run_settings, summarise_rounds
@@ -32,13 +32,13 @@ def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def task(tissue: Path) -> Task:
-    """An epoch of the smallest network that there is."""
-    return Task(run_settings("test_resnet", TINY), tissue, torch.device("cpu"))
+def epoch(tissue: Path) -> Epoch:
+    """An epoch of the smallest network."""
+    return Epoch(run_settings("test_resnet", TINY), tissue, torch.device("cpu"))
 
 
 def test_the_data_set_and_the_files_are_the_same_patches(tissue: Path) -> None:
-    """Byte for byte, of both classes, each a square of the asked size that is not blank."""
+    """The data set and the files have the same bytes and both classes. Each patch is a square that is not blank."""
     stored = open_tissue(tissue)
     assert [label for _, label in stored.files] == [0, 1, 0, 1]
     for patch_id, (path, _) in enumerate(stored.files):
@@ -49,7 +49,7 @@ def test_the_data_set_and_the_files_are_the_same_patches(tissue: Path) -> None:
 
 
 def test_the_plain_loop_sees_what_the_service_sees(tissue: Path) -> None:
-    """Its images are those of the service's preprocessing, but for rounding."""
+    """PatchFiles returns the images of the service's preprocessing, except for rounding."""
     stored, preprocessing = open_tissue(tissue), Preprocessing(size=64)
     for number, (path, label) in enumerate(stored.files):
         image, found = PatchFiles(stored.files, preprocessing)[number]
@@ -59,8 +59,10 @@ def test_the_plain_loop_sees_what_the_service_sees(tissue: Path) -> None:
 
 
 @pytest.mark.parametrize("build", [our_loop, our_loop_cached, bare_steps, plain_loop])
-def test_each_contender_steps_as_often(task: Task, build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two epochs of two batches are four steps of the optimizer, whoever does them."""
+def test_each_contender_makes_the_same_number_of_steps(
+    epoch: Epoch, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every contender makes four steps of the optimizer in two epochs of two batches."""
     steps = 0
     real = torch.optim.SGD.step
 
@@ -70,14 +72,14 @@ def test_each_contender_steps_as_often(task: Task, build: Any, monkeypatch: pyte
         return real(*arguments)
 
     monkeypatch.setattr(torch.optim.SGD, "step", counting)
-    epoch = build(task)
-    epoch()
-    epoch()
+    train = build(epoch)
+    train()
+    train()
     assert steps == 4
 
 
-def test_ratios_are_of_the_same_round() -> None:
-    """A machine that was half as fast in one round changes no ratio; medians and ranges are told."""
+def test_ratios_are_taken_within_a_round() -> None:
+    """A machine that is half as fast in one round changes no ratio. Medians and ranges are reported."""
     rates = {"ours": [90.0, 45.0, 99.0], "floor": [100.0, 50.0, 100.0], "plain": [60.0, 30.0, 60.0]}
     found = summarise_rounds(rates)
     assert (found["ours"], found["floor"], found["plain"]) == (90.0, 100.0, 60.0)
@@ -86,8 +88,8 @@ def test_ratios_are_of_the_same_round() -> None:
     assert found["ranges"]["over_floor"] == [0.9, 0.99]
 
 
-def test_memory_grows_from_the_third_epoch_on() -> None:
-    """What the first epochs make once does not count, and neither does the first epoch's rate among the later ones."""
+def test_memory_growth_counts_from_the_third_epoch() -> None:
+    """Memory that the first epochs allocate does not count as growth, and the first epoch's rate is separate."""
     decoded = [LoadedEpoch(*values) for values in ((1.0, 100.0), (30.0, 180.0), (20.0, 200.0), (10.0, 203.5))]
     cached = [LoadedEpoch(*values) for values in ((1.0, 0.0), (500.0, 0.0), (700.0, 0.0))]
     assert summarise_loading(decoded, cached) == {
@@ -100,16 +102,16 @@ def test_memory_grows_from_the_third_epoch_on() -> None:
     }
 
 
-def test_memory_that_is_held_is_seen() -> None:
-    """Two hundred megabytes more are that much more."""
+def test_held_memory_is_measured() -> None:
+    """resident_mb grows by 200 when 200 megabytes are allocated."""
     before = resident_mb()
     held = np.ones(200 << 20, dtype=np.uint8)
     assert resident_mb() - before == pytest.approx(held.nbytes / 2**20, rel=0.1)
 
 
-def test_a_contender_works_in_its_own_process(task: Task) -> None:
-    """It answers with its seconds, turn after turn; one that has ended is named."""
-    with Lane("floor", bare_steps, task, as_job=True) as lane:
+def test_a_contender_works_in_its_own_process(epoch: Epoch) -> None:
+    """turn returns the seconds of each epoch. JobCrashed names a contender whose process has ended."""
+    with Lane("floor", bare_steps, epoch, as_job=True) as lane:
         assert 0 < lane.turn() < math.inf
         assert 0 < lane.turn() < math.inf
         lane._process.kill()
@@ -118,9 +120,9 @@ def test_a_contender_works_in_its_own_process(task: Task) -> None:
 
 
 def test_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`primitives bench training --quick --json` prints an object a network, and loading for each size of patches."""
+    """`primitives bench training --quick --json` prints figures of each network, and of loading for each patch size."""
 
-    def in_this_process(builds: Any, _task: Task, _images: int, rounds: int) -> dict[str, list[float]]:
+    def in_this_process(builds: Any, _epoch: Epoch, _images: int, rounds: int) -> dict[str, list[float]]:
         return {name: [10.0 + place] * rounds for place, name in enumerate(builds)}
 
     monkeypatch.setattr(training, "take_turns", in_this_process)

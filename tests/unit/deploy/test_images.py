@@ -125,7 +125,7 @@ def test_an_image_runs_its_service_without_root(image: str) -> None:
     assert 'ENTRYPOINT ["/usr/bin/tini", "--"]' in DOCKERFILE
 
 
-def test_only_named_files_reach_the_images() -> None:
+def test_only_named_files_enter_the_images() -> None:
     """The build context excludes all other files of the working tree: data, secrets, environments."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"

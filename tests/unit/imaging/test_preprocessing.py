@@ -26,7 +26,7 @@ def png(pixels: NDArray[np.generic]) -> bytes:
 
 
 def ramp() -> NDArray[np.uint16]:
-    """A 16-bit patch in which every pixel differs from its neighbour by less than 8 bits can tell."""
+    """A 16-bit patch in which every pixel differs from its neighbour by less than 8 bits can show."""
     return (20_000 + np.arange(SIDE * SIDE).reshape(SIDE, SIDE)).astype(np.uint16)
 
 

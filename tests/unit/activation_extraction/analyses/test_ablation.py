@@ -42,7 +42,7 @@ SAMPLE = AblationSettings(layers=("layer4",), patches=7)
 OTHER_SAMPLE = SAMPLE.model_copy(update={"seed": 8})
 
 
-def whole_forwards(network: nn.Module, module: str, images: Tensor, units: list[int], axis: int = 1) -> Tensor:
+def full_forwards(network: nn.Module, module: str, images: Tensor, units: list[int], axis: int = 1) -> Tensor:
     """Run the whole network once per image and unit, with the unit's channel set to zero: (n, units, classes)."""
     rows = []
     for unit in units:
@@ -95,7 +95,7 @@ def test_silencing_copies_equals_silencing_one_unit_at_a_time(
     units = list(range(4))
     found = Silencing.of(network, module, units, SIDE)
     assert found.copy_point == copy_point
-    expected = torch.cat([network(images)[:, None], whole_forwards(network, module, images, units)], 1)
+    expected = torch.cat([network(images)[:, None], full_forwards(network, module, images, units)], 1)
     for many in (found, Silencing(network, module, 1, copy_point, units, images=3, copies=4)):
         torch.testing.assert_close(torch.cat(list(many.parts(images))), expected, rtol=1e-10, atol=1e-12)
     assert all(not one._forward_hooks and not one._forward_pre_hooks for one in network.modules())
@@ -111,7 +111,7 @@ def test_a_unit_is_a_channel_on_any_axis() -> None:
     ):
         images = torch.randn(3, 3, side, side).double()
         found = torch.cat(list(Silencing.of(network, module, [1, 3, 5], side).parts(images)))
-        expected = whole_forwards(network, module, images, [1, 3, 5], axis)
+        expected = full_forwards(network, module, images, [1, 3, 5], axis)
         torch.testing.assert_close(found[:, 1:], expected, rtol=1e-9, atol=1e-12)
 
 
@@ -140,7 +140,7 @@ def test_a_pooled_linear_head_needs_one_forward_a_patch(seed: int) -> None:
     labels = np.arange(12) % CLASSES
     with torch.inference_mode():
         state = pooled_averages(network, {"last": "last"}, images)
-        expected = whole_forwards(network, "last", images, list(range(6))).numpy()
+        expected = full_forwards(network, "last", images, list(range(6))).numpy()
     plain = state["logits"].numpy()
     found = np.stack(list(without_units(plain, state["last/averages"].numpy(), weights, range(6))), 1)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
@@ -182,7 +182,7 @@ def test_ranking_a_stored_network(stored: tuple) -> None:
     with torch.inference_mode():
         plain = network(images).numpy()
         for name, rows in tables.items():
-            silenced = whole_forwards(network, name, images, list(units)).numpy()
+            silenced = full_forwards(network, name, images, list(units)).numpy()
             expected = drops(plain, silenced, labels)
             assert len(rows) == CLASSES * len(units)
             for row in rows:

@@ -130,7 +130,7 @@ def test_a_completed_task_has_done_all(total: float | None, shown: float) -> Non
 
 
 def test_progress_shows_that_it_runs(records: Records) -> None:
-    """A task that was paused and resumed before its job was told runs on; a paused or ended one stays as it is."""
+    """A task that was paused and resumed before its job noticed still runs. A paused or ended one stays as it is."""
     for state, shown in (("queued", "running"), ("paused", "paused"), ("cancelled", "cancelled")):
         set_state(records, state)
         ProgressWriter(records, Row, "a")(Progress(done=1))

@@ -31,7 +31,7 @@ def runner() -> Iterator[JobRunner]:
 
 
 class Orders:
-    """To work until the job has told of its progress once, then to stop."""
+    """The order to work until the job has reported once, and then to stop."""
 
     def __init__(self) -> None:
         self._order = self._then = Order.WORK
@@ -68,7 +68,7 @@ def test_an_error_of_ours_comes_back_as_itself(runner: JobRunner) -> None:
 
 
 def test_any_other_error_is_a_failed_job(runner: JobRunner) -> None:
-    """An unexpected exception becomes JobFailed that names it, and the runner goes on."""
+    """An unexpected exception becomes JobFailed with its name, and the runner still works."""
     with pytest.raises(JobFailed, match="RuntimeError: planted"):
         runner.run(jobs.BREAK_DOWN, None)
     assert runner.run(jobs.ADD, Sum(left=1, right=1)) == 2
@@ -81,7 +81,7 @@ def test_a_killed_child_is_a_crash_and_not_a_result(runner: JobRunner) -> None:
     assert runner.run(jobs.ADD, Sum(left=1, right=1)) == 2
 
 
-def test_a_job_that_is_told_to_stop_leaves_in_order(runner: JobRunner) -> None:
+def test_a_job_that_must_stop_stops_in_order(runner: JobRunner) -> None:
     """A job that looks between its batches leaves: JobStopped, and the child stays warm for the next."""
     before = runner.run(jobs.PROCESS_ID, None)
     orders = Orders()
