@@ -13,8 +13,8 @@ CELLS = 1 << 22
 
 
 def draw_patients(patients: NDArray[np.int64], replicates: int, seed: int) -> NDArray[np.int64]:
-    """Draw patients with replacement; a draw has the size of the split. Return how often each one was drawn:
-    (replicates, patients).
+    """Draw patients with replacement; each draw has the split's number of patients. Return how often each one was
+    drawn: (replicates, patients).
 
     `patients` (patches,) numbers the patient of each patch, from 0 without gaps.
     """
