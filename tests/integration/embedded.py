@@ -1,4 +1,4 @@
-"""The embedded form as its users run it: `primitives up` in a process of its own, on free ports."""
+"""The embedded form as its users run it: `primitives up` in its own process, on free ports."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ STAGES = ("training", "extraction", "rendering", "study")
 
 
 class Embedded:
-    """A home folder and the process that serves it, which may be killed and started again."""
+    """A home folder and its serving process, which may be killed and started again."""
 
     def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
@@ -55,24 +55,24 @@ class Embedded:
 
     @property
     def pid(self) -> int:
-        """The process that serves."""
+        """The serving process."""
         assert self._process is not None
         return self._process.pid
 
     def kill(self) -> None:
-        """End it as a power cut would: no signal handler runs."""
+        """Kill the process as a power cut would: no signal handler runs."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> int:
-        """End it as an operator would; its exit status."""
+        """End the process with a signal, as an operator would. Return its exit status."""
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(LIMIT_S)
 
     def wait_for(self, done: Callable[[], bool]) -> None:
-        """Poll until `done`; fail with the log's end if the process has ended or the time is over."""
+        """Poll until `done()`. Fail with the end of the log if the process has ended or the time is over."""
         deadline = time.monotonic() + LIMIT_S
         while not done():
             ended = self._process is not None and self._process.poll() is not None
@@ -80,11 +80,11 @@ class Embedded:
             time.sleep(0.05)
 
     def stages(self, plan_id: str) -> dict[str, dict[str, Any]]:
-        """The stages of a plan that have begun, by name."""
+        """Return the stages of a plan that have begun, by name."""
         return {stage["name"]: stage for stage in plan_stages(self.services, plan_id)}
 
     def wait_for_plan(self, plan_id: str) -> dict[str, dict[str, Any]]:
-        """The stages of a plan once its study is open; a stage that failed fails the test with its words."""
+        """Wait until a plan's study is open and return its stages. A failed stage fails the test with its message."""
 
         def ended() -> bool:
             stages = self.stages(plan_id)
@@ -96,7 +96,7 @@ class Embedded:
         return self.stages(plan_id)
 
     def count(self) -> dict[str, int]:
-        """How many runs, extractions, renderings and studies there are."""
+        """Return the numbers of runs, extractions, renderings and studies."""
         training, extraction, rendering, _ = self.services.all()
         return {
             "runs": len(get(training, "/v1/runs")["runs"]),
@@ -107,7 +107,7 @@ class Embedded:
 
 @contextmanager
 def embedded(home: Path, **environment: str) -> Iterator[Embedded]:
-    """The embedded form running over a home folder."""
+    """Run the embedded form over a home folder during the block."""
     made = Embedded(home, **environment)
     made.start()
     try:

@@ -1,7 +1,5 @@
-"""A plan that has ended, and the four services that answer for it over HTTP and gRPC but accept no work.
-
-What a fuzz test asks them to start is recorded and never done, so that it costs no computing.
-"""
+"""A completed plan, and four services that answer for it over HTTP and gRPC but run no work. They record tasks that a
+fuzz test starts and never run them, so that the test costs no computation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,29 +22,29 @@ NETWORK = {"train": {"architecture": "test_resnet", "weights": "none", "image_si
 
 @dataclass(frozen=True)
 class Finished:
-    """The services by name, the token that they let in, and by name of its field what exists."""
+    """The services by name, a token that they accept, and existing values by the name of their field."""
 
     services: dict[str, Service]
     token: str
     known: dict[str, list[str]]
 
     def http(self, service: str) -> str:
-        """The base of a service's URLs."""
+        """The base URL of a service."""
         return f"http://127.0.0.1:{self.services[service].http.port}"
 
     def grpc(self, service: str) -> str:
-        """The address of a service's gRPC."""
+        """The gRPC address of a service."""
         return f"127.0.0.1:{self.services[service].grpc.port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a program shows: its token, and the reader it speaks for."""
+        """Headers of a program's call: its token, and the reader it acts for."""
         return {"authorization": f"Bearer {self.token}", "x-reader": "Fuzz"}
 
 
 @contextmanager
 def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
-    """Run a small plan to its end, its records in an empty database, then serve it."""
+    """Run a small plan to its end with its records in an empty database, then serve it during the block."""
     configure_logs("console", "warning")
     home = Embedded(folder / "home")
     home.environment["PRIMITIVES_RECORDS_URL"] = database
@@ -110,7 +108,7 @@ def _evaluate(home: Embedded, run_id: str) -> str:
 
 
 def _analysed(home: Embedded, extraction_id: str) -> str:
-    """The analysis that the plan began, once it is completed."""
+    """Wait for the analysis that the plan started. Return its id."""
     path = f"/v1/extractions/{extraction_id}/analyses"
 
     def view() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Whether the children of a service work: what pausing and cancelling are about."""
+"""Measures whether the child processes of a service are working, for tests of pause and cancel."""
 
 import os
 import subprocess
@@ -7,27 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 EFFECT_S = 5.0
-"""Seconds within which a pause, a resume and a cancel take effect: the stated contract."""
+"""Seconds within which a pause, a resume and a cancel must take effect, according to the docs."""
 SAMPLE_S = 0.4
 BUSY = 0.1
-"""The part of a processor above which a child works; one that waits for a job takes none."""
+"""Share of a processor above which a child is working. A child that waits for a job uses none."""
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that a process has started."""
+    """Return the child processes of a process."""
     listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     return [int(child) for child in listed.stdout.split()]
 
 
 def children_work(pid: int) -> bool:
-    """Whether the children of a service took a processor during a moment."""
+    """Whether the children of a service use a processor, measured over a moment."""
     before = _seconds(pid)
-    time.sleep(SAMPLE_S)  # a rate has no condition that could be waited for
+    time.sleep(SAMPLE_S)  # a rate can only be measured over time
     return _seconds(pid) - before > BUSY * SAMPLE_S
 
 
 def takes_effect(seen: Callable[[], bool]) -> float:
-    """Wait until an effect is seen; the seconds that it took. It fails after EFFECT_S."""
+    """Wait until an effect is seen and return the seconds. Fail after EFFECT_S."""
     began = time.monotonic()
     while not seen():
         assert time.monotonic() - began < EFFECT_S, "no effect in time"

@@ -1,4 +1,4 @@
-"""The backup drill of docs/operations.md: dumped and copied while the services are at work, restored elsewhere."""
+"""The backup drill of docs/operations.md: dump and copy while the services work, then restore elsewhere."""
 
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LATER = {"split": "test", "layers": ["layer2"], "top_k": 3}
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[list[Server]]:
-    """Two S3 servers that know nothing of each other."""
+    """Two independent S3 servers."""
     servers = [start_s3(tmp_path / name) for name in ("s3-here", "s3-elsewhere")]
     yield servers
     for server in servers:
@@ -28,7 +28,7 @@ def stores(tmp_path: Path) -> Iterator[list[Server]]:
 
 
 def stack(home: Path, database: str, store: str) -> Embedded:
-    """The four services over a database and a store."""
+    """Run the four services over a database and a store."""
     made = Embedded(home)
     made.environment |= {"PRIMITIVES_RECORDS_URL": database, "PRIMITIVES_BLOBS_URL": store}
     return made
@@ -50,14 +50,14 @@ def postgres_tool(name: str, database: str, *words: str) -> None:
 
 
 def plain(database: str) -> str:
-    """SQLAlchemy's URL of a database as PostgreSQL's own programs take it."""
+    """Convert SQLAlchemy's URL of a database to the form of PostgreSQL's own programs."""
     return database.replace("+psycopg", "")
 
 
 def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: list[Server]) -> None:
-    """Records first, objects after them, while work continues: in another database and another store the check finds no
-    fault, and the services answer byte for byte what they did. What came after the dump is only unnamed there, and the
-    collector takes it. Then an object is taken away, and a row: the check names both."""
+    """The records are dumped first and the objects copied after them, while work continues. In another database and
+    another store the check finds no faults, and the services answer byte for byte as before. Objects newer than the
+    dump are unreferenced there, and the collector removes them. The check names a removed object and a removed row."""
     here, elsewhere = (open_blobs(store.url) for store in stores)
     source = stack(tmp_path / "here", fresh_database(postgres), stores[0].url)
     assert source.command("migrate").returncode == 0

@@ -1,4 +1,4 @@
-"""`primitives bench plan` over the embedded form, on a data set so small that its times mean nothing."""
+"""`primitives bench plan` over the embedded form, on a data set so small that its durations mean nothing."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ COUNTS = {"train": 24, "val": 16}
 
 
 def test_the_figures_have_their_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last line is JSON: floor, wall time and overhead, each stage with its gap; and floor and plan came to
-    the same losses, pictures and units."""
+    """The last line is JSON with floor, wall time, overhead, and each stage with its gap. Floor and plan have the same
+    losses, pictures and units."""
     with embedded(tmp_path / "home") as home:
         done = home.command("dataset", "import", str(make_ddsm(tmp_path / "ddsm", COUNTS)), "--classes", "3")
         dataset_id = json.loads(done.stdout)["dataset_id"]
@@ -35,8 +35,8 @@ def test_the_figures_have_their_shape(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"torch", "threads", "device", "busy_before"} < set(figures["machine"])
 
 
-def test_it_says_which_service_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without services the bench ends at once, and names where it looked."""
+def test_missing_services_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without services the bench ends at once and names their addresses."""
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
     for name in ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION"):
         monkeypatch.setenv(f"PRIMITIVES_{name}_HTTP_PORT", "1")

@@ -40,7 +40,7 @@ LONG_RUN = {
 
 @dataclass
 class Kind:
-    """One kind of task: where its service is, and how to start another one."""
+    """A kind of task: the address of its service, and the options to start another task."""
 
     home: Embedded
     base: str
@@ -48,16 +48,16 @@ class Kind:
     options: dict[str, Any]
 
     def start(self) -> str:
-        """Start one; its id."""
+        """Start a task and return its id."""
         return str(post(self.base, f"/v1/{self.noun}s", self.options)[f"{self.noun}_id"])
 
     def get(self, key: str) -> dict[str, Any]:
-        """How it is."""
+        """Return the view of a task."""
         found: dict[str, Any] = get(self.base, f"/v1/{self.noun}s/{key}")
         return found
 
     def act(self, verb: str, key: str) -> str:
-        """Pause, resume or cancel it; its state in the answer."""
+        """Pause, resume or cancel a task. Return the state in the response."""
         return str(post(self.base, f"/v1/{self.noun}s/{key}/{verb}", {})["state"])
 
     def wait_until_at_work(self, key: str) -> None:
@@ -65,7 +65,7 @@ class Kind:
         self.home.wait_for(lambda: self.get(key)["progress"]["done"] > 0)
 
     def wait_until_completed(self, key: str) -> dict[str, Any]:
-        """Wait for its end."""
+        """Wait until a task has completed and return its view."""
 
         def completed() -> bool:
             view = self.get(key)
@@ -76,18 +76,18 @@ class Kind:
         return self.get(key)
 
     def works(self) -> bool:
-        """Whether a job works."""
+        """Whether a job is working."""
         return children_work(self.home.pid)
 
     def events(self, key: str) -> list[dict[str, Any]]:
-        """All server-sent events of one, to their end."""
+        """Return all server-sent events of a task until the stream ends."""
         with httpx.stream("GET", f"{self.base}/v1/{self.noun}s/{key}/events", timeout=LIMIT_S) as answer:
             return [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
 
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kind]]:
-    """The embedded form with a completed plan, and how to start more of each kind."""
+    """The embedded form with a completed plan, and the kinds of tasks to start."""
     folder = tmp_path_factory.mktemp("control")
     home = Embedded(folder / "home")
     home.environment |= {"PRIMITIVES_RENDERING_GROUP_UNITS": "64"}
@@ -114,7 +114,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Kind]]
 
 
 def results(kind: Kind, view: dict[str, Any]) -> list[Any]:
-    """What a completed task has made: the hashes of its objects, and of a run its metrics."""
+    """Return the results of a completed task: the hashes of its objects, and the metrics of a run."""
     blobs = FolderBlobs(kind.home.home / "objects")
     if kind.noun == "run":
         checkpoint = open_checkpoint(blobs, ObjectRef.model_validate(view["checkpoint"]))
@@ -130,8 +130,8 @@ def results(kind: Kind, view: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize("noun", ["run", "extraction", "rendering"])
 def test_pause_resume_and_cancel_take_effect(kinds: dict[str, Kind], noun: str) -> None:
-    """Each within five seconds: its job stops, works again, stops for good; a paused one makes the same bytes as one
-    that was left alone, and its pause does not count as time that it took."""
+    """Pause, resume and cancel each take effect within five seconds: the job stops, works again, and stops for good. A
+    paused task gives the same bytes as an undisturbed one, and its duration excludes the pause."""
     kind = kinds[noun]
     key = kind.start()
     kind.wait_until_at_work(key)
@@ -154,8 +154,9 @@ def test_pause_resume_and_cancel_take_effect(kinds: dict[str, Kind], noun: str) 
 
 
 @pytest.mark.parametrize("noun", ["run", "extraction", "rendering"])
-def test_resumed_at_once_it_goes_on_once(kinds: dict[str, Kind], noun: str) -> None:
-    """Paused and resumed many times while its job leaves or before it has noticed, none is lost."""
+def test_a_task_resumed_at_once_continues_once(kinds: dict[str, Kind], noun: str) -> None:
+    """A task that is paused and resumed many times, while its job stops or before the job has noticed, completes
+    once."""
     kind = kinds[noun]
     key = kind.start()
     kind.wait_until_at_work(key)
@@ -173,7 +174,7 @@ def test_resumed_at_once_it_goes_on_once(kinds: dict[str, Kind], noun: str) -> N
 
 
 def test_a_restart_while_paused_stays_paused(kinds: dict[str, Kind]) -> None:
-    """Killed and started again, what is paused waits; resumed, it completes."""
+    """A paused task stays paused when the services are killed and started again, and completes when it is resumed."""
     kind = kinds["extraction"]
     key = kind.start()
     kind.wait_until_at_work(key)
@@ -188,7 +189,7 @@ def test_a_restart_while_paused_stays_paused(kinds: dict[str, Kind]) -> None:
 
 @pytest.mark.parametrize("noun", ["run", "extraction", "rendering"])
 def test_streams_report_progress_to_the_end(kinds: dict[str, Kind], noun: str) -> None:
-    """Server-sent events and gRPC both deliver growing progress, and end with the completed view that GET answers."""
+    """Server-sent events and gRPC both deliver growing progress, and end with the completed view that GET returns."""
     kind = kinds[noun]
     key = kind.start()
     over_grpc: list[Any] = []
@@ -207,7 +208,8 @@ def test_streams_report_progress_to_the_end(kinds: dict[str, Kind], noun: str) -
 
 
 def test_many_idle_streams_leave_the_service_responsive(kinds: dict[str, Kind]) -> None:
-    """With 150 streams over a paused run every call is answered within a second; all end when it is cancelled."""
+    """With 150 streams of a paused run every call is answered within a second. All streams end when the run is
+    cancelled."""
     kind = kinds["run"]
     key = kind.start()
     kind.act("pause", key)
@@ -230,7 +232,7 @@ def test_many_idle_streams_leave_the_service_responsive(kinds: dict[str, Kind]) 
 
 
 def watch(kind: Kind, key: str) -> list[Any]:
-    """All messages of a gRPC stream, to its end."""
+    """Return all messages of a gRPC stream until it ends."""
     prefix = {"run": "TRAINING", "extraction": "EXTRACTION", "rendering": "RENDERING"}[kind.noun]
     with grpc.insecure_channel(f"127.0.0.1:{kind.home.grpc[prefix]}") as channel:
         if kind.noun == "run":
@@ -247,7 +249,7 @@ def watch(kind: Kind, key: str) -> list[Any]:
 
 
 def test_a_plan_is_watched_and_acted_on_as_one(kinds: dict[str, Kind]) -> None:
-    """Each service answers for its stage; a plan that is cancelled while it trains never extracts."""
+    """Each service answers for its stage. A plan that is cancelled while it trains never extracts."""
     services, dataset_id = kinds["run"].home.services, kinds["run"].options["dataset_id"]
     options = {"plan_id": "plan-2", "dataset": {"dataset_id": dataset_id}, "network": {"train": LONG_RUN}}
     post(services.training, "/v1/plans", options)

@@ -1,4 +1,4 @@
-"""Pause, resume and cancel that are asked of another process than the one that works, over the deployed ports."""
+"""Pause, resume and cancel through another process than the working one, over the deployed ports."""
 
 import os
 import subprocess
@@ -37,20 +37,20 @@ class Worker:
     process: "subprocess.Popen[bytes]"
 
     def works(self) -> bool:
-        """Whether its job works."""
+        """Whether its job is working."""
         return children_work(self.process.pid)
 
 
 @dataclass
 class Pair:
-    """Two workers over the same servers, and a plan that they have received."""
+    """Two workers over the same servers, which have received a plan."""
 
     workers: list[Worker]
     bus: RabbitBus
     event: events_pb2.RunCompleted
 
     def begin(self, plan_id: str) -> tuple[str, Worker, Worker]:
-        """Have a plan extracted, in one shard; its id, the worker that is at work, and the other one."""
+        """Start the extraction of a plan in one shard. Return its id, the working worker, and the other one."""
         self.event.plan.plan_id = plan_id
         self.bus.publish(encode(self.event))
         extraction_id = derived_id("extraction", plan_id)
@@ -59,7 +59,7 @@ class Pair:
         return (extraction_id, first, second) if first.works() else (extraction_id, second, first)
 
     def stage(self, plan_id: str) -> dict[str, Any]:
-        """The stage as the first worker answers it. It has no progress before it has begun."""
+        """Return the stage as the first worker reports it. It has no progress before it has begun."""
         try:
             stage: dict[str, Any] = get(self.workers[0].base, f"/v1/plans/{plan_id}")["stages"][0]
         except NotFound:
@@ -76,7 +76,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def pair(tmp_path: Path, rabbitmq: Server, s3: Server, postgres: Server) -> Iterator[Pair]:
-    """Two extraction services, each a process of its own, ready."""
+    """Two ready extraction services, each in its own process."""
     broker = fresh_vhost(rabbitmq)
     records = open_records(f"{postgres.url}?schema=activation_extraction")
     migrate(records, migrations_of("activation_extraction"))
@@ -123,8 +123,8 @@ def start_worker(environment: dict[str, str], port: int, folder: Path) -> Worker
 
 
 def test_the_job_stops_whichever_process_is_called(pair: Pair) -> None:
-    """The process that does not work is asked to pause, to resume and to cancel; the job in the other one stops within
-    five seconds, a resumed one is taken by either, and it is done once."""
+    """The idle process receives pause, resume and cancel, and the job in the other one stops within five seconds.
+    Either process continues a resumed job, and it completes once."""
     extraction_id, working, other = pair.begin("plan-1")
     post(other.base, f"/v1/extractions/{extraction_id}/pause", {})
     took = {"pause": takes_effect(lambda: not working.works())}

@@ -1,4 +1,4 @@
-"""`primitives demo --once`, as `make demo ONCE=1` runs it: over the real sample, with a network that trains fast."""
+"""`primitives demo --once`, as `make demo ONCE=1` runs it: over the real sample, with a network that trains quickly."""
 
 import json
 import socket
@@ -14,7 +14,8 @@ from tests.integration.embedded import PREFIXES
 def test_the_demo_ends_with_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its last line is JSON with what the plan came to; the services are gone; a second demo finds the same study."""
+    """The last line is JSON with the results of the plan, and the services are stopped. A second demo finds the same
+    study."""
     ports = free_ports(2 * len(PREFIXES))
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
     for prefix, http, grpc in zip(PREFIXES, ports[::2], ports[1::2], strict=True):

@@ -1,4 +1,5 @@
-"""Two replicas of a service at work on one thing at the same moment, over PostgreSQL, whose writers do not wait."""
+"""Two replicas of a service that work on the same thing at the same moment, over PostgreSQL, whose writers do not wait
+for each other."""
 
 import json
 import threading
@@ -53,7 +54,7 @@ def training_records(postgres: Server) -> Iterator[Records]:
 
 
 def migrated(postgres: Server, service: str) -> Iterator[Records]:
-    """Fresh records of a service."""
+    """Open empty, migrated records of a service."""
     records = open_records(fresh_schema(postgres))
     migrate(records, migrations_of(service))
     yield records
@@ -61,13 +62,13 @@ def migrated(postgres: Server, service: str) -> Iterator[Records]:
 
 
 def ports_over(records: Records, tables: Mapping[str, Table], bus: MemoryBus, folder: Path) -> Ports:
-    """The ports of a replica; `tables` are those that its service declares."""
+    """Return the ports of a replica, with the outbox and leases in `tables`."""
     outbox, leases = Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"])
     return Ports(bus, FolderBlobs(folder / "blobs"), records, outbox, leases)
 
 
 def meet_before(records: Records, statement: str) -> None:
-    """Have the first two that are about to execute a statement wait for each other."""
+    """Make the first two threads that are about to execute a statement wait for each other."""
     meeting = threading.Barrier(2)
     left = [2]
 
@@ -93,7 +94,7 @@ class Counted(Extractions):
 
 
 def completed(blobs: Blobs, folder: Path) -> events_pb2.RunCompleted:
-    """The event that the run of plan-1 is complete."""
+    """Return the event that the run of plan-1 has completed."""
     data, dataset = store_dataset(blobs, folder / "ddsm", {"train": 3, "val": 9})
     checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
     return events_pb2.RunCompleted(
@@ -107,7 +108,7 @@ def completed(blobs: Blobs, folder: Path) -> events_pb2.RunCompleted:
 
 
 class Meeting(MemoryBus):
-    """Has taken the first message only when a second one comes."""
+    """A bus that has sent the first message only when a second one follows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +140,8 @@ def test_replicas_do_not_send_each_others_messages(records: Records) -> None:
 
 @pytest.mark.parametrize("table", ["networks", "extractions"])
 def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, tmp_path: Path, table: str) -> None:
-    """The second process to record it reads again and finds it: the plan continues, and nothing is parked."""
+    """The second process to record the extraction reads again and finds it. The plan continues, and nothing is
+    parked."""
     meet_before(records, f"INSERT INTO {table}")
     bus = MemoryBus()
     ports = ports_over(records, Base.metadata.tables, bus, tmp_path)
@@ -161,7 +163,7 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
 
 
 def test_a_plan_that_is_started_twice_at_once_is_answered_twice(training_records: Records, tmp_path: Path) -> None:
-    """Two calls with the same plan_id that come to two replicas begin one plan, and both are answered with it."""
+    """Two calls with the same plan_id at two replicas start one plan, and both are answered with it."""
     meet_before(training_records, "INSERT INTO builds")
     ports = ports_over(training_records, TrainingBase.metadata.tables, MemoryBus(), tmp_path)
     runner: Any = FakeRunner()

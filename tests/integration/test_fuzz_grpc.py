@@ -1,4 +1,4 @@
-"""Every gRPC method against messages of its type, against bytes that are no message, and without a token."""
+"""Every gRPC method with messages of its type, with bytes that are not a message, and without a token."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +51,7 @@ def channels(finished: Finished) -> Iterator[dict[str, grpc.Channel]]:
 
 
 def code_of(channel: grpc.Channel, method: MethodDescriptor, request: bytes, metadata: Any = ()) -> grpc.StatusCode:
-    """How a call ends."""
+    """Make a call and return its status code."""
     service, _, name = method.full_name.rpartition(".")
     try:
         if not method.server_streaming:
@@ -67,12 +67,12 @@ def code_of(channel: grpc.Channel, method: MethodDescriptor, request: bytes, met
 
 
 def metadata_of(finished: Finished) -> tuple[tuple[str, str], ...]:
-    """What a program shows."""
+    """Return the metadata of a program's call."""
     return (("authorization", finished.headers["authorization"]), ("reader", "Fuzz"))
 
 
 def messages(kind: Descriptor, known: dict[str, list[str]], depth: int = 4) -> st.SearchStrategy[Message]:
-    """Messages of a type: any of its fields, in any of its values, names of things that exist among them."""
+    """Generate messages of a type: any fields with any values, including names of existing things."""
     fields = [field for field in kind.fields if depth > 0 or field.message_type is None]
 
     @st.composite
@@ -124,7 +124,7 @@ def _scalars(field: FieldDescriptor, known: dict[str, list[str]]) -> st.SearchSt
 def test_a_method_answers_every_message(
     finished: Finished, channels: dict[str, grpc.Channel], service: str, method: MethodDescriptor
 ) -> None:
-    """Whatever a message of the right type holds, the answer is OK or names the caller's fault."""
+    """For any message of the right type, the status is OK or names a fault of the caller."""
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(messages(method.input_type, finished.known))
@@ -139,7 +139,7 @@ def test_a_method_answers_every_message(
 def test_a_method_answers_every_bytes(
     finished: Finished, channels: dict[str, grpc.Channel], service: str, method: MethodDescriptor
 ) -> None:
-    """Bytes that are no message are the caller's fault, too."""
+    """Bytes that are not a message are a fault of the caller too."""
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.binary(min_size=1, max_size=64))
@@ -153,6 +153,6 @@ def test_a_method_answers_every_bytes(
 
 @pytest.mark.parametrize(("service", "method"), METHODS)
 def test_a_method_needs_a_token(channels: dict[str, grpc.Channel], service: str, method: MethodDescriptor) -> None:
-    """Without a token, or with a wrong one, nothing of a method is answered."""
+    """Without a token, or with a wrong one, a method returns nothing."""
     for shown in ((), (("authorization", "Bearer guess"),)):
         assert code_of(channels[service], method, b"", shown) is grpc.StatusCode.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""Every operation of the four OpenAPI documents, against what its schema allows and what it forbids."""
+"""Every operation of the four OpenAPI documents, with input that its schema allows and input that it forbids."""
 
 import re
 from collections.abc import Iterator
@@ -30,8 +30,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iter
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_operation_fails_of_itself(finished: Finished, service: str) -> None:
-    """Whatever is asked, valid or not, of things that exist or not: no answer is a 5xx, and each is as documented."""
+def test_no_operation_answers_with_a_server_error(finished: Finished, service: str) -> None:
+    """For valid and invalid requests, about existing and missing things, no response is a 5xx, and each is
+    documented."""
     operations = [operation.ok() for operation in document(finished, service).get_all_operations()]
     assert len(operations) > len(HEALTH)
     for operation in operations:
@@ -40,7 +41,7 @@ def test_no_operation_fails_of_itself(finished: Finished, service: str) -> None:
 
 
 def fuzz(finished: Finished, operation: Any) -> None:
-    """Ask one operation all manner of things."""
+    """Call one operation with generated requests."""
 
     @settings(
         max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
@@ -59,7 +60,7 @@ def fuzz(finished: Finished, operation: Any) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_streams_of_nothing_are_refused(finished: Finished, service: str) -> None:
-    """A stream of something that there is not is a 404, whatever its name."""
+    """A stream of something that does not exist is a 404 under any name."""
     paths = [path for path in openapi(finished, service)["paths"] if path.endswith(STREAM)]
     for path in paths:
         for name in ("none", "%00", "%F0%9F%92%A9", "..%2F..", "a" * 500):
@@ -70,7 +71,7 @@ def test_streams_of_nothing_are_refused(finished: Finished, service: str) -> Non
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_without_a_token_only_health_answers(finished: Finished, service: str) -> None:
-    """Every operation of every document, asked by nobody and with a wrong token, is a 401; health is not."""
+    """Every operation without a token or with a wrong one is a 401, except health."""
     for path, methods in openapi(finished, service)["paths"].items():
         address = finished.http(service) + re.sub(r"{\w+}", "1", path)
         for method in methods:
@@ -80,10 +81,10 @@ def test_without_a_token_only_health_answers(finished: Finished, service: str) -
 
 
 def document(finished: Finished, service: str) -> Any:
-    """A service's OpenAPI document, as schemathesis sees it."""
+    """Return a service's OpenAPI document, loaded by schemathesis."""
     return schemathesis.openapi.from_url(f"{finished.http(service)}/openapi.json", headers=finished.headers)
 
 
 def openapi(finished: Finished, service: str) -> Any:
-    """A service's OpenAPI document as it is."""
+    """Return a service's OpenAPI document as JSON."""
     return httpx.get(f"{finished.http(service)}/openapi.json", headers=finished.headers, timeout=60).json()

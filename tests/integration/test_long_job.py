@@ -1,4 +1,4 @@
-"""A job that is longer than the broker waits for its acknowledgement."""
+"""A job that takes longer than the broker waits for an acknowledgement."""
 
 import threading
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Done(Base):
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Server]:
-    """A broker that closes a channel whose message is not acknowledged within three seconds."""
+    """A broker that closes a channel when a message is not acknowledged within three seconds."""
     server = start_rabbitmq(
         tmp_path / "rabbitmq",
         settings=f"consumer_timeout = {int(CONSUMER_TIMEOUT_S * 1000)}",
@@ -45,8 +45,8 @@ def impatient(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_a_job_four_times_as_long_completes_once(impatient: Server, postgres: Server) -> None:
-    """The broker closes the channel and delivers again, also to a second worker: the job runs once, its result is there
-    once, and at the end the queue is empty."""
+    """The broker closes the channel and delivers the message again, also to a second worker. The job runs once, its
+    result is stored once, and the queue is empty at the end."""
     records = open_records(fresh_schema(postgres))
     Base.metadata.create_all(records.engine)
     leases = Leases(records, LEASES, ttl_s=2.0)
@@ -61,7 +61,7 @@ def test_a_job_four_times_as_long_completes_once(impatient: Server, postgres: Se
                     ended.set()
                     return
             runs.append(threading.current_thread().name)
-            never.wait(4 * CONSUMER_TIMEOUT_S)  # the job itself: nothing that could be waited for instead
+            never.wait(4 * CONSUMER_TIMEOUT_S)  # the job itself, so there is no condition to wait for
             with records.transaction() as session:
                 lease.check(session)
                 session.add(Done(name=message.string_value))

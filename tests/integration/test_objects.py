@@ -1,4 +1,4 @@
-"""`primitives gc`, `check` and `copy-objects` over what a whole plan has left."""
+"""`primitives gc`, `check` and `copy-objects` over the objects and records of a completed plan."""
 
 import json
 import os
@@ -26,7 +26,7 @@ LATER = {"split": "test", "layers": ["layer2"], "top_k": 3}
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """The embedded form, at work, after a plan has ended."""
+    """The running embedded form with a completed plan."""
     with embedded(tmp_path_factory.mktemp("home") / "home") as home:
         start_plan(home, import_data(home, tmp_path_factory.mktemp("ddsm") / "ddsm"))
         home.wait_for_plan("plan-1")
@@ -49,7 +49,7 @@ def told(home: Embedded, status: int, *words: str) -> Any:
 
 
 def all_reads(home: Embedded) -> list[bytes]:
-    """Every answer that stands on objects: units, pictures with their sheets, pages' pictures and previews."""
+    """Return every response that reads objects: units, pictures and sheets, pictures and previews of the pages."""
     stages, services = home.stages("plan-1"), home.services
     extraction, rendering = stages["extraction"]["id"], stages["rendering"]["id"]
     layers = get(services.activation_extraction, f"/v1/extractions/{extraction}")["results"]
@@ -73,8 +73,8 @@ def all_reads(home: Embedded) -> list[bytes]:
 
 
 def test_referenced_objects_outlive_every_collection(done: Embedded) -> None:
-    """With no grace at all, over services at rest: orphans and older checkpoints go, as a dry run said before, and
-    every unit and picture reads as it did."""
+    """Without a grace, orphans and older checkpoints are removed, as a dry run has reported, and every unit and picture
+    reads as before. The services are idle."""
     before, blobs = all_reads(done), objects_of(done)
     assert told(done, 0, "check", "--deep")["faults"] == []
     for bucket, key in ORPHANS.items():
@@ -97,8 +97,8 @@ def test_referenced_objects_outlive_every_collection(done: Embedded) -> None:
     assert all(one["removed"] == 0 for one in told(done, 0, *options)["services"])
 
 
-def test_within_the_grace_nothing_goes(done: Embedded) -> None:
-    """An object that nothing names is counted as young for a day, and taken after it."""
+def test_within_the_grace_nothing_is_removed(done: Embedded) -> None:
+    """An object without references counts as young for a day, and is removed after that."""
     blobs = objects_of(done)
     blobs.put("training", "young.json", b"x")
     options = ("gc", "--service", "training")
@@ -111,8 +111,8 @@ def test_within_the_grace_nothing_goes(done: Embedded) -> None:
     assert (collected["removed"], collected["bytes"], collected["young"]) == (1, 1, 0)
 
 
-def test_what_is_missing_or_altered_is_named(done: Embedded, tmp_path: Path) -> None:
-    """A missing object, one of another size and one with other bytes of the same size are each a fault that names the
+def test_missing_and_altered_objects_are_named(done: Embedded, tmp_path: Path) -> None:
+    """A missing object, one of another size, and one with other bytes of the same size are each a fault that names the
     record. The collector reports the missing one, and removes nothing that is referenced."""
     blobs = objects_of(done)
     packs = [key for key in blobs.list("patch-rendering") if key.endswith(".pack")]
@@ -147,7 +147,7 @@ def blobs_table(blobs: FolderBlobs, name: str) -> str:
 
 
 def test_an_unreadable_manifest_stops_the_collector(done: Embedded) -> None:
-    """Once a manifest cannot be read, its references are unknown: it is reported, and no object is removed."""
+    """While a manifest cannot be read, its references are unknown: it is reported, and no object is removed."""
     blobs = objects_of(done)
     [manifest] = [key for key in blobs.list("activation-extraction") if "/manifest-" in key]
     content = blobs.get("activation-extraction", manifest)
@@ -167,7 +167,8 @@ def test_an_unreadable_manifest_stops_the_collector(done: Embedded) -> None:
 
 
 def test_records_of_another_installation_collect_nothing(done: Embedded, tmp_path: Path) -> None:
-    """Empty records over a full bucket are refused, since they would make all of it garbage; unless one insists."""
+    """Empty records over a full bucket are refused, because every object would be garbage, unless --accept-empty is
+    passed."""
     stranger = Embedded(tmp_path / "stranger")
     copy = tmp_path / "copy"
     told(done, 0, "copy-objects", "--to", f"folder://{copy}")
@@ -181,8 +182,9 @@ def test_records_of_another_installation_collect_nothing(done: Embedded, tmp_pat
     assert list(FolderBlobs(copy).list("patch-rendering")) == []
 
 
-def test_a_copy_goes_on_where_it_was(done: Embedded, tmp_path: Path) -> None:
-    """A copy has every object of every service; a second one skips what is there and brings what is missing or cut."""
+def test_a_copy_continues_where_it_stopped(done: Embedded, tmp_path: Path) -> None:
+    """A copy has every object of every service. A second copy skips existing objects, and copies missing or truncated
+    ones."""
     blobs, copy = objects_of(done), FolderBlobs(tmp_path / "copy")
     counts = {bucket: len(list(blobs.list(bucket))) for bucket in BUCKETS}
     first = told(done, 0, "copy-objects", "--to", copy.url)
@@ -199,8 +201,9 @@ def test_a_copy_goes_on_where_it_was(done: Embedded, tmp_path: Path) -> None:
 
 
 def test_tables_go_back_and_forward_under_the_same_objects(done: Embedded) -> None:
-    """The upgrade of docs/operations.md over a plan that has ended: tables as the first version had them are brought to
-    the newest, the check finds no fault, every unit and picture reads as it did, and the services do a new plan."""
+    """The upgrade of docs/operations.md over a completed plan. Tables are taken back to their first version and
+    migrated to the newest. Then the check finds no faults, every unit and picture reads as before, and the services
+    complete a new plan."""
     before = all_reads(done)
     run_id = done.stages("plan-1")["training"]["id"]
     dataset_id = get(done.services.training, f"/v1/runs/{run_id}")["dataset_id"]

@@ -1,4 +1,4 @@
-"""A whole plan over the embedded form: from an imported data set to an open study, killed and started again between."""
+"""A plan over the embedded form: from an imported data set to an open study, killed and started again on the way."""
 
 import json
 import re
@@ -30,7 +30,7 @@ EXTRACTION = {"split": "val", "layers": ["layer3", "layer4"], "top_k": 8}
 
 
 def import_data(home: Embedded, folder: Path, outlined: bool = False) -> str:
-    """Import a small data set with the command, with outlines of something on every mammogram if asked; its id."""
+    """Import a small data set with the command, optionally with outlines on every mammogram. Return its id."""
     words = ["dataset", "import", str(make_ddsm(folder, COUNTS)), "--classes", "3"]
     if outlined:
         words += ["--outlines", str(make_outlines(folder))]
@@ -44,12 +44,12 @@ def start_plan(home: Embedded, dataset_id: str, **changes: Any) -> None:
 
 
 def plan_request(dataset_id: str) -> dict[str, Any]:
-    """The request of plan-1."""
+    """Return the request of plan-1."""
     return {"plan_id": "plan-1", "dataset": {"dataset_id": dataset_id}, "network": NETWORK, "extraction": EXTRACTION}
 
 
 def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
-    """One call trains, extracts, renders and opens a study; HTTP and gRPC of each service say the same of it."""
+    """One call trains, extracts, renders and opens a study. HTTP and gRPC of each service return the same."""
     told = {"PRIMITIVES_LOG_FORMAT": "json", "PRIMITIVES_LOG_LEVEL": "debug"}
     with (
         collector() as spans,
@@ -81,8 +81,8 @@ def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
 
 
 def check_trace(spans: Collector, stages: dict[str, Any]) -> None:
-    """One trace, that of the caller, follows the plan through all four services, from the request over every
-    message and job to the study; each span comes from another of it and says which plan or task it is of."""
+    """The caller's trace follows the plan through all four services, from the request over every message and job to the
+    study. Each span has a parent in the trace and names its plan or task."""
     trace = spans.traces[PARENT[3:35]]
     assert {one.service for one in trace} == {
         "training", "activation_extraction", "patch_rendering", "annotation",
@@ -108,7 +108,7 @@ def check_trace(spans: Collector, stages: dict[str, Any]) -> None:
 
 
 def check_logs(log: Path, stages: dict[str, Any]) -> None:
-    """Every line is JSON; those of a job, in its child, and of a message say of which plan, task and trace they are."""
+    """Every line is JSON. Lines of a job in its child process and of a message name their plan, task and trace."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {"service started", "service stopped"} <= {line["event"] for line in lines}
     for event in ("job begins", "message processed"):
@@ -119,7 +119,7 @@ def check_logs(log: Path, stages: dict[str, Any]) -> None:
 
 
 def check_metrics(home: Embedded, rendering: dict[str, Any]) -> None:
-    """Each service shows its own share of what the plan did, and reports its own status at /v1/status."""
+    """Each service reports its own share of the plan, and its own status at /v1/status."""
     shown = {name: httpx.get(f"{base}/metrics", timeout=10).text for name, base in asdict(home.services).items()}
     counts = {
         "training": ("images_trained", NETWORK["train"]["epochs"] * COUNTS["train"]),
@@ -139,7 +139,7 @@ def check_metrics(home: Embedded, rendering: dict[str, Any]) -> None:
 
 
 def check_grpc(home: Embedded, run: dict[str, Any], extraction: dict[str, Any], rendering: dict[str, Any]) -> None:
-    """Each service's gRPC answers what its HTTP does."""
+    """Each service answers over gRPC as over HTTP."""
     with grpc.insecure_channel(f"127.0.0.1:{home.grpc['TRAINING']}") as channel:
         training = training_pb2_grpc.TrainingServiceStub(channel)
         found = training.GetRun(training_pb2.GetRunRequest(run_id=run["run_id"]), timeout=10).run
@@ -175,7 +175,7 @@ def picture(home: Embedded, rendering_id: str, unit: int, rank: int) -> httpx.Re
 
 
 def check_again(home: Embedded) -> None:
-    """The same plan again starts nothing; a second plan takes the trained run and other layers."""
+    """The same plan again starts nothing. A second plan uses the trained run with other layers."""
     before = home.count()
     run_id = get(home.services.training, "/v1/runs")["runs"][0]["run_id"]
     dataset_id = get(home.services.training, "/v1/datasets")["datasets"][0]["dataset_id"]
@@ -194,7 +194,8 @@ def check_again(home: Embedded) -> None:
 
 
 def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
-    """`kill -9` while it trains, while it extracts and while it renders: started again, the plan ends, once."""
+    """The services are killed with `kill -9` while they train, extract and render, and are started again. The plan
+    completes once."""
     home = Embedded(tmp_path / "home")
     home.environment |= {"PRIMITIVES_RENDERING_GROUP_UNITS": "4"}
     home.start()
@@ -224,10 +225,10 @@ def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
         ("/v1/runs/run-x/cancel", {}, 404, "no run 'run-x'"),
     ],
 )
-def test_bad_requests_are_answered_in_words(
+def test_bad_requests_are_refused_with_a_reason(
     served: Embedded, path: str, body: dict[str, Any], status: int, words: str
 ) -> None:
-    """What cannot be done is refused with its code and the reason, and nothing is registered."""
+    """An impossible request is refused with its code and the reason, and nothing is registered."""
     answer = httpx.post(f"{served.services.training}{path}", json=body, timeout=30)
     assert answer.status_code == status
     assert words in answer.text
@@ -240,8 +241,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield home
 
 
-def test_a_bad_import_says_file_and_line(tmp_path: Path) -> None:
-    """The command prints one line that names file, line and what was expected, exits with 1, and registers nothing."""
+def test_a_bad_import_names_file_and_line(tmp_path: Path) -> None:
+    """The command prints one line with file, line and the expectation, exits with 1, and registers nothing."""
     home = Embedded(tmp_path / "home")
     folder = make_ddsm(tmp_path / "ddsm", {"train": 3, "val": 3})
     (folder / "val.txt").write_text("images/1/missing.jpg 0\n")

@@ -1,4 +1,4 @@
-"""Prometheus itself, with the configuration that is shipped, over services that do a plan."""
+"""Prometheus with the shipped configuration, over services that run a plan."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ WITHOUT_GPU = {"Memory of GPUs"}
 
 @contextmanager
 def prometheus(folder: Path, home: Embedded) -> Iterator[httpx.Client]:
-    """Prometheus over a home's services: the shipped configuration, with their ports and without the broker that the
-    embedded form lacks. It scrapes every second."""
+    """Run Prometheus over a home's services: the shipped configuration with their ports, and without the broker that
+    the embedded form lacks. It scrapes every second."""
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: apt-get install prometheus (`make setup` does it)"
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
@@ -60,7 +60,7 @@ def prometheus(folder: Path, home: Embedded) -> Iterator[httpx.Client]:
 
 
 def query(client: httpx.Client, path: str, **query: str) -> Any:
-    """What Prometheus answers; None while it does not listen yet."""
+    """Return the response of Prometheus; None while it does not listen yet."""
     try:
         answer = client.get(path, params=query)
     except httpx.ConnectError:
@@ -70,7 +70,7 @@ def query(client: httpx.Client, path: str, **query: str) -> Any:
 
 
 def panels() -> dict[str, list[str]]:
-    """The queries of all dashboards by the title of their panel."""
+    """Return the queries of all dashboards by the title of their panel."""
     return {
         panel["title"]: [target["expr"] for target in panel["targets"]]
         for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -79,8 +79,8 @@ def panels() -> dict[str, list[str]]:
 
 
 def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
-    """All four services are scraped, every panel that needs no GPU has something to show once a plan is done, jobs go
-    by the names of their functions, and every alert rule is evaluated and silent."""
+    """All four services are scraped, every panel without a GPU shows something after a plan, jobs have the names of
+    their functions, and every alert rule is evaluated and silent."""
     with embedded(tmp_path / "home") as home, prometheus(tmp_path, home) as client:
         dataset = import_data(home, tmp_path / "ddsm")
         home.wait_for(lambda: query(client, "/targets") is not None)
@@ -99,11 +99,11 @@ def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
 
 
 def empty(client: httpx.Client) -> set[str]:
-    """The panels of which a query finds nothing now."""
+    """Return the panels with a query that finds nothing now."""
     return {title for title, queries in panels().items() if not all(shown(client, query) for query in queries)}
 
 
 def shown(client: httpx.Client, query: str) -> list[Any]:
-    """The series that a query finds now."""
+    """Return the series that a query finds now."""
     found: list[Any] = query(client, "/query", query=query)["result"]
     return found

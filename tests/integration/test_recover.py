@@ -1,4 +1,4 @@
-"""`primitives recover` over a broker that knows nothing of the work that is recorded, and services that lost theirs."""
+"""`primitives recover` over a new broker without any messages, and services whose queues were deleted."""
 
 import threading
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
 
 def test_unfinished_work_is_enqueued_again(tmp_path: Path, rabbitmq: Server) -> None:
-    """A run whose command went to a broker that was lost is queued on a new one by `recover`, once per call; a bus that
-    forgets with its process is refused."""
+    """A run whose command was lost with its broker is queued on a new broker by `recover`, once per call. A bus that
+    loses its messages with its process is refused."""
     shared = Shared(home=tmp_path / "home")
     lost = MemoryBus()
     lost.declare("training.jobs", [])

@@ -1,7 +1,5 @@
-"""Passwords, keys and tokens are in no line of log, no error, no answer and no record, whatever fails.
-
-The failures are real: nobody listens, the password is wrong, the URL is broken by a password that was not escaped.
-"""
+"""Passwords, keys and tokens appear in no log line, error, response or record, whatever fails. The failures are real:
+no server listens, the password is wrong, or an unescaped password breaks the URL."""
 
 import logging
 import time
@@ -40,7 +38,7 @@ URL = f"amqp://user:{SECRET}@broker:5672/%2F"
 
 @pytest.fixture(autouse=True)
 def all_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every line is written, and attempts are few and short: what fails here fails again."""
+    """Logging of every line, and few and short attempts, because every call fails again."""
     before = structlog.get_config()
     configure_logs("json", "debug")
     monkeypatch.setattr("services.common.bus.publisher.PUBLISH_LIMIT_S", 0.5)
@@ -52,7 +50,7 @@ def all_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def output(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> ReadOutput:
-    """What was written since the last call: by us to standard error, and by libraries to their logs."""
+    """Return what was written since the last call: by us to standard error, and by libraries to their logs."""
     caplog.set_level(logging.DEBUG)
 
     def since() -> str:
@@ -80,12 +78,12 @@ def use_records(url: str) -> None:
 
 
 def at(server: Server) -> str:
-    """HOST:PORT of a server."""
+    """Return HOST:PORT of a server."""
     return server.url.split("@")[1].split("/")[0].split("?")[0]
 
 
 def broken_urls(nowhere: str) -> list[tuple[Callable[[str], None], str]]:
-    """Each port's URL with nobody at its host, and broken by a password that was not escaped."""
+    """Yield each port's URL, once without a server at its host and once broken by an unescaped password."""
     return [
         (use_bus, f"amqp://user:{SECRET}@{nowhere}/%2F"),
         (use_bus, f"amqp://user:{UNESCAPED}@{nowhere}/%2F"),
@@ -100,7 +98,7 @@ def broken_urls(nowhere: str) -> list[tuple[Callable[[str], None], str]]:
 
 
 def all_output(call: Callable[[], object], output: ReadOutput) -> str:
-    """The words of the error that a call ends with, its traceback with all causes, and what was logged meanwhile."""
+    """Return the message of a call's error, its traceback with all causes, and the log lines of the call."""
     with pytest.raises(PrimitivesError) as failure:
         call()
     logged = output()
@@ -108,13 +106,13 @@ def all_output(call: Callable[[], object], output: ReadOutput) -> str:
 
 
 def test_no_port_shows_its_secret_when_it_cannot_be_opened(output: ReadOutput) -> None:
-    """Nobody listens, the scheme is unknown, or the password breaks the URL."""
+    """The secret is not shown when no server listens, the scheme is unknown, or the password breaks the URL."""
     for use, url in broken_urls(f"127.0.0.1:{free_port()}"):
         assert SECRET not in all_output(lambda use=use, url=url: use(url), output), url  # type: ignore[misc]
 
 
 def test_no_refused_secret_is_shown(rabbitmq: Server, s3: Server, output: ReadOutput) -> None:
-    """A wrong password at the broker and a wrong secret at the store: the error says that it was refused."""
+    """The error of a wrong password at the broker, or of a wrong secret at the store, says that it was refused."""
     told = all_output(lambda: use_bus(f"amqp://guest:{SECRET}@{at(rabbitmq)}/%2F"), output)
     assert "ProbableAuthenticationError" in told or "ACCESS_REFUSED" in told
     assert SECRET not in told
@@ -124,7 +122,8 @@ def test_no_refused_secret_is_shown(rabbitmq: Server, s3: Server, output: ReadOu
 
 
 def test_the_command_shows_no_secret(output: ReadOutput, tmp_path: Path) -> None:
-    """What `primitives` prints of a store, a database or a broker that does not answer, and of options with URLs."""
+    """`primitives` prints no secret when a store, a database or a broker does not answer, or when an option holds a
+    URL."""
     nowhere = f"127.0.0.1:{free_port()}"
     home = {"PRIMITIVES_HOME": str(tmp_path)}
     database = f"postgresql+psycopg://user:{SECRET}@{nowhere}/db"
@@ -142,8 +141,9 @@ def test_the_command_shows_no_secret(output: ReadOutput, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("token", [f"{SECRET}\nx", f"{SECRET} x", f"{SECRET}ä"])
-def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.MonkeyPatch, output: ReadOutput) -> None:
-    """The client would quote a header that it cannot send; neither the command nor the pages get so far."""
+def test_a_malformed_token_is_not_quoted(token: str, monkeypatch: pytest.MonkeyPatch, output: ReadOutput) -> None:
+    """The client would quote a header that it cannot send. The command and the pages refuse such a token before
+    that."""
     monkeypatch.setenv("PRIMITIVES_TOKEN", token)
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert SECRET not in all_output(lambda: client.get(nowhere, "/v1/runs"), output)
@@ -151,7 +151,7 @@ def test_a_token_that_is_none_is_not_quoted(token: str, monkeypatch: pytest.Monk
 
 
 def test_a_good_token_is_not_shown_when_nobody_answers(monkeypatch: pytest.MonkeyPatch, output: ReadOutput) -> None:
-    """Neither with the error nor in the log; the end of a line after it, as files have one, does no harm."""
+    """The token is neither in the error nor in the log. A newline after it, as files have one, is accepted."""
     monkeypatch.setenv("PRIMITIVES_TOKEN", f"{SECRET}\n")
     assert SECRET not in all_output(lambda: client.get(f"http://127.0.0.1:{free_port()}", "/v1/runs"), output)
 
@@ -161,12 +161,12 @@ LEAK: JobFunction[None, None] = JobFunction(f"{__name__}:leak")
 
 @LEAK.implements
 def leak(_job: Job, _spec: None) -> None:
-    """A job that fails with a URL in its words, as libraries do."""
+    """Fail with a URL in the message, as libraries do."""
     raise ValueError(f"cannot reach {URL}")
 
 
 def test_a_failed_job_shows_no_secret(output: ReadOutput) -> None:
-    """The error that becomes the task's record, and the line of log with the child's traceback."""
+    """The error for the task's record and the log line with the child's traceback show no secret."""
     runner = JobRunner("secrets", "json", "debug")
     try:
         with pytest.raises(JobFailed, match=r"user:\*\*\*@broker") as failed:
@@ -179,7 +179,7 @@ def test_a_failed_job_shows_no_secret(output: ReadOutput) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, InvalidInput])
 def test_a_parked_message_shows_no_secret(error: type[Exception], output: ReadOutput) -> None:
-    """The reason that stands with the parked message, the one that the record of the task gets, and the log."""
+    """The reason of the parked message, the reason in the task's record, and the log show no secret."""
     bus, recorded = MemoryBus(), []
 
     def fail(_: events_pb2.TrainSlice) -> None:
@@ -200,8 +200,8 @@ def test_a_parked_message_shows_no_secret(error: type[Exception], output: ReadOu
     assert SECRET not in output()
 
 
-def test_no_answer_tells_a_secret() -> None:
-    """An error of ours that quotes a URL, over HTTP and gRPC."""
+def test_no_response_shows_a_secret() -> None:
+    """A domain error that quotes a URL is returned over HTTP and gRPC without the secret."""
     http = create_app("training", lambda: True)
 
     @http.get("/fail")

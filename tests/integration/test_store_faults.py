@@ -1,4 +1,4 @@
-"""What the S3 form makes of a store, or a way to it, that does not keep what it is given."""
+"""The S3 form on a store, or a connection to it, that damages or loses uploads."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 40
 
 @pytest.fixture
 def front(s3: Server) -> Iterator[FaultyStore]:
-    """A proxy of the store that can be made to spoil what it passes on."""
+    """A proxy of the store that can damage what it forwards."""
     host, port = s3.url.split("@")[1].split("?")[0].split(":")
     front = FaultyStore(host, int(port))
     yield front
@@ -29,7 +29,7 @@ def front(s3: Server) -> Iterator[FaultyStore]:
 
 @pytest.fixture
 def blobs(front: FaultyStore, s3: Server, monkeypatch: pytest.MonkeyPatch) -> Blobs:
-    """The store behind that way, with short waits between attempts."""
+    """The store behind the proxy, with short waits between attempts."""
     monkeypatch.setattr("services.common.blobs.s3.FIRST_WAIT_S", 0.01)
     address = s3.url.split("@")[1].split("?")[0]
     blobs = open_blobs(s3.url.replace(address, f"127.0.0.1:{front.port}"))
@@ -39,10 +39,11 @@ def blobs(front: FaultyStore, s3: Server, monkeypatch: pytest.MonkeyPatch) -> Bl
 
 @pytest.mark.parametrize("mode", ["cut", "alter"])
 @pytest.mark.parametrize("size", [len(CONTENT), PART_BYTES + 7])
-def test_a_spoilt_upload_is_sent_again(
+def test_a_damaged_upload_is_sent_again(
     front: FaultyStore, blobs: Blobs, s3: Server, tmp_path: Path, mode: str, size: int
 ) -> None:
-    """An upload that is cut or altered once, in one part or several, is noticed; the store then holds what was sent."""
+    """An upload that is truncated or altered once, in one part or several, is detected and sent again. The store then
+    holds the sent bytes."""
     content = (CONTENT * (size // len(CONTENT) + 1))[:size]
     source = tmp_path / "source"
     source.write_bytes(content)
@@ -54,8 +55,8 @@ def test_a_spoilt_upload_is_sent_again(
 
 
 @pytest.mark.parametrize("mode", ["cut", "alter"])
-def test_uploads_that_are_always_spoilt_are_given_up(front: FaultyStore, blobs: Blobs, mode: str) -> None:
-    """After ATTEMPTS spoilt uploads the put raises Unavailable and returns no reference."""
+def test_uploads_that_are_always_damaged_are_abandoned(front: FaultyStore, blobs: Blobs, mode: str) -> None:
+    """After ATTEMPTS damaged uploads the put raises Unavailable and returns no reference."""
     front.mode = mode
     with pytest.raises(Unavailable, match=f"{BUCKET}/key"):
         blobs.put(BUCKET, "key", CONTENT)
@@ -63,11 +64,11 @@ def test_uploads_that_are_always_spoilt_are_given_up(front: FaultyStore, blobs: 
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), PART_BYTES + 7])
-def test_a_full_store_is_tried_again_then_given_up_and_left_clean(
+def test_a_full_store_is_retried_and_left_clean(
     front: FaultyStore, blobs: Blobs, s3: Server, tmp_path: Path, size: int
 ) -> None:
-    """To a store that says that it is full a put is made ATTEMPTS times and raises Unavailable, so that its job is
-    tried later. It leaves neither an object nor parts of one, and is done once there is room."""
+    """A put to a full store is attempted ATTEMPTS times and raises Unavailable, so that its job is retried later. It
+    leaves neither an object nor parts of one, and succeeds once there is room."""
     source, key = tmp_path / "source", f"full-{size}"
     source.write_bytes((CONTENT * (size // len(CONTENT) + 1))[:size])
     front.mode = "full"
@@ -82,8 +83,9 @@ def test_a_full_store_is_tried_again_then_given_up_and_left_clean(
     assert store.get(BUCKET, key) == source.read_bytes() and ref.size == size
 
 
-def test_what_is_left_of_an_upload_is_discarded_when_it_is_old(s3: Server) -> None:
-    """The parts of an upload whose process was killed are taken away, once the upload began before the moment named."""
+def test_old_parts_of_an_unfinished_upload_are_discarded(s3: Server) -> None:
+    """discard_unfinished removes the parts of an upload whose process was killed, if it began before the given
+    moment."""
     blobs = open_blobs(s3.url)
     assert isinstance(blobs, S3Blobs)
     bucket = "unfinished-bucket"

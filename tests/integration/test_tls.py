@@ -1,7 +1,5 @@
-"""Every connection of the deployed form over TLS: broker, store and database, each with a certificate of one authority.
-
-Callers trust what SSL_CERT_FILE holds; the database's URL names its authority itself, as libpq wants it.
-"""
+"""Every connection of the deployed form over TLS: broker, store and database, with certificates of one authority.
+Callers trust the authorities in SSL_CERT_FILE. The database's URL names its authority, as libpq requires."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,13 +54,13 @@ def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer and shorter attempts: what is refused here stays refused."""
+    """Fewer and shorter attempts, because every connection is refused again."""
     monkeypatch.setattr("services.common.bus.publisher.PUBLISH_LIMIT_S", 0.5)
     monkeypatch.setattr("services.common.blobs.s3.ATTEMPTS", 2)
 
 
 def test_the_broker_over_tls(broker: Server, trusting: None) -> None:
-    """A message goes and comes over amqps."""
+    """A message is sent and delivered over amqps."""
     bus = open_bus(broker.url)
     try:
         bus.declare("tls.jobs", [])
@@ -73,7 +71,7 @@ def test_the_broker_over_tls(broker: Server, trusting: None) -> None:
 
 
 def test_a_broker_of_an_unknown_authority_is_refused(broker: Server, impatient: None) -> None:
-    """Without trust there is no connection, and none in the clear either."""
+    """There is no connection without trust, and none without TLS either."""
     for url in (broker.url, broker.url.replace("amqps", "amqp")):
         bus = open_bus(url)
         try:
@@ -84,7 +82,7 @@ def test_a_broker_of_an_unknown_authority_is_refused(broker: Server, impatient: 
 
 
 def test_the_store_over_tls(store: Server, trusting: None) -> None:
-    """An object goes and comes over https."""
+    """An object is put and read over https."""
     blobs = open_blobs(store.url)
     ref = blobs.put("tls-bucket", "a/b", b"content")
     assert blobs.get("tls-bucket", "a/b") == b"content"
@@ -92,13 +90,13 @@ def test_the_store_over_tls(store: Server, trusting: None) -> None:
 
 
 def test_a_store_of_an_unknown_authority_is_refused(store: Server, impatient: None) -> None:
-    """Without trust there is no connection."""
+    """There is no connection without trust."""
     with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
         open_blobs(store.url).get("tls-bucket", "a/b")
 
 
 def test_the_database_over_tls(database: Server, authority: Authority, tmp_path: Path) -> None:
-    """Records go over TLS with the name of the server checked; in the clear or without trust there is no way."""
+    """Records use TLS and check the server's name. There is no connection without TLS or without trust."""
     local = database.url.replace("127.0.0.1", "localhost")
     records = open_records(f"{local}?sslmode=verify-full&sslrootcert={authority.bundle}&schema=tls")
     with records.reading() as session:
