@@ -1,4 +1,4 @@
-"""The world of these tests."""
+"""The servers of these tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.servers import accessible_folder
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """Fresh servers, and no worker yet."""
+    """New servers, without workers."""
     with accessible_folder() as postgres:
         store = start_s3(tmp_path / "s3")
         host, port = store.url.split("@")[1].split("?")[0].split(":")
@@ -23,6 +23,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         records = open_records(f"{database.url}?schema=activation_extraction")
         migrate(records, migrations_of("activation_extraction"))
         records.close()
-        made = World(tmp_path, postgres / "data", broker, store, database, FaultyStore(host, int(port)))
-        yield made
-        made.close()
+        created = World(tmp_path, postgres / "data", broker, store, database, FaultyStore(host, int(port)))
+        yield created
+        created.close()

@@ -1,4 +1,4 @@
-"""A proxy before the object store that answers 503 or 507, or cuts or alters an upload, when a test requests it."""
+"""A proxy of the object store that refuses calls, or truncates or alters uploads, when a test requests it."""
 
 import http.client
 import http.server
@@ -9,13 +9,13 @@ FULL = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>XMinioStorageFull</Code>
 <Message>Storage backend has reached its minimum free drive threshold.</Message></Error>
 """
-"""What MinIO says when its disk is full, with the status 507."""
+"""The body of MinIO's response when its disk is full, with status 507."""
 
 
 class FaultyStore:
-    """Forwards to a store; `mode` is pass, refuse (503), full (507 to an upload), cut (the connection ends in
-    mid-upload) or alter (one bit of what is uploaded is flipped). `left` faults are made, then it passes; None makes
-    them for ever."""
+    """Forwards calls to a store. `mode` is pass, refuse (503), full (507 for uploads), cut (the connection ends in the
+    middle of an upload) or alter (one bit of an upload is flipped). After `left` faults it only forwards; with None
+    faults never end."""
 
     def __init__(self, host: str, port: int) -> None:
         outer = self
@@ -45,8 +45,8 @@ class FaultyStore:
                 connection = http.client.HTTPConnection(host, port, timeout=60)
                 try:
                     connection.request(self.command, self.path, body, dict(self.headers))
-                    answer = connection.getresponse()
-                    self._answer(answer.status, dict(answer.getheaders()), answer.read())
+                    response = connection.getresponse()
+                    self._answer(response.status, dict(response.getheaders()), response.read())
                 finally:
                     connection.close()
 
@@ -64,14 +64,14 @@ class FaultyStore:
             do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _fault(self, mode: str) -> bool:
-        """Whether a fault of this mode is to be made now."""
+        """Whether to cause a fault of this mode now. Count it."""
         if self.mode != mode or self.left == 0:
             return False
         self.faults += 1
@@ -79,6 +79,6 @@ class FaultyStore:
         return True
 
     def close(self) -> None:
-        """End."""
+        """Stop the proxy."""
         self._server.shutdown()
         self._server.server_close()

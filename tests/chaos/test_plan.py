@@ -1,4 +1,5 @@
-"""A whole plan through the real broker, store and database, every service killed at every place of every stage."""
+"""A plan through the real broker, store and database, while every service is killed at several points of every
+stage."""
 
 import json
 import os
@@ -17,7 +18,7 @@ from services.activation_extraction.tables import ExtractionRow
 from services.annotation.tables import StudyRow
 from services.cli.client import Services, plan_stages, post
 from services.cli.migrations import SERVICES as NAMES
-from services.common.blobs import ObjectRef, open_blobs
+from services.common.blobs import open_blobs
 from services.common.blobs.port import read_verified
 from services.common.bus.rabbit import RabbitBus
 from services.common.errors import Unavailable
@@ -40,7 +41,7 @@ POINTS = {
     "patch_rendering": ("after_publish:1", "before_commit:3", "before_handling:2", "before_acknowledging:2"),
     "annotation": ("before_handling:1", "after_commit:1", "after_publish:1", "before_commit:1"),
 }
-"""Where each service dies, one after the other, and at which pass; the ledger has each place for one service."""
+"""The points at which each service dies, one after the other. The ledger has every point for one service."""
 PLAN: dict[str, Any] = {
     "plan_id": "plan-chaos",
     "network": {
@@ -56,7 +57,7 @@ COUNTS = {"train": 48, "val": 24}
 
 @dataclass
 class Mortal:
-    """One service that is started again whenever it has died, each time to die at the next of its points."""
+    """A service that is started again whenever it has died, each time with the next of its points."""
 
     name: str
     environment: dict[str, str]
@@ -66,7 +67,7 @@ class Mortal:
     process: "subprocess.Popen[bytes] | None" = None
 
     def tend(self) -> None:
-        """Start it, or start it again."""
+        """Start the service, or start it again if it has died."""
         if self.process is not None:
             if self.process.poll() is None:
                 return
@@ -79,18 +80,19 @@ class Mortal:
             self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
 
     def end(self) -> None:
-        """Kill it for good."""
+        """Kill the service for good."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
 
 @pytest.fixture
-def told(
+def settings(
     tmp_path: Path, rabbitmq: Server, s3: Server, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """The settings of all services: a virtual host of the broker and a database of their own."""
-    monkeypatch.setenv("PRIMITIVES_RENDERING_GROUP_UNITS", "24")  # in peace too, since a group has one pack
+    """The settings of all services, with a new virtual host of the broker and a new database."""
+    # Also for the undisturbed plan, because each group is one pack.
+    monkeypatch.setenv("PRIMITIVES_RENDERING_GROUP_UNITS", "24")
     http, grpc = free_ports(4), free_ports(4)
     environment = os.environ | {
         "PRIMITIVES_HOME": str(tmp_path / "home"),
@@ -109,40 +111,41 @@ def told(
 
 
 @pytest.fixture(params=[1, pytest.param(4, marks=pytest.mark.long)])
-def mortals(request: pytest.FixtureRequest, told: dict[str, str], tmp_path: Path) -> Iterator[list[Mortal]]:
-    """The four services with so many deaths each before them, not yet started, over tables of the newest version."""
-    subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=told, check=True, capture_output=True)
-    made = [Mortal(name, told, tmp_path / f"{name}.log", list(POINTS[name][: request.param])) for name in NAMES]
-    yield made
-    for one in made:
+def mortals(request: pytest.FixtureRequest, settings: dict[str, str], tmp_path: Path) -> Iterator[list[Mortal]]:
+    """The four services with a number of deaths ahead of each, not yet started, over migrated tables."""
+    subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=settings, check=True, capture_output=True)
+    services = [Mortal(name, settings, tmp_path / f"{name}.log", list(POINTS[name][: request.param])) for name in NAMES]
+    yield services
+    for one in services:
         one.end()
 
 
-def addresses(told: dict[str, str]) -> Services:
-    """Where the services answer."""
-    return Services(*(f"http://127.0.0.1:{told[f'PRIMITIVES_{prefix}_HTTP_PORT']}" for prefix in PREFIXES))
+def addresses(settings: dict[str, str]) -> Services:
+    """Return the base URLs of the services."""
+    return Services(*(f"http://127.0.0.1:{settings[f'PRIMITIVES_{prefix}_HTTP_PORT']}" for prefix in PREFIXES))
 
 
-def import_into(told: dict[str, str], data: Path) -> str:
-    """Import the data set with the command; its id."""
+def import_into(settings: dict[str, str], data: Path) -> str:
+    """Import the data set with the command. Return its id."""
     command = [sys.executable, "-m", "services.cli", "dataset", "import", str(data), "--classes", "3"]
-    done = subprocess.run(command, env=told, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
     return str(json.loads(done.stdout)["dataset_id"])
 
 
-def outcome(told: dict[str, str]) -> dict[str, list[Any]]:
-    """What was made, as often as there is a record of it: the hashes of weights, of what units respond to, of pictures.
+def outcome(settings: dict[str, str]) -> dict[str, list[Any]]:
+    """Return the results of every record: the hashes of weights, top patches, rankings and pictures, and the states of
+    studies.
 
-    Manifests are left out: the metrics in a run's hold seconds.
+    Manifests are left out, because the metrics in a run's manifest contain seconds.
     """
     shared = Shared(
-        home=told["PRIMITIVES_HOME"],  # type: ignore[arg-type]
-        blobs_url=told.get("PRIMITIVES_BLOBS_URL", ""),
-        records_url=told.get("PRIMITIVES_RECORDS_URL", ""),
+        home=settings["PRIMITIVES_HOME"],  # type: ignore[arg-type]
+        blobs_url=settings.get("PRIMITIVES_BLOBS_URL", ""),
+        records_url=settings.get("PRIMITIVES_RECORDS_URL", ""),
     )
     blobs = open_blobs(shared.blobs())
     runs, extractions, renderings, studies = (
-        _made(shared, name, row, column)
+        _column(shared, name, row, column)
         for name, row, column in (
             ("training", RunRow, "checkpoint"),
             ("activation_extraction", ExtractionRow, "manifest"),
@@ -150,17 +153,18 @@ def outcome(told: dict[str, str]) -> dict[str, list[Any]]:
             ("annotation", StudyRow, "state"),
         )
     )
-    extracted = [ExtractionManifest.model_validate_json(read_verified(blobs, ref_of(made))) for made in extractions]
-    rendered = [RenderingManifest.model_validate_json(read_verified(blobs, ref_of(made))) for made in renderings]
+    extracted = [ExtractionManifest.model_validate_json(read_verified(blobs, ref)) for ref in extractions]
+    rendered = [RenderingManifest.model_validate_json(read_verified(blobs, ref)) for ref in renderings]
     return {
-        "weights": [open_checkpoint(blobs, ref_of(made)).weights.sha256 for made in runs],
+        "weights": [open_checkpoint(blobs, ref).weights.sha256 for ref in runs],
         "units": [[layer.top.sha256 + layer.ranking.sha256 for layer in one.layers] for one in extracted],
         "pictures": [[group.pack.sha256 for layer in one.layers for group in layer.groups] for one in rendered],
         "studies": studies,
     }
 
 
-def _made(shared: Shared, service: str, row: Any, column: str) -> list[Any]:
+def _column(shared: Shared, service: str, row: Any, column: str) -> list[Any]:
+    """Read a column of all rows of a service's table."""
     records = open_records(shared.records(service))
     with records.reading() as session:
         found = [getattr(one, column) for one in session.scalars(select(row))]
@@ -168,30 +172,25 @@ def _made(shared: Shared, service: str, row: Any, column: str) -> list[Any]:
     return found
 
 
-def ref_of(made: dict[str, Any]) -> ObjectRef:
-    """A reference as a record holds it."""
-    return ObjectRef.model_validate(made)
-
-
 def stages(services: Services) -> dict[str, dict[str, Any]]:
-    """The stages that can be read now. A service may be dead at the moment."""
+    """Return the stages that can be read now. A service may be down."""
     try:
         return {stage["name"]: stage for stage in plan_stages(services, PLAN["plan_id"])}
     except Unavailable:
         return {}
 
 
-def test_a_plan_ends_once_whatever_dies(told: dict[str, str], mortals: list[Mortal], tmp_path: Path) -> None:
-    """Every service dies, on either side of its commits: the plan ends, everything is there once, nothing is parked,
-    and each result is byte for byte that of a plan in peace."""
+def test_a_plan_ends_once_whatever_dies(settings: dict[str, str], mortals: list[Mortal], tmp_path: Path) -> None:
+    """Every service dies, on either side of its commits. The plan completes once, nothing is parked, and each result
+    has the bytes of an undisturbed plan."""
     data = make_ddsm(tmp_path / "ddsm", COUNTS)
-    with embedded(tmp_path / "peace") as home:
-        peaceful = PLAN | {"dataset": {"dataset_id": import_into(home.environment, data)}}
-        post(home.services.training, "/v1/plans", peaceful)
+    with embedded(tmp_path / "undisturbed") as home:
+        undisturbed = PLAN | {"dataset": {"dataset_id": import_into(home.environment, data)}}
+        post(home.services.training, "/v1/plans", undisturbed)
         home.wait_for_plan(PLAN["plan_id"])
         expected = outcome(home.environment)
-    dataset = {"dataset": {"dataset_id": import_into(told, data)}}
-    services = addresses(told)
+    dataset = {"dataset": {"dataset_id": import_into(settings, data)}}
+    services = addresses(settings)
 
     def tend() -> None:
         for one in mortals:
@@ -212,10 +211,10 @@ def test_a_plan_ends_once_whatever_dies(told: dict[str, str], mortals: list[Mort
 
     wait_for(accepted)
     wait_for(ended)
-    made = outcome(told)
-    assert made == expected
-    assert [len(kind) for kind in made.values()] == [1, 1, 1, 1]
-    bus = RabbitBus([told["PRIMITIVES_BUS_URL"]])
+    results = outcome(settings)
+    assert results == expected
+    assert [len(kind) for kind in results.values()] == [1, 1, 1, 1]
+    bus = RabbitBus([settings["PRIMITIVES_BUS_URL"]])
     parked = {queue: bus.parked(queue) for queue in QUEUES}
     bus.close()
     assert not any(parked.values()), parked

@@ -1,4 +1,4 @@
-"""Measured points at 1, 2 and 4 workers lie on the line of the cost model (docs/scaling.md)."""
+"""Points measured with 1, 2 and 4 workers are on the line of the cost model (docs/scaling.md)."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.common.v1 import plan_pb2
 from primitives.training.v1 import events_pb2 as training_events
 
 from deploy.scaling.constants import Constants
@@ -18,21 +18,20 @@ from services.activation_extraction.tables import ExtractionRow
 from services.common.blobs import open_blobs
 from services.common.bus import encode
 from services.common.bus.rabbit import RabbitBus
-from services.common.grpc import to_message
 from services.common.identity import derived_id
 from services.common.records import Records, open_records
-from tests.chaos.world import World, wait_for
+from tests.chaos.world import World, run_completed, wait_for
 from tests.fakes.data import store_checkpoint, store_dataset
 
 SHARDS, SHARD_PATCHES, WAIT_S = 48, 2, 1.0
 DEVIATION = 0.1
 CONSTANTS = replace(Constants.read(), state_bytes=0.0, maxima_bytes=0.0, store_put_s=0.0)
 DESIGN = replace(AS_IT_IS, progress_s=math.inf)
-"""A wait stores nothing and reports nothing."""
+"""A job that waits stores nothing and reports nothing."""
 
 
 def start(world: World, workers: int) -> None:
-    """Start workers, and return when all of them take messages."""
+    """Start workers and return when all of them consume messages."""
     environment = os.environ | {
         "PRIMITIVES_HOME": str(world.folder / "home"),
         "PRIMITIVES_BUS_URL": world.broker.url,
@@ -52,7 +51,8 @@ def start(world: World, workers: int) -> None:
 
 
 def measure(world: World, records: Records, event: training_events.RunCompleted, workers: int) -> float:
-    """Seconds from when the first shard begins until all are in, and a merge that does nothing."""
+    """Measure the seconds from the begin of the first shard until all shards are complete and a merge that does nothing
+    has ended."""
     extraction_id = derived_id("extraction", f"plan-{workers}")
     event.plan.plan_id = f"plan-{workers}"
 
@@ -65,7 +65,7 @@ def measure(world: World, records: Records, event: training_events.RunCompleted,
     start(world, workers)
     bus = RabbitBus([world.broker.url])
     bus.publish(encode(event))
-    # No message is left unfinished: the next worker would wait for the lease of the worker that was killed.
+    # Every message must be finished: the next worker would wait for the lease of a killed worker.
     wait_for(completed)
     bus.close()
     world.stop_workers()
@@ -76,20 +76,15 @@ def measure(world: World, records: Records, event: training_events.RunCompleted,
 
 
 @pytest.mark.long
-def test_measured_points_lie_on_the_line_of_the_model(world: World) -> None:
-    """48 shards of a second each by 1, 2 and 4 workers, over real servers, take what formula and simulation say, within
-    a tenth."""
+def test_measured_points_are_on_the_line_of_the_model(world: World) -> None:
+    """48 shards of a second each, by 1, 2 and 4 workers over real servers, take the seconds of formula and simulation
+    within a tenth."""
     blobs = open_blobs(world.store.url)
     data, dataset = store_dataset(
         blobs, world.folder / "ddsm", {"train": 3, "val": SHARDS * SHARD_PATCHES}, SHARD_PATCHES
     )
     checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
-    event = training_events.RunCompleted(
-        run_id="run-1",
-        plan=plan_pb2.Plan(extraction=plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=8)),
-        dataset=to_message(dataset, object_pb2.ObjectRef),
-        checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
-    )
+    event = run_completed(dataset, checkpoint, plan_pb2.PlanExtraction(split="val", layers=["layer4"], top_k=8))
     records = open_records(f"{world.database.url}?schema=activation_extraction")
     points = {}
     for workers in (1, 2, 4):
@@ -105,5 +100,5 @@ def test_measured_points_lie_on_the_line_of_the_model(world: World) -> None:
     records.close()
     print(json.dumps(points))
     for workers, point in points.items():
-        for told in ("line_s", "simulated_s"):
-            assert abs(point["measured_s"] / point[told] - 1) < DEVIATION, (workers, point)
+        for predicted in ("line_s", "simulated_s"):
+            assert abs(point["measured_s"] / point[predicted] - 1) < DEVIATION, (workers, point)

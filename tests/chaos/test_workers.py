@@ -1,6 +1,6 @@
-"""The results are the same bytes however many workers share the shards, and whichever of them die."""
+"""The results are the same bytes for any number of workers, and whichever of them die."""
 
-from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.common.v1 import plan_pb2
 from primitives.training.v1 import events_pb2 as training_events
 from sqlalchemy import func, select
 
@@ -9,11 +9,10 @@ from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.bus import encode
 from services.common.bus.rabbit import RabbitBus
-from services.common.grpc import to_message
 from services.common.identity import derived_id
 from services.common.records import Records, open_records
 from services.imaging.manifests import ExtractionManifest
-from tests.chaos.world import LAYERS, World, hashes, in_peace, wait_for
+from tests.chaos.world import LAYERS, World, hashes, run_completed, undisturbed, wait_for
 from tests.fakes.data import store_checkpoint, store_dataset
 
 SHARDS, SHARD_PATCHES = 8, 12
@@ -22,11 +21,11 @@ SHARDS, SHARD_PATCHES = 8, 12
 def extract(
     world: World, records: Records, plan_id: str, event: training_events.RunCompleted, workers: int
 ) -> ObjectRef:
-    """Run one plan's extraction with so many workers; the first of several is killed when shards have come in."""
+    """Run one plan's extraction with a number of workers. The first of several workers is killed after some shards."""
     extraction_id = derived_id("extraction", plan_id)
     event.plan.plan_id = plan_id
 
-    def shards_in() -> int:
+    def recorded_shards() -> int:
         with records.reading() as session:
             return session.scalar(select(func.count()).where(ShardRow.extraction_id == extraction_id)) or 0
 
@@ -42,27 +41,25 @@ def extract(
     for _ in range(workers):
         world.start_worker("")
     if workers > 1:
-        wait_for(lambda: shards_in() > 0)
+        wait_for(lambda: recorded_shards() > 0)
         world.workers[0].kill()
     wait_for(ended)
     world.stop_workers()
     with records.reading() as session:
-        return ObjectRef.model_validate(session.get_one(ExtractionRow, extraction_id).manifest)
+        manifest = session.get_one(ExtractionRow, extraction_id).manifest
+    assert manifest is not None
+    return manifest
 
 
 def test_one_two_and_four_workers_give_the_same_bytes(world: World) -> None:
-    """Eight shards by 1, 2 and 4 workers, one of them killed midway: every result equals that of a run in peace."""
+    """Eight shards by 1, 2 and 4 workers, one of them killed midway, give the results of an undisturbed run."""
     blobs = open_blobs(world.store.url)
     counts = {"train": 3, "val": SHARDS * SHARD_PATCHES}
     data, dataset = store_dataset(blobs, world.folder / "ddsm", counts, SHARD_PATCHES)
     checkpoint, _ = store_checkpoint(blobs, data.manifest, "test_resnet", 64)
-    expected = in_peace(world, dataset, checkpoint, SHARDS)
-    event = training_events.RunCompleted(
-        run_id="run-1",
-        plan=plan_pb2.Plan(extraction=plan_pb2.PlanExtraction(split="val", layers=LAYERS, top_k=8, batch_size=4)),
-        dataset=to_message(dataset, object_pb2.ObjectRef),
-        checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
-    )
+    expected = undisturbed(world, dataset, checkpoint, SHARDS)
+    extraction = plan_pb2.PlanExtraction(split="val", layers=LAYERS, top_k=8, batch_size=4)
+    event = run_completed(dataset, checkpoint, extraction)
     world.start_worker("")  # declares its queues and migrates its tables
     wait_for(lambda: "service started" in (world.folder / "worker.log").read_text())
     world.stop_workers()

@@ -1,5 +1,5 @@
-"""The extraction service, except that the job of a shard only waits for SCALING_WAIT_S. Such workers need no core each,
-as workers with a GPU each."""
+"""The extraction service with a shard job that only waits for SCALING_WAIT_S. Such workers need no core each, like
+workers with a GPU each."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ def wait(_self: JobRunner, job: JobFunction[Any, Any], spec: Any, *_: Any, **__:
 
 
 def patches_of(spec: ShardSpec) -> int:
-    """The number of patches of a shard."""
+    """Return the number of patches of a shard."""
     shard = Dataset.open(open_blobs(spec.blobs_url), spec.dataset).shards(spec.split)[spec.shard]
     return shard.last - shard.first + 1
 

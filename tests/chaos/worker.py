@@ -1,7 +1,7 @@
-"""A service as it is (CHAOS_SERVICE), with one place at which it kills itself, at the n-th pass (CHAOS_POINT=place:n).
+"""A service (CHAOS_SERVICE) that kills itself when it passes a place for the n-th time (CHAOS_POINT=place:n).
 
-Places lie on both sides of every commit of the supervisor: of a transaction, of a message's confirm, of its
-acknowledgement. Its children, which commit objects, are killed from outside.
+There is a place on both sides of every commit of the supervisor: of a transaction, of a message's confirm, of its
+acknowledgement. Tests kill its children, which commit objects, from outside.
 """
 
 import importlib
@@ -27,7 +27,7 @@ POINTS = (
     "before_handling:6",
     "before_acknowledging:9",
 )
-"""In the order of the ledger: most commands are published at the beginning."""
+"""The points in the order of the ledger, in which most commands are published first."""
 
 
 class Point:
@@ -39,7 +39,7 @@ class Point:
         self._lock = threading.Lock()
 
     def passed(self, name: str) -> None:
-        """Die here, if it is the time."""
+        """Kill the process if this is the n-th pass of its place."""
         if name == self.name:
             with self._lock:
                 self._left -= 1
@@ -48,7 +48,7 @@ class Point:
 
 
 def install(point: Point) -> None:
-    """Put the places into the running code, around what is really called."""
+    """Wrap the methods of the running code with the places."""
     transaction, send, deliver = Records.transaction, RabbitBus.send, consumer.Consumer._deliver
 
     @contextmanager
@@ -74,7 +74,7 @@ def install(point: Point) -> None:
 
 
 def main() -> None:
-    """Run the service until it is stopped, or dies."""
+    """Run the service until it is stopped or kills itself."""
     install(Point(os.environ.get("CHAOS_POINT", "")))
     service = os.environ.get("CHAOS_SERVICE", "activation_extraction")
     run: Callable[[], None] = importlib.import_module(f"services.{service}.main").main

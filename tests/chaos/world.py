@@ -1,4 +1,4 @@
-"""The three servers, a store that can be made to fail, and workers that can be killed."""
+"""Three real servers, a store that can be made to fail, and workers that can be killed."""
 
 import os
 import subprocess
@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from primitives.common.v1 import object_pb2, plan_pb2
+from primitives.training.v1 import events_pb2 as training_events
+
 from deploy.local.servers import Server
 from services.activation_extraction.job import extract_shard, merge_extraction
 from services.activation_extraction.specs import MergeSpec, ShardSpec
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
+from services.common.grpc import to_message
 from services.imaging.manifests import ExtractionManifest
 from tests.chaos.proxy import FaultyStore
 from tests.fakes.data import SilentJob
@@ -25,7 +29,7 @@ PARTS = ("top", "sample", "correlation", "statistics", "ranking")
 
 @dataclass
 class World:
-    """The three servers, the store's faulty front, and the one worker."""
+    """The servers, the store's faulty front, and the workers. `faults` lists what has been done to them."""
 
     folder: Path
     postgres_folder: Path
@@ -35,15 +39,15 @@ class World:
     front: FaultyStore
     shards: int = 0
     workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     @property
     def store_url(self) -> str:
-        """The store as the worker sees it."""
+        """The URL of the store's front, which the workers use."""
         return self.store.url.replace(self.store.url.split("@")[1].split("?")[0], f"127.0.0.1:{self.front.port}")
 
     def start_worker(self, point: str) -> None:
-        """Start one more extraction service, to die at a point, if one is named."""
+        """Start another extraction service. It kills itself at a point, if one is named."""
         environment = os.environ | {
             "PRIMITIVES_HOME": str(self.folder / "home"),
             "PRIMITIVES_BUS_URL": self.broker.url,
@@ -61,20 +65,20 @@ class World:
             self.workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def children(self) -> list[int]:
-        """Process ids of the workers' children that run jobs."""
+        """Return the process ids of the workers' children, which run jobs."""
         parents = ",".join(str(worker.pid) for worker in self.workers)
         listed = subprocess.run(["pgrep", "-P", parents], capture_output=True, text=True, check=False)
         return [int(pid) for pid in listed.stdout.split()]
 
     def stop_workers(self) -> None:
-        """End the workers at once."""
+        """Kill the workers."""
         for worker in self.workers:
             worker.kill()
             worker.wait()
         self.workers.clear()
 
     def close(self) -> None:
-        """End all that was started."""
+        """Stop everything that was started."""
         self.stop_workers()
         self.front.close()
         for server in (self.broker, self.store, self.database):
@@ -82,20 +86,33 @@ class World:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
+    """Poll until the condition holds. Fail after LIMIT_S."""
     deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < deadline, "the time is over"
         time.sleep(0.05)
 
 
-def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_count: int) -> ExtractionManifest:
-    """The same extraction in this process, undisturbed."""
-    blobs, scratch = open_blobs(world.store.url), world.folder / "scratch-in-peace"
+def run_completed(
+    dataset: ObjectRef, checkpoint: ObjectRef, extraction: plan_pb2.PlanExtraction
+) -> training_events.RunCompleted:
+    """Return the event that starts the extraction of plan-1."""
+    return training_events.RunCompleted(
+        run_id="run-1",
+        plan=plan_pb2.Plan(plan_id="plan-1", extraction=extraction),
+        dataset=to_message(dataset, object_pb2.ObjectRef),
+        checkpoint=to_message(checkpoint, object_pb2.ObjectRef),
+    )
+
+
+def undisturbed(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_count: int) -> ExtractionManifest:
+    """Run the same extraction in this process without faults. Return its manifest."""
+    blobs, scratch = open_blobs(world.store.url), world.folder / "scratch-undisturbed"
     scratch.mkdir()
     common: dict[str, Any] = {
         "blobs_url": world.store.url,
         "scratch": str(scratch),
-        "extraction_id": "extraction-in-peace",
+        "extraction_id": "extraction-undisturbed",
         "dataset": dataset,
         "checkpoint": checkpoint,
         "split": "val",
@@ -110,7 +127,7 @@ def in_peace(world: World, dataset: ObjectRef, checkpoint: ObjectRef, shard_coun
 
 
 def hashes(manifest: ExtractionManifest) -> dict[tuple[str, str], str]:
-    """The sha256 of every result, by layer and what it is."""
+    """Return the sha256 of every result by layer and kind."""
     layers = manifest.layers
     found = {(layer.name, part): getattr(layer, part).sha256 for layer in layers for part in PARTS}
     return found | {(layer.name, f"maxima {n}"): ref.sha256 for layer in layers for n, ref in enumerate(layer.maxima)}

@@ -96,7 +96,7 @@ class Embedded:
         return self.stages(plan_id)
 
     def count(self) -> dict[str, int]:
-        """Return the numbers of runs, extractions, renderings and studies."""
+        """Return the numbers of runs, extractions and renderings."""
         training, extraction, rendering, _ = self.services.all()
         return {
             "runs": len(get(training, "/v1/runs")["runs"]),
@@ -108,9 +108,9 @@ class Embedded:
 @contextmanager
 def embedded(home: Path, **environment: str) -> Iterator[Embedded]:
     """Run the embedded form over a home folder during the block."""
-    made = Embedded(home, **environment)
-    made.start()
+    services = Embedded(home, **environment)
+    services.start()
     try:
-        yield made
+        yield services
     finally:
-        made.stop()
+        services.stop()

@@ -11,7 +11,7 @@ import pytest
 from deploy.local.servers import Server, start_s3
 from services.common.blobs import open_blobs
 from tests.integration.embedded import Embedded
-from tests.integration.test_objects import BUCKETS, all_reads, told
+from tests.integration.test_objects import BUCKETS, all_reads, output_of
 from tests.integration.test_plan import import_data, start_plan
 from tests.servers import fresh_database
 
@@ -28,14 +28,15 @@ def stores(tmp_path: Path) -> Iterator[list[Server]]:
 
 
 def stack(home: Path, database: str, store: str) -> Embedded:
-    """Run the four services over a database and a store."""
-    made = Embedded(home)
-    made.environment |= {"PRIMITIVES_RECORDS_URL": database, "PRIMITIVES_BLOBS_URL": store}
-    return made
+    """Return the embedded form over a database and a store, not started."""
+    embedded = Embedded(home)
+    embedded.environment |= {"PRIMITIVES_RECORDS_URL": database, "PRIMITIVES_BLOBS_URL": store}
+    return embedded
 
 
 @contextmanager
 def at_work(home: Embedded) -> Iterator[None]:
+    """Run the services during the block."""
     home.start()
     try:
         yield
@@ -70,7 +71,7 @@ def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: l
         postgres_tool("pg_dump", source.environment["PRIMITIVES_RECORDS_URL"], "--format=custom", f"--file={dump}")
         start_plan(source, dataset_id, plan_id="plan-2", network={"run_id": run_id}, extraction=LATER)
         source.wait_for_plan("plan-2")
-        copied = told(source, 0, "copy-objects", "--to", objects)
+        copied = output_of(source, 0, "copy-objects", "--to", objects)
     assert {bucket: one["objects"] for bucket, one in copied.items()} == {
         bucket: len(list(here.list(bucket))) for bucket in BUCKETS
     }
@@ -78,21 +79,21 @@ def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: l
     restored = stack(tmp_path / "elsewhere", fresh_database(postgres), stores[1].url)
     database = restored.environment["PRIMITIVES_RECORDS_URL"]
     postgres_tool("pg_restore", database, "--no-owner", "--exit-on-error", str(dump))
-    assert told(restored, 0, "copy-objects", "--from", objects, "--to", stores[1].url) == copied
-    checked = told(restored, 0, "check", "--deep")
+    assert output_of(restored, 0, "copy-objects", "--from", objects, "--to", stores[1].url) == copied
+    checked = output_of(restored, 0, "check", "--deep")
     assert (checked["deep"], checked["faults"]) == (True, [])
     assert [len(checked["unnamed"][bucket]["manifests"]) for bucket in BUCKETS[1:]] == [1, 1]
-    collected = {one["bucket"]: one["removed"] for one in told(restored, 0, "gc", "--grace-h", "0")["services"]}
+    collected = {one["bucket"]: one["removed"] for one in output_of(restored, 0, "gc", "--grace-h", "0")["services"]}
     assert collected == {bucket: one["objects"] for bucket, one in checked["unnamed"].items()}
     with at_work(restored):
         assert all_reads(restored) == answers
     checked["unnamed"] = {bucket: {"objects": 0, "bytes": 0, "manifests": []} for bucket in BUCKETS}
-    assert told(restored, 0, "check", "--deep") == checked
+    assert output_of(restored, 0, "check", "--deep") == checked
 
     lost = next(key for key in elsewhere.list("activation-extraction") if "/layer4/top-" in key)
     content = elsewhere.get("activation-extraction", lost)
     elsewhere.delete("activation-extraction", lost)
-    [fault] = told(restored, 1, "check")["faults"]
+    [fault] = output_of(restored, 1, "check")["faults"]
     assert (fault["kind"], fault["what"]) == ("missing", f"activation-extraction/{lost}")
     assert fault["named_by"].startswith("extraction ")
     elsewhere.put("activation-extraction", lost, content)
@@ -100,7 +101,7 @@ def test_a_backup_restores_elsewhere(tmp_path: Path, postgres: Server, stores: l
     with psycopg.connect(plain(database)) as connection:
         connection.execute("DELETE FROM patch_rendering.groups")
         [(key,)] = connection.execute("DELETE FROM patch_rendering.renderings RETURNING manifest->>'key'").fetchall()
-    report = told(restored, 1, "check")
+    report = output_of(restored, 1, "check")
     assert key in report["unnamed"]["patch-rendering"]["manifests"]
     assert {fault["kind"] for fault in report["faults"]} == {"disowned"}
     assert f"patch-rendering/{key}" in {fault["what"] for fault in report["faults"]}

@@ -197,11 +197,11 @@ def test_streams_report_progress_to_the_end(kinds: dict[str, Kind], noun: str) -
     watching.start()
     events = kind.events(key)
     watching.join(LIMIT_S)
-    for told in (
+    for done in (
         [event["progress"]["done"] for event in events if event["progress"]["phase"] != "merging"],
         [view.progress.done for view in over_grpc if view.progress.phase != "merging"],
     ):
-        assert len(set(told)) > 2 and told == sorted(told), told
+        assert len(set(done)) > 2 and done == sorted(done), done
     assert events[-1] == kind.get(key)
     assert [events[-1]["state"], over_grpc[-1].state] == ["completed", "completed"]
     assert {event["state"] for event in events[:-1]} <= {"queued", "running"}
@@ -227,8 +227,8 @@ def test_many_idle_streams_leave_the_service_responsive(kinds: dict[str, Kind]) 
         assert longest < 1.0, longest
         kind.act("cancel", key)
         for line in lines:
-            assert any('"state":"cancelled"' in told for told in line)
-    print(f"longest of 30 calls beside 150 streams: {longest:.3f} s")
+            assert any('"state":"cancelled"' in event for event in line)
+    print(f"longest of 30 calls during 150 streams: {longest:.3f} s")
 
 
 def watch(kind: Kind, key: str) -> list[Any]:
@@ -255,9 +255,9 @@ def test_a_plan_is_watched_and_acted_on_as_one(kinds: dict[str, Kind]) -> None:
     post(services.training, "/v1/plans", options)
     run_id = get(services.training, "/v1/plans/plan-2")["stages"][0]["id"]
     kinds["run"].wait_until_at_work(run_id)
-    told: list[dict[str, Any]] = []
+    views: list[dict[str, Any]] = []
     plan = Kind(kinds["run"].home, services.training, "plan", {})
-    watching = threading.Thread(target=lambda: told.extend(plan.events("plan-2")))
+    watching = threading.Thread(target=lambda: views.extend(plan.events("plan-2")))
     watching.start()
     assert post(services.training, "/v1/plans/plan-2/pause", {})["stages"][0]["state"] == "paused"
     assert httpx.post(f"{services.training}/v1/plans/plan-2/pause").status_code == 409
@@ -266,7 +266,7 @@ def test_a_plan_is_watched_and_acted_on_as_one(kinds: dict[str, Kind]) -> None:
     assert httpx.get(f"{services.activation_extraction}/v1/plans/plan-2/events").status_code == 404
     assert post(services.training, "/v1/plans/plan-2/cancel", {})["stages"][0]["state"] == "cancelled"
     watching.join(LIMIT_S)
-    assert told[-1]["stages"][0]["state"] == "cancelled"
+    assert views[-1]["stages"][0]["state"] == "cancelled"
     takes_effect(lambda: not kinds["run"].works())
     assert httpx.get(f"{services.activation_extraction}/v1/plans/plan-2").status_code == 404
     with grpc.insecure_channel(f"127.0.0.1:{kinds['run'].home.grpc['TRAINING']}") as channel:

@@ -150,15 +150,15 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
     analyses = Analyses(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
     for replica in [create_consumers(bus, extractions, analyses, max_attempts=5)[-1] for _ in range(2)]:
         replica.start()
-    told = completed(ports.blobs, tmp_path)
-    bus.publish(encode(told))
-    bus.publish(encode(told))
+    event = completed(ports.blobs, tmp_path)
+    bus.publish(encode(event))
+    bus.publish(encode(event))
     assert all(extractions.done.acquire(timeout=LIMIT_S) for _ in range(2))
     bus.drain()
     [stage] = Queries(ports).plan("plan-1").stages
     assert (stage.state, stage.error) == ("queued", "")
     assert bus.parked(EVENTS) == []
-    assert ports.outbox.flush() == 1, "one shard, asked for once"
+    assert ports.outbox.flush() == 1, "one shard, requested once"
     bus.close()
 
 

@@ -44,9 +44,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iter
 
 @pytest.fixture(scope="module")
 def channels(finished: Finished) -> Iterator[dict[str, grpc.Channel]]:
-    made = {name: grpc.insecure_channel(finished.grpc(name)) for name in SERVICES}
-    yield made
-    for channel in made.values():
+    channels = {name: grpc.insecure_channel(finished.grpc(name)) for name in SERVICES}
+    yield channels
+    for channel in channels.values():
         channel.close()
 
 

@@ -41,8 +41,9 @@ def manifests_of_checkpoints(blobs: FolderBlobs) -> list[str]:
     return [key for key in blobs.list("training", "checkpoints/") if key.endswith(".json")]
 
 
-def told(home: Embedded, status: int, *words: str) -> Any:
-    """What a command over this home prints, which ends with this status. In this process: torch is loaded once."""
+def output_of(home: Embedded, status: int, *words: str) -> Any:
+    """Run a command over this home in this process, where torch is loaded once. Return its JSON, and check its exit
+    status."""
     ended = CliRunner().invoke(app, words, env=home.environment)
     assert ended.exit_code == status, (ended.output, ended.exception)
     return json.loads(ended.stdout)
@@ -76,12 +77,12 @@ def test_referenced_objects_outlive_every_collection(done: Embedded) -> None:
     """Without a grace, orphans and older checkpoints are removed, as a dry run has reported, and every unit and picture
     reads as before. The services are idle."""
     before, blobs = all_reads(done), objects_of(done)
-    assert told(done, 0, "check", "--deep")["faults"] == []
+    assert output_of(done, 0, "check", "--deep")["faults"] == []
     for bucket, key in ORPHANS.items():
         blobs.put(bucket, key, b"orphan")
     assert len(manifests_of_checkpoints(blobs)) > 2
     options = ("gc", "--grace-h", "0")
-    planned, collected = told(done, 0, *options, "--dry-run"), told(done, 0, *options)
+    planned, collected = output_of(done, 0, *options, "--dry-run"), output_of(done, 0, *options)
     assert planned["services"] == collected["services"]
     assert {one["service"] for one in collected["services"]} == {"training", "activation_extraction", "patch_rendering"}
     assert all(one["removed"] > 0 for one in collected["services"])
@@ -91,10 +92,10 @@ def test_referenced_objects_outlive_every_collection(done: Embedded) -> None:
     of_shards = [key for key in blobs.list("activation-extraction") if "/shards/" in key]
     assert [key for key in of_shards if "/maxima-" not in key] == []  # matrices are named, states were merged
     assert all_reads(done) == before
-    checked = told(done, 0, "check", "--deep")
+    checked = output_of(done, 0, "check", "--deep")
     assert checked["faults"] == []
     assert {bucket: one["objects"] for bucket, one in checked["unnamed"].items()} == dict.fromkeys(BUCKETS, 0)
-    assert all(one["removed"] == 0 for one in told(done, 0, *options)["services"])
+    assert all(one["removed"] == 0 for one in output_of(done, 0, *options)["services"])
 
 
 def test_within_the_grace_nothing_is_removed(done: Embedded) -> None:
@@ -102,12 +103,12 @@ def test_within_the_grace_nothing_is_removed(done: Embedded) -> None:
     blobs = objects_of(done)
     blobs.put("training", "young.json", b"x")
     options = ("gc", "--service", "training")
-    [collected] = told(done, 0, *options)["services"]
+    [collected] = output_of(done, 0, *options)["services"]
     assert (collected["removed"], collected["young"]) == (0, 1)
-    assert told(done, 0, "check")["unnamed"]["training"]["manifests"] == ["young.json"]
+    assert output_of(done, 0, "check")["unnamed"]["training"]["manifests"] == ["young.json"]
     day_ago = time.time() - 24 * 3600 - 60
     os.utime(done.home / "objects" / "training" / "young.json", (day_ago, day_ago))
-    [collected] = told(done, 0, *options)["services"]
+    [collected] = output_of(done, 0, *options)["services"]
     assert (collected["removed"], collected["bytes"], collected["young"]) == (1, 1, 0)
 
 
@@ -116,14 +117,14 @@ def test_missing_and_altered_objects_are_named(done: Embedded, tmp_path: Path) -
     record. The collector reports the missing one, and removes nothing that is referenced."""
     blobs = objects_of(done)
     packs = [key for key in blobs.list("patch-rendering") if key.endswith(".pack")]
-    kept = {key: blobs.get("patch-rendering", key) for key in packs}
+    originals = {key: blobs.get("patch-rendering", key) for key in packs}
     missing, cut, flipped = packs[0], blobs_table(blobs, "units"), blobs_table(blobs, "pictures")
-    kept |= {key: blobs.get("patch-rendering", key) for key in (cut, flipped)}
+    originals |= {key: blobs.get("patch-rendering", key) for key in (cut, flipped)}
     blobs.delete("patch-rendering", missing)
-    blobs.put("patch-rendering", cut, kept[cut][:-1])
-    blobs.put("patch-rendering", flipped, bytes([kept[flipped][0] ^ 1]) + kept[flipped][1:])
+    blobs.put("patch-rendering", cut, originals[cut][:-1])
+    blobs.put("patch-rendering", flipped, bytes([originals[flipped][0] ^ 1]) + originals[flipped][1:])
     try:
-        faults = told(done, 1, "check", "--deep")["faults"]
+        faults = output_of(done, 1, "check", "--deep")["faults"]
         rendering = f"rendering {done.stages('plan-1')['rendering']['id']}"
         found = {(fault["kind"], fault["what"]) for fault in faults if fault["named_by"] == rendering}
         assert found == {
@@ -131,15 +132,15 @@ def test_missing_and_altered_objects_are_named(done: Embedded, tmp_path: Path) -
             ("altered", f"patch-rendering/{cut}"),
             ("altered", f"patch-rendering/{flipped}"),
         }
-        assert flipped not in json.dumps(told(done, 1, "check")["faults"])
-        [collected] = told(done, 1, "gc", "--service", "patch_rendering", "--grace-h", "0")["services"]
+        assert flipped not in json.dumps(output_of(done, 1, "check")["faults"])
+        [collected] = output_of(done, 1, "gc", "--service", "patch_rendering", "--grace-h", "0")["services"]
         assert (collected["removed"], [fault["what"] for fault in collected["faults"]]) == (
             0, [f"patch-rendering/{missing}"],
         )  # fmt: skip
     finally:
         for key, content in kept.items():
             blobs.put("patch-rendering", key, content)
-    assert told(done, 0, "check", "--deep")["faults"] == []
+    assert output_of(done, 0, "check", "--deep")["faults"] == []
 
 
 def blobs_table(blobs: FolderBlobs, name: str) -> str:
@@ -155,7 +156,7 @@ def test_an_unreadable_manifest_stops_the_collector(done: Embedded) -> None:
     count = len(list(blobs.list("activation-extraction")))
     blobs.put("activation-extraction", manifest, b"{}")
     try:
-        [collected] = told(done, 1, "gc", "--service", "activation_extraction", "--grace-h", "0")["services"]
+        [collected] = output_of(done, 1, "gc", "--service", "activation_extraction", "--grace-h", "0")["services"]
         assert [(fault["kind"], fault["what"]) for fault in collected["faults"]] == [
             ("altered", f"activation-extraction/{manifest}")
         ]
@@ -171,13 +172,13 @@ def test_records_of_another_installation_collect_nothing(done: Embedded, tmp_pat
     passed."""
     stranger = Embedded(tmp_path / "stranger")
     copy = tmp_path / "copy"
-    told(done, 0, "copy-objects", "--to", f"folder://{copy}")
+    output_of(done, 0, "copy-objects", "--to", f"folder://{copy}")
     stranger.environment["PRIMITIVES_BLOBS_URL"] = f"folder://{copy}"
     refused = stranger.command("gc", "--service", "patch_rendering", "--grace-h", "0")
     assert refused.returncode == 1
     assert "the records of patch_rendering refer to none of the" in refused.stderr
     assert sum(1 for _ in FolderBlobs(copy).list("patch-rendering")) > 0
-    insisted = told(stranger, 0, "gc", "--service", "patch_rendering", "--grace-h", "0", "--accept-empty")
+    insisted = output_of(stranger, 0, "gc", "--service", "patch_rendering", "--grace-h", "0", "--accept-empty")
     assert insisted["services"][0]["removed"] > 0
     assert list(FolderBlobs(copy).list("patch-rendering")) == []
 
@@ -187,12 +188,12 @@ def test_a_copy_continues_where_it_stopped(done: Embedded, tmp_path: Path) -> No
     ones."""
     blobs, copy = objects_of(done), FolderBlobs(tmp_path / "copy")
     counts = {bucket: len(list(blobs.list(bucket))) for bucket in BUCKETS}
-    first = told(done, 0, "copy-objects", "--to", copy.url)
+    first = output_of(done, 0, "copy-objects", "--to", copy.url)
     assert {bucket: one["objects"] for bucket, one in first.items()} == counts
     keys = list(copy.list("training"))
     copy.delete("training", keys[0])
     copy.put("training", keys[1], b"cut")
-    second = told(done, 0, "copy-objects", "--from", blobs.url, "--to", copy.url)
+    second = output_of(done, 0, "copy-objects", "--from", blobs.url, "--to", copy.url)
     assert (second["training"]["objects"], second["training"]["skipped"]) == (2, counts["training"] - 2)
     for bucket in counts:
         assert [(key, copy.get(bucket, key)) for key in copy.list(bucket)] == [
@@ -212,7 +213,7 @@ def test_tables_go_back_and_forward_under_the_same_objects(done: Embedded) -> No
         assert done.command("migrate", "--service", service, "--to", "0001").returncode == 0
     migrated = done.command("migrate")
     assert [line.split("\t")[1].split(" -> ")[0] for line in migrated.stdout.splitlines()] == ["0001"] * len(SERVICES)
-    assert told(done, 0, "check")["faults"] == []
+    assert output_of(done, 0, "check")["faults"] == []
     done.start()
     assert all_reads(done) == before
     start_plan(done, dataset_id, plan_id="plan-2", network={"run_id": run_id}, extraction=LATER)
