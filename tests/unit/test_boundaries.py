@@ -32,7 +32,7 @@ def imports(package: str) -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
+                names = [f"{alias.name}." for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             for name in names:

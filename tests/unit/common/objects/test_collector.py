@@ -78,13 +78,13 @@ class PutAgain(FolderBlobs):
 def test_an_object_that_is_put_again_after_the_listing_stays(tmp_path: Path) -> None:
     """The age is read again before the removal: old garbage that has been put again stays."""
     blobs = PutAgain(tmp_path)
-    kept = put(blobs, "kept")
+    referenced = put(blobs, "referenced")
     for key in ("again", "garbage"):
         put(blobs, key)
-    done = collect(owner_of(kept), NO_RECORDS, blobs, now() - GRACE)
+    done = collect(owner_of(referenced), NO_RECORDS, blobs, now() - GRACE)
     assert done is not None
     assert (done.removed, done.recent) == (1, 1)
-    assert list(blobs.list(BUCKET)) == ["again", "kept"]
+    assert list(blobs.list(BUCKET)) == ["again", "referenced"]
 
 
 def test_objects_of_a_manifest_that_is_written_after_the_mark_stay(tmp_path: Path) -> None:
@@ -133,21 +133,21 @@ def test_a_service_without_a_bucket_has_nothing_to_collect(tmp_path: Path) -> No
 def test_a_missing_object_is_reported_and_garbage_is_removed(tmp_path: Path) -> None:
     """The fault names the object and the record."""
     blobs = FolderBlobs(tmp_path)
-    gone, kept = put(blobs, "gone"), put(blobs, "kept")
+    gone, referenced = put(blobs, "gone"), put(blobs, "referenced")
     put(blobs, "garbage")
     blobs.delete(BUCKET, "gone")
-    done = collect(owner_of(gone, kept), NO_RECORDS, blobs, now() - GRACE)
+    done = collect(owner_of(gone, referenced), NO_RECORDS, blobs, now() - GRACE)
     assert done is not None
     assert [(fault.kind, fault.what, fault.referenced_by) for fault in done.faults] == [
         ("missing", "made-up/gone", "record of made_up")
     ]
-    assert list(blobs.list(BUCKET)) == ["kept"]
+    assert list(blobs.list(BUCKET)) == ["referenced"]
 
 
 def test_reports_print_the_earlier_names_too(tmp_path: Path) -> None:
     """Scripts that read the JSON of earlier releases find their fields, with the same values, until v2."""
     blobs = FolderBlobs(tmp_path)
-    owner = owner_of(put(blobs, "kept"), ObjectRef(bucket=BUCKET, key="gone", sha256="", size=1))
+    owner = owner_of(put(blobs, "referenced"), ObjectRef(bucket=BUCKET, key="gone", sha256="", size=1))
     put(blobs, "recent", hours=0)
     done = collect(owner, NO_RECORDS, blobs, now() - GRACE)
     assert done is not None
