@@ -104,10 +104,10 @@ def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) ->
         "/readyz",
         tags=["health"],
         response_class=PlainTextResponse,
-        responses={503: {"description": "Not ready to take work.", "content": {"text/plain": {}}}},
+        responses={503: {"description": "Not ready to accept work.", "content": {"text/plain": {}}}},
     )
     def readyz() -> Response:
-        """The service takes work."""
+        """The service accepts work."""
         return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)
 
     @app.get("/metrics", tags=["health"], include_in_schema=False)

@@ -1,6 +1,6 @@
 """The references from a service's records to objects. The collector and the cross-check share this enumeration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -46,7 +46,7 @@ class Fault(Report):
 
 @dataclass(frozen=True)
 class ReferencedObject:
-    """An object to which a record or a manifest refers, with the sha256 and the size that stand there, if any."""
+    """An object to which a record or a manifest refers, with the sha256 and size in the reference, if any."""
 
     bucket: str
     key: str
@@ -80,21 +80,19 @@ class References:
     faults: list[Fault] = field(default_factory=list)
     incomplete: bool = False
 
-    def add(self, ref: ObjectRef | Mapping[str, Any], by: str) -> ObjectRef:
+    def add(self, ref: ObjectRef, by: str) -> None:
         """Add a reference to an object."""
-        found = ObjectRef.model_validate(ref)
-        self.objects.append(ReferencedObject(found.bucket, found.key, by, found.sha256, found.size))
-        return found
+        self.objects.append(ReferencedObject(ref.bucket, ref.key, by, ref.sha256, ref.size))
 
     def add_key(self, bucket: str, key: str, by: str, sha256: str = "") -> None:
         """Add an object whose size is unknown."""
         self.objects.append(ReferencedObject(bucket, key, by, sha256))
 
-    def read(self, ref: ObjectRef | Mapping[str, Any], by: str) -> bytes | None:
+    def read(self, ref: ObjectRef, by: str) -> bytes | None:
         """Add a manifest and return its bytes. Add a fault and return None if they are not those of the reference."""
-        found = self.add(ref, by)
+        self.add(ref, by)
         try:
-            return read_verified(self.blobs, found)
+            return read_verified(self.blobs, ref)
         except (NotFound, InvalidInput) as error:
             self.incomplete = True
             kind: FaultKind = "missing" if isinstance(error, NotFound) else "altered"

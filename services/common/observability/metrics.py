@@ -18,13 +18,13 @@ WORK_BUCKETS_S = (0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0
 
 HTTP_REQUESTS = Histogram(
     "primitives_http_request_duration_seconds",
-    "Seconds from a request to the beginning of its answer.",
+    "Seconds from a request to the beginning of its response.",
     ("service", "method", "route", "code"),
     buckets=CALL_BUCKETS_S,
 )
 GRPC_REQUESTS = Histogram(
     "primitives_grpc_request_duration_seconds",
-    "Seconds of a gRPC call; a Watch lasts as long as what is watched.",
+    "Seconds of a gRPC call; a Watch call lasts until its task or plan has ended.",
     ("service", "method", "code"),
     buckets=CALL_BUCKETS_S,
 )
@@ -41,10 +41,10 @@ JOBS = Histogram(
     buckets=WORK_BUCKETS_S,
 )
 JOB_REPORTS = Counter(
-    "primitives_job_reports_total", "Reports of progress from children: signs of life.", ("service", "function")
+    "primitives_job_reports_total", "Progress reports of jobs: signs of life.", ("service", "function")
 )
-PATCHES_EXTRACTED = Counter("primitives_patches_extracted_total", "Patches seen by a network.", ("service",))
-IMAGES_TRAINED = Counter("primitives_images_trained_total", "Images in steps of an optimizer.", ("service",))
+PATCHES_EXTRACTED = Counter("primitives_patches_extracted_total", "Patches that passed through a network.", ("service",))
+IMAGES_TRAINED = Counter("primitives_images_trained_total", "Images that training steps used.", ("service",))
 PICTURES_RENDERED = Counter("primitives_pictures_rendered_total", "Pictures of units drawn.", ("service",))
 GPU_MEMORY = Gauge(
     "primitives_gpu_memory_bytes",
