@@ -43,7 +43,9 @@ JOBS = Histogram(
 JOB_REPORTS = Counter(
     "primitives_job_reports_total", "Progress reports of jobs: signs of life.", ("service", "function")
 )
-PATCHES_EXTRACTED = Counter("primitives_patches_extracted_total", "Patches that passed through a network.", ("service",))
+PATCHES_EXTRACTED = Counter(
+    "primitives_patches_extracted_total", "Patches that passed through a network.", ("service",)
+)
 IMAGES_TRAINED = Counter("primitives_images_trained_total", "Images that training steps used.", ("service",))
 PICTURES_RENDERED = Counter("primitives_pictures_rendered_total", "Pictures of units drawn.", ("service",))
 GPU_MEMORY = Gauge(
