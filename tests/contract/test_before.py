@@ -288,8 +288,9 @@ def test_records_and_objects_of_the_dump_fit(loaded: Installation) -> None:
 
 
 def test_every_answer_is_as_it_was(served: Installation) -> None:
-    """Each question of the dump has the answer that it had: the same status, the same fields with the same values, and
-    the same bytes of pictures and figures. Messages of errors may have other words. The dump lacks the fields that change while unfinished work continues."""
+    """Each question of the dump has the same status, the same fields with the same values, and the same bytes of
+    pictures and figures. Messages of errors may have other words. The dump lacks the fields that change while
+    unfinished work continues."""
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda question: answer_to(served, question), ANSWERS))
     found = []

@@ -138,7 +138,7 @@ def test_missing_and_altered_objects_are_named(done: Embedded, tmp_path: Path) -
             0, [f"patch-rendering/{missing}"],
         )  # fmt: skip
     finally:
-        for key, content in kept.items():
+        for key, content in originals.items():
             blobs.put("patch-rendering", key, content)
     assert output_of(done, 0, "check", "--deep")["faults"] == []
 
