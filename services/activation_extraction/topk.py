@@ -34,8 +34,8 @@ class TopK:
     maximum, and maps (units, k, height, width) in float16. Any order of adding, any batches and any order of merging
     lead to the same state.
 
-    A candidate that comes before the k-th entry of its unit is copied and collected. Once the collected candidates are
-    as many as the retained entries, all are ranked together. So about k (1 + log2(N / k)) maps of N are copied, and
+    A candidate that comes before the k-th entry of its unit is copied and collected. Once the number of collected
+    candidates equals the number of retained entries, all are ranked together. So about k (1 + log2(N / k)) maps of N are copied, and
     ranking takes little time (the buffer of netdissect's `RunningTopK`, extended by the maps).
     """
 

@@ -42,7 +42,7 @@ for command in (
 
 
 def add_benches(to: typer.Typer, checkout: Path) -> None:
-    """Add `bench`, whose package stands beside `services` in a checkout but not in an installed package."""
+    """Add `bench`, whose package is next to `services` in a checkout but not in an installed package."""
     if (checkout / "bench" / "commands.py").is_file():
         bench_app: typer.Typer = importlib.import_module("bench.commands").bench_app
         to.add_typer(bench_app, name="bench")

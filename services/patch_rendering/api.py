@@ -73,7 +73,7 @@ def add_unit_routes(router: APIRouter, pictures: UnitPictures) -> None:
     """Add the routes of pictures that are drawn on request."""
 
     def draw(request: UnitPictureRequest | UnitSheetRequest, cached: str) -> Response:
-        found = pictures.look_up(request)
+        found = pictures.find(request)
         headers = {"etag": found.etag, "cache-control": CACHING}
         if found.etag in cached:
             return Response(status_code=304, headers=headers)

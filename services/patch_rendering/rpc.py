@@ -60,14 +60,14 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
 
     def GetUnitPicture(self, request: pb.GetUnitPictureRequest, _: grpc.ServicerContext) -> pb.GetUnitPictureResponse:
         options = to_request(request, UnitPictureRequest).model_copy(update={"unit": _channel(request)})
-        found = self._pictures.look_up(options)
+        found = self._pictures.find(options)
         return pb.GetUnitPictureResponse(
             content=self._pictures.draw(found), media_type=found.media_type, etag=found.etag
         )
 
     def GetUnitSheet(self, request: pb.GetUnitSheetRequest, _: grpc.ServicerContext) -> pb.GetUnitSheetResponse:
         options = to_request(request, UnitSheetRequest).model_copy(update={"unit": _channel(request)})
-        found = self._pictures.look_up(options)
+        found = self._pictures.find(options)
         return pb.GetUnitSheetResponse(content=self._pictures.draw(found), media_type=found.media_type, etag=found.etag)
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:

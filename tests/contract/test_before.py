@@ -1,7 +1,7 @@
 """The code reads what earlier code has written: records, objects and messages that were not sent yet.
 
 `before/` holds a dump of an installation, and the answers that the code of that time gave over it; `before/README.md`
-says what is in it. The tests load the dump into each form of the records, start the services over it, and ask the same
+says what is in it. The tests load the dump into each form of the records, start the services over it, and send the same
 questions again.
 """
 
@@ -98,7 +98,7 @@ class Installation:
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    """Ask again and again until it is done; fail when the time is over."""
+    """Call again and again until it is done. Fail when the time is over."""
     deadline = time.monotonic() + LIMIT_S
     while not done():
         assert time.monotonic() < deadline, f"not done within {LIMIT_S:.0f} s"
@@ -351,5 +351,5 @@ def extraction_of_the_plan(home: Installation) -> dict[str, Any]:
 
 
 def test_records_and_objects_fit_after_the_work(served: Installation) -> None:
-    """With new work beside the work of the dump, the check finds no fault."""
+    """With new work added to the work of the dump, the check finds no fault."""
     assert json.loads(served.command("check", "--deep"))["faults"] == []

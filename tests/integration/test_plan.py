@@ -50,10 +50,10 @@ def plan_request(dataset_id: str) -> dict[str, Any]:
 
 def test_a_plan_leads_to_an_open_study(tmp_path: Path) -> None:
     """One call trains, extracts, renders and opens a study. HTTP and gRPC of each service return the same."""
-    told = {"PRIMITIVES_LOG_FORMAT": "json", "PRIMITIVES_LOG_LEVEL": "debug"}
+    logging = {"PRIMITIVES_LOG_FORMAT": "json", "PRIMITIVES_LOG_LEVEL": "debug"}
     with (
         collector() as spans,
-        embedded(tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint, **told) as home,
+        embedded(tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT=spans.endpoint, **logging) as home,
     ):
         options = plan_request(import_data(home, tmp_path / "ddsm"))
         answer = httpx.post(

@@ -59,7 +59,7 @@ def prometheus(folder: Path, home: Embedded) -> Iterator[httpx.Client]:
             process.wait(LIMIT_S)
 
 
-def query(client: httpx.Client, path: str, **query: str) -> Any:
+def fetch(client: httpx.Client, path: str, **query: str) -> Any:
     """Return the response of Prometheus; None while it does not listen yet."""
     try:
         answer = client.get(path, params=query)
@@ -83,8 +83,8 @@ def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
     their functions, and every alert rule is evaluated and silent."""
     with embedded(tmp_path / "home") as home, prometheus(tmp_path, home) as client:
         dataset = import_data(home, tmp_path / "ddsm")
-        home.wait_for(lambda: query(client, "/targets") is not None)
-        home.wait_for(lambda: {one["health"] for one in query(client, "/targets")["activeTargets"]} == {"up"})
+        home.wait_for(lambda: fetch(client, "/targets") is not None)
+        home.wait_for(lambda: {one["health"] for one in fetch(client, "/targets")["activeTargets"]} == {"up"})
         start_plan(home, dataset)
         home.wait_for_plan("plan-1")
         with grpc.insecure_channel(f"127.0.0.1:{home.grpc['TRAINING']}") as channel:
@@ -92,7 +92,7 @@ def test_dashboards_show_a_plan_and_nothing_alarms(tmp_path: Path) -> None:
         home.wait_for(lambda: empty(client) <= WITHOUT_GPU)  # until the last jobs have been scraped twice
         assert empty(client) == WITHOUT_GPU
         assert shown(client, 'primitives_job_reports_total{function="train_slice"}')
-        (group,) = query(client, "/rules")["groups"]
+        (group,) = fetch(client, "/rules")["groups"]
         states = {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
         written = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
         assert states == {rule["alert"]: ("ok", "inactive") for rule in written}
@@ -105,5 +105,5 @@ def empty(client: httpx.Client) -> set[str]:
 
 def shown(client: httpx.Client, query: str) -> list[Any]:
     """Return the series that a query finds now."""
-    found: list[Any] = query(client, "/query", query=query)["result"]
+    found: list[Any] = fetch(client, "/query", query=query)["result"]
     return found

@@ -58,15 +58,15 @@ def test_unfinished_work_is_enqueued_again(tmp_path: Path, rabbitmq: Server) -> 
 
 
 @dataclass
-class Listening:
-    """A log that sets `heard` when an event is written."""
+class LogWatch:
+    """A log that sets `logged` when an event is written."""
 
     event: str
-    heard: threading.Event
+    logged: threading.Event
 
     def warning(self, event: str, **_: Any) -> None:
         if event == self.event:
-            self.heard.set()
+            self.logged.set()
 
     debug = info = error = exception = warning
 
@@ -76,7 +76,7 @@ def test_a_service_that_lost_its_queue_takes_messages_again(rabbitmq: Server, mo
     `recover` does, messages arrive without a restart. (RabbitMQ 3.10 does not notify consumers of a queue that is
     declared again at once, and delivers nothing.)"""
     lost = threading.Event()
-    monkeypatch.setattr("services.common.bus.subscription.log", Listening("subscription lost", lost))
+    monkeypatch.setattr("services.common.bus.subscription.log", LogWatch("subscription lost", lost))
     url = fresh_vhost(rabbitmq)
     service, operator = RabbitBus([url]), RabbitBus([url])
     arrived: list[str] = []

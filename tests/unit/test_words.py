@@ -47,7 +47,6 @@ TABLE = (
     Gone("run, check, poll, probe, read", names=("look", "looks", "looker"), text=("looker",)),
     Gone("unit maps", names=("sights",), text=("sights",)),
     Gone("refer to, references, referenced", names=("reach", "reaches", "reached")),
-    Gone("tally, totals", names=("sums",)),
     Gone(
         "receive, on_progress, handle",
         names=("hear", "hears", "heard", "listen", "listens", "listener", "listening"),
@@ -57,7 +56,7 @@ TABLE = (
         "return, yield, produce; abandoned after N attempts",
         text=("give up", "gives up", "given up", "gave up", "gives back", "given back", "give back"),
     ),
-    Gone("stored, retained, recorded", names=("kept",), text=("what is kept",)),
+    Gone("stored, retained, recorded", text=("what is kept",)),
     Gone(
         "does not exist, has no ...",
         text=("is had", "are had", "had of", "is none of", "there is none such", "that there is not", "what there is"),
@@ -83,8 +82,6 @@ ALLOWED = {
     ("services/common/runtime/status.py", "told"): "a JSON field of v1",
     ("deploy/local/servers.py", "listener"): "a socket that listens",
     ("deploy/local/servers.py", "listens"): "a socket that listens",
-    ("services/imaging/batch_decode.py", "sums"): "sums of integers",
-    ("services/training/migrations/0004_kept_checkpoints.py", "kept"): "the name of a migration that is released",
     ("services/training/*.py", "reach"): "how far a lesion extends",
     ("tests/unit/training/test_lesions.py", "reach"): "how far a lesion extends",
 }

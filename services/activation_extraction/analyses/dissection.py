@@ -147,7 +147,7 @@ class _Tally:
             for units in active.split(MAX_UNITS):
                 above = _on_grid(one[units]).flatten(1) > thresholds[units, None]
                 self._above[name][row, units] += above.sum(1)
-                # Sums of ones, at most as many as the grid has cells, are exact in float32.
+                # A sum of ones is exact in float32: there are no more of them than cells of the grid.
                 self._both[name][row][:, units] += (masks @ above.float().T).long()
 
     def state(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from services.common.errors import InvalidInput
 from services.imaging.architectures import find_head
 
 
-class _TrunkReachedError(Exception):
+class _TrunkEndError(Exception):
     """A forward has computed the maps that the last layers read. The layers after that would pool them."""
 
 
@@ -35,17 +35,17 @@ class FullyConvolutional:
         """Compute (batch, classes, height, width) logits, for images (batch, …, rows, columns) that are at least as
         large as the network's own input. Each position covers a window of that size. Hooks on the network's layers
         receive the maps of the full image."""
-        reached: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def stop(_module: nn.Module, _inputs: Any, maps: Tensor) -> None:
-            reached.append(maps)
-            raise _TrunkReachedError
+            outputs.append(maps)
+            raise _TrunkEndError
 
         handle = self.network.get_submodule(self.trunk).register_forward_hook(stop)
         try:
             self.network(image)
-        except _TrunkReachedError:
-            logits: Tensor = self.head(reached[0])
+        except _TrunkEndError:
+            logits: Tensor = self.head(outputs[0])
             return logits
         finally:
             handle.remove()

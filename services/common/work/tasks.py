@@ -124,7 +124,7 @@ class Tasks(ABC, Generic[R]):
             self.publish_failed(session, task)
 
     def command_parked(self, command: message.Message, reason: str) -> None:
-        """Fail the task of a command that is not tried again."""
+        """Fail the task of a command that is not retried."""
         with self.ports.records.transaction() as session:
             task = self.locked(session, getattr(command, self._key_column.name))
             self.fail_or_cancel(session, task, "failed", reason)

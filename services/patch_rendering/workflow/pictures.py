@@ -69,7 +69,7 @@ class UnitPictures:
         self._encoded: BoundedCache[bytes] = BoundedCache(CACHED_PICTURE_BYTES, len)
         self._drawing = threading.BoundedSemaphore(CONCURRENT_DRAWINGS)
 
-    def look_up(self, request: UnitPictureRequest | UnitSheetRequest) -> PictureLookup:
+    def find(self, request: UnitPictureRequest | UnitSheetRequest) -> PictureLookup:
         """Find what a request refers to. NotFound lists what exists; Conflict for an extraction in an old format."""
         ref = self._extraction(request.extraction_id)
         manifest = self._manifests.get(ref.sha256, lambda: read_extraction(self._ports.blobs, ref))

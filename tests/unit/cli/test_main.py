@@ -17,7 +17,7 @@ def test_a_checkout_has_the_benches() -> None:
 
 
 def test_an_installed_package_has_no_benches(tmp_path: Path) -> None:
-    """`primitives bench NAME` raises NotFound when no package `bench` stands beside `services`."""
+    """`primitives bench NAME` raises NotFound when no package `bench` is next to `services`."""
     installed = typer.Typer()
     installed.command()(lambda: None)
     add_benches(installed, tmp_path)

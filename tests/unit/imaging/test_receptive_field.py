@@ -72,11 +72,11 @@ def test_a_field_contains_the_pixels_that_affect_a_position() -> None:
         images = torch.zeros(1, 3, size, size, dtype=torch.float64)
         images[:, :, row] = torch.nan
         with torch.no_grad():
-            reached = network(images)[0, :, :, 0].isnan().any(0)
+            affected = network(images)[0, :, :, 0].isnan().any(0)
         first = field.start + field.stride * torch.arange(clean.shape[2])
         # The field contains what any path sees; a dilated path skips rows, but never the outermost.
-        assert not (reached & ~((first <= row) & (row < first + field.size))).any(), row
-        assert reached[(first == row) | (first + field.size - 1 == row)].all(), row
+        assert not (affected & ~((first <= row) & (row < first + field.size))).any(), row
+        assert affected[(first == row) | (first + field.size - 1 == row)].all(), row
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def test_a_contour_runs_where_the_mask_changes(side: int, seed: int) -> None:
     found = contour(grey, keep)
     for row in range(side):
         for column in range(side):
-            beside = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
-            inside = [place for place in beside if min(place) >= 0 and max(place) < side]
+            neighbours = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+            inside = [place for place in neighbours if min(place) >= 0 and max(place) < side]
             line = any(keep[0][place] != keep[0, row, column] for place in inside)
             expected = LINE if line else (grey[0, row, column],) * 3
             assert tuple(found[0, row, column]) == tuple(expected)

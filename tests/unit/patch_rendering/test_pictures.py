@@ -63,7 +63,7 @@ class Extracted(World):
         """Draw a picture of unit 1, or what the options say; with a `count`, draw a sheet."""
         kind = UnitSheetRequest if "count" in options else UnitPictureRequest
         fields = {"extraction_id": "extraction-1", "layer": "layer4", "unit": 1, "rank": 1} | options
-        return self.pictures.draw(self.pictures.look_up(kind.model_validate(fields)))
+        return self.pictures.draw(self.pictures.find(kind.model_validate(fields)))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_few_pictures_are_drawn_at_the_same_time(extracted: Extracted, monkeypat
         for rank in (1, 2)
     ]
     with ThreadPoolExecutor(len(requests)) as pool:
-        drawn = list(pool.map(lambda one: few.draw(few.look_up(one)), requests))
+        drawn = list(pool.map(lambda one: few.draw(few.find(one)), requests))
     assert most == [2] and all(map(opened, drawn))
 
 
@@ -178,11 +178,11 @@ def test_entity_tags_identify_pictures(extracted: Extracted) -> None:
     ]  # fmt: skip
     fields = {"extraction_id": "extraction-1", "layer": "layer4", "unit": 1, "rank": 1}
     requests = [UnitPictureRequest.model_validate(fields | options) for options in variants]
-    tags = [extracted.pictures.look_up(request).etag for request in requests]
+    tags = [extracted.pictures.find(request).etag for request in requests]
     assert len(set(tags)) == len(tags)
     another = UnitPictures(extracted.ports, quality=85)
-    assert [another.look_up(request).etag for request in requests] == tags
-    assert UnitPictures(extracted.ports, quality=60).look_up(requests[0]).etag not in tags
+    assert [another.find(request).etag for request in requests] == tags
+    assert UnitPictures(extracted.ports, quality=60).find(requests[0]).etag not in tags
 
 
 def test_the_sample_is_ordered_by_falling_value(extracted: Extracted) -> None:

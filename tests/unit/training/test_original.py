@@ -109,7 +109,7 @@ def test_a_name_that_is_neither_file_nor_preset_lists_the_presets() -> None:
         read_run("alexnet_4class")
 
 
-def test_the_file_beside_a_published_checkpoint_says_what_network_it_is(tmp_path: Path) -> None:
+def test_the_file_next_to_a_published_checkpoint_says_what_network_it_is(tmp_path: Path) -> None:
     """It has of `training` only two keys; a run cannot start from it, and says what it lacks."""
     published = {"training": {"experiment_name": "resnet152_2class", "resume": "checkpoint_00000005.pth.tar"}}
     file = write(tmp_path, published)

@@ -64,7 +64,7 @@ def test_the_state_is_the_order(records: Records, state: str, order: Order) -> N
 
 
 def test_the_record_is_looked_at_once_a_second(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is asked, it queries once an interval."""
+    """However often it is called, it queries once an interval."""
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     orders = RecordedOrders(records, Row, "a")

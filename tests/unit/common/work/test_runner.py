@@ -115,15 +115,15 @@ def test_a_job_that_does_not_leave_is_killed(runner: JobRunner, monkeypatch: pyt
 def test_a_pause_may_take_longer_than_a_cancel(runner: JobRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A paused job has its own time to save; when it is cancelled meanwhile, that of a cancel counts."""
     monkeypatch.setattr(module, "STOP_S", 0.2)
-    told: list[Order] = []
+    orders_given: list[Order] = []
 
     def orders() -> Order:
-        told.append(Order.PAUSE if len(told) < 10 else Order.CANCEL)
-        return told[-1]
+        orders_given.append(Order.PAUSE if len(orders_given) < 10 else Order.CANCEL)
+        return orders_given[-1]
 
     with pytest.raises(JobStopped, match="did not cancel in time"):
         runner.run(jobs.WAIT_FOR_EVER, None, lambda _: None, orders, pause_s=LIMIT_S)
-    assert told[:10] == [Order.PAUSE] * 10
+    assert orders_given[:10] == [Order.PAUSE] * 10
 
 
 def test_a_late_order_is_not_taken_by_the_next_job(runner: JobRunner) -> None:
@@ -151,7 +151,7 @@ def test_closing_gives_the_job_back(runner: JobRunner) -> None:
     assert len(seen) == 1
 
 
-def test_a_listener_that_fails_costs_no_later_job_its_result(runner: JobRunner) -> None:
+def test_a_handler_that_fails_costs_no_later_job_its_result(runner: JobRunner) -> None:
     """When a listener raises, the answer that its job still gives is never taken for that of the next job."""
 
     def unwilling(_: Any) -> None:
