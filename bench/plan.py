@@ -97,7 +97,7 @@ def floor_spec(folder: Path, number: int, request: dict[str, Any], dataset: Any,
 
 
 def measure_plan(services: Services, request: dict[str, Any]) -> MeasuredPlan:
-    """Measure a plan from the call that starts it until its study is open, as its answers show. Stages come from its record."""
+    """Measure a plan from the call that starts it until its study is open. The stages come from its record."""
     plan_id = new_id("bench")
     moment, begin = now(), time.monotonic()
     post(services.training, "/v1/plans", {"plan_id": plan_id} | request)

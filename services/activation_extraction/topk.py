@@ -35,8 +35,8 @@ class TopK:
     lead to the same state.
 
     A candidate that comes before the k-th entry of its unit is copied and collected. Once the number of collected
-    candidates equals the number of retained entries, all are ranked together. So about k (1 + log2(N / k)) maps of N are copied, and
-    ranking takes little time (the buffer of netdissect's `RunningTopK`, extended by the maps).
+    candidates equals the number of retained entries, all are ranked together. So about k (1 + log2(N / k)) maps of N
+    are copied, and ranking takes little time (the buffer of netdissect's `RunningTopK`, extended by the maps).
     """
 
     def __init__(self, k: int) -> None:
