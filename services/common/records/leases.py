@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 TTL_S = 30.0
 RENEWALS = 3
-"""Renewals within the duration of a lease."""
+"""A lease is renewed this many times in its duration."""
 
 
 def leases_table(metadata: MetaData) -> Table:

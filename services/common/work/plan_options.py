@@ -19,7 +19,7 @@ class ExtractionOptions(BaseModel):
         default=32,
         ge=1,
         le=1024,
-        description="Patches that one forward takes: on a CPU fewer where their maps are large, on a GPU more.",
+        description="Patches of a forward pass: fewer if the maps are large; on a GPU at least 256 if memory allows.",
     )
 
 
