@@ -13,8 +13,10 @@ MAX_AT_ONCE = 4
 BATCH_BYTES = 192 << 20
 """Bytes of a module's input and output for one batch on a CPU. Larger networks and images get smaller batches, so that
 memory stays bounded."""
-GPU_BATCH, GPU_BATCH_BYTES = 256, 2 << 30
-"""Patches that keep a GPU busy, and the bytes of a module's input and output for them."""
+GPU_BATCH = 256
+"""Fewest patches of a batch on a GPU, if memory allows."""
+GPU_BATCH_BYTES = 2 << 30
+"""Most bytes of a module's input and output for one batch on a GPU."""
 
 
 @dataclass(frozen=True)

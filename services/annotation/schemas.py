@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.records import Progress
+from services.common.progress import Progress
 from services.common.work.plan_options import PlanStudy
 from services.common.work.views import Moment
 

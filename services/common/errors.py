@@ -1,4 +1,4 @@
-"""The one tree of errors. Each edge (HTTP, gRPC, bus) owns one table from these to its own codes."""
+"""All errors that callers can see. HTTP, gRPC and the bus each have one table that maps them to their own codes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -50,7 +50,7 @@ class Busy(PrimitivesError):
 
 
 class LeaseLost(PrimitivesError):
-    """The work outlasted its lease. Another process has taken it over, and the result of that process counts."""
+    """The holder did not renew its lease in time, and another process has taken over. The result of that one counts."""
 
 
 class JobFailed(PrimitivesError):

@@ -46,7 +46,7 @@ class BatchDecoder:
         """Return patches as (n, size, size) 8-bit grey values on the device.
 
         Return None unless all are complete, square baseline JPEGs of one channel and the decoder is trusted. The caller
-        then decodes each patch with `decode`, whose errors name the patch.
+        then decodes each patch with `Preprocessing.pixels`, whose errors name the patch.
         """
         by_side: dict[int, list[int]] = defaultdict(list)
         for number, image in enumerate(images):

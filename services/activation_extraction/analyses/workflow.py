@@ -29,7 +29,8 @@ from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, InvalidInput
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
-from services.common.records import Progress, get_row
+from services.common.progress import Progress
+from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.tasks import Assignment, Step

@@ -27,7 +27,8 @@ from services.common.errors import InvalidInput
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PATCHES_EXTRACTED
-from services.common.records import Progress, get_row
+from services.common.progress import Progress
+from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import ExtractionOptions, PlanExtraction

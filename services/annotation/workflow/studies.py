@@ -18,7 +18,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
-from services.common.records import Progress
+from services.common.progress import Progress
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields

@@ -5,7 +5,7 @@ from services.common.records.leases import Lease, Leases, leases_table
 from services.common.records.outbox import Lag, Outbox, outbox_table
 from services.common.records.rows import get_row, newest_first
 from services.common.records.schema import downgrade, ensure_migrated, migrate
-from services.common.records.tasks import ENDED, Progress, ProgressWriter, TaskColumns, WorkColumns
+from services.common.records.tasks import ENDED, ProgressWriter, TaskColumns, WorkColumns
 from services.common.records.types import MessageColumn, ModelColumn, Reference, UtcTime, now
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "MessageColumn",
     "ModelColumn",
     "Outbox",
-    "Progress",
     "ProgressWriter",
     "Records",
     "Reference",

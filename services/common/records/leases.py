@@ -1,8 +1,9 @@
-"""Leases: while a job works on something, a second delivery of its message does not start a second job.
+"""Leases prevent two processes from performing the same step at the same time.
 
 A lease has a fencing epoch that grows with each holder. The holder renews the lease while it works, and checks the
 epoch in the transaction that commits its result. If another process has taken over (because the holder hung, or its
-network was down), the epoch differs, and the holder commits nothing.
+network was down), the epoch differs, and the holder commits nothing. A lost lease does not stop the job: the loss is
+noticed at the next commit of a result or a milestone.
 """
 
 import threading

@@ -4,12 +4,12 @@ import time
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.errors import Unavailable
 from services.common.observability.logs import get_logger
+from services.common.progress import Progress
 from services.common.records.database import Records
 from services.common.records.types import ModelColumn, UtcTime, now
 
@@ -20,17 +20,6 @@ ENDED = ("completed", "failed", "cancelled")
 """The only other state is `paused`."""
 
 PROGRESS_INTERVAL_S = 0.5
-
-
-class Progress(BaseModel):
-    """How far a task is: `done` of `total` units of work."""
-
-    model_config = ConfigDict(frozen=True)
-
-    phase: str = ""
-    done: float = 0
-    total: float = 0
-    unit: str = ""
 
 
 class TaskColumns:

@@ -39,10 +39,10 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
 
     @abstractmethod
     def merge(self, session: Session, task: R) -> None:
-        """Merge the parts, or enqueue the command that does: all of them are in."""
+        """Merge the parts, or enqueue the command that merges them. It is called when all parts are recorded."""
 
     def enqueue(self, session: Session, task: R) -> None:
-        """Send the commands of the parts that are missing, or have the parts merged if none is."""
+        """Send the commands of the missing parts. If no part is missing, start the merge."""
         columns = inspect(self.part_table).primary_key
         key = inspect(task).identity[0] if inspect(task).identity else getattr(task, columns[0].name)
         finished = {tuple(row) for row in session.execute(select(*columns).where(columns[0] == key))}
@@ -53,10 +53,10 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
             self.merge(session, task)
 
     def perform_part(self, command: C, step: Step[R, S, T, M]) -> None:
-        """Perform a part that is not done yet. `step.record` adds the part's row; the last part has all merged.
+        """Perform a part that is not done yet. `step.record` adds the part's row; the last part starts the merge.
 
-        The task's row is locked while a part is recorded, so that of two last parts exactly one finds all of them in.
-        A paused task records its parts too; they are merged when it is resumed.
+        The task's row is locked while a part is recorded, so if two parts finish at the same time, only one starts the
+        merge. A paused task records its parts too; they are merged when it is resumed.
         """
         key = self.part_key(command)
         task_id = str(key[0])
@@ -72,12 +72,12 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
             if task.active and self.parts_done(session, task_id) == self.parts_expected(task):
                 self.merge(session, task)
 
-        lease = "/".join(str(value) for value in key[1:])
-        self.perform(task_id, replace(step, prepare=prepare, record=record, lease=lease))
+        suffix = "/".join(str(value) for value in key[1:])
+        self.perform(task_id, replace(step, prepare=prepare, record=record, lease_suffix=suffix))
 
     def perform_merge(self, key: str, step: Step[R, S, T, M]) -> None:
-        """Perform the merge of a task whose parts are all in; do nothing before. A task that was paused meanwhile
-        records nothing: it is merged again when it is resumed, to the same bytes."""
+        """Perform the merge of a task whose parts are all recorded; do nothing if parts are missing. A task that was
+        paused meanwhile records nothing: it is merged again, to the same bytes, when it is resumed."""
 
         def prepare(session: Session, task: R) -> Assignment[S] | None:
             complete = self.parts_done(session, key) >= self.parts_expected(task)
@@ -87,10 +87,10 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
             if task.active:
                 step.record(session, task, result)
 
-        self.perform(key, replace(step, prepare=prepare, record=record, lease="merge"))
+        self.perform(key, replace(step, prepare=prepare, record=record, lease_suffix="merge"))
 
     def parts_done(self, session: Session, key: str) -> int:
-        """The number of parts that are in."""
+        """The number of recorded parts."""
         return count_parts(session, self.part_table, key)
 
 

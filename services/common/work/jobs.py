@@ -12,7 +12,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from services.common.errors import JobStopped
-from services.common.records import Progress
+from services.common.progress import Progress
 
 GPU_INTERVAL_S = 2.0
 """Seconds between two reports of a GPU's memory."""

@@ -1,8 +1,8 @@
 """Runs jobs in a child process, one at a time, with progress, a way to stop, and failures that are always raised.
 
-A job that must stop is requested to first, and returns in order; one that does not is killed. A crash, an out-of-memory
-kill or a kill by the runner ends the child only. The child stays warm between jobs, since importing torch takes
-seconds; after a crash or a kill the runner spawns a new one.
+The runner first requests a job to stop. If the job does not return in time, its child is killed. A crash, an
+out-of-memory kill or a kill by the runner ends the child only. The child stays warm between jobs, since importing torch
+takes seconds; after a crash or a kill the runner spawns a new one.
 """
 
 import math
@@ -142,7 +142,7 @@ class _Supervisor:
     def check(self) -> None:
         """Send a new order to the child. Raise JobStopped if an earlier one was not followed in time."""
         order = self._order()
-        if order is not self._sent and order is not Order.WORK:  # a stop is never withdrawn: the job may have left
+        if order is not self._sent and order is not Order.WORK:  # a stop is never withdrawn: the job may have returned
             self._connection.send(order)
             self._sent = order
             self._deadline = min(self._deadline, time.monotonic() + self._seconds[order])

@@ -21,7 +21,8 @@ from services.common.observability.instrumentation import observed_job
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import count_growth
 from services.common.observability.tracing import add_trace_ids
-from services.common.records import Lease, Progress, ProgressWriter, WorkColumns, get_row
+from services.common.progress import Progress
+from services.common.records import Lease, ProgressWriter, WorkColumns, get_row
 from services.common.work.jobs import JobFunction, JobReport, M, S, T
 from services.common.work.orders import RecordedOrders
 from services.common.work.ports import Ports
@@ -45,7 +46,7 @@ R = TypeVar("R", bound=WorkColumns)
 
 @dataclass(frozen=True)
 class Assignment(Generic[S]):
-    """The spec of a job, and how its reports become the progress of the task."""
+    """What `Step.prepare` returns for one job: its spec, and how its reports become the progress of the task."""
 
     spec: S
     progress: Callable[[JobReport], Progress] = JobReport.progress
@@ -53,15 +54,15 @@ class Assignment(Generic[S]):
 
 @dataclass(frozen=True)
 class Step(Generic[R, S, T, M]):
-    """What a command does to a task: prepare the job in one transaction, run it, record its result in another."""
+    """How a command of a task is performed: prepare a job in one transaction, run it, record its result in another."""
 
     job: JobFunction[S, T, M]
     prepare: Callable[[Session, R], Assignment[S] | None]
     """Build the assignment of an active task; None if the work is done already."""
     record: Callable[[Session, R, T], None]
-    """Record the result. The task has not ended; it may be paused."""
-    lease: str = ""
-    """Names the step where several of one task may be performed at the same time."""
+    """Record the result. It is not called for a task that has ended, but the task may be paused."""
+    lease_suffix: str = ""
+    """Distinguishes the leases of steps of the same task that may be performed at the same time."""
     counter: Counter | None = None
     """Counts what the job reports as done."""
     save: Callable[[Session, R, M], None] | None = None
@@ -72,7 +73,7 @@ class Step(Generic[R, S, T, M]):
 
 @dataclass
 class Tasks(ABC, Generic[R]):
-    """All tasks of one table."""
+    """The rules for tasks of one kind, whose rows are in one table. Each kind is a subclass."""
 
     ports: Ports
     runner: JobRunner
@@ -97,7 +98,7 @@ class Tasks(ABC, Generic[R]):
         Busy if another process performs the step now. LeaseLost if another process has taken over: then nothing of
         this result is recorded. A job that is stopped by a pause or a cancel records nothing.
         """
-        with self.ports.leases.hold(f"{key}/{step.lease}" if step.lease else key) as lease:
+        with self.ports.leases.hold(f"{key}/{step.lease_suffix}" if step.lease_suffix else key) as lease:
             with self.ports.records.transaction() as session:
                 task = self.locked(session, key)
                 assignment = step.prepare(session, task) if task.active else None
@@ -113,7 +114,7 @@ class Tasks(ABC, Generic[R]):
             self._commit(key, lease, step.record, result)
 
     def complete(self, session: Session, task: R, total: float | None = None) -> None:
-        """Record that all work of a task is done, of `total` if that is known better now, and publish it."""
+        """Record that all work of a task is done, and publish it. `total` replaces the expected total of the work."""
         task.complete(total)
         self.publish_completed(session, task)
 
@@ -130,7 +131,8 @@ class Tasks(ABC, Generic[R]):
             self.fail_or_cancel(session, task, "failed", reason)
 
     def record_failed(self, task: R, reason: str) -> None:
-        """Record a task that cannot begin as failed, unless it is known, so that its plan shows the reason."""
+        """Add the row of a task that could not be started, as failed, so that its plan shows the reason. Do nothing if
+        there is a row already."""
         with self.ports.records.transaction() as session:
             if session.get(self.table, getattr(task, self._key_column.name)) is None:
                 task.state = "queued"
@@ -144,7 +146,7 @@ class Tasks(ABC, Generic[R]):
             self.act_on(session, verb, self.locked(session, key))
 
     def act_on(self, session: Session, verb: Verb, task: R) -> None:
-        """Do the same in a transaction that has locked the task."""
+        """Pause, resume or cancel a task in a transaction that has locked its row."""
         if task.state not in ALLOWED[verb]:
             key = inspect(task).identity[0]
             raise Conflict(
@@ -168,8 +170,11 @@ class Tasks(ABC, Generic[R]):
             self.act_on(session, verb, task)
 
     def recover(self) -> None:
-        """Enqueue unfinished work again, and publish again what is completed: a bus in memory loses its messages with
-        its process. Receivers ignore what they have handled. Paused tasks stay paused."""
+        """Enqueue the unfinished tasks again, and publish the completed ones again.
+
+        A bus in memory loses its messages when its process ends. Receivers ignore what they have handled already.
+        Paused tasks stay paused.
+        """
         with self.ports.records.transaction() as session:
             for task in session.scalars(select(self.table)).all():
                 if task.state == "completed":

@@ -7,7 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import select
 
 from services.common.errors import NotFound
-from services.common.records import ENDED, Progress, Records, TaskColumns
+from services.common.progress import Progress
+from services.common.records import ENDED, Records, TaskColumns
 
 
 def _iso(value: Any) -> Any:

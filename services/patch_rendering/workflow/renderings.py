@@ -14,7 +14,8 @@ from services.common.blobs import ObjectRef
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PICTURES_RENDERED
-from services.common.records import Progress, get_row
+from services.common.progress import Progress
+from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering

@@ -10,7 +10,8 @@ from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.errors import Unavailable
-from services.common.records import Progress, ProgressWriter, Records, WorkColumns, open_records
+from services.common.progress import Progress
+from services.common.records import ProgressWriter, Records, WorkColumns, open_records
 from services.common.records import tasks as columns
 from services.common.work import orders as module
 from services.common.work.jobs import Order

@@ -14,7 +14,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from services.common.blobs import ObjectRef
 from services.common.errors import Busy, Conflict, JobStopped, LeaseLost, NotFound
 from services.common.observability.metrics import PATCHES_EXTRACTED
-from services.common.records import Progress, Reference, WorkColumns, leases_table, outbox_table
+from services.common.progress import Progress
+from services.common.records import Reference, WorkColumns, leases_table, outbox_table
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobFunction, JobReport
 from services.common.work.tasks import Assignment, Step, Tasks, Verb
