@@ -4,6 +4,7 @@ RabbitMQ and PostgreSQL come from Debian's packages, the S3 server (SeaweedFS) f
 """
 
 import hashlib
+import io
 import json
 import os
 import pwd
@@ -303,15 +304,10 @@ def _s3_answers(port: int, secure: bool) -> bool:
     try:
         if not client.bucket_exists("readiness"):
             client.make_bucket("readiness")
-        client.put_object("readiness", "probe", _Empty(), 0)
+        client.put_object("readiness", "probe", io.BytesIO(), 0)
     except (MinioException, HTTPError, OSError):
         return False
     return True
-
-
-class _Empty:
-    def read(self, _size: int = -1) -> bytes:
-        return b""
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:

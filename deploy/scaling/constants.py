@@ -36,7 +36,8 @@ from services.activation_extraction.tally import TallyOptions
 from services.cli.migrations import migrations_of
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.observability.logs import configure_logs
-from services.common.records import Progress, Records, migrate, open_records
+from services.common.progress import Progress
+from services.common.records import Records, migrate, open_records
 from services.common.settings import Shared
 from services.imaging.dataset import DatasetManifest, Shard
 from services.imaging.tensors import local_tensors
@@ -255,7 +256,7 @@ def measure_records(shared: Shared, sizes: Sizes) -> dict[str, float]:
             rows = [{"extraction_id": "scaling", "shard": n, "patches": 1, "state": state} for n in range(sizes.rows)]
             session.execute(insert(ShardRow), rows)
         return {
-            "transaction_s": _timed(lambda: [_change(records, n) for n in range(sizes.repeats)])[0] / sizes.repeats,
+            "transaction_s": _timed(lambda: _change(records, sizes.repeats))[0] / sizes.repeats,
             "row_bytes": _read(records, text("select pg_total_relation_size('activation_extraction.shards')"))
             / sizes.rows,
             "count_row_s": _count_s(records) / sizes.rows,
@@ -264,10 +265,11 @@ def measure_records(shared: Shared, sizes: Sizes) -> dict[str, float]:
         records.close()
 
 
-def _change(records: Records, number: int) -> None:
-    with records.transaction() as session:
-        row = session.get_one(ExtractionRow, "scaling", with_for_update=True)
-        row.progress = Progress(done=number)
+def _change(records: Records, times: int) -> None:
+    for number in range(times):
+        with records.transaction() as session:
+            row = session.get_one(ExtractionRow, "scaling", with_for_update=True)
+            row.progress = Progress(done=number)
 
 
 def _count_s(records: Records) -> float:
@@ -304,7 +306,8 @@ def measure_manifest(sizes: Sizes) -> dict[str, float]:
 
 def measure_sample(sizes: Sizes) -> dict[str, float]:
     """Measure drawing the sample, as the job of every shard does over all patches of the split."""
-    seconds, _ = _timed(lambda: TallyOptions.of(TOP_K, list(range(sizes.patch_ids))))
+    ids = np.arange(sizes.patch_ids)
+    seconds, _ = _timed(lambda: TallyOptions.of(TOP_K, ids))
     return {"sample_patch_s": seconds / sizes.patch_ids}
 
 

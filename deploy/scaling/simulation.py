@@ -5,7 +5,7 @@ record of the extraction each serve one worker at a time. A lost worker loses it
 again when the lease has expired, and the worker returns when it has restarted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -15,6 +15,8 @@ import simpy
 from deploy.scaling.constants import Constants
 from deploy.scaling.model import SHARED_ONCE, Design, Setup, demands, merge_s, messages
 
+Events = Generator[simpy.Event, Any, None]
+"""The events that a process of the simulation waits for."""
 STEPS = 100
 """How often the demands are computed, since they grow with the number of counted rows."""
 
@@ -60,7 +62,7 @@ class Extraction:
         busy = {part: time / seconds for part, time in self._busy.items()}
         return Outcome(seconds, self._merge_s, self._losses, busy)
 
-    def _work(self) -> Iterator[Any]:
+    def _work(self) -> Events:
         until_loss = self._time_to_loss()
         while True:
             message = yield self._queue.get()
@@ -83,13 +85,13 @@ class Extraction:
             if self._done == self._all:
                 self._end.succeed()
 
-    def _use(self, part: str, seconds: float) -> Iterator[Any]:
+    def _use(self, part: str, seconds: float) -> Events:
         with self._shared[part].request() as turn:
             yield turn
             yield self._clock.timeout(seconds)
             self._busy[part] += seconds
 
-    def _deliver_again(self, message: int) -> Iterator[Any]:
+    def _deliver_again(self, message: int) -> Events:
         yield self._clock.timeout(self._setup.lease_s)
         self._queue.put(message)
 

@@ -113,7 +113,7 @@ def check_image(docker: Docker, tag: str, torch: bool) -> None:
 
 def build_images(docker: Docker, times: Times) -> dict[str, float]:
     """Build all images. Return their sizes in MB by name."""
-    sizes = {}
+    sizes: dict[str, float] = {}
     with pip_arguments() as arguments:
         for name in IMAGES:
             tag = f"visual-primitives/{name}:0.1.0"

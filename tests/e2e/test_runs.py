@@ -87,6 +87,7 @@ def browse_units(page: Page) -> None:
     page.get_by_role("link", name="Units").click()
     page.get_by_role("row").last.get_by_role("link", name=re.compile("extraction-")).click()
     page.get_by_role("link", name="layer4", exact=True).click()
+    page.wait_for_url("**/layer4*")  # Waits for the scripts too: the selection sends the form through one.
     page.get_by_label("Sort by").select_option("maximum")
     page.wait_for_url("**sort=maximum**")
     assert layout_faults(page) == []
