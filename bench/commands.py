@@ -1,4 +1,4 @@
-"""`primitives bench …`: one sub-command per bench."""
+"""`python -m bench NAME`, or `primitives bench NAME`: one command per bench."""
 
 import json
 import os

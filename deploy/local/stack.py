@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import typer
 
 from bench.commands import bench_app
 from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3, stop_epmd
@@ -148,11 +149,11 @@ def up(home: Path) -> None:
 
 def bench(home: Path, words: list[str]) -> None:
     """Run the bench that the first word names, or every bench, each in its own process."""
-    every = [command.callback.__name__ for command in bench_app.registered_commands if command.callback]
+    every = list(typer.main.get_group(bench_app).commands)
     names, options = ([words[0]], words[1:]) if words and not words[0].startswith("-") else (every, words)
     with running_stack(home):
         for name in names:
-            done = subprocess.run([sys.executable, "-m", "services.cli", "bench", name, *options], check=False)
+            done = subprocess.run([sys.executable, "-m", "bench", name, *options], check=False)
             if done.returncode != 0:
                 sys.exit(f"the bench {name} ended with status {done.returncode}")
 

@@ -3,13 +3,12 @@
 typer reads the options of a command from its parameters, so some commands have many.
 """
 
-import importlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 import services
 from services.cli.analyses import analyse, analyses
@@ -20,12 +19,11 @@ from services.cli.objects import buckets, check, copy_objects, gc
 from services.cli.output import print_json
 from services.cli.plans import plan_app
 from services.cli.recovery import recover
+from services.cli.running import run_command
 from services.cli.runs import run_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
-from services.common.errors import InvalidInput, NotFound, PrimitivesError, describe_faults
-from services.common.observability.logs import configure_logs
-from services.common.settings import Shared
+from services.common.errors import InvalidInput, NotFound
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the units of a mammogram network respond to.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample, list.")
@@ -41,21 +39,16 @@ for command in (
     app.command()(command)
 
 
-def add_benches(to: typer.Typer, checkout: Path) -> None:
-    """Add `bench`, whose package is next to `services` in a checkout but not in an installed package."""
-    if (checkout / "bench" / "commands.py").is_file():
-        bench_app: typer.Typer = importlib.import_module("bench.commands").bench_app
-        to.add_typer(bench_app, name="bench")
-    else:
-        to.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(no_benches)
+CHECKOUT = Path(services.__file__).parents[1]
+"""The folder above `services`: of a checkout, it holds `bench` too."""
 
 
-def no_benches() -> None:
-    """Measure a machine and its services (in a checkout only)."""
-    raise NotFound("the benches are part of a checkout, not of the installed package")
-
-
-add_benches(app, Path(services.__file__).parents[1])
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Measure this machine and its services (in a checkout only)."""
+    if not (CHECKOUT / "bench" / "__main__.py").is_file():
+        raise NotFound("the benches are part of a checkout, not of the installed package")
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "bench", *context.args], check=False).returncode)
 
 
 @app.command()
@@ -157,16 +150,5 @@ def checkpoint_import(
 
 
 def main() -> None:
-    """Run the command. A domain error prints one line on standard error and exits with status 1."""
-    try:
-        shared = Shared()
-        configure_logs(shared.log_format, shared.log_level)
-        app()
-    except PrimitivesError as error:
-        typer.echo(f"primitives: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except ValidationError as error:
-        typer.echo(f"primitives: the settings are wrong ({error.title}): {describe_faults(error.errors())}", err=True)
-        sys.exit(1)
+    """Run the command."""
+    run_command(app)

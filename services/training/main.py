@@ -20,12 +20,13 @@ from services.training.api import add_routes
 from services.training.consumer import create_consumers
 from services.training.evaluation.api import add_evaluation_routes
 from services.training.evaluation.comparisons import Comparisons
+from services.training.evaluation.tables import EvaluationRow
 from services.training.evaluation.workflow import Evaluations
 from services.training.idle import IdleEnd, unwatched
 from services.training.names import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
-from services.training.tables import Base, BuildRow, EvaluationRow, RunRow
+from services.training.tables import Base, BuildRow, RunRow
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs

@@ -9,8 +9,9 @@ from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import DatasetManifest
 from services.imaging.manifests import read_table
 from services.training.evaluation.manifest import EvaluationManifest
+from services.training.evaluation.tables import EvaluationRow
 from services.training.names import BUCKET
-from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, EvaluationRow, PlanRow, RunRow
+from services.training.tables import WITHOUT_CHECKPOINT, DatasetRow, PlanRow, RunRow
 
 
 def collect_references(records: Records, found: References) -> None:

@@ -29,8 +29,8 @@ from services.common.bus.port import Deliver
 from services.common.grpc import to_request
 from services.patch_rendering import consumer as rendering_consumer
 from services.training import consumer as training_consumer
+from services.training.evaluation.tables import EvaluationRow
 from services.training.schemas import PlanDataset
-from services.training.tables import EvaluationRow
 from tests.fakes.ports import RecordingBus
 from tests.unit.activation_extraction.test_workflow import Extraction, state_of
 from tests.unit.annotation.test_studies import Waiting

@@ -1,5 +1,6 @@
 """Jobs that tests run in child processes."""
 
+import gc
 import itertools
 import os
 import signal
@@ -25,6 +26,7 @@ class Sum(BaseModel):
 
 ADD: JobFunction[Sum, int, int] = JobFunction(f"{__name__}:add")
 PROCESS_ID: JobFunction[None, int] = JobFunction(f"{__name__}:process_id")
+FROZEN: JobFunction[None, int] = JobFunction(f"{__name__}:frozen")
 HAS_IMPORTED: JobFunction[str, bool] = JobFunction(f"{__name__}:has_imported")
 REFUSE: JobFunction[None, None] = JobFunction(f"{__name__}:refuse")
 BREAK_DOWN: JobFunction[None, None] = JobFunction(f"{__name__}:break_down")
@@ -50,6 +52,12 @@ def add(job: Job[int], spec: Sum) -> int:
 def process_id(_job: Job, _spec: None) -> int:
     """Return the child's process id."""
     return os.getpid()
+
+
+@FROZEN.implements
+def frozen(_job: Job, _spec: None) -> int:
+    """Return how many objects the collector of garbage leaves out."""
+    return gc.get_freeze_count()
 
 
 @HAS_IMPORTED.implements

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import machine
-from services.cli.main import app
+from bench.commands import bench_app
 from tests.fakes.ddsm import make_ddsm
 from tests.integration.embedded import STAGES, embedded
 
@@ -23,8 +23,8 @@ def test_the_figures_have_their_shape(tmp_path: Path, monkeypatch: pytest.Monkey
         for name, value in home.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(machine, "QUIET_LIMIT_S", 0.0)
-        words = ["bench", "plan", "--quick", "--json", "--dataset", dataset_id]
-        answer = CliRunner().invoke(app, words, catch_exceptions=False)
+        words = ["plan", "--quick", "--json", "--dataset", dataset_id]
+        answer = CliRunner().invoke(bench_app, words, catch_exceptions=False)
     figures = json.loads(answer.stdout.splitlines()[-1])
     assert (figures["bench"], figures["runs"], figures["target"]) == ("plan", 1, 0.05)
     assert figures["same_results"]
@@ -40,5 +40,5 @@ def test_missing_services_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
     for name in ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION"):
         monkeypatch.setenv(f"PRIMITIVES_{name}_HTTP_PORT", "1")
-    answer = CliRunner().invoke(app, ["bench", "plan", "--quick", "--json"])
+    answer = CliRunner().invoke(bench_app, ["plan", "--quick", "--json"])
     assert "no service answers at http://127.0.0.1:1" in str(answer.exception)

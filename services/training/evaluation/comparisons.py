@@ -10,8 +10,8 @@ from services.common.work.ports import Ports
 from services.training.evaluation.comparison import compare
 from services.training.evaluation.predictions import read_predictions
 from services.training.evaluation.schemas import CompareRequest, ComparisonList, ComparisonView
+from services.training.evaluation.tables import ComparisonRow
 from services.training.evaluation.workflow import Evaluations
-from services.training.tables import ComparisonRow
 
 
 @dataclass

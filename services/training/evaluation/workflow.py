@@ -25,10 +25,11 @@ from services.training.evaluation.schemas import (
     StartEvaluationRequest,
 )
 from services.training.evaluation.specs import EVALUATE, EvaluationSpec
+from services.training.evaluation.tables import EvaluationRow
 from services.training.names import JOBS_QUEUE
 from services.training.schemas import RunView
 from services.training.settings import TrainingSettings
-from services.training.tables import DatasetRow, EvaluationRow, RunRow
+from services.training.tables import DatasetRow, RunRow
 
 
 @dataclass

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import messages
+from bench.commands import bench_app
 from bench.messages import QUEUE, Arrivals, Sizes, bench_messages, count_left, measure_throughput
-from services.cli.main import app
 from services.common.bus import encode, open_bus
 from services.common.errors import Unavailable
 from services.common.settings import Shared
@@ -46,7 +46,7 @@ def test_the_last_line_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """`primitives bench messages --quick --json` prints one JSON object as its last line."""
     monkeypatch.setenv("PRIMITIVES_HOME", str(tmp_path))
     monkeypatch.setattr(messages, "QUICK", TINY)
-    done = CliRunner().invoke(app, ["bench", "messages", "--quick", "--json"])
+    done = CliRunner().invoke(bench_app, ["messages", "--quick", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["throughput"]["bus"]["messages"] == TINY.many
 

@@ -13,12 +13,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench import machine, training
+from bench.commands import bench_app
 from bench.contenders import Epoch, PatchFiles, bare_steps, our_loop, our_loop_cached, plain_loop
 from bench.loading import LoadedEpoch, resident_mb, summarise_loading
 from bench.tissue import open_tissue, store_tissue
 from bench.training import Sizes, run_settings, summarise_rounds
 from bench.turns import Lane
-from services.cli.main import app
 from services.common.errors import JobCrashed
 from services.imaging.preprocessing import Preprocessing
 
@@ -130,7 +130,7 @@ def test_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "QUIET_LIMIT_S", 0.0)
     monkeypatch.setattr(machine, "WATCH_S", 0.0)
     monkeypatch.setenv("PRIMITIVES_DEVICE", "cpu")
-    done = CliRunner().invoke(app, ["bench", "training", "--quick", "--json"])
+    done = CliRunner().invoke(bench_app, ["training", "--quick", "--json"])
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout.splitlines()[-1])
     for network in ("alexnet", "resnet18"):

@@ -61,6 +61,13 @@ def test_a_job_runs_in_another_process_that_stays_warm(runner: JobRunner) -> Non
     assert first == second != os.getpid()
 
 
+def test_collections_leave_out_what_the_import_created(runner: JobRunner) -> None:
+    """The first job of a module freezes the objects that exist then. Later jobs freeze nothing."""
+    first = runner.run(jobs.FROZEN, None)
+    assert first > 10_000
+    assert runner.run(jobs.FROZEN, None) <= first
+
+
 def test_an_error_of_ours_comes_back_as_itself(runner: JobRunner) -> None:
     """A domain error keeps its type and its words across the process."""
     with pytest.raises(InvalidInput, match="patch 7 has label 9"):
