@@ -28,7 +28,8 @@ class Base(DeclarativeBase):
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
 
-NeverNull = ModelColumn(ObjectRef, never_null=True)
+ReferenceOrEmpty = ModelColumn(ObjectRef, never_null=True)
+"""A reference in a column that is NOT NULL: None is stored as `{}`."""
 
 
 class NetworkRow(Base):
@@ -40,6 +41,7 @@ class NetworkRow(Base):
     dataset: Mapped[ObjectRef] = mapped_column(Reference)
     checkpoint: Mapped[ObjectRef] = mapped_column(Reference)
     received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
+    """When the event arrived. The column has an older name, which a rolling upgrade still reads."""
 
 
 class ExtractionRow(WorkColumns, Base):
@@ -50,8 +52,8 @@ class ExtractionRow(WorkColumns, Base):
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
     run_id: Mapped[str] = mapped_column(String(64))
-    dataset: Mapped[ObjectRef | None] = mapped_column(NeverNull, nullable=False)
-    checkpoint: Mapped[ObjectRef | None] = mapped_column(NeverNull, nullable=False)
+    dataset: Mapped[ObjectRef | None] = mapped_column(ReferenceOrEmpty, nullable=False)
+    checkpoint: Mapped[ObjectRef | None] = mapped_column(ReferenceOrEmpty, nullable=False)
     split: Mapped[str] = mapped_column(String(8))
     layers: Mapped[list[str]] = mapped_column(JSON)
     top_k: Mapped[int] = mapped_column(Integer)

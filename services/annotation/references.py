@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from services.annotation.tables import MammogramRow, RenderingRow, StudyRow, UnitRow
+from services.annotation.tables import MammogramRow, ReceivedRenderingRow, StudyRow, UnitRow
 from services.common.objects.references import Owner, References
 from services.common.records import Records
 
@@ -12,7 +12,7 @@ def collect_references(records: Records, found: References) -> None:
     packs = select(UnitRow.study_id, UnitRow.pack_bucket, UnitRow.pack_key).distinct()
     previews = select(MammogramRow.study_id, MammogramRow.preview_bucket, MammogramRow.preview_key)
     with records.reading() as session:
-        renderings = {row.rendering_id: row.manifest for row in session.scalars(select(RenderingRow))}
+        renderings = {row.rendering_id: row.manifest for row in session.scalars(select(ReceivedRenderingRow))}
         studies = session.execute(select(StudyRow.study_id, StudyRow.rendering_id, StudyRow.state)).all()
         shown = [*session.execute(packs), *session.execute(previews)]
     for rendering_id, manifest in renderings.items():

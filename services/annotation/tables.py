@@ -30,7 +30,7 @@ outbox_table(Base.metadata)
 leases_table(Base.metadata)
 
 
-class RenderingRow(Base):
+class ReceivedRenderingRow(Base):
     """A rendering whose completion this service has received."""
 
     __tablename__ = "renderings"
@@ -38,6 +38,7 @@ class RenderingRow(Base):
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     manifest: Mapped[ObjectRef] = mapped_column(Reference)
     received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
+    """When the event arrived. The column has an older name, which a rolling upgrade still reads."""
 
 
 class StudyRow(TaskColumns, Base):

@@ -9,7 +9,7 @@ from services.cli.progress import progress_bar
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
-from services.training.checkpoints import choose_checkpoint
+from services.training.checkpoints import resolve_checkpoint
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.importer import ImportSource
 from services.training.main import open_training_ports
@@ -58,10 +58,10 @@ def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> di
 
 
 def export_run(run_id: str, choice: str, kind: str, out: Path) -> dict[str, Any]:
-    """See `primitives export`; `choice` as for `choose_checkpoint`."""
+    """See `primitives export`; `choice` as for `resolve_checkpoint`."""
     with _training() as (_, runs):
         blobs = runs.ports.blobs
-        checkpoint = open_checkpoint(blobs, choose_checkpoint(runs.get(run_id), choice))
+        checkpoint = open_checkpoint(blobs, resolve_checkpoint(runs.get(run_id), choice))
         exported: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
         if kind == "safetensors":
             export_safetensors(blobs, checkpoint, out)

@@ -161,7 +161,7 @@ def head_path(network: nn.Module) -> str:
 
 
 def find_head(network: nn.Module) -> str | None:
-    """Do the same as `head_path`, but return None if there is no such layer."""
+    """Return the path as `head_path` does, or None if there is no such layer."""
     declared = getattr(network, "pretrained_cfg", {}).get("classifier")
     if isinstance(declared, str) and isinstance(dict(network.named_modules()).get(declared), nn.Linear | nn.Conv2d):
         return declared

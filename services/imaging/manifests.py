@@ -274,7 +274,7 @@ def put_content(blobs: Blobs, bucket: str, key: str, content: bytes) -> ObjectRe
 
 
 def put_content_file(blobs: Blobs, bucket: str, key: str, scratch: Path, write: Callable[[Path], object]) -> ObjectRef:
-    """Do the same as `put_content` for a file in `scratch` that `write` writes. The file is not loaded into memory."""
+    """Store the file that `write` writes below `scratch`, under a key as in `put_content`. It is never in memory."""
     stem, _, suffix = key.rpartition(".")
     descriptor, name = tempfile.mkstemp(f".{suffix}", "put-", scratch)
     os.close(descriptor)

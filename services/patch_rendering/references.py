@@ -6,14 +6,14 @@ from services.common.objects.references import Owner, References
 from services.common.records import Records
 from services.imaging.manifests import RenderedGroup, RenderingManifest
 from services.patch_rendering.names import BUCKET
-from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
+from services.patch_rendering.tables import GroupRow, ReceivedExtractionRow, RenderingRow
 
 
 def collect_references(records: Records, found: References) -> None:
     """Collect the manifests of all recorded extractions; for a completed rendering, its pictures and tables; for a
     rendering that can continue, its finished groups. A failed or cancelled rendering refers to nothing."""
     with records.reading() as session:
-        extractions = {row.extraction_id: row.manifest for row in session.scalars(select(ExtractionRow))}
+        extractions = {row.extraction_id: row.manifest for row in session.scalars(select(ReceivedExtractionRow))}
         renderings = session.scalars(select(RenderingRow)).all()
         groups = session.scalars(select(GroupRow)).all()
     for extraction_id, manifest in extractions.items():

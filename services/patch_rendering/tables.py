@@ -29,7 +29,7 @@ outbox_table(Base.metadata)
 leases_table(Base.metadata)
 
 
-class ExtractionRow(Base):
+class ReceivedExtractionRow(Base):
     """A completed extraction. This service has received its event."""
 
     __tablename__ = "extractions"
@@ -37,6 +37,7 @@ class ExtractionRow(Base):
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     manifest: Mapped[ObjectRef] = mapped_column(Reference)
     received: Mapped[datetime] = mapped_column("told", UtcTime, default=now)
+    """When the event arrived. The column has an older name, which a rolling upgrade still reads."""
 
 
 class RenderingRow(WorkColumns, Base):

@@ -6,7 +6,7 @@ from services.training.schemas import RunView
 from services.training.tables import WITHOUT_CHECKPOINT
 
 
-def choose_checkpoint(run: RunView, choice: str) -> ObjectRef:
+def resolve_checkpoint(run: RunView, choice: str) -> ObjectRef:
     """Return the chosen checkpoint: `best`, `last`, the number of epochs after which it was retained, or, if empty, the
     one that later stages use. Conflict if the run has no usable checkpoint, NotFound if it lacks the chosen one."""
     if run.checkpoint is None or run.state in WITHOUT_CHECKPOINT:

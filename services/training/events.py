@@ -5,7 +5,7 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy.orm import Session
 
 from services.common.grpc import to_message
-from services.training.checkpoints import choose_checkpoint
+from services.training.checkpoints import resolve_checkpoint
 from services.training.schemas import RunView
 from services.training.tables import DatasetRow, PlanRow, RunRow
 
@@ -14,7 +14,7 @@ def run_completed(session: Session, run: RunRow, dataset: DatasetRow, plan_id: s
     """The event that a run has its final checkpoint, with the plan that continues from it, if there is one."""
     plan = session.get(PlanRow, plan_id)
     choice = plan.request.network.checkpoint if plan is not None else ""
-    checkpoint = choose_checkpoint(RunView.model_validate(run), choice)
+    checkpoint = resolve_checkpoint(RunView.model_validate(run), choice)
     event = events_pb2.RunCompleted(
         run_id=run.run_id,
         dataset=to_message(dataset.manifest, object_pb2.ObjectRef),

@@ -137,5 +137,6 @@ def test_the_tables_of_each_service_are_named() -> None:
     for path in (ROOT / "services").glob("*/tables.py"):
         row = re.search(rf"^\| `{path.parent.name}` \| ([\w, ]+) \|", ARCHITECTURE, flags=re.MULTILINE)
         assert row is not None, path
-        declared = re.findall(r'__tablename__ = "(\w+)"', path.read_text())
+        text = "\n".join(one.read_text() for one in path.parent.rglob("tables.py"))
+        declared = re.findall(r'__tablename__ = "(\w+)"', text)
         assert sorted(row[1].split(", ")) == sorted(declared), path

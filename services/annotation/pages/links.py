@@ -1,10 +1,11 @@
-"""Builds the addresses of all pages and pictures."""
+"""Builds the addresses of all pages and pictures, and reads the units that they name."""
 
 from urllib.parse import quote, urlencode
 
 from services.annotation.browsing import Browse
 from services.annotation.schemas import Place
-from services.imaging.units import unit_name
+from services.common.errors import InvalidInput, NotFound
+from services.imaging.units import unit_channel, unit_name
 
 UNITS_A_PAGE = 24
 
@@ -96,3 +97,14 @@ def _place_query(place: Place) -> dict[str, str]:
     if place.sort != "unit":
         query["sort"] = place.sort
     return query
+
+
+def channel_of(name: str) -> int:
+    """The channel of the unit with this name: 0 for `unit_0001`. NotFound for anything else, also for a channel, since
+    paths of pages contain names."""
+    try:
+        if not name.isdigit():
+            return unit_channel(name)
+    except InvalidInput:
+        pass
+    raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from services.annotation.api import place_of
-from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
-from services.annotation.pages.links import UNITS_A_PAGE
+from services.annotation.pages.links import UNITS_A_PAGE, channel_of
 from services.annotation.schemas import LayerView, Place, StudyView
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound

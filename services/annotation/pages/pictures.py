@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from services.annotation.names import channel_of
 from services.annotation.pages.frame import Frame
+from services.annotation.pages.links import channel_of
 from services.annotation.workflow.readers import Reader
 from services.imaging.media import media_type
 

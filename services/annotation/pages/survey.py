@@ -11,9 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from services.annotation.answer import Answer, InvalidAnswer, StaleVersion
 from services.annotation.api import place_of
 from services.annotation.auth import check_csrf
-from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
+from services.annotation.pages.links import channel_of
 from services.annotation.pages.overview import default_class, layer_of, saved_of
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.repository import UnitKey

@@ -18,10 +18,10 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
 from starlette.responses import Response
 
 from services.annotation.browsing import KINDS, RANKINGS, SORTS, Browse
-from services.annotation.names import channel_of
 from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution
 from services.annotation.pages.frame import Frame
+from services.annotation.pages.links import channel_of
 from services.annotation.pages.overview import Tab, page_of
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.annotation.names import name_key, reader_name
+from services.annotation.reader_names import name_key, reader_name
 from services.annotation.tables import ReaderRow
 from services.common.access.tokens import Caller
 from services.common.errors import Forbidden, Overtaken

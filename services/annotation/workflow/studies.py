@@ -12,7 +12,7 @@ from services.annotation import repository
 from services.annotation.answer import clean_text
 from services.annotation.opening import StudyContent, read_study
 from services.annotation.schemas import LayerView, ListProgress, OpenStudyRequest, StudyList, StudyView
-from services.annotation.tables import LayerRow, MammogramRow, RankRow, RenderingRow, StudyRow, UnitRow
+from services.annotation.tables import LayerRow, MammogramRow, RankRow, ReceivedRenderingRow, StudyRow, UnitRow
 from services.annotation.workflow.readers import Reader
 from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
@@ -36,8 +36,8 @@ class Studies:
         """Handle RenderingCompleted: record the rendering and, if it belongs to a plan, enqueue the plan's study."""
         manifest = to_request(event.manifest, ObjectRef)
         with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, event.rendering_id) is None:
-                session.add(RenderingRow(rendering_id=event.rendering_id, manifest=manifest))
+            if session.get(ReceivedRenderingRow, event.rendering_id) is None:
+                session.add(ReceivedRenderingRow(rendering_id=event.rendering_id, manifest=manifest))
                 session.flush()
             if event.HasField("plan"):
                 study = _new_row(
@@ -50,7 +50,7 @@ class Studies:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
         study_id = new_id("study")
         with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, request.rendering_id) is None:
+            if session.get(ReceivedRenderingRow, request.rendering_id) is None:
                 raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
             self._enqueue(session, _new_row(study_id, request.rendering_id, request))
         return self.get(study_id)
@@ -62,7 +62,7 @@ class Studies:
             if study.ended:
                 return
             study.begin()
-            manifest = session.get_one(RenderingRow, study.rendering_id).manifest
+            manifest = session.get_one(ReceivedRenderingRow, study.rendering_id).manifest
         content = read_study(self.ports.blobs, manifest, study.study_id, study.units_per_class)
         with self.ports.records.transaction() as session:
             study = session.get_one(StudyRow, command.study_id, with_for_update=True)

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 SCOPE = r"^(\*|training|activation_extraction|patch_rendering|annotation):(read|write)$"
 TOKEN_BYTES = 32
 
-Verb = Literal["read", "write"]
+Access = Literal["read", "write"]
 
 
 class Caller(BaseModel):
@@ -36,14 +36,14 @@ class Caller(BaseModel):
     reader: str = Field(default="", max_length=200)
     expires: AwareDatetime | None = None
 
-    def allows(self, service: str, verb: Verb) -> bool:
-        """Return whether one of the scopes allows the verb at the service."""
-        return bool({f"{service}:{verb}", f"*:{verb}"} & set(self.scopes))
+    def allows(self, service: str, access: Access) -> bool:
+        """Return whether one of the scopes allows this access to the service."""
+        return bool({f"{service}:{access}", f"*:{access}"} & set(self.scopes))
 
-    def check(self, service: str, verb: Verb) -> None:
-        """Raise Forbidden unless one of the scopes allows the verb at the service."""
-        if not self.allows(service, verb):
-            raise Forbidden(f"the token of {self.name} does not have the scope {service}:{verb}")
+    def check(self, service: str, access: Access) -> None:
+        """Raise Forbidden unless one of the scopes allows this access to the service."""
+        if not self.allows(service, access):
+            raise Forbidden(f"the token of {self.name} does not have the scope {service}:{access}")
 
 
 _ENTRIES = TypeAdapter(list[Caller])

@@ -72,7 +72,7 @@ class Blobs(Protocol):
         """Iterate over all keys that begin with a prefix, in lexicographic order."""
 
     def scan(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
-        """Do the same as `list`, with the size and the age of each object."""
+        """List objects as `list` does, with the size and the age of each."""
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object. Harmless if it does not exist."""

@@ -17,7 +17,7 @@ EXCHANGE = "primitives.events"
 PARKED = ".parked"
 HEARTBEAT_S = 30
 BLOCKED_LIMIT_S = 60.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+FIRST_RECONNECT_S, LONGEST_RECONNECT_S = 0.2, 10.0
 NO_SUCH_QUEUE = 404
 QUORUM = {"x-queue-type": "quorum"}
 

@@ -24,8 +24,8 @@ M = TypeVar("M", bound=message.Message)
 RETRIED = (Unavailable, JobCrashed)
 """Errors after which a retry may succeed. After any other error the message is parked at once: it would fail again."""
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 15.0
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 15.0
 DEFER_S = 2.0
 
 
@@ -117,7 +117,7 @@ class Consumer:
     def _retry_or_park(self, envelope: Envelope, error: Exception) -> str:
         if envelope.attempt >= self._max_attempts:
             return self._park(envelope, f"abandoned after {envelope.attempt} attempts: {error}")
-        wait = min(FIRST_WAIT_S * 2 ** (envelope.attempt - 1), LONGEST_WAIT_S)
+        wait = min(FIRST_RETRY_S * 2 ** (envelope.attempt - 1), LONGEST_RETRY_S)
         log.warning("retrying", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
         self._stopping.wait(wait)
         self._bus.send(self.queue, replace(envelope, attempt=envelope.attempt + 1))

@@ -14,9 +14,9 @@ from pika.exceptions import AMQPError, NackError, UnroutableError
 from services.common.bus.amqp import (
     BLOCKED_LIMIT_S,
     EXCHANGE,
-    FIRST_WAIT_S,
+    FIRST_RECONNECT_S,
     HEARTBEAT_S,
-    LONGEST_WAIT_S,
+    LONGEST_RECONNECT_S,
     close_quietly,
     jittered,
 )
@@ -78,7 +78,7 @@ class Publisher:
         if not future.set_running_or_notify_cancel():
             return  # the caller has stopped waiting
         deadline = time.monotonic() + PUBLISH_LIMIT_S
-        wait = FIRST_WAIT_S
+        wait = FIRST_RECONNECT_S
         while True:
             try:
                 future.set_result(work(self._connected()))
@@ -93,7 +93,7 @@ class Publisher:
                     return
                 log.warning("publishing again", reason=repr(error))
                 time.sleep(jittered(wait))
-                wait = min(wait * 2, LONGEST_WAIT_S)
+                wait = min(wait * 2, LONGEST_RECONNECT_S)
             except Exception as error:  # a defect is raised in the caller, and must not end this thread
                 future.set_exception(error)
                 return

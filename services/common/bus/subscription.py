@@ -11,7 +11,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPError
 
-from services.common.bus.amqp import FIRST_WAIT_S, LONGEST_WAIT_S, close_quietly, jittered, read_envelope
+from services.common.bus.amqp import FIRST_RECONNECT_S, LONGEST_RECONNECT_S, close_quietly, jittered, read_envelope
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver
 from services.common.observability.logs import get_logger
@@ -56,18 +56,18 @@ class Subscription:
         self._worker.join()
 
     def _serve(self) -> None:
-        wait = FIRST_WAIT_S
+        wait = FIRST_RECONNECT_S
         while not self._stopping.is_set():
             connection: BlockingConnection | None = None
             try:
                 connection = BlockingConnection(self._parameters)
                 channel = self._consume(connection)
-                wait = FIRST_WAIT_S
+                wait = FIRST_RECONNECT_S
                 self._pump(connection, channel)
             except (AMQPError, OSError) as error:
                 log.warning("subscription lost", queue=self._queue, reason=repr(error))
                 self._stopping.wait(jittered(wait))
-                wait = min(wait * 2, LONGEST_WAIT_S)
+                wait = min(wait * 2, LONGEST_RECONNECT_S)
             finally:
                 close_quietly(connection)
         self._work.put(None)

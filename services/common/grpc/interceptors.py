@@ -44,14 +44,14 @@ def code_of(error: errors.PrimitivesError) -> grpc.StatusCode:
     return next((code for kind, code in CODE_OF.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
-Around = Callable[[Any, grpc.ServicerContext], "AbstractContextManager[None]"]
+CallScope = Callable[[Any, grpc.ServicerContext], "AbstractContextManager[None]"]
 """Makes a context manager for one call, from its details and context. It ends after the last message of the answer."""
 
 
 class AroundCalls(grpc.ServerInterceptor):
     """Runs every call within a context manager, whether it answers with one message or with a stream."""
 
-    def __init__(self, around: Around) -> None:
+    def __init__(self, around: CallScope) -> None:
         self._around = around
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
@@ -138,7 +138,7 @@ def errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[Non
         context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
 
 
-def observed(service: str) -> Around:
+def observed(service: str) -> CallScope:
     """Record a span and a duration for each call.
 
     Streams have no span, since it would last as long as the stream. Health and reflection have none either.
@@ -166,7 +166,7 @@ def observed(service: str) -> Around:
     return around
 
 
-def authentication(service: str, tokens: Tokens) -> Around:
+def authentication(service: str, tokens: Tokens) -> CallScope:
     """Refuse a call unless the token in its metadata allows the method. Health needs no token."""
 
     @contextmanager
@@ -180,7 +180,7 @@ def authentication(service: str, tokens: Tokens) -> Around:
     return around
 
 
-def bounded_streams(limit: int, health_limit: int) -> Around:
+def bounded_streams(limit: int, health_limit: int) -> CallScope:
     """Limit the number of open calls; calls of health have a limit of their own.
 
     TooMany ends a call above the limit at once, so that it holds no thread.

@@ -10,9 +10,9 @@ from grpc_reflection.v1alpha import reflection
 from services.common import errors
 from services.common.access.edge import Edge, Tls
 from services.common.grpc.interceptors import (
-    Around,
     AroundCalls,
     AroundStreams,
+    CallScope,
     UnreadableRequests,
     authentication,
     bounded_streams,
@@ -32,7 +32,7 @@ class GrpcServer:
 
     def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
         self._service_name = service_name
-        around: list[Around] = [observed(edge.service), errors_as_codes]
+        around: list[CallScope] = [observed(edge.service), errors_as_codes]
         if edge.tokens is not None:
             around.append(authentication(edge.service, edge.tokens))
         self._server = grpc.server(

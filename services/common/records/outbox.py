@@ -89,7 +89,8 @@ class Outbox:
         return Lag(count, (now() - oldest).total_seconds() if oldest is not None else 0.0)
 
     def flush(self) -> int:
-        """Send all committed messages and return their number. If it raises Unavailable, the unsent ones stay."""
+        """Send all committed messages, oldest first, and return their number. The first error of the bus ends it
+        (Unavailable, or NotFound for a queue that does not exist); that message and the later ones stay."""
         count = 0
         while not self._stopping and self._send_oldest():
             count += 1

@@ -29,7 +29,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class ModelColumn(TypeDecorator[Any]):
-    """A JSON column that holds a pydantic model, or any type that pydantic validates, such as `list[Epoch]`.
+    """A JSON column that holds a pydantic model, or any type that pydantic validates, such as `list[EpochMetrics]`.
 
     Rows hold the model itself: `manifest: Mapped[ObjectRef | None] = mapped_column(Reference)`. Assign a new value to
     change it. A column that is `never_null` in the database stores None as `{}`, and reads that as None.

@@ -84,7 +84,8 @@ class Job(Generic[M]):
             raise JobStopped("the job stopped on request")
 
     def paused(self) -> bool:
-        """Return whether the job must save its state and return. Raise JobStopped if its result is not needed."""
+        """Return whether the job must save its state and return, because its task was paused. Raise JobStopped if the
+        task was cancelled: then nothing is saved."""
         order = self._newest_order()
         if order is Order.CANCEL:
             raise JobStopped("the job stopped on request")

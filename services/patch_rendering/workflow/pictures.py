@@ -18,7 +18,7 @@ from services.patch_rendering.encoding import Encoding
 from services.patch_rendering.kinds import KINDS
 from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetRequest
 from services.patch_rendering.source import SourcePatches
-from services.patch_rendering.tables import ExtractionRow
+from services.patch_rendering.tables import ReceivedExtractionRow
 from services.patch_rendering.unit_maps import UnitMaps, read_extraction, read_sample_maps, read_top_maps
 
 CACHED_MANIFESTS = 64
@@ -98,7 +98,7 @@ class UnitPictures:
 
     def _extraction(self, extraction_id: str) -> ObjectRef:
         with self._ports.records.reading() as session:
-            return get_row(session, ExtractionRow, extraction_id, "completed extraction").manifest
+            return get_row(session, ReceivedExtractionRow, extraction_id, "completed extraction").manifest
 
     def _read(self, manifest: ExtractionManifest, layer: ExtractedLayer, unit: int, source: str) -> UnitMaps:
         def read() -> UnitMaps:

@@ -25,7 +25,7 @@ from services.patch_rendering.names import BUCKET, JOBS_QUEUE
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.specs import RENDER_UNITS, RenderedUnits, RenderSpec
-from services.patch_rendering.tables import ExtractionRow, GroupRow, RenderingRow
+from services.patch_rendering.tables import GroupRow, ReceivedExtractionRow, RenderingRow
 from services.patch_rendering.unit_maps import read_extraction
 from services.patch_rendering.workflow.queries import count_pictures
 
@@ -45,8 +45,8 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
         """Handle ExtractionCompleted: record the extraction, and start the rendering of its plan, if it has one."""
         manifest = to_request(event.manifest, ObjectRef)
         with self.ports.records.transaction() as session:
-            if session.get(ExtractionRow, event.extraction_id) is None:
-                session.add(ExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
+            if session.get(ReceivedExtractionRow, event.extraction_id) is None:
+                session.add(ReceivedExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
         if event.HasField("plan"):
             options = to_request(event.plan.rendering, PlanRendering)
             self._start(_rendering_id(event.plan), event.extraction_id, manifest, options, event.plan)
@@ -68,7 +68,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
     def start(self, request: StartRenderingRequest) -> str:
         """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
         with self.ports.records.reading() as session:
-            extraction = get_row(session, ExtractionRow, request.extraction_id, "completed extraction")
+            extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
         rendering_id = new_id("rendering")
         self._start(rendering_id, request.extraction_id, extraction.manifest, request)
         return rendering_id
@@ -212,7 +212,7 @@ def _rendering_id(plan: plan_pb2.Plan) -> str:
 
 
 def _extraction_ref(session: Session, rendering: RenderingRow) -> ObjectRef:
-    return session.get_one(ExtractionRow, rendering.extraction_id).manifest
+    return session.get_one(ReceivedExtractionRow, rendering.extraction_id).manifest
 
 
 def _commands(rendering_id: str, extraction: ExtractionManifest, units: int) -> list[events_pb2.RenderUnits]:

@@ -14,7 +14,7 @@ from services.common.records import get_row, newest_first
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
-from services.training.checkpoints import choose_checkpoint
+from services.training.checkpoints import resolve_checkpoint
 from services.training.evaluation.manifest import EvaluationManifest, open_evaluation
 from services.training.evaluation.predictions import require_same_classes
 from services.training.evaluation.schemas import (
@@ -50,7 +50,7 @@ class Evaluations(Tasks[EvaluationRow]):
         with self.ports.records.reading() as session:
             run = RunView.model_validate(get_row(session, RunRow, request.run_id, "run"))
             dataset = get_row(session, DatasetRow, request.dataset_id or run.dataset_id, "data set")
-        checkpoint = choose_checkpoint(run, request.checkpoint)
+        checkpoint = resolve_checkpoint(run, request.checkpoint)
         data = Dataset.open(self.ports.blobs, dataset.manifest)
         data.shards(request.split)
         require_same_classes(open_checkpoint(self.ports.blobs, checkpoint), data)

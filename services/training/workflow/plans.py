@@ -18,7 +18,7 @@ from services.imaging.architectures import Semantics, build_skeleton, native_pre
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.layers import find_layers
-from services.training.checkpoints import choose_checkpoint
+from services.training.checkpoints import resolve_checkpoint
 from services.training.events import run_completed
 from services.training.sample_dataset import SPLIT_OF_PATIENT
 from services.training.schemas import PlanNetwork, RunSettings, StartPlanRequest
@@ -135,7 +135,7 @@ class Plans:
         run = self.runs.get(network.run_id)
         if run.state != "completed":
             raise Conflict(f"run {network.run_id} is {run.state}; a plan needs a completed one")
-        checkpoint = open_checkpoint(self.ports.blobs, choose_checkpoint(run, network.checkpoint))
+        checkpoint = open_checkpoint(self.ports.blobs, resolve_checkpoint(run, network.checkpoint))
         classes, seen = len(checkpoint.classes), checkpoint.preprocessing
         return checkpoint.architecture, checkpoint.semantics, classes, seen.size, seen.channels, run.dataset_id
 

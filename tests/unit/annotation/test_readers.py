@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from services.annotation.names import channel_of, reader_name
+from services.annotation.pages.links import channel_of
+from services.annotation.reader_names import reader_name
 from services.annotation.tables import SessionRow
 from services.common.errors import InvalidInput, NotFound
 from tests.fakes.annotation import Annotation

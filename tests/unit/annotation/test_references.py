@@ -3,7 +3,7 @@
 from sqlalchemy import delete
 
 from services.annotation.references import collect_references
-from services.annotation.tables import RenderingRow
+from services.annotation.tables import ReceivedRenderingRow
 from services.common.objects.references import References
 from tests.fakes.annotation import Annotation
 
@@ -28,7 +28,7 @@ def test_a_study_refers_to_the_objects_on_its_pages(annotation: Annotation) -> N
 def test_a_study_of_an_unknown_rendering_is_dangling(annotation: Annotation) -> None:
     """A study whose rendering is not recorded is a dangling reference."""
     with annotation.ports.records.transaction() as session:
-        session.execute(delete(RenderingRow))
+        session.execute(delete(ReceivedRenderingRow))
     [fault] = collected(annotation).faults
     assert (fault.kind, fault.what, fault.referenced_by) == (
         "dangling", "rendering rendering-1", f"study {annotation.study_id}",

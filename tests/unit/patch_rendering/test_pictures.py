@@ -28,7 +28,7 @@ from services.patch_rendering.schemas import UnitPictureRequest, UnitSheetReques
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.source import SourcePatches
 from services.patch_rendering.specs import RenderSpec
-from services.patch_rendering.tables import Base, ExtractionRow
+from services.patch_rendering.tables import Base, ReceivedExtractionRow
 from services.patch_rendering.unit_maps import UnitMaps
 from services.patch_rendering.workflow import pictures
 from services.patch_rendering.workflow.pictures import UnitPictures
@@ -51,7 +51,7 @@ class Extracted(World):
             _, ref = store_extraction(self.blobs, folder, "layer4")
         self.manifest = ExtractionManifest.model_validate_json(read_verified(self.blobs, ref))
         with self.ports.records.transaction() as session:
-            session.add(ExtractionRow(extraction_id="extraction-1", manifest=ref))
+            session.add(ReceivedExtractionRow(extraction_id="extraction-1", manifest=ref))
         self.pictures = UnitPictures(self.ports, quality=85)
         renderings = Renderings(self.ports, FakeRunner(), RenderingSettings())  # type: ignore[arg-type]
         app: FastAPI = create_app("patch_rendering", lambda: True)
@@ -243,7 +243,7 @@ def test_an_extraction_of_an_old_format_is_a_conflict(tmp_path: Path) -> None:
     extracted = Extracted(tmp_path)
     old = extracted.blobs.put("activation-extraction", "old", b'{"format": 1, "extraction_id": "extraction-0"}')
     with extracted.ports.records.transaction() as session:
-        session.add(ExtractionRow(extraction_id="extraction-0", manifest=old))
+        session.add(ReceivedExtractionRow(extraction_id="extraction-0", manifest=old))
     with pytest.raises(Conflict, match="extraction-0 is of format 1; expected 2: extract again"):
         extracted.draw(extraction_id="extraction-0")
 

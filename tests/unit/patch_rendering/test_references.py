@@ -8,7 +8,7 @@ from services.common.blobs import ObjectRef
 from services.common.objects.references import References
 from services.imaging.manifests import NetworkRef, RenderedGroup, RenderedLayer, RenderingManifest
 from services.patch_rendering.references import collect_references
-from services.patch_rendering.tables import Base, ExtractionRow, GroupRow, RenderingRow
+from services.patch_rendering.tables import Base, GroupRow, ReceivedExtractionRow, RenderingRow
 from tests.fakes.ports import World
 
 OWN = "patch-rendering"
@@ -27,7 +27,7 @@ class Rendering(World):
         super().__init__(folder, Base.metadata)
         self.extraction = self.put("extraction", "activation-extraction")
         with self.ports.records.transaction() as session:
-            session.add(ExtractionRow(extraction_id="extraction-1", manifest=self.extraction))
+            session.add(ReceivedExtractionRow(extraction_id="extraction-1", manifest=self.extraction))
 
     def put(self, name: str, bucket: str = OWN) -> ObjectRef:
         """Store an object that contains its name."""

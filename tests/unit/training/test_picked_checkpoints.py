@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.common.errors import Conflict, NotFound
-from services.training.checkpoints import choose_checkpoint
+from services.training.checkpoints import resolve_checkpoint
 from services.training.schemas import PlanNetwork, RunView
 
 
@@ -30,19 +30,19 @@ def run() -> RunView:
 )
 def test_a_checkpoint_is_chosen_by_name(run: RunView, choice: str, key: str) -> None:
     """The names are best, last, and the number of a retained epoch. Empty is the one that the settings choose."""
-    assert choose_checkpoint(run, choice).key == key
+    assert resolve_checkpoint(run, choice).key == key
 
 
 def test_a_missing_checkpoint_is_not_found(run: RunView) -> None:
     """NotFound lists the existing checkpoints."""
     with pytest.raises(NotFound, match=r"no checkpoint '7'; it has best, last, 5, 10"):
-        choose_checkpoint(run, "7")
+        resolve_checkpoint(run, "7")
 
 
 def test_a_cancelled_run_has_no_checkpoint(run: RunView) -> None:
     """The collector removes the checkpoints of cancelled runs."""
     with pytest.raises(Conflict, match="is cancelled"):
-        choose_checkpoint(run.model_copy(update={"state": "cancelled"}), "last")
+        resolve_checkpoint(run.model_copy(update={"state": "cancelled"}), "last")
 
 
 @pytest.mark.parametrize("network", [{"checkpoint": "best"}, {"run_id": "run-1", "checkpoint": "newest"}])

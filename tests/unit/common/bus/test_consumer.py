@@ -13,7 +13,7 @@ LIMIT_S = 10.0
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(consumer, "FIRST_RETRY_S", 0.0)
 
 
 class Setup:

@@ -1,9 +1,8 @@
-"""Names of readers and units."""
+"""Names of readers."""
 
 import unicodedata
 
-from services.common.errors import InvalidInput, NotFound
-from services.imaging.units import unit_channel
+from services.common.errors import InvalidInput
 
 LONGEST_NAME = 80
 
@@ -25,14 +24,3 @@ def reader_name(typed: str) -> str:
 def name_key(name: str) -> str:
     """The form in which a name is unique: `Ána` and `ána` are one reader."""
     return unicodedata.normalize("NFC", name.casefold())
-
-
-def channel_of(name: str) -> int:
-    """The channel of the unit with this name: 0 for `unit_0001`. NotFound for anything else, also for a channel, since
-    paths of pages contain names."""
-    try:
-        if not name.isdigit():
-            return unit_channel(name)
-    except InvalidInput:
-        pass
-    raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")
