@@ -86,6 +86,7 @@ def add_unit_routes(router: APIRouter, pictures: UnitPictures) -> None:
         response_class=Response,
         responses=PICTURES,
     )
+    # FastAPI reads the path, the query and a header from the parameters.
     def get_unit_picture(
         extraction_id: str,
         layer: str,

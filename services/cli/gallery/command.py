@@ -15,6 +15,7 @@ MOST_UNITS = 1_000_000
 
 
 # typer reads a command's options from its parameters.
+# typer reads the options from the parameters.
 def gallery(
     extraction: Annotated[str, typer.Argument(help="A completed extraction.")],
     folder: Annotated[Path, typer.Argument(help="Folder for the pages: empty, or not there yet.")],
