@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from services.common.bus import MemoryBus
 from services.common.errors import Busy, InvalidInput, LeaseLost, Overtaken, Unavailable
 from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, outbox_table
-from services.common.records.database import CONNECTIONS
+from services.common.records.postgres import CONNECTIONS
 
 LIMIT_S = 10.0
 

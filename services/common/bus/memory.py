@@ -11,6 +11,9 @@ from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 10.0
+"""The wait before a message whose delivery failed is delivered again. It doubles each time."""
+
 
 class MemoryBus:
     """Implements `Bus`."""
@@ -81,13 +84,17 @@ class MemoryBus:
             self._closed = True
 
     def _serve(self, queue: str, deliver: Deliver) -> None:
+        wait = FIRST_WAIT_S
         while (envelope := self._next(queue)) is not None:
             try:
                 deliver(envelope)
+                wait = FIRST_WAIT_S
             except Exception:  # the contract: a message is delivered again after any error
                 log.exception("delivery failed", queue=queue, message=envelope.id)
                 with self._changed:
                     self._queues[queue].appendleft(envelope)
+                    self._changed.wait_for(lambda: not self._delivering, wait)
+                wait = min(wait * 2, LONGEST_WAIT_S)
 
     def _next(self, queue: str) -> Envelope | None:
         with self._changed:
