@@ -24,6 +24,7 @@ from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,7 +35,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("activation_extraction", shared)
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
-    runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
+    runner = JobRunner("extraction-job", shared.log_format, shared.log_level, shared.job_silence_s)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     analyses, analysis_queries = Analyses(ports, runner, settings), AnalysisQueries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
@@ -50,6 +51,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         [one.queue for one in consumers],
     )
     add_status_routes(app, monitor)
+    reconciler = Reconciler(ports, [extractions, analyses], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
         name="activation_extraction",
         ports=ports,
@@ -66,7 +68,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         runners={"services.activation_extraction.job": runner},
         recoverable=[extractions, analyses],
         streams=streams,
-        background=[monitor],
+        background=[monitor, reconciler],
     )
 
 

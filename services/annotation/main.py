@@ -33,6 +33,7 @@ from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
 from services.common.work.ports import Ports
+from services.common.work.reconciler import Reconciler
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -79,6 +80,8 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     studies, monitor = Studies(ports), create_monitor(ports)
     web = create_web(settings, ports, edge.tokens, monitor=monitor)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
+    consumers = create_consumers(bus, studies, shared.max_attempts)
+    reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
         name="annotation",
         ports=ports,
@@ -89,9 +92,9 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, studies, shared.max_attempts),
+        consumers=consumers,
         recoverable=[studies],
-        background=[monitor],
+        background=[monitor, reconciler],
     )
 
 

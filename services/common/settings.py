@@ -111,7 +111,23 @@ class Shared(FromEnvironmentOrFiles):
         gt=0,
         description="Seconds after which another process may take over a job whose process no longer renews its lease.",
     )
-    max_attempts: int = Field(default=5, ge=1, description="Number of attempts before a message is parked.")
+    job_silence_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds without a report of progress after which a job counts as hung and is killed. This is one "
+        "of the attempts.",
+    )
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="Number of attempts before the message of a job that crashes is parked. Waiting for records, store "
+        "or broker is no attempt.",
+    )
+    reconcile_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between two searches for tasks whose messages are gone. They are enqueued again.",
+    )
 
     def folder(self, name: str) -> Path:
         """Return the absolute path of a folder in the home; make the folder if it is missing."""

@@ -1,5 +1,6 @@
 """Turns completed renderings into studies, and reads studies."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.progress import Progress
+from services.common.records import ACTIVE
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
@@ -56,7 +58,12 @@ class Studies:
         return self.get(study_id)
 
     def open(self, command: events_pb2.OpenStudy) -> None:
-        """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing."""
+        """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing. Busy
+        if another process opens the study now."""
+        with self.ports.leases.hold(command.study_id):
+            self._open(command)
+
+    def _open(self, command: events_pb2.OpenStudy) -> None:
         with self.ports.records.transaction() as session:
             study = repository.study_row(session, command.study_id)
             if study.ended:
@@ -113,8 +120,18 @@ class Studies:
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""
         with self.ports.records.transaction() as session:
-            for study in session.scalars(select(StudyRow).where(StudyRow.state.in_(("queued", "running")))).all():
-                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
+            for study_id in self.unattended(session, set()):
+                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study_id))
+
+    def unattended(self, session: Session, attended: set[str]) -> set[str]:
+        """Return the ids of studies that are neither open nor being opened. `attended` are the ids with a lease."""
+        return set(session.scalars(select(StudyRow.study_id).where(StudyRow.state.in_(ACTIVE)))) - attended
+
+    def enqueue_again(self, ids: Iterable[str]) -> None:
+        """Send the command of studies whose command is gone."""
+        with self.ports.records.transaction() as session:
+            for study_id in ids:
+                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study_id))
 
     def _enqueue(self, session: Session, study: StudyRow) -> None:
         """Record a study and send the command to open it, unless it is already recorded."""

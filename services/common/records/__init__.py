@@ -5,10 +5,11 @@ from services.common.records.leases import Lease, Leases, leases_table
 from services.common.records.outbox import Lag, Outbox, outbox_table
 from services.common.records.rows import get_row, newest_first
 from services.common.records.schema import downgrade, ensure_migrated, migrate
-from services.common.records.tasks import ENDED, ProgressWriter, TaskColumns, WorkColumns
+from services.common.records.tasks import ACTIVE, ENDED, ProgressWriter, TaskColumns, WorkColumns
 from services.common.records.types import MessageColumn, ModelColumn, Reference, UtcTime, now
 
 __all__ = [
+    "ACTIVE",
     "ENDED",
     "Lag",
     "Lease",

@@ -6,7 +6,7 @@ spec of each job and what to record of its result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
@@ -22,7 +22,7 @@ from services.common.observability.logs import get_logger
 from services.common.observability.metrics import count_growth
 from services.common.observability.tracing import add_trace_ids
 from services.common.progress import Progress
-from services.common.records import Lease, ProgressWriter, WorkColumns, get_row
+from services.common.records import ACTIVE, Lease, ProgressWriter, WorkColumns, get_row
 from services.common.work.jobs import JobFunction, JobReport, M, S, T
 from services.common.work.orders import RecordedOrders
 from services.common.work.ports import Ports
@@ -180,6 +180,18 @@ class Tasks(ABC, Generic[R]):
                 if task.state == "completed":
                     self.publish_completed(session, task)
                 elif task.active:
+                    self.enqueue(session, task)
+
+    def unattended(self, session: Session, attended: set[str]) -> set[str]:
+        """Return the ids of active tasks that no process works on. `attended` are the ids with a lease."""
+        return set(session.scalars(select(self._key_column).where(self.table.state.in_(ACTIVE)))) - attended
+
+    def enqueue_again(self, ids: Iterable[str]) -> None:
+        """Enqueue tasks whose commands are gone, unless they are not active any more."""
+        with self.ports.records.transaction() as session:
+            for key in ids:
+                task = self.locked(session, key)
+                if task.active:
                     self.enqueue(session, task)
 
     def locked(self, session: Session, key: str) -> R:
