@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from primitives.common.v1 import plan_pb2
-from sqlalchemy import ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -55,6 +55,8 @@ class RenderingRow(WorkColumns, Base):
     groups: Mapped[int] = mapped_column(Integer)
     group_units: Mapped[int] = mapped_column(Integer)
     pictures_expected: Mapped[int] = mapped_column(Integer)
+    layers: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    """The units of each layer, in order; null for renderings of versions without this column."""
     manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 

@@ -43,14 +43,18 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
 
     def enqueue(self, session: Session, task: R) -> None:
         """Send the commands of the missing parts. If no part is missing, start the merge."""
-        columns = inspect(self.part_table).primary_key
-        key = inspect(task).identity[0] if inspect(task).identity else getattr(task, columns[0].name)
-        finished = {tuple(row) for row in session.execute(select(*columns).where(columns[0] == key))}
-        missing = [one for one in self.part_commands(session, task) if self.part_key(one) not in finished]
+        missing = self.missing_commands(session, task)
         for command in missing:
             self.ports.outbox.send(session, self.queue, command)
         if not missing:
             self.merge(session, task)
+
+    def missing_commands(self, session: Session, task: R) -> list[C]:
+        """The commands of the parts that are not recorded yet."""
+        columns = inspect(self.part_table).primary_key
+        key = inspect(task).identity[0] if inspect(task).identity else getattr(task, columns[0].name)
+        finished = {tuple(row) for row in session.execute(select(*columns).where(columns[0] == key))}
+        return [one for one in self.part_commands(session, task) if self.part_key(one) not in finished]
 
     def perform_part(self, command: C, step: Step[R, S, T, M]) -> None:
         """Perform a part that is not done yet. `step.record` adds the part's row; the last part starts the merge.

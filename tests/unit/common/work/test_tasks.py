@@ -1,6 +1,7 @@
 """The life of a task, with and without parts, over the fakes."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -202,7 +203,7 @@ def test_a_step_is_performed_by_one_process_at_a_time(example: Example) -> None:
 def test_a_result_without_its_lease_is_not_recorded(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """LeaseLost when another process has taken the lease over: the record stays as it was."""
     leases = example.ports.leases
-    monkeypatch.setattr(leases, "_ttl_s", -1.0)
+    monkeypatch.setattr(leases, "_ttl", timedelta(seconds=-1))
 
     def taken_over(_: str) -> ObjectRef:
         with leases.hold("one"):
