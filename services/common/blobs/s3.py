@@ -38,7 +38,7 @@ CONNECTIONS = 16
 _ABSENT = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
 
 _TOO_SOON = (408, 425, 429)
-"""Statuses below 500 that ask for another attempt: too slow, too early, too many."""
+"""Statuses below 500 after which another attempt may succeed: too slow, too early, too many."""
 
 _PASSING = (
     "OperationAborted",  # another call changes the same thing

@@ -96,7 +96,7 @@ class JobRunner:
             if not connection.poll(POLL_S):
                 continue
             kind, content = connection.recv()
-            supervisor.heard()
+            supervisor.note_message()
             if kind in handlers:
                 handlers[kind](content)
             elif kind == "result":
@@ -140,7 +140,7 @@ class _Supervisor:
 
     def __init__(self, connection: Connection, order: Callable[[], Order], pause_s: float, silence_s: float) -> None:
         self._connection, self._order = connection, order
-        self._silence_s, self._heard = silence_s, time.monotonic()
+        self._silence_s, self._last_message = silence_s, time.monotonic()
         self._seconds = {Order.PAUSE: pause_s, Order.CANCEL: STOP_S}
         self._sent = Order.WORK
         self._deadline = math.inf
@@ -155,12 +155,12 @@ class _Supervisor:
             self._deadline = min(self._deadline, time.monotonic() + self._seconds[order])
         if time.monotonic() > self._deadline:
             raise errors.JobStopped(f"the job did not {self._sent.value} in time and was killed")
-        if time.monotonic() > self._heard + self._silence_s:
+        if time.monotonic() > self._last_message + self._silence_s:
             raise errors.JobCrashed(f"the job reported nothing for {self._silence_s:g} s and was killed")
 
-    def heard(self) -> None:
+    def note_message(self) -> None:
         """Note that the child has sent something."""
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
 
 
 class _DomainError(Exception):
