@@ -1,5 +1,6 @@
 """Client of another service's HTTP API, with this service's own access token."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
 from starlette.responses import Response, StreamingResponse
 
+from services.annotation.clients.breaker import Breaker
 from services.common.access.credentials import bearer, client_context
 from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.grpc import from_json
@@ -15,7 +17,11 @@ from services.common.observability.tracing import traceparent
 from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
 
-TIMEOUT_S = 10.0
+TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+"""Longest silence of a service within a call; a service that runs accepts a connection at once."""
+CALLS = 8
+"""Concurrent calls of one service. The pages have 40 threads; with three siblings that do not answer, some are left for
+pages that need none of them."""
 STREAM_SILENCE_S = 60.0
 """Longest silence of a stream; the services send a line at least every fifteen seconds."""
 
@@ -31,17 +37,19 @@ T = TypeVar("T")
 class ServiceClient:
     """A client of one service. `name` appears in error messages, for example "training service".
 
-    Every method may raise Unavailable, and Forbidden if the token of PRIMITIVES_TOKEN does not allow reading there.
+    Every method may raise Unavailable, and Forbidden if the token of PRIMITIVES_TOKEN does not allow reading there. A
+    service that does not answer is not called for a while; see `Breaker`.
     """
 
-    def __init__(self, name: str, base_url: str, shared: Shared) -> None:
+    def __init__(self, name: str, base_url: str, shared: Shared, limit: int = CALLS) -> None:
         self._name, self._base_url = name, base_url
+        self._breaker = Breaker(name, limit)
         self._headers = bearer(shared.token)
         self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key)
         self._client = httpx.Client(
             base_url=base_url,
             headers=self._headers,
-            timeout=TIMEOUT_S,
+            timeout=TIMEOUT,
             verify=self._trust,
             event_hooks={"request": [_add_trace]},
         )
@@ -67,10 +75,12 @@ class ServiceClient:
 
     async def stream(self, path: str, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
         """As `fetch`, but passes the answer on block by block while it arrives."""
-        client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S), verify=self._trust)
+        timeout = httpx.Timeout(TIMEOUT.write, connect=TIMEOUT.connect, read=STREAM_SILENCE_S)
+        client = httpx.AsyncClient(timeout=timeout, verify=self._trust)
         request = client.build_request("GET", f"{self._base_url}{path}", headers=self._headers | _nonempty(headers))
         try:
-            answer = await client.send(request, stream=True)
+            with self._breaker.call():
+                answer = await _begin(client, request)
             if answer.is_error:
                 await answer.aread()
                 self._check(answer)
@@ -90,7 +100,8 @@ class ServiceClient:
         self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         try:
-            answer = self._client.get(path, params=query, headers=_nonempty(headers or {}))
+            with self._breaker.call():
+                answer = self._client.get(path, params=query, headers=_nonempty(headers or {}))
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
         self._check(answer)
@@ -127,6 +138,15 @@ def _nonempty(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _forwarded_headers(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:
     return {name: answer.headers[name] for name in names if name in answer.headers}
+
+
+async def _begin(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send a request whose answer is a stream. Its beginning has the time-out of other calls."""
+    try:
+        async with asyncio.timeout(TIMEOUT.read):
+            return await client.send(request, stream=True)
+    except TimeoutError as error:
+        raise httpx.ReadTimeout("timed out", request=request) from error
 
 
 async def _blocks(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:

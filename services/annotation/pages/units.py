@@ -138,13 +138,13 @@ def _picture_routes(frame: Frame) -> APIRouter:
     key_in_path = Annotated[UnitKey, Depends(unit_key)]
 
     @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp")
-    def picture(request: Request, _: researcher, key: key_in_path, source: str, rank: int) -> Response:
+    async def picture(request: Request, _: researcher, key: key_in_path, source: str, rank: int) -> Response:
         query = {**request.query_params, "from": source}
-        return frame.rendering.picture(key, f"pictures/{rank}.webp", query, _known_etag(request))
+        return await frame.rendering.picture(key, f"pictures/{rank}.webp", query, _known_etag(request))
 
     @router.get("/unit-sheets/{extraction_id}/{layer}/{unit}.webp")
-    def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
-        return frame.rendering.picture(key, "sheet.webp", dict(request.query_params), _known_etag(request))
+    async def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
+        return await frame.rendering.picture(key, "sheet.webp", dict(request.query_params), _known_etag(request))
 
     return router
 

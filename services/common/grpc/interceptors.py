@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -78,6 +79,27 @@ class AroundStreams(AroundCalls):
         if handler is None or not handler.response_streaming:
             return handler
         return super().intercept_service(lambda _: handler, details)
+
+
+class HealthThreads(grpc.ServerInterceptor):
+    """Runs the calls of health in threads of their own, so that they do not wait for other calls.
+
+    It must be the outermost interceptor: gRPC reads the threads from the function that it calls.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = continuation(details)
+        if handler is None or _service_and_method(details)[0] != health.SERVICE_NAME:
+            return handler
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            return (handler.unary_unary or handler.unary_stream)(request, context)
+
+        answer.experimental_thread_pool = self._threads  # type: ignore[attr-defined]
+        return _handler_like(handler, answer, answer, handler.request_deserializer)
 
 
 class _Unreadable(NamedTuple):

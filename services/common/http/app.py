@@ -88,15 +88,19 @@ def create_app(
     return app
 
 
-def _answer_problem(_: Request, error: Exception) -> JSONResponse:
+async def _answer_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (errors.PrimitivesError, RequestValidationError, HTTPException))
     return problem_of(error)
 
 
 def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) -> None:
+    """Health answers on the event loop, so that it needs none of the threads that other calls may occupy.
+
+    So `ready` must return at once: it may read neither records, store nor broker.
+    """
 
     @app.get("/healthz", tags=["health"])
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive", "service": service, "version": __version__}
 
@@ -106,7 +110,7 @@ def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) ->
         response_class=PlainTextResponse,
         responses={503: {"description": "Not ready to accept work.", "content": {"text/plain": {}}}},
     )
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """The service accepts work."""
         return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)
 
