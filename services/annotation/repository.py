@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from services.annotation.schemas import Place
@@ -19,6 +19,7 @@ from services.annotation.tables import (
     UnitRow,
 )
 from services.common.errors import NotFound
+from services.common.paging import Window
 from services.common.records import get_row
 
 AnsweredByLayer = dict[tuple[str, str], tuple[int, int, int]]
@@ -43,6 +44,11 @@ class Entry:
 def study_row(session: Session, study_id: str) -> StudyRow:
     """The row of a study. NotFound if it does not exist."""
     return get_row(session, StudyRow, study_id, "study")
+
+
+def study_rows(session: Session, study_ids: Collection[str]) -> dict[str, StudyRow]:
+    """The rows of studies, by id."""
+    return {row.study_id: row for row in session.scalars(select(StudyRow).where(StudyRow.study_id.in_(study_ids)))}
 
 
 def open_study(session: Session, study_id: str) -> StudyRow:
@@ -75,8 +81,8 @@ def layers(session: Session, study_ids: Collection[str]) -> Sequence[LayerRow]:
     return session.scalars(query.order_by(LayerRow.study_id, LayerRow.position)).all()
 
 
-def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
-    """How many units of each list a reader has answered."""
+def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[str]) -> AnsweredByLayer:
+    """How many units of each list of some studies a reader has answered."""
     counts = (
         select(
             ResponseRow.study_id,
@@ -86,7 +92,7 @@ def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
             func.sum(cast(UnitRow.in_ranking, Integer)),
         )
         .join(UnitRow, _same_unit(ResponseRow, UnitRow))
-        .where(ResponseRow.reader_id == reader_id)
+        .where(ResponseRow.reader_id == reader_id, ResponseRow.study_id.in_(study_ids))
         .group_by(ResponseRow.study_id, ResponseRow.layer)
     )
     return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
@@ -154,25 +160,55 @@ def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> t
     own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
     order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
     rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
-    total = session.scalar(select(func.count()).select_from(ResponseRow).where(ResponseRow.reader_id == reader_id))
-    return rows, total or 0
+    return rows, count_responses(session, ResponseRow.reader_id == reader_id)
 
 
-def places_of(session: Session, reader_id: str) -> list[UnitKey]:
-    """The units that a reader answered, by study, layer and unit."""
-    columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
-    return [(*row,) for row in session.execute(query)]
+def count_responses(session: Session, *conditions: ColumnElement[bool]) -> int:
+    """The number of answers that meet all conditions."""
+    return session.scalar(select(func.count()).select_from(ResponseRow).where(*conditions)) or 0
 
 
-def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
-    """Name, study, layer and unit of every answer; a reader without answers has one row with None."""
-    join = ResponseRow.reader_id == ReaderRow.reader_id
-    if study_id:
-        join = and_(join, ResponseRow.study_id == study_id)
+def latest_places(session: Session, reader_id: str, count: int) -> list[UnitKey]:
+    """The units that a reader answered last, newest first."""
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(ResponseRow.reader_id == reader_id)
+    return [(*row,) for row in session.execute(query.order_by(ResponseRow.saved.desc()).limit(count))]
+
+
+def answered_units(
+    session: Session, study_id: str, window: Window
+) -> list[tuple[str, str | None, str | None, int | None]]:
+    """A part of the answered units of a study, or of all studies if it is empty: name of the reader, study, layer and
+    unit, in this order. A reader without an answer has one row with None."""
+    join = and_(ResponseRow.reader_id == ReaderRow.reader_id, *_of_study(study_id))
     query = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    order = (ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    return [(*row,) for row in session.execute(query.outerjoin(ResponseRow, join).order_by(*order))]
+    query = query.select_from(ReaderRow).outerjoin(ResponseRow, join)
+    query = query.order_by(ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    return [(*row,) for row in session.execute(query.offset(window.offset).limit(window.limit))]
+
+
+def count_answered_units(session: Session, study_id: str) -> int:
+    """The number of rows that `answered_units` has in all."""
+    answer = exists().where(ResponseRow.reader_id == ReaderRow.reader_id, *_of_study(study_id))
+    without = session.scalar(select(func.count()).select_from(ReaderRow).where(~answer)) or 0
+    return count_responses(session, *_of_study(study_id)) + without
+
+
+def totals_by_reader(session: Session, study_id: str, names: Collection[str]) -> dict[str, int]:
+    """How many units of a study, or of all studies if it is empty, some readers answered. A reader without an answer is
+    left out."""
+    query = select(ReaderRow.name, func.count()).join(ResponseRow, ResponseRow.reader_id == ReaderRow.reader_id)
+    query = query.where(ReaderRow.name.in_(names), *_of_study(study_id)).group_by(ReaderRow.name)
+    return dict(session.execute(query).all())
+
+
+def totals_by_layer(
+    session: Session, names: Collection[str], study_ids: Collection[str]
+) -> dict[tuple[str, str, str], int]:
+    """How many units of each layer of some studies some readers answered, by reader, study and layer."""
+    columns = (ReaderRow.name, ResponseRow.study_id, ResponseRow.layer)
+    query = select(*columns, func.count()).join(ResponseRow, ResponseRow.reader_id == ReaderRow.reader_id)
+    query = query.where(ReaderRow.name.in_(names), ResponseRow.study_id.in_(study_ids)).group_by(*columns)
+    return {(name, study, layer): count for name, study, layer, count in session.execute(query)}
 
 
 def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
@@ -185,6 +221,24 @@ def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tu
         .order_by(ResponseRow.unit, ResponseRow.study_id)
     )
     return [(*row,) for row in session.execute(counts)]
+
+
+def answered_in_layers(session: Session, extraction_id: str) -> dict[str, int]:
+    """How many units of each layer were answered in the studies of an extraction."""
+    units = (
+        select(ResponseRow.layer, ResponseRow.unit)
+        .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
+        .where(StudyRow.extraction_id == extraction_id)
+        .distinct()
+        .subquery()
+    )
+    counts = select(units.c.layer, func.count()).group_by(units.c.layer)
+    return dict(session.execute(counts).all())
+
+
+def _of_study(study_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The condition on answers of a study; none for all studies."""
+    return (ResponseRow.study_id == study_id,) if study_id else ()
 
 
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:

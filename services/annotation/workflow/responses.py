@@ -1,5 +1,6 @@
 """Saves answers, each in one transaction with its log entry and its event, and reads them."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -10,14 +11,17 @@ from sqlalchemy.orm import Session
 from services.annotation import repository
 from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
-from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
+from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, SummaryQuery, UnitPlace
 from services.annotation.tables import ResponseLogRow, ResponseRow
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
+from services.common.paging import Window, next_offset
 from services.common.records import now
 from services.common.work.ports import Ports
 from services.imaging.units import unit_name
+
+FIRST_UNITS = SummaryQuery()
 
 
 @dataclass
@@ -62,16 +66,20 @@ class Responses:
             rows, total = repository.responses_of(session, reader.reader_id, offset, limit)
             return ResponseList(responses=[ResponseView.model_validate(row) for row in rows], total=total)
 
-    def places(self, reader: Reader) -> list[UnitPlace]:
-        """The units that the reader answered, by study, layer and unit."""
+    def latest(self, reader: Reader, count: int) -> tuple[list[UnitPlace], int]:
+        """The units that the reader answered last, by study, layer and unit, and the number of all."""
         with self.ports.records.reading() as session:
-            keys = repository.places_of(session, reader.reader_id)
-        return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in keys]
+            keys = repository.latest_places(session, reader.reader_id, count)
+            total = repository.count_responses(session, ResponseRow.reader_id == reader.reader_id)
+        return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in sorted(keys)], total
 
-    def summary(self, study_id: str = "") -> Summary:
-        """All readers and the units that each answered, in one study or in all, without the answers themselves."""
+    def summary(self, study_id: str = "", window: Window = FIRST_UNITS) -> Summary:
+        """A page of all readers and the units that each answered, in one study or in all, without the answers
+        themselves."""
         with self.ports.records.reading() as session:
-            rows = repository.answered_by_reader(session, study_id)
+            rows = repository.answered_units(session, study_id, window)
+            totals = repository.totals_by_reader(session, study_id, {row[0] for row in rows})
+            total = repository.count_answered_units(session, study_id)
         readers = []
         for name, group in groupby(rows, key=lambda row: row[0]):
             places = [
@@ -79,8 +87,18 @@ class Responses:
                 for _, study, layer, unit in group
                 if study is not None and layer is not None and unit is not None
             ]
-            readers.append(ReaderSummary(name=name, answered=places))
-        return Summary(readers=readers)
+            readers.append(ReaderSummary(name=name, answered=places, total=totals.get(name, 0)))
+        return Summary(readers=readers, total=total, next_offset=next_offset(window, total))
+
+    def totals_by_layer(self, names: Collection[str], study_ids: Collection[str]) -> dict[tuple[str, str, str], int]:
+        """How many units of each layer of some studies some readers answered, by reader, study and layer."""
+        with self.ports.records.reading() as session:
+            return repository.totals_by_layer(session, names, study_ids)
+
+    def answered_in_layers(self, extraction_id: str) -> dict[str, int]:
+        """How many units of each layer were answered in the studies of an extraction."""
+        with self.ports.records.reading() as session:
+            return repository.answered_in_layers(session, extraction_id)
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
