@@ -1,10 +1,11 @@
 """The database queries of the annotation service. Each uses a given session, and none runs one query per unit."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.annotation.schemas import Place
@@ -19,7 +20,6 @@ from services.annotation.tables import (
     UnitRow,
 )
 from services.common.errors import NotFound
-from services.common.paging import Window
 from services.common.records import get_row
 
 AnsweredByLayer = dict[tuple[str, str], tuple[int, int, int]]
@@ -92,7 +92,7 @@ def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[st
             func.sum(cast(UnitRow.in_ranking, Integer)),
         )
         .join(UnitRow, _same_unit(ResponseRow, UnitRow))
-        .where(ResponseRow.reader_id == reader_id, ResponseRow.study_id.in_(study_ids))
+        .where(ResponseRow.reader_id == reader_id, ResponseRow.study_id.in_(study_ids), UnitRow.study_id.in_(study_ids))
         .group_by(ResponseRow.study_id, ResponseRow.layer)
     )
     return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
@@ -113,16 +113,15 @@ def unit_rows(session: Session, study_id: str, layer: str, units: Collection[int
 
 def units_by_key(session: Session, keys: Collection[UnitKey]) -> dict[UnitKey, UnitRow]:
     """The rows of units, which may belong to several layers."""
-    columns = tuple_(UnitRow.study_id, UnitRow.layer, UnitRow.unit)
-    rows = session.scalars(select(UnitRow).where(columns.in_(keys)))
+    rows = session.scalars(select(UnitRow).where(_is_one_of(UnitRow, keys)))
     return {(row.study_id, row.layer, row.unit): row for row in rows}
 
 
 def answered_keys(session: Session, keys: Collection[UnitKey], reader_id: str) -> set[UnitKey]:
     """The units among `keys` that a reader has answered."""
-    columns = tuple_(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(columns.in_(keys))
-    return {(*row,) for row in session.execute(query.where(ResponseRow.reader_id == reader_id))}
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    rows = session.execute(query.where(_is_one_of(ResponseRow, keys, ResponseRow.reader_id == reader_id)))
+    return {(*row,) for row in rows}
 
 
 def ranks(session: Session, key: UnitKey) -> Sequence[RankRow]:
@@ -174,31 +173,29 @@ def latest_places(session: Session, reader_id: str, count: int) -> list[UnitKey]
     return [(*row,) for row in session.execute(query.order_by(ResponseRow.saved.desc()).limit(count))]
 
 
-def answered_units(
-    session: Session, study_id: str, window: Window
-) -> list[tuple[str, str | None, str | None, int | None]]:
-    """A part of the answered units of a study, or of all studies if it is empty: name of the reader, study, layer and
-    unit, in this order. A reader without an answer has one row with None."""
-    join = and_(ResponseRow.reader_id == ReaderRow.reader_id, *_of_study(study_id))
-    query = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = query.select_from(ReaderRow).outerjoin(ResponseRow, join)
-    query = query.order_by(ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    return [(*row,) for row in session.execute(query.offset(window.offset).limit(window.limit))]
+def answers_by_reader(session: Session, study_id: str) -> list[tuple[str, str, int]]:
+    """Id, name and number of answers of every reader, by name; in one study, or in all if `study_id` is empty."""
+    counts = select(ResponseRow.reader_id, func.count()).where(*_of_study(study_id)).group_by(ResponseRow.reader_id)
+    answers = dict(session.execute(counts).all())
+    readers = session.execute(select(ReaderRow.reader_id, ReaderRow.name).order_by(ReaderRow.name_key))
+    return [(reader_id, name, answers.get(reader_id, 0)) for reader_id, name in readers]
 
 
-def count_answered_units(session: Session, study_id: str) -> int:
-    """The number of rows that `answered_units` has in all."""
-    answer = exists().where(ResponseRow.reader_id == ReaderRow.reader_id, *_of_study(study_id))
-    without = session.scalar(select(func.count()).select_from(ReaderRow).where(~answer)) or 0
-    return count_responses(session, *_of_study(study_id)) + without
+def answered_by(session: Session, reader_id: str, study_id: str, offset: int, limit: int) -> list[UnitKey]:
+    """A part of the units that a reader answered, by study, layer and unit."""
+    columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = select(*columns).where(ResponseRow.reader_id == reader_id, *_of_study(study_id))
+    return [(*row,) for row in session.execute(query.order_by(*columns).offset(offset).limit(limit))]
 
 
-def totals_by_reader(session: Session, study_id: str, names: Collection[str]) -> dict[str, int]:
-    """How many units of a study, or of all studies if it is empty, some readers answered. A reader without an answer is
-    left out."""
-    query = select(ReaderRow.name, func.count()).join(ResponseRow, ResponseRow.reader_id == ReaderRow.reader_id)
-    query = query.where(ReaderRow.name.in_(names), *_of_study(study_id)).group_by(ReaderRow.name)
-    return dict(session.execute(query).all())
+def all_answered_by(session: Session, reader_ids: Collection[str], study_id: str) -> dict[str, list[UnitKey]]:
+    """The units that each of some readers answered, by study, layer and unit. A reader without one is left out."""
+    columns = (ResponseRow.reader_id, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = select(*columns).where(ResponseRow.reader_id.in_(reader_ids), *_of_study(study_id)).order_by(*columns)
+    answered: defaultdict[str, list[UnitKey]] = defaultdict(list)
+    for reader_id, study, layer, unit in session.execute(query):
+        answered[reader_id].append((study, layer, unit))
+    return answered
 
 
 def totals_by_layer(
@@ -261,6 +258,21 @@ def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*
         .outerjoin(ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id))
         .where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.label == place.label)
         .order_by(RankRow.rank)
+    )
+
+
+def _is_one_of(table: Any, keys: Collection[UnitKey], *also: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The condition that a row belongs to one of some units, and meets the others. SQLite reads the whole table for a
+    condition on a tuple of columns, and uses the primary key for this one."""
+    units: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for study_id, layer, unit in keys:
+        units[study_id, layer].append(unit)
+    return or_(
+        false(),
+        *(
+            and_(table.study_id == study_id, table.layer == layer, table.unit.in_(of_layer), *also)
+            for (study_id, layer), of_layer in units.items()
+        ),
     )
 
 
