@@ -16,6 +16,7 @@ from services.activation_extraction.workflow.units import Units
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.imaging.units import unit_channel
 
 
@@ -45,8 +46,10 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
     def GetExtraction(self, request: pb.GetExtractionRequest, _: grpc.ServicerContext) -> pb.GetExtractionResponse:
         return pb.GetExtractionResponse(extraction=self._extraction.get(request.extraction_id))
 
-    def ListExtractions(self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext) -> pb.ListExtractionsResponse:
-        return to_message(self._queries.all(), pb.ListExtractionsResponse)
+    def ListExtractions(
+        self, request: pb.ListExtractionsRequest, _: grpc.ServicerContext
+    ) -> pb.ListExtractionsResponse:
+        return to_message(self._queries.all(to_request(request, Window)), pb.ListExtractionsResponse)
 
     def PauseExtraction(
         self, request: pb.PauseExtractionRequest, _: grpc.ServicerContext

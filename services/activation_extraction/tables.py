@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from primitives.common.v1 import plan_pb2
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.activation_extraction.specs import ShardState
@@ -48,6 +48,7 @@ class ExtractionRow(WorkColumns, Base):
     """An extraction of chosen layers over a split. One that failed before it began has no data set or checkpoint."""
 
     __tablename__ = "extractions"
+    __table_args__ = (Index("ix_extractions_newest", "created", "extraction_id"),)
 
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
@@ -79,6 +80,7 @@ class AnalysisRow(WorkColumns, Base):
     begin."""
 
     __tablename__ = "analyses"
+    __table_args__ = (Index("ix_analyses_newest", "extraction_id", "created", "analysis_id"),)
 
     analysis_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), index=True)

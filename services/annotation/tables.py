@@ -45,6 +45,7 @@ class StudyRow(TaskColumns, Base):
     """A study. Opening it fills in the columns that describe its data, from `architecture` on."""
 
     __tablename__ = "studies"
+    __table_args__ = (Index("ix_studies_newest", "created", "study_id"),)
 
     study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
@@ -174,6 +175,8 @@ class ResponseRow(AnswerColumns, Base):
     __tablename__ = "responses"
     __table_args__ = (
         ForeignKeyConstraint(["study_id", "layer", "unit"], ["units.study_id", "units.layer", "units.unit"]),
+        Index("ix_responses_by_reader", "reader_id", "study_id", "layer", "unit"),
+        Index("ix_responses_latest", "reader_id", "saved"),
     )
 
     study_id: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -9,6 +9,7 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.imaging.media import media_type
 from services.imaging.units import unit_channel
 from services.patch_rendering.schemas import StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
@@ -32,8 +33,8 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
     def GetRendering(self, request: pb.GetRenderingRequest, _: grpc.ServicerContext) -> pb.GetRenderingResponse:
         return pb.GetRenderingResponse(rendering=self._rendering.get(request.rendering_id))
 
-    def ListRenderings(self, _: pb.ListRenderingsRequest, __: grpc.ServicerContext) -> pb.ListRenderingsResponse:
-        return to_message(self._queries.all(), pb.ListRenderingsResponse)
+    def ListRenderings(self, request: pb.ListRenderingsRequest, _: grpc.ServicerContext) -> pb.ListRenderingsResponse:
+        return to_message(self._queries.all(to_request(request, Window)), pb.ListRenderingsResponse)
 
     def PauseRendering(self, request: pb.PauseRenderingRequest, _: grpc.ServicerContext) -> pb.PauseRenderingResponse:
         return pb.PauseRenderingResponse(rendering=self._rendering.act("pause", request.rendering_id))

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from primitives.common.v1 import plan_pb2
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -44,6 +44,7 @@ class RenderingRow(WorkColumns, Base):
     """A rendering of all layers of an extraction, in groups of `group_units` units."""
 
     __tablename__ = "renderings"
+    __table_args__ = (Index("ix_renderings_newest", "created", "rendering_id"),)
 
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))

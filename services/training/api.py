@@ -1,10 +1,13 @@
 """The HTTP side of the training service."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Query
 
 from services.common.http.plan_routes import add_plan_routes
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.common.paging import Window
 from services.common.work.views import PlanStages
 from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
@@ -24,9 +27,9 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
     add_plan_routes(router, plans.get, plans.act, streams, plans.ended)
 
     @router.get("/datasets", tags=["data sets"])
-    def list_datasets() -> DatasetList:
-        """All data sets, newest first."""
-        return datasets.all()
+    def list_datasets(window: Annotated[Window, Query()]) -> DatasetList:
+        """A page of all data sets, newest first."""
+        return datasets.all(window)
 
     @router.get("/datasets/{dataset_id}", tags=["data sets"])
     def get_dataset(dataset_id: str) -> DatasetView:

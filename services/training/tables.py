@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -23,6 +23,7 @@ class DatasetRow(Base):
     """A registered data set: its manifest is stored."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_newest", "created", "dataset_id"),)
 
     dataset_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
@@ -54,6 +55,7 @@ class RunRow(WorkColumns, Base):
     """
 
     __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_newest", "created", "run_id"),)
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))

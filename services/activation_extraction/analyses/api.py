@@ -10,6 +10,7 @@ from services.activation_extraction.analyses.settings import AnalysisSettings
 from services.activation_extraction.analyses.workflow import Analyses
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.common.paging import Window
 
 
 def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueries, streams: Streams) -> None:
@@ -22,9 +23,9 @@ def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueri
         return queries.get(analyses.start(extraction_id, request))
 
     @router.get("/extractions/{extraction_id}/analyses", tags=["analyses"])
-    def list_analyses(extraction_id: str) -> AnalysisList:
-        """The analyses of an extraction, newest first."""
-        return queries.of(extraction_id)
+    def list_analyses(extraction_id: str, window: Annotated[Window, Query()]) -> AnalysisList:
+        """A page of the analyses of an extraction, newest first."""
+        return queries.of(extraction_id, window)
 
     kept = "Pieces that are done are kept."
     TaskRoutes("analysis", "analyses", AnalysisView, queries.get, analyses.act, streams, kept).add(router)

@@ -15,6 +15,7 @@ from services.common.errors import InvalidInput, describe_faults
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 
 
 class AnalysisMethods:
@@ -32,7 +33,8 @@ class AnalysisMethods:
         return pb.GetAnalysisResponse(analysis=self._analysis.get(request.analysis_id))
 
     def ListAnalyses(self, request: pb.ListAnalysesRequest, _: grpc.ServicerContext) -> pb.ListAnalysesResponse:
-        return to_message(self._analysis_queries.of(request.extraction_id), pb.ListAnalysesResponse)
+        found = self._analysis_queries.of(request.extraction_id, to_request(request, Window))
+        return to_message(found, pb.ListAnalysesResponse)
 
     def PauseAnalysis(self, request: pb.PauseAnalysisRequest, _: grpc.ServicerContext) -> pb.PauseAnalysisResponse:
         return pb.PauseAnalysisResponse(analysis=self._analysis.act("pause", request.analysis_id))

@@ -1,6 +1,6 @@
 """Clients of the extraction and rendering services, for the pages of units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import anyio
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from services.annotation.clients.http import Query, ServiceClient
 from services.common.errors import Unavailable
+from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
 
 PICTURES = 16
@@ -30,9 +31,9 @@ class ExtractionService(ServiceClient):
     def __init__(self, base_url: str, shared: Shared) -> None:
         super().__init__("extraction service", base_url, shared)
 
-    def extractions(self) -> Sequence[Extraction]:
-        """All extractions, newest first."""
-        return self.get("/v1/extractions", ListExtractionsResponse).extractions
+    def extractions(self, window: Window = FIRST_PAGE) -> ListExtractionsResponse:
+        """A page of all extractions, newest first."""
+        return self.get("/v1/extractions", ListExtractionsResponse, window.model_dump())
 
     def extraction(self, extraction_id: str) -> Extraction:
         """One extraction. NotFound if it does not exist."""

@@ -22,10 +22,11 @@ from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of
-from services.annotation.pages.overview import Tab, page_of
+from services.annotation.pages.overview import Tab, page_of, pages_of, window_of_page
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
 
+EXTRACTIONS_A_PAGE = 100
 UNITS_A_PAGE = 24
 PICTURES = 16
 """Top pictures that a unit's page shows at once; the reader can unfold the others."""
@@ -62,12 +63,18 @@ def _list_routes(frame: Frame) -> APIRouter:
 
     @router.get("/extractions")
     def extractions(request: Request, reader: researcher) -> Response:
-        return frame.page("extractions.html", request, reader, extractions=frame.extraction.extractions())
+        page = page_of(request)
+        part = frame.extraction.extractions(window_of_page(page, EXTRACTIONS_A_PAGE))
+        pages = pages_of(part.total, EXTRACTIONS_A_PAGE)
+        context: dict[str, Any] = {"extractions": part.extractions, "total": part.total, "page": page, "pages": pages}
+        return frame.page("extractions.html", request, reader, **context)
 
     @router.get("/extractions/{extraction_id}")
     def extraction(request: Request, extraction_id: str, reader: researcher) -> Response:
         found = frame.extraction.extraction(extraction_id)
-        context: dict[str, Any] = {"layers": [_layer_context(frame, found, layer) for layer in found.results]}
+        answered = frame.responses.answered_in_layers(extraction_id)
+        layers = [_layer_context(frame, found, layer, answered.get(layer.name, 0)) for layer in found.results]
+        context: dict[str, Any] = {"layers": layers}
         return frame.page("extraction.html", request, reader, **context, **_extraction_context(frame, found))
 
     @router.get("/extractions/{extraction_id}/layers/{layer}")
@@ -88,7 +95,7 @@ def _list_routes(frame: Frame) -> APIRouter:
             "sorts": [(name, _sort_words(part, name)) for name in SORTS if _sortable(part, name)],
             "kinds": KIND_WORDS,
             "page": page,
-            "pages": max(1, -(-part.total // UNITS_A_PAGE)),
+            "pages": pages_of(part.total, UNITS_A_PAGE),
         }
         return frame.page("units.html", request, reader, **context, **_extraction_context(frame, found))
 
@@ -187,7 +194,7 @@ def _layer(extraction: Extraction, name: str) -> ExtractionLayer:
     return found
 
 
-def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer) -> dict[str, Any]:
+def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer, answered: int) -> dict[str, Any]:
     """The row of a layer on the page of an extraction."""
     where = extraction.extraction_id, layer.name
     part = frame.extraction.units(*where, {"sort": "auc", "limit": 1})
@@ -195,7 +202,7 @@ def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer)
     return {
         "layer": layer,
         "silent": frame.extraction.units(*where, {"silent": "true", "limit": 0}).total,
-        "answered": len(frame.responses.by_unit(*where)),
+        "answered": answered,
         "best": best,
         "auc": best.auc_by_class[-1] if best is not None else None,
     }

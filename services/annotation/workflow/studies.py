@@ -1,6 +1,7 @@
 """Turns completed renderings into studies, and reads studies."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
+from services.common.paging import FIRST_PAGE, Window
 from services.common.progress import Progress
-from services.common.records import ACTIVE
+from services.common.records import ACTIVE, newest_page
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
@@ -99,11 +101,18 @@ class Studies:
         with self.ports.records.reading() as session:
             return self._views(session, [repository.study_row(session, study_id)], reader)[0]
 
-    def all(self, reader: Reader | None = None) -> StudyList:
-        """All studies, newest first, with the progress of a reader."""
+    def all(self, reader: Reader | None = None, window: Window = FIRST_PAGE) -> StudyList:
+        """A page of all studies, newest first, with the progress of a reader."""
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
-            return StudyList(studies=self._views(session, list(rows), reader))
+            page = newest_page(session, StudyRow, window)
+            studies = self._views(session, page.rows, reader)
+        return StudyList(studies=studies, total=page.total, next_offset=page.next_offset)
+
+    def some(self, study_ids: Collection[str]) -> dict[str, StudyView]:
+        """Some studies by id, without the progress of a reader."""
+        with self.ports.records.reading() as session:
+            rows = list(repository.study_rows(session, study_ids).values())
+            return {view.study_id: view for view in self._views(session, rows, None)}
 
     def withholding(self, extraction_id: str) -> list[str]:
         """The titles of the studies of an extraction that withhold classes until a unit is answered."""
@@ -144,13 +153,13 @@ class Studies:
         event = events_pb2.StudyFailed(study_id=study.study_id, plan_id=study.plan_id, error=reason)
         self.ports.outbox.publish(session, event)
 
-    def _views(self, session: Session, rows: list[StudyRow], reader: Reader | None) -> list[StudyView]:
-        layers = repository.layers(session, [row.study_id for row in rows])
-        answered = repository.answered_by_layer(session, reader.reader_id if reader else "")
-        return [
-            _study_view(row, [_layer_view(layer, answered) for layer in layers if layer.study_id == row.study_id])
-            for row in rows
-        ]
+    def _views(self, session: Session, rows: Sequence[StudyRow], reader: Reader | None) -> list[StudyView]:
+        study_ids = [row.study_id for row in rows]
+        answered = repository.answered_by_layer(session, reader.reader_id, study_ids) if reader is not None else {}
+        layers: defaultdict[str, list[LayerView]] = defaultdict(list)
+        for layer in repository.layers(session, study_ids):
+            layers[layer.study_id].append(_layer_view(layer, answered))
+        return [_study_view(row, layers[row.study_id]) for row in rows]
 
 
 def _study_of(plan_id: str) -> str:

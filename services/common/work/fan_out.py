@@ -1,7 +1,7 @@
 """Tasks whose work is cut into parts. Any process performs any part; the last part to be recorded has them merged."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic
 
@@ -100,5 +100,11 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
 
 def count_parts(session: Session, table: type[Any], key: str) -> int:
     """The number of finished parts of a task."""
-    query = select(func.count()).where(inspect(table).primary_key[0] == key)
-    return session.scalar(query) or 0
+    return counts_of_parts(session, table, [key]).get(key, 0)
+
+
+def counts_of_parts(session: Session, table: type[Any], keys: Collection[str]) -> dict[str, int]:
+    """The numbers of finished parts of tasks, by task. A task without one is left out."""
+    task = inspect(table).primary_key[0]
+    query = select(task, func.count()).where(task.in_(keys)).group_by(task)
+    return dict(session.execute(query).all())

@@ -1,9 +1,12 @@
 """The HTTP side of evaluations and comparisons."""
 
-from fastapi import APIRouter, FastAPI, Response
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Query, Response
 
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import (
     CompareRequest,
@@ -61,9 +64,9 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
         return comparisons.compare(request)
 
     @router.get("/comparisons", tags=["comparisons"])
-    def list_comparisons() -> ComparisonList:
-        """All comparisons, newest first."""
-        return comparisons.all()
+    def list_comparisons(window: Annotated[Window, Query()]) -> ComparisonList:
+        """A page of all comparisons, newest first."""
+        return comparisons.all(window)
 
     @router.get("/comparisons/{comparison_id}", tags=["comparisons"])
     def get_comparison(comparison_id: str) -> ComparisonView:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from services.common.errors import Conflict, InvalidInput, Overtaken
 from services.common.identity import derived_id
-from services.common.records import get_row, newest_first, now
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page, now
 from services.common.work.ports import Ports
 from services.training.evaluation.comparison import compare
 from services.training.evaluation.predictions import read_predictions
@@ -42,10 +43,12 @@ class Comparisons:
             session.add(row)
         return self.get(comparison_id)
 
-    def all(self) -> ComparisonList:
-        """All comparisons, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> ComparisonList:
+        """A page of all comparisons, newest first."""
         with self.ports.records.reading() as session:
-            return ComparisonList(comparisons=[row.result for row in newest_first(session, ComparisonRow)])
+            page = newest_page(session, ComparisonRow, window)
+            comparisons = [row.result for row in page.rows]
+        return ComparisonList(comparisons=comparisons, total=page.total, next_offset=page.next_offset)
 
     def get(self, comparison_id: str) -> ComparisonView:
         """One comparison. NotFound if there is none."""

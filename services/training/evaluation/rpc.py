@@ -8,6 +8,7 @@ from primitives.training.v1 import evaluation_pb2 as pb
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
 from services.training.evaluation.workflow import Evaluations
@@ -29,8 +30,10 @@ class EvaluationMethods:
     def GetEvaluation(self, request: pb.GetEvaluationRequest, _: grpc.ServicerContext) -> pb.GetEvaluationResponse:
         return pb.GetEvaluationResponse(evaluation=self._evaluation.get(request.evaluation_id))
 
-    def ListEvaluations(self, _: pb.ListEvaluationsRequest, __: grpc.ServicerContext) -> pb.ListEvaluationsResponse:
-        return to_message(self._evaluations.all(), pb.ListEvaluationsResponse)
+    def ListEvaluations(
+        self, request: pb.ListEvaluationsRequest, _: grpc.ServicerContext
+    ) -> pb.ListEvaluationsResponse:
+        return to_message(self._evaluations.all(to_request(request, Window)), pb.ListEvaluationsResponse)
 
     def PauseEvaluation(
         self, request: pb.PauseEvaluationRequest, _: grpc.ServicerContext
@@ -74,5 +77,7 @@ class EvaluationMethods:
         comparison = self._comparisons.get(request.comparison_id)
         return pb.GetComparisonResponse(comparison=to_message(comparison, pb.Comparison))
 
-    def ListComparisons(self, _: pb.ListComparisonsRequest, __: grpc.ServicerContext) -> pb.ListComparisonsResponse:
-        return to_message(self._comparisons.all(), pb.ListComparisonsResponse)
+    def ListComparisons(
+        self, request: pb.ListComparisonsRequest, _: grpc.ServicerContext
+    ) -> pb.ListComparisonsResponse:
+        return to_message(self._comparisons.all(to_request(request, Window)), pb.ListComparisonsResponse)

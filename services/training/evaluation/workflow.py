@@ -10,7 +10,8 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.identity import new_id
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
@@ -90,11 +91,12 @@ class Evaluations(Tasks[EvaluationRow]):
             evaluation.manifest = manifest
             self.complete(session, evaluation)
 
-    def all(self) -> EvaluationList:
-        """All evaluations, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> EvaluationList:
+        """A page of all evaluations, newest first."""
         with self.ports.records.reading() as session:
-            rows = newest_first(session, EvaluationRow)
-            return EvaluationList(evaluations=[EvaluationView.model_validate(row) for row in rows])
+            page = newest_page(session, EvaluationRow, window)
+            evaluations = [EvaluationView.model_validate(row) for row in page.rows]
+        return EvaluationList(evaluations=evaluations, total=page.total, next_offset=page.next_offset)
 
     def get(self, evaluation_id: str) -> EvaluationView:
         """One evaluation. NotFound if there is none."""

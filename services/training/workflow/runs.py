@@ -10,7 +10,8 @@ from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput
 from services.common.identity import new_id
 from services.common.observability.metrics import IMAGES_TRAINED
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input
 from services.imaging.capture import check_layers
@@ -69,10 +70,12 @@ class Runs(Tasks[RunRow]):
         step = Step(TRAIN_SLICE, prepare, record, counter=IMAGES_TRAINED, save=record_checkpoint, pause_s=SAVE_S)
         self.perform(command.run_id, step)
 
-    def all(self) -> RunList:
-        """All runs, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> RunList:
+        """A page of all runs, newest first."""
         with self.ports.records.reading() as session:
-            return RunList(runs=[RunView.model_validate(row) for row in newest_first(session, RunRow)])
+            page = newest_page(session, RunRow, window)
+            runs = [RunView.model_validate(row) for row in page.rows]
+        return RunList(runs=runs, total=page.total, next_offset=page.next_offset)
 
     def get(self, run_id: str) -> RunView:
         """One run. NotFound if there is none."""

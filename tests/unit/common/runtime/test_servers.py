@@ -1,6 +1,7 @@
 """The HTTP and gRPC sides that all services share."""
 
 import math
+import socket
 
 import grpc
 import pytest
@@ -148,3 +149,13 @@ def test_zero_and_false_are_values_over_grpc() -> None:
     settings = to_request(options, StartRunRequest).settings
     assert (settings.flips, settings.momentum, settings.warmup_steps) == (False, 0.0, 0)
     assert settings.epochs == StartRunRequest(dataset_id="dataset-1").settings.epochs
+
+
+def test_answers_are_sent_at_once() -> None:
+    """A connection does not delay small packets: an answer's body does not wait until its head is acknowledged."""
+    server = HttpServer(create_app("training", ready=lambda: True), PLAIN, 0)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        connection, _ = server._socket.accept()
+    with connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server.stop()
