@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from primitives.annotation.v1 import annotation_pb2 as pb
 
@@ -23,8 +24,9 @@ from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.paging import Window
 from services.common.records import now
-from tests.fakes.annotation import Browser
+from tests.fakes.annotation import Annotation, Browser
 from tests.fakes.ports import World
+from tests.fakes.serving import serving_http
 
 SIZES = Sizes(studies=3, layers=2, units=8, answers=24, readers=2, rounds=1)
 """Each reader answers two units of each layer."""
@@ -215,6 +217,27 @@ def test_the_summary_has_pages(filled: Filled, monkeypatch: pytest.MonkeyPatch) 
     assert second.count("2 of 8") == 6
     assert pager(first) == ("Pages of the summary", [("next", "/summary?page=2")])
     assert pager(second) == ("Pages of the summary", [("prev", "/summary?page=1")])
+
+
+@pytest.mark.parametrize(("path", "field"), [("/runs", "runs"), ("/extractions", "extractions")])
+def test_lists_of_other_services_have_pages(path: str, field: str, tmp_path: Path) -> None:
+    """The pages of runs and of extractions request one page of the list from its service, and link to the others."""
+    requests: list[dict[str, str]] = []
+    other = FastAPI()
+
+    @other.get(f"/v1{path}")
+    def page(request: Request) -> dict[str, Any]:
+        requests.append(dict(request.query_params))
+        item = {"run_id": "run-7", "extraction_id": "extraction-7", "state": "completed"}
+        return {field: [item], "total": 250, "next_offset": 200}
+
+    with serving_http(other) as url:
+        browser = Annotation(tmp_path, training_url=url, extraction_url=url).browser("Ana")
+        shown = browser.get(f"{path}?page=2").text
+    assert requests == [{"offset": "100", "limit": "100"}]
+    assert f"{field[:-1]}-7" in shown
+    assert '<span class="facts">250</span>' in shown
+    assert pager(shown) == (f"Pages of {field}", [("prev", f"{path}?page=1"), ("next", f"{path}?page=3")])
 
 
 def test_answers_of_many_layers_have_their_pictures(filled: Filled) -> None:
