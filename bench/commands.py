@@ -77,15 +77,11 @@ def load(quick: Quick = False, as_json: AsJson = False) -> None:
 
 
 @bench_app.command()
-def lists(
-    quick: Quick = False,
-    records: Annotated[str, typer.Option(help="URL of an empty database; by default a file of SQLite.")] = "",
-    as_json: AsJson = False,
-) -> None:
+def lists(quick: Quick = False, as_json: AsJson = False) -> None:
     """Milliseconds and SQL statements of the lists of the annotation service, with many studies and answers."""
     from bench.lists import FULL, QUICK, bench_lists
 
-    _print(bench_lists(QUICK if quick else FULL, records), as_json)
+    _print(bench_lists(QUICK if quick else FULL), as_json)
 
 
 def _print(figures: dict[str, Any], as_json: bool) -> None:

@@ -9,7 +9,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import LayerRow, ReaderRow, ResponseRow, StudyRow, UnitRow
 from services.common.bus import MemoryBus
 from services.common.progress import Progress
-from services.common.records import Records, migrate, open_records
+from services.common.records import Records
 from services.common.runtime.service import leave_out_of_collections
 from services.common.settings import Shared
 
@@ -69,18 +69,16 @@ class Lists:
     records: Records
 
 
-def bench_lists(sizes: Sizes, records_url: str = "") -> dict[str, Any]:
-    """Return the figures that docs/bench.md explains. `records_url` names an empty database; without it, the records
-    are SQLite's."""
+def bench_lists(sizes: Sizes) -> dict[str, Any]:
+    """Return the figures that docs/bench.md explains."""
     machine = machine_facts()
     tenth = replace(sizes, studies=max(1, sizes.studies // 10), answers=max(1, sizes.answers // 10))
     with ExitStack() as stack:
-        many = stack.enter_context(serving_lists(sizes, records_url))
-        few = stack.enter_context(serving_lists(tenth, ""))
+        many = stack.enter_context(serving_lists(sizes))
+        few = stack.enter_context(serving_lists(tenth))
         leave_out_of_collections()  # as a service does when it has started
         return {
             "bench": "lists",
-            "records": many.records.engine.dialect.name,
             "studies": sizes.studies,
             "layers": sizes.studies * sizes.layers,
             "answers": sizes.answers,
@@ -109,16 +107,13 @@ def measure(many: Lists, few: Lists, name: str, rounds: int) -> dict[str, Any]:
 
 
 @contextmanager
-def serving_lists(sizes: Sizes, records_url: str) -> Iterator[Lists]:
-    """Serve an annotation service with filled records for the block. Its records are removed, unless they are in a
-    database."""
+def serving_lists(sizes: Sizes) -> Iterator[Lists]:
+    """Serve an annotation service with filled records, which are removed after the block."""
     with tempfile.TemporaryDirectory(prefix="bench-lists-") as folder, ExitStack() as stack:
         shared = Shared(
-            home=Path(folder), bus_url="memory://", blobs_url="", records_url=records_url, host="127.0.0.1",
+            home=Path(folder), bus_url="memory://", blobs_url="", records_url="", host="127.0.0.1",
             tokens_file=None, tls_certificate=None, tls_key=None,
         )  # fmt: skip
-        with closing(open_records(shared.records("annotation"))) as records:
-            migrate(records, annotation.MIGRATIONS)  # a service migrates a file, but not a database
         service = annotation.create(AnnotationSettings(shared=shared, http_port=0, grpc_port=0), MemoryBus())
         stack.callback(service.ports.records.close)
         fill(service.ports.records, sizes)

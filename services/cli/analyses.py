@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from services.cli.client import events, get, named_services, post
+from services.cli.client import events, get, get_all, named_services, post
 from services.cli.output import print_json
 from services.common.errors import InvalidInput, PrimitivesError
 
@@ -31,7 +31,8 @@ def analyse(
 
 def analyses(extraction: Extraction) -> None:
     """Print the analyses of an extraction as JSON, newest first."""
-    print_json(get(named_services().activation_extraction, f"/v1/extractions/{extraction}/analyses")["analyses"])
+    base = named_services().activation_extraction
+    print_json(get_all(base, f"/v1/extractions/{extraction}/analyses", "analyses"))
 
 
 def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
 def summarise_analyses(base: str, extraction_id: str) -> dict[str, Any]:
     """Return the state of an extraction's analyses by kind, with the best units of a completed dissection."""
     summary: dict[str, Any] = {}
-    for view in reversed(get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]):
+    for view in reversed(get_all(base, f"/v1/extractions/{extraction_id}/analyses", "analyses")):
         summary[view["kind"]] = {"state": view["state"]}
         if (view["kind"], view["state"]) == ("dissection", "completed"):
             summary[view["kind"]]["best"] = _best_units(base, view["analysis_id"])

@@ -16,6 +16,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
 from services.common.access.credentials import bearer, client_context
 from services.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError, Unavailable
+from services.common.paging import MOST_ITEMS
 from services.common.settings import Shared
 from services.patch_rendering.settings import RenderingSettings
 from services.training.settings import TrainingSettings
@@ -57,6 +58,17 @@ def named_services(url: str = "") -> Services:
 def get(base: str, path: str) -> Any:
     """Send a GET and return its JSON. An error of ERROR_OF or else PrimitivesError, with the message of the service."""
     return _call("GET", base, path, None)
+
+
+def get_all(base: str, path: str, field: str) -> list[Any]:
+    """Read a list page by page and return the items of all pages, which have them in `field`; errors as for `get`."""
+    items: list[Any] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = get(base, f"{path}?offset={offset}&limit={MOST_ITEMS}")
+        items += page[field]
+        offset = page.get("next_offset")  # an older service returns the whole list at once
+    return items
 
 
 def post(base: str, path: str, body: dict[str, Any]) -> Any:

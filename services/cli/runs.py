@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.client import get, named_services, post
+from services.cli.client import get, get_all, named_services, post
 from services.cli.output import print_json
 from services.cli.watch import watch_run
 from services.common.errors import InvalidInput
@@ -41,7 +41,7 @@ def watch_one(run: Annotated[str, typer.Argument(help="Id of a run.")]) -> None:
 @run_app.command("list")
 def list_runs() -> None:
     """Print all runs, newest first."""
-    print_json(get(named_services().training, "/v1/runs")["runs"])
+    print_json(get_all(named_services().training, "/v1/runs", "runs"))
 
 
 @run_app.command("presets")

@@ -98,3 +98,15 @@ def queued(training: Training) -> str:
     with training.ports.records.transaction() as session:
         training.runs.queue(session, "run-1", "", training.dataset_id, RunSettings())
     return "run-1"
+
+
+def test_all_pages_of_a_list_are_read(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run list` prints the runs of every page. It also reads the whole list of a service that knows no pages."""
+    pages = {
+        "/v1/runs?offset=0&limit=500": {"runs": [{"run_id": "c"}, {"run_id": "b"}], "total": 3, "next_offset": 2},
+        "/v1/runs?offset=2&limit=500": {"runs": [{"run_id": "a"}], "total": 3, "next_offset": None},
+    }
+    monkeypatch.setattr(client, "get", lambda _base, path: pages[path])
+    assert [one["run_id"] for one in run("list")] == ["c", "b", "a"]
+    monkeypatch.setattr(client, "get", lambda *_: {"runs": [{"run_id": "old"}]})
+    assert run("list") == [{"run_id": "old"}]
