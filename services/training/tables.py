@@ -7,7 +7,16 @@ from sqlalchemy import JSON, ForeignKey, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
-from services.common.records import ModelColumn, Reference, UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.common.records import (
+    ModelColumn,
+    Reference,
+    UtcTime,
+    WorkColumns,
+    idempotency_keys_table,
+    leases_table,
+    now,
+    outbox_table,
+)
 from services.training.schemas import EpochMetrics, KeptCheckpoint, StartPlanRequest
 
 
@@ -17,6 +26,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class DatasetRow(Base):

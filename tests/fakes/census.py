@@ -14,7 +14,15 @@ from services.common.bus import Consumer
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
 from services.common.identity import new_id
-from services.common.records import ModelColumn, Reference, WorkColumns, get_row, leases_table, outbox_table
+from services.common.records import (
+    ModelColumn,
+    Reference,
+    WorkColumns,
+    get_row,
+    idempotency_keys_table,
+    leases_table,
+    outbox_table,
+)
 from services.common.work.jobs import Job, JobFunction
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.common.work.views import TaskView
@@ -28,6 +36,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 # tables.py

@@ -52,11 +52,11 @@ class Bus(Protocol):
         """Put a message of a queue aside for a person to look at."""
 
     def parked(self, queue: str, most: int | None = None) -> list[Parked]:
-        """Return the parked messages of a queue in the order in which they were parked, or any `most` of them. A message
+        """Return the parked messages of a queue in the order in which they were parked, or any `most` of them. Those
         that another process reads at the same moment may be left out."""
 
     def replay(self, queue: str, ids: Collection[str]) -> list[str]:
-        """Send parked messages to their queue again, as at their first attempt. Return the ids of those that were found.
+        """Send parked messages to their queue again, as at their first attempt. Return the ids of those found.
 
         A message is parked until the queue has confirmed it. If the process dies in between, it is in both places.
         """

@@ -8,7 +8,7 @@ DELIVERY_LIMIT = 20
 """Deliveries after which the broker itself parks a message that kills its consumers."""
 
 UNLIMITED = 1_000_000_000
-"""Deliveries of a parked message. Reading one is a delivery, and RabbitMQ 4 and later would drop it after 20 of them."""
+"""Deliveries of a parked message. Reading one is a delivery, and RabbitMQ 4 and later would drop it after 20."""
 
 
 def definitions(queues: dict[str, list[str]], vhost: str = "/") -> dict[str, Any]:

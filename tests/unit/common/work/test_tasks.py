@@ -15,7 +15,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import Busy, Conflict, JobStopped, LeaseLost, NotFound
 from services.common.observability.metrics import PATCHES_EXTRACTED
 from services.common.progress import Progress
-from services.common.records import Reference, WorkColumns, leases_table, outbox_table
+from services.common.records import Reference, WorkColumns, idempotency_keys_table, leases_table, outbox_table
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobFunction, JobReport
 from services.common.work.tasks import Assignment, Step, Tasks, Verb
@@ -32,6 +32,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class SimpleRow(WorkColumns, Base):
