@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,7 @@ from services.common.progress import Progress
 from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest
 
@@ -51,30 +53,32 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
     queue: ClassVar[str] = JOBS_QUEUE
     part_table: ClassVar[type[PieceRow]] = PieceRow
 
-    def start(self, extraction_id: str, settings: AnalysisSettings) -> str:
+    def start(self, extraction_id: str, settings: AnalysisSettings, key: CallKey | None = None) -> str:
         """Queue an analysis and return its id. Conflict for an extraction that is not completed, InvalidInput for one
         that cannot be analysed with these settings."""
+        begin = partial(self._begin, extraction_id, settings)
+        return start_once(self.ports.records, new_id("analysis"), key, begin, extraction_id, settings)
+
+    def _begin(self, extraction_id: str, settings: AnalysisSettings, start: Start) -> None:
         with self.ports.records.reading() as session:
             extraction = get_row(session, ExtractionRow, extraction_id, "extraction")
         if extraction.manifest is None:
             raise Conflict(f"extraction {extraction_id} is {extraction.state}; only a completed one can be analysed")
         row = AnalysisRow(
-            analysis_id=new_id("analysis"),
+            analysis_id=start.task_id,
             extraction_id=extraction_id,
             kind=settings.kind,
             settings=settings.model_dump(mode="json"),
             extraction=extraction.manifest,
         )
-        analysis_id = row.analysis_id
-        self._start(row)
-        return analysis_id
+        self._start(row, start)
 
     def extraction_completed(self, event: events_pb2.ExtractionCompleted) -> None:
         """Handle ExtractionCompleted: start the analyses of its plan, with the default settings of each kind. An
         analysis that cannot begin is recorded as failed; the plan continues."""
         for row in self._planned(event):
             try:
-                self._start(row)
+                self._start(row, Start(row.analysis_id))
             except InvalidInput as error:
                 self._refuse(row, str(error))
 
@@ -141,7 +145,7 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         with self.ports.records.reading() as session:
             return [row for row in rows if session.get(AnalysisRow, row.analysis_id) is None]
 
-    def _start(self, row: AnalysisRow) -> None:
+    def _start(self, row: AnalysisRow, start: Start) -> None:
         """Have the kind check the extraction; then record the analysis and enqueue its pieces, unless it is known."""
         kind, blobs = kind_of(row.kind), self.ports.blobs
         settings = kind.settings.model_validate(row.settings)
@@ -149,6 +153,7 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         row.settings = settings.model_dump(mode="json")
         row.pieces = kind.pieces(Context(blobs, manifest, settings, torch.device("cpu"), batch_size=1))
         with self.ports.records.transaction() as session:
+            start.record(session)
             if session.get(AnalysisRow, row.analysis_id) is None:
                 session.add(row)
                 session.flush()

@@ -21,6 +21,7 @@ from services.common.identity import derived_id, new_id
 from services.common.progress import Progress
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.views import PlanStages, plan_stages, task_fields
 
 JOBS_QUEUE = "annotation.jobs"
@@ -46,14 +47,17 @@ class Studies:
                 study.plan_id = event.plan.plan_id
                 self._enqueue(session, study)
 
-    def start(self, request: OpenStudyRequest) -> StudyView:
+    def start(self, request: OpenStudyRequest, key: CallKey | None = None) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
-        study_id = new_id("study")
-        with self.ports.records.transaction() as session:
-            if session.get(ReceivedRenderingRow, request.rendering_id) is None:
-                raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
-            self._enqueue(session, _new_row(study_id, request.rendering_id, request))
-        return self.get(study_id)
+
+        def begin(start: Start) -> None:
+            with self.ports.records.transaction() as session:
+                if session.get(ReceivedRenderingRow, request.rendering_id) is None:
+                    raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
+                start.record(session)
+                self._enqueue(session, _new_row(start.task_id, request.rendering_id, request))
+
+        return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
 
     def open(self, command: events_pb2.OpenStudy) -> None:
         """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing."""

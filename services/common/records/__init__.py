@@ -1,7 +1,7 @@
 """Records in a relational database: engines, transactions, leases, the outbox, migrations."""
 
 from services.common.records.database import Records, open_records
-from services.common.records.idempotency import RecordedKey, find_key, idempotency_keys_table, record_key
+from services.common.records.idempotency import LONGEST_KEY, RecordedKey, find_key, idempotency_keys_table, record_key
 from services.common.records.leases import Lease, Leases, leases_table
 from services.common.records.outbox import Lag, Outbox, outbox_table
 from services.common.records.rows import get_row, newest_first
@@ -11,6 +11,7 @@ from services.common.records.types import MessageColumn, ModelColumn, Reference,
 
 __all__ = [
     "ENDED",
+    "LONGEST_KEY",
     "Lag",
     "Lease",
     "Leases",

@@ -19,6 +19,7 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.names import BUCKET, JOBS_QUEUE
@@ -49,7 +50,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
                 session.add(ReceivedExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
         if event.HasField("plan"):
             options = to_request(event.plan.rendering, PlanRendering)
-            self._start(_rendering_id(event.plan), event.extraction_id, manifest, options, event.plan)
+            self._start(Start(_rendering_id(event.plan)), event.extraction_id, manifest, options, event.plan)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
         """Record that a plan's rendering failed, because its ExtractionCompleted could not be handled."""
@@ -65,13 +66,15 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             )
             self.record_failed(row, reason)
 
-    def start(self, request: StartRenderingRequest) -> str:
+    def start(self, request: StartRenderingRequest, key: CallKey | None = None) -> str:
         """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
-        with self.ports.records.reading() as session:
-            extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
-        rendering_id = new_id("rendering")
-        self._start(rendering_id, request.extraction_id, extraction.manifest, request)
-        return rendering_id
+
+        def begin(start: Start) -> None:
+            with self.ports.records.reading() as session:
+                extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
+            self._start(start, request.extraction_id, extraction.manifest, request)
+
+        return start_once(self.ports.records, new_id("rendering"), key, begin, request)
 
     def render_units(self, command: events_pb2.RenderUnits) -> None:
         """Perform RenderUnits. The last group completes the rendering."""
@@ -107,7 +110,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
 
     def _start(
         self,
-        rendering_id: str,
+        start: Start,
         extraction_id: str,
         ref: ObjectRef,
         options: PlanRendering,
@@ -115,9 +118,9 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
     ) -> None:
         """Record a rendering and enqueue its groups, unless it is recorded already."""
         extraction = read_extraction(self.ports.blobs, ref)
-        commands = _commands(rendering_id, extraction, self.settings.group_units)
+        commands = _commands(start.task_id, extraction, self.settings.group_units)
         row = RenderingRow(
-            rendering_id=rendering_id,
+            rendering_id=start.task_id,
             plan_id=plan.plan_id if plan else "",
             plan=plan,
             extraction_id=extraction_id,
@@ -130,7 +133,8 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
         )
         with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, rendering_id) is None:
+            start.record(session)
+            if session.get(RenderingRow, start.task_id) is None:
                 session.add(row)
                 for command in commands:
                     self.ports.outbox.send(session, JOBS_QUEUE, command)

@@ -11,6 +11,7 @@ from services.common.errors import Conflict, InvalidInput
 from services.common.identity import new_id
 from services.common.observability.metrics import IMAGES_TRAINED
 from services.common.records import get_row, newest_first
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input
 from services.imaging.capture import check_layers
@@ -40,16 +41,19 @@ class Runs(Tasks[RunRow]):
     noun: ClassVar[str] = "run"
     table: ClassVar[type[RunRow]] = RunRow
 
-    def start(self, request: StartRunRequest) -> RunView:
+    def start(self, request: StartRunRequest, key: CallKey | None = None) -> RunView:
         """Queue a run. InvalidInput if it cannot continue the run that it names, Conflict if that has no checkpoint."""
-        check_network(request.settings)
-        run_id = new_id("run")
-        with self.ports.records.transaction() as session:
-            dataset_row(session, request.dataset_id)
-            origin = self._origin(session, request)
-            self.queue(session, run_id, "", request.dataset_id, request.settings)
-            run_row(session, run_id).last_checkpoint = origin
-        return self.get(run_id)
+
+        def begin(start: Start) -> None:
+            check_network(request.settings)
+            with self.ports.records.transaction() as session:
+                dataset_row(session, request.dataset_id)
+                origin = self._origin(session, request)
+                start.record(session)
+                self.queue(session, start.task_id, "", request.dataset_id, request.settings)
+                run_row(session, start.task_id).last_checkpoint = origin
+
+        return self.get(start_once(self.ports.records, new_id("run"), key, begin, request))
 
     def train_slice(self, command: events_pb2.TrainSlice) -> None:
         """Perform TrainSlice: train until the run is complete, its slice of time is over, or it is paused. Then publish
