@@ -75,6 +75,13 @@ class RunRow(WorkColumns, Base):
     last_checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
     checkpoints: Mapped[list[KeptCheckpoint]] = mapped_column(ModelColumn(list[KeptCheckpoint]), default=list)
 
+    @property
+    def stored_checkpoints(self) -> list[ObjectRef]:
+        """The checkpoints that the run records, each once."""
+        kept = [kept.checkpoint for kept in self.checkpoints]
+        recorded = [self.checkpoint, self.best_checkpoint, self.last_checkpoint, *kept]
+        return list({ref.key: ref for ref in recorded if ref is not None}.values())
+
 
 class PlanRow(Base):
     """A plan as it was requested."""

@@ -1,6 +1,6 @@
 """Extractions: a network is extracted shard by shard, and the states of the shards are merged into one result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from services.activation_extraction.specs import (
 )
 from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.errors import InvalidInput
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
@@ -32,6 +33,7 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import ExtractionOptions, PlanExtraction
+from services.common.work.replays import EVENT_SENT
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.architectures import build_skeleton
@@ -85,6 +87,12 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
             )
             self.record_failed(row, reason)
 
+    def plan_replayed(self, event: training_events.RunCompleted) -> Replay:
+        """Prepare the replay of a parked RunCompleted."""
+        if not event.HasField("plan"):
+            return EVENT_SENT
+        return self.event_replayed(derived_id("extraction", event.plan.plan_id))
+
     def start(self, request: StartExtractionRequest, key: CallKey | None = None) -> str:
         """Queue an extraction and return its id. NotFound if this service has no record of the run."""
 
@@ -124,6 +132,9 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
 
     def part_key(self, command: events_pb2.ExtractShard) -> tuple[str | int, ...]:
         return command.extraction_id, command.shard
+
+    def part_objects(self, part: ShardRow) -> Iterable[ObjectRef]:
+        return part.state.state, *part.state.maxima.values()
 
     def parts_expected(self, task: ExtractionRow) -> int:
         return task.shards

@@ -19,6 +19,14 @@ class Parked:
     since: datetime | None = None
 
 
+class Replay(NamedTuple):
+    """What a replay of a parked message does, as a sentence. The message is sent again if it is `needed`: otherwise its
+    work has been enqueued in another way."""
+
+    needed: bool
+    effect: str
+
+
 class Depth(NamedTuple):
     """The number of messages in a queue that wait for delivery, and the number that were parked."""
 

@@ -1,5 +1,6 @@
 """Renderings: an extraction is rendered in groups of units. The last group writes the manifest and publishes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PICTURES_RENDERED
@@ -19,6 +21,7 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering
+from services.common.work.replays import EVENT_SENT
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
@@ -66,6 +69,10 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             )
             self.record_failed(row, reason)
 
+    def plan_replayed(self, event: extraction_events.ExtractionCompleted) -> Replay:
+        """Prepare the replay of a parked ExtractionCompleted."""
+        return self.event_replayed(_rendering_id(event.plan)) if event.HasField("plan") else EVENT_SENT
+
     def start(self, request: StartRenderingRequest, key: CallKey | None = None) -> str:
         """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
 
@@ -97,6 +104,9 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
 
     def part_key(self, command: events_pb2.RenderUnits) -> tuple[str, str, int]:
         return command.rendering_id, command.layer, command.first
+
+    def part_objects(self, part: GroupRow) -> Iterable[ObjectRef]:
+        return part.group.pack, part.group.pictures, part.group.units
 
     def parts_expected(self, task: RenderingRow) -> int:
         return task.groups

@@ -6,6 +6,7 @@ from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.common.bus import Replay
 from services.common.errors import Conflict, InvalidInput
 from services.common.identity import derived_id, new_id
 from services.common.observability.tracing import add_trace_ids
@@ -96,6 +97,10 @@ class Plans:
             run_id = derived_id("run", event.plan_id)
             run = RunRow(run_id=run_id, plan_id=event.plan_id, dataset_id=event.dataset_id, settings={})
             self.runs.record_failed(run, reason)
+
+    def continue_replayed(self, event: events_pb2.DatasetBuilt) -> Replay:
+        """Prepare the replay of a parked DatasetBuilt."""
+        return self.runs.event_replayed(derived_id("run", event.plan_id))
 
     def recover(self) -> None:
         """Publish again the completed runs that plans use instead of training (see `Tasks.recover`)."""

@@ -1,13 +1,14 @@
 """Runs: queued, trained slice by slice, and completed with a checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy.orm import Session
 
-from services.common.blobs import ObjectRef
-from services.common.errors import Conflict, InvalidInput
+from services.common.blobs import ObjectRef, missing_objects
+from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import new_id
 from services.common.observability.metrics import IMAGES_TRAINED
 from services.common.records import get_row, newest_first
@@ -102,6 +103,20 @@ class Runs(Tasks[RunRow]):
     def publish_failed(self, session: Session, task: RunRow) -> None:
         event = events_pb2.RunFailed(run_id=task.run_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
+
+    def check_results(self, key: str) -> Callable[[Session], None]:
+        """Check that the checkpoints of a failed run still exist. Conflict if the collector has removed one."""
+        with self.ports.records.reading() as session:
+            run = run_row(session, key)
+        try:
+            if run.state == "failed":
+                manifests = [open_checkpoint(self.ports.blobs, ref) for ref in run.stored_checkpoints]
+                parts = [ref for manifest in manifests for ref in manifest.objects]
+                for ref in missing_objects(self.ports.blobs, parts):
+                    raise NotFound(f"there is no object {ref.bucket}/{ref.key}")
+        except (NotFound, InvalidInput) as error:
+            raise Conflict(f"run {key} cannot continue, since a checkpoint of it was removed: {error}") from error
+        return super().check_results(key)
 
     def _spec(self, session: Session, run: RunRow) -> SliceSpec:
         settings = self.settings
