@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import torch
-from primitives.training.v1 import events_pb2
+from primitives.training.v1 import events_pb2, training_pb2_grpc
 from primitives.training.v1 import training_pb2 as pb
 
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
 from services.common.http.streams import Streams
@@ -33,6 +36,7 @@ from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
+from tests.fakes.serving import training_channel
 
 SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
@@ -453,6 +457,33 @@ def test_starts_with_a_key_are_done_once(training: Training) -> None:
     training.plans.start(training.plan())
     assert training.plans.start(training.plan(), CallKey("ci", "key-3")).plan_id == "plan-1"
     assert len(training.sent()) == 1
+
+
+def test_keys_over_grpc_belong_to_the_caller(training: Training, tmp_path: Path) -> None:
+    """The metadata `idempotency-key` is the same key as the header of HTTP. Each token has keys of its own."""
+    tokens = tmp_path / "tokens.json"
+    ci, lab = (add_token(tokens, name, ("training:write",)) for name in ("ci", "lab"))
+    servicer = TrainingServicer(
+        training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
+    )
+    request = pb.StartRunRequest(dataset_id=training.dataset_id)
+    request.settings.architecture, request.settings.weights = "test_resnet", "none"
+
+    def start(stub: training_pb2_grpc.TrainingServiceStub, token: str, epochs: int = 1) -> str:
+        request.settings.epochs = epochs
+        metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", "key-1"))
+        return str(stub.StartRun(request, metadata=metadata, timeout=30).run.run_id)
+
+    with training_channel(servicer, Edge("training", tokens=Tokens(tokens))) as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        first = start(stub, ci)
+        assert (start(stub, ci), start(stub, lab) != first) == (first, True)
+        with pytest.raises(grpc.RpcError) as refused:
+            start(stub, ci, epochs=2)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"which started {first}" in refused.value.details()
+    same = StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)
+    assert training.runs.start(same, CallKey("ci", "key-1")).run_id == first
 
 
 def test_a_repeated_import_is_one_run(training: Training, tmp_path: Path) -> None:

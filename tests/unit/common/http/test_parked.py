@@ -29,6 +29,7 @@ class Example:
     """Censuses over a bus in memory. The test delivers the messages."""
 
     def __init__(self, folder: Path, tokens: Tokens | None = None) -> None:
+        folder.mkdir(exist_ok=True)
         world, self.bus = World(folder, census.Base.metadata), MemoryBus()
         outbox = Outbox(world.ports.records, census.Base.metadata.tables["outbox"], self.bus)
         self.ports = replace(world.ports, bus=self.bus, outbox=outbox)
@@ -42,7 +43,7 @@ class Example:
         census.add_census_routes(router, self.censuses, Streams())
         app.include_router(router)
         add_parked_routes(app, ParkedMessages(self.bus, [self.consumer]))
-        self.client = TestClient(app)
+        self.app, self.client = app, TestClient(app)
         _, self.dataset = store_dataset(world.blobs, folder / "patches", {"train": 6, "val": 4})
 
     def _refuse(self, _: Any) -> Any:
