@@ -90,7 +90,7 @@ class ParkedMessages:
         """Replay all messages of a queue, or of all queues if it is empty. NotFound for a queue of another service.
         Messages that could have no effect stay parked."""
         chosen = [consumer for consumer in self.consumers if queue in ("", consumer.queue)]
-        if not chosen:
+        if queue and not chosen:
             raise NotFound(
                 f"there is no queue {queue!r}; it is one of {', '.join(one.queue for one in self.consumers)}"
             )
