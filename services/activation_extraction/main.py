@@ -20,10 +20,12 @@ from services.common.access.edge import open_edge
 from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
 from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
 
@@ -52,6 +54,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     )
     add_status_routes(app, monitor)
     reconciler = Reconciler(ports, [extractions, analyses], [one.queue for one in consumers], shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="activation_extraction",
         ports=ports,

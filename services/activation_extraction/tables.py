@@ -15,6 +15,7 @@ from services.common.records import (
     Reference,
     UtcTime,
     WorkColumns,
+    idempotency_keys_table,
     leases_table,
     now,
     outbox_table,
@@ -27,6 +28,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 ReferenceOrEmpty = ModelColumn(ObjectRef, never_null=True)
 """A reference in a column that is NOT NULL: None is stored as `{}`."""

@@ -25,6 +25,7 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.http.idempotency import StartKey
 from services.common.paging import Window
 from services.common.work.views import PlanStages
 
@@ -48,9 +49,11 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
         return studies.plan(plan_id)
 
     @router.post("/studies", status_code=202)
-    def open_study(request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyView:
+    def open_study(
+        request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)], key: StartKey
+    ) -> StudyView:
         """Open a study of a rendering."""
-        return studies.start(request)
+        return studies.start(request, key)
 
     @router.get("/studies")
     def list_studies(

@@ -13,7 +13,7 @@ from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput, NotSignedIn
-from services.common.grpc import caller_of, to_message, to_request
+from services.common.grpc import caller_of, start_key, to_message, to_request
 from services.common.paging import Window
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
@@ -30,8 +30,8 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         self._readers, self._studies, self._units, self._responses = readers, studies, units, responses
         self._tokens = tokens
 
-    def OpenStudy(self, request: pb.OpenStudyRequest, _: grpc.ServicerContext) -> pb.OpenStudyResponse:
-        study = self._studies.start(to_request(request, OpenStudyRequest))
+    def OpenStudy(self, request: pb.OpenStudyRequest, context: grpc.ServicerContext) -> pb.OpenStudyResponse:
+        study = self._studies.start(to_request(request, OpenStudyRequest), start_key(context))
         return pb.OpenStudyResponse(study=to_message(study, pb.Study))
 
     def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:

@@ -19,7 +19,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
-from services.common.records import Reference, TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.records import (
+    Reference,
+    TaskColumns,
+    UtcTime,
+    idempotency_keys_table,
+    leases_table,
+    now,
+    outbox_table,
+)
 
 
 class Base(DeclarativeBase):
@@ -28,6 +36,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class ReceivedRenderingRow(Base):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from services.cli.client import events, get, get_all, named_services, post
-from services.cli.output import print_json
+from services.cli.output import Key, print_json
 from services.common.errors import InvalidInput, PrimitivesError
 
 Extraction = Annotated[str, typer.Argument(help="Id of a completed extraction.")]
@@ -22,10 +22,11 @@ def analyse(
         list[str] | None, typer.Option("--set", help="A setting of the kind as name=value; repeatable.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Show its progress until it has ended.")] = True,
+    key: Key = "",
 ) -> None:
     """Analyse a completed extraction on the running services. Print the analysis as JSON."""
     base, options = named_services().activation_extraction, {"kind": kind} | dict(map(_setting, setting or []))
-    view = post(base, f"/v1/extractions/{extraction}/analyses", options)
+    view = post(base, f"/v1/extractions/{extraction}/analyses", options, key)
     print_json(follow_analysis(base, view["analysis_id"]) if wait else view)
 
 

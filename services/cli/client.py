@@ -57,7 +57,7 @@ def named_services(url: str = "") -> Services:
 
 def get(base: str, path: str) -> Any:
     """Send a GET and return its JSON. An error of ERROR_OF or else PrimitivesError, with the message of the service."""
-    return _call("GET", base, path, None)
+    return _call("GET", base, path, None, {})
 
 
 def get_all(base: str, path: str, field: str) -> list[Any]:
@@ -71,9 +71,10 @@ def get_all(base: str, path: str, field: str) -> list[Any]:
     return items
 
 
-def post(base: str, path: str, body: dict[str, Any]) -> Any:
-    """Send a POST and return its JSON; errors as for `get`."""
-    return _call("POST", base, path, body)
+def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
+    """Send a POST and return its JSON; errors as for `get`. A repeated start with the same idempotency `key` starts
+    nothing."""
+    return _call("POST", base, path, body, {"idempotency-key": key} if key else {})
 
 
 def events(base: str, path: str) -> Iterator[Any]:
@@ -111,10 +112,10 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
     return stages
 
 
-def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
+def _call(method: str, base: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
     try:
         response = httpx.request(
-            method, f"{base}{path}", json=body, headers=_authorization(), verify=_trust(), timeout=TIMEOUT_S
+            method, f"{base}{path}", json=body, headers=_authorization() | headers, verify=_trust(), timeout=TIMEOUT_S
         )
     except httpx.TransportError as error:
         raise Unavailable(f"{base} does not answer: {error}") from error

@@ -6,7 +6,7 @@ import grpc
 from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
 from services.common.paging import Window
@@ -26,8 +26,10 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
         self._rendering = TaskMethods(pb.Rendering, queries.get, renderings.act, streams)
         self._plan = PlanMethods(queries.plan, renderings.act_on_plan, streams)
 
-    def StartRendering(self, request: pb.StartRenderingRequest, _: grpc.ServicerContext) -> pb.StartRenderingResponse:
-        rendering_id = self._renderings.start(to_request(request, StartRenderingRequest))
+    def StartRendering(
+        self, request: pb.StartRenderingRequest, context: grpc.ServicerContext
+    ) -> pb.StartRenderingResponse:
+        rendering_id = self._renderings.start(to_request(request, StartRenderingRequest), start_key(context))
         return pb.StartRenderingResponse(rendering=self._rendering.get(rendering_id))
 
     def GetRendering(self, request: pb.GetRenderingRequest, _: grpc.ServicerContext) -> pb.GetRenderingResponse:

@@ -13,6 +13,7 @@ from services.common.records import (
     Reference,
     UtcTime,
     WorkColumns,
+    idempotency_keys_table,
     leases_table,
     now,
     outbox_table,
@@ -27,6 +28,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class ReceivedExtractionRow(Base):

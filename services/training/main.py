@@ -10,10 +10,12 @@ from services.common.bus import Bus
 from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
 from services.common.work.ports import Ports
 from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
@@ -66,6 +68,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     )
     add_status_routes(app, monitor)
     reconciler = Reconciler(ports, [datasets, runs, evaluations], [jobs.queue, events.queue], shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, [jobs, events]))
     consumers = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
     return Service(
         name="training",

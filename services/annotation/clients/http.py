@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from google.protobuf.json_format import ParseError
@@ -11,11 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from services.annotation.clients.breaker import Breaker
 from services.common.access.credentials import bearer, client_context
-from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.grpc import from_json
 from services.common.observability.tracing import traceparent
 from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
+from services.common.work.parked import ParkedList, ParkedOutcome
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 """Longest silence of a service within a call; a service that runs accepts a connection at once."""
@@ -68,6 +70,20 @@ class ServiceClient:
         """The state of the service: its tasks, queues and dependencies."""
         return self._parse(self._request("/v1/status"), ServiceStatus.model_validate)
 
+    def parked(self) -> ParkedList:
+        """The parked messages of the service."""
+        return self._parse(self._request("/v1/parked"), ParkedList.model_validate)
+
+    def act_on_parked(self, message_id: str, verb: str) -> ParkedOutcome:
+        """Replay or discard a parked message. Conflict if the message could have no effect. The token of
+        PRIMITIVES_TOKEN must allow writing there."""
+        try:
+            answer = self._client.post(f"/v1/parked/{quote(message_id, '')}/{verb}")
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+        self._check(answer, ERRORS | {409: Conflict})
+        return self._parse(answer, ParkedOutcome.model_validate)
+
     def fetch(self, path: str, query: Query, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
         """The complete answer to a request with some `headers`, with those of its headers that are `forwarded`."""
         answer = self._request(path, query, headers)
@@ -113,14 +129,14 @@ class ServiceClient:
         except (ParseError, ValueError) as error:
             raise Unavailable(f"The {self._name} is of another version: its answer has other fields") from error
 
-    def _check(self, answer: httpx.Response) -> None:
+    def _check(self, answer: httpx.Response, errors: Mapping[int, type[PrimitivesError]] = ERRORS) -> None:
         if not answer.is_error:
             return
         try:
             message = answer.json()["message"]
         except (ValueError, KeyError, TypeError):
             message = f"status {answer.status_code}"
-        raise ERRORS.get(answer.status_code, Unavailable)(f"The {self._name} answered: {message}")
+        raise errors.get(answer.status_code, Unavailable)(f"The {self._name} answered: {message}")
 
     def _unavailable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"The {self._name} at {self._base_url} does not answer: {error}")

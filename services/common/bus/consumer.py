@@ -10,8 +10,8 @@ from google.protobuf import message
 from opentelemetry.trace import SpanKind
 
 from services.common.bus.messages import Envelope, decode, ids_of
-from services.common.bus.port import Bus
-from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
+from services.common.bus.port import Bus, Replay
+from services.common.errors import Busy, InvalidInput, JobCrashed, LeaseLost, PrimitivesError, Unavailable
 from services.common.observability.logs import get_logger, log_scope
 from services.common.observability.metrics import MESSAGES
 from services.common.observability.tracing import span
@@ -43,15 +43,36 @@ class Consumer:
         self._bus = bus
         self._max_attempts = max_attempts
         self._handlers: dict[str, tuple[Callable[[Any], None], Callable[[Any, str], None] | None]] = {}
+        self._on_replay: dict[str, Callable[[Any], Replay]] = {}
         self._stopping = threading.Event()
         self._away = 0
         """Messages in succession that met Unavailable."""
 
     def on(
-        self, kind: type[M], handler: Callable[[M], None], on_parked: Callable[[M, str], None] | None = None
+        self,
+        kind: type[M],
+        handler: Callable[[M], None],
+        on_parked: Callable[[M, str], None] | None = None,
+        on_replay: Callable[[M], Replay] | None = None,
     ) -> None:
-        """Call `handler` with every message of a type, and `on_parked(message, reason)` before one is parked."""
+        """Call `handler` with every message of a type, and `on_parked(message, reason)` before one is parked.
+
+        `on_replay` is called before a parked one is sent again, and takes back what `on_parked` has recorded.
+        """
         self._handlers[kind.DESCRIPTOR.full_name] = (handler, on_parked)
+        if on_replay is not None:
+            self._on_replay[kind.DESCRIPTOR.full_name] = on_replay
+
+    def prepare_replay(self, envelope: Envelope) -> Replay:
+        """Take back what the parking of a message has recorded. Conflict if the message could have no effect."""
+        on_replay = self._on_replay.get(envelope.type)
+        try:
+            content = decode(envelope)
+        except InvalidInput as error:
+            return Replay(True, f"The message is sent again. It is parked again if it still cannot be read: {error}")
+        if on_replay is None:
+            return Replay(True, f"The message is sent again. Queue {self.queue} does not expect {envelope.kind}.")
+        return on_replay(content)
 
     def declare(self, events: tuple[type[message.Message], ...] = ()) -> None:
         """Declare the queue, bound to these events. All services declare before any of them starts to publish."""

@@ -2,7 +2,9 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver, Depth, Parked
@@ -58,11 +60,22 @@ class MemoryBus:
 
     def park(self, queue: str, envelope: Envelope, reason: str) -> None:
         with self._changed:
-            self._parked[queue].append(Parked(envelope, reason))
+            self._parked[queue].append(Parked(envelope, reason, datetime.now(UTC)))
 
-    def parked(self, queue: str) -> list[Parked]:
+    def parked(self, queue: str, most: int | None = None) -> list[Parked]:
         with self._changed:
-            return list(self._parked[queue])
+            return self._parked[queue][:most]
+
+    def replay(self, queue: str, ids: Collection[str]) -> list[str]:
+        with self._changed:
+            found = self._unpark(queue, ids)
+            self._declared(queue).extend(replace(envelope, attempt=1) for envelope in found)
+            self._changed.notify_all()
+        return [envelope.id for envelope in found]
+
+    def discard(self, queue: str, ids: Collection[str]) -> list[str]:
+        with self._changed:
+            return [envelope.id for envelope in self._unpark(queue, ids)]
 
     def depth(self, queue: str) -> Depth:
         with self._changed:
@@ -101,6 +114,11 @@ class MemoryBus:
             waiting = self._queues[queue]
             self._changed.wait_for(lambda: waiting or not self._delivering)
             return waiting.popleft() if self._delivering else None
+
+    def _unpark(self, queue: str, ids: Collection[str]) -> list[Envelope]:
+        messages = self._parked[queue]
+        self._parked[queue] = [one for one in messages if one.envelope.id not in ids]
+        return [one.envelope for one in messages if one.envelope.id in ids]
 
     def _declared(self, queue: str) -> deque[Envelope]:
         if queue not in self._queues:

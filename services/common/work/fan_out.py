@@ -1,7 +1,7 @@
 """Tasks whose work is cut into parts. Any process performs any part; the last part to be recorded has them merged."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic
 
@@ -10,6 +10,7 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypeVar
 
+from services.common.blobs import ObjectRef, missing_objects
 from services.common.work.jobs import M, S, T
 from services.common.work.tasks import Assignment, R, Step, Tasks
 
@@ -40,6 +41,25 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
     @abstractmethod
     def merge(self, session: Session, task: R) -> None:
         """Merge the parts, or enqueue the command that merges them. It is called when all parts are recorded."""
+
+    def part_objects(self, _part: Any) -> Iterable[ObjectRef]:
+        """The objects that a finished part's row refers to."""
+        return ()
+
+    def check_results(self, key: str) -> Callable[[Session], None]:
+        """Find the finished parts whose objects are gone, so that they are done again."""
+        columns = inspect(self.part_table).primary_key
+        with self.ports.records.reading() as session:
+            parts = session.scalars(select(self.part_table).where(columns[0] == key)).all()
+        objects = {ref for part in parts for ref in self.part_objects(part)}
+        missing = missing_objects(self.ports.blobs, objects)
+        lost = [inspect(part).identity for part in parts if missing.intersection(self.part_objects(part))]
+
+        def forget(session: Session) -> None:
+            for identity in lost:
+                session.delete(session.get_one(self.part_table, identity))
+
+        return forget
 
     def enqueue(self, session: Session, task: R) -> None:
         """Send the commands of the missing parts. If no part is missing, start the merge."""

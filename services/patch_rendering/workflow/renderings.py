@@ -1,6 +1,6 @@
 """Renderings: an extraction is rendered in groups of units. The last group writes the manifest and publishes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PICTURES_RENDERED
@@ -20,6 +21,8 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.names import BUCKET, JOBS_QUEUE
@@ -50,7 +53,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
                 session.add(ReceivedExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
         if event.HasField("plan"):
             options = to_request(event.plan.rendering, PlanRendering)
-            self._start(_rendering_id(event.plan), event.extraction_id, manifest, options, event.plan)
+            self._start(Start(_rendering_id(event.plan)), event.extraction_id, manifest, options, event.plan)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
         """Record that a plan's rendering failed, because its ExtractionCompleted could not be handled."""
@@ -66,13 +69,19 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             )
             self.record_failed(row, reason)
 
-    def start(self, request: StartRenderingRequest) -> str:
+    def plan_replayed(self, event: extraction_events.ExtractionCompleted) -> Replay:
+        """Prepare the replay of a parked ExtractionCompleted."""
+        return self.event_replayed(_rendering_id(event.plan)) if event.HasField("plan") else EVENT_SENT
+
+    def start(self, request: StartRenderingRequest, key: CallKey | None = None) -> str:
         """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
-        with self.ports.records.reading() as session:
-            extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
-        rendering_id = new_id("rendering")
-        self._start(rendering_id, request.extraction_id, extraction.manifest, request)
-        return rendering_id
+
+        def begin(start: Start) -> None:
+            with self.ports.records.reading() as session:
+                extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
+            self._start(start, request.extraction_id, extraction.manifest, request)
+
+        return start_once(self.ports.records, new_id("rendering"), key, begin, request)
 
     def render_units(self, command: events_pb2.RenderUnits) -> None:
         """Perform RenderUnits. The last group completes the rendering, and so does a command that arrives again after
@@ -100,6 +109,9 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
     def part_key(self, command: events_pb2.RenderUnits) -> tuple[str, str, int]:
         return command.rendering_id, command.layer, command.first
 
+    def part_objects(self, part: GroupRow) -> Iterable[ObjectRef]:
+        return part.group.pack, part.group.pictures, part.group.units
+
     def parts_expected(self, task: RenderingRow) -> int:
         return task.groups
 
@@ -114,7 +126,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
 
     def _start(
         self,
-        rendering_id: str,
+        start: Start,
         extraction_id: str,
         ref: ObjectRef,
         options: PlanRendering,
@@ -123,9 +135,9 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
         """Record a rendering and enqueue its groups, unless it is recorded already."""
         extraction = read_extraction(self.ports.blobs, ref)
         layers = _units(extraction)
-        commands = _commands(rendering_id, layers, self.settings.group_units)
+        commands = _commands(start.task_id, layers, self.settings.group_units)
         row = RenderingRow(
-            rendering_id=rendering_id,
+            rendering_id=start.task_id,
             plan_id=plan.plan_id if plan else "",
             plan=plan,
             extraction_id=extraction_id,
@@ -139,7 +151,8 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             layers=layers,
         )
         with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, rendering_id) is None:
+            start.record(session)
+            if session.get(RenderingRow, start.task_id) is None:
                 session.add(row)
                 for command in commands:
                     self.ports.outbox.send(session, JOBS_QUEUE, command)

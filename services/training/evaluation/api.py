@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Response
 
+from services.common.http.idempotency import StartKey
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
 from services.common.paging import Window
@@ -27,9 +28,9 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
     router = APIRouter(prefix="/v1")
 
     @router.post("/evaluations", status_code=202, tags=["evaluations"])
-    def start_evaluation(request: StartEvaluationRequest) -> EvaluationView:
+    def start_evaluation(request: StartEvaluationRequest, key: StartKey) -> EvaluationView:
         """Evaluate a checkpoint of a run on a split."""
-        return evaluations.start(request)
+        return evaluations.start(request, key)
 
     routes = TaskRoutes(
         "evaluation",
@@ -59,9 +60,9 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
         return Response(evaluations.figure(evaluation_id, figure), media_type=SVG)
 
     @router.post("/comparisons", tags=["comparisons"])
-    def compare_evaluations(request: CompareRequest) -> ComparisonView:
+    def compare_evaluations(request: CompareRequest, key: StartKey) -> ComparisonView:
         """Compare two completed evaluations of the same split; the same request finds the same comparison."""
-        return comparisons.compare(request)
+        return comparisons.compare(request, key)
 
     @router.get("/comparisons", tags=["comparisons"])
     def list_comparisons(window: Annotated[Window, Query()]) -> ComparisonList:

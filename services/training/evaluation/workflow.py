@@ -12,6 +12,7 @@ from services.common.errors import Conflict, NotFound
 from services.common.identity import new_id
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
@@ -42,12 +43,18 @@ class Evaluations(Tasks[EvaluationRow]):
     noun: ClassVar[str] = "evaluation"
     table: ClassVar[type[EvaluationRow]] = EvaluationRow
 
-    def start(self, request: StartEvaluationRequest) -> EvaluationView:
+    def start(self, request: StartEvaluationRequest, key: CallKey | None = None) -> EvaluationView:
         """Queue an evaluation of a checkpoint that a run has now.
 
         Conflict or NotFound if it has no such checkpoint, InvalidInput if the data set has no such split or other
         classes.
         """
+        evaluation_id = start_once(
+            self.ports.records, new_id("evaluation"), key, lambda start: self._begin(start, request), request
+        )
+        return self.get(evaluation_id)
+
+    def _begin(self, start: Start, request: StartEvaluationRequest) -> None:
         with self.ports.records.reading() as session:
             run = RunView.model_validate(get_row(session, RunRow, request.run_id, "run"))
             dataset = get_row(session, DatasetRow, request.dataset_id or run.dataset_id, "data set")
@@ -56,7 +63,7 @@ class Evaluations(Tasks[EvaluationRow]):
         data.shards(request.split)
         require_same_classes(open_checkpoint(self.ports.blobs, checkpoint), data)
         evaluation = EvaluationRow(
-            evaluation_id=new_id("evaluation"),
+            evaluation_id=start.task_id,
             run_id=run.run_id,
             dataset_id=dataset.dataset_id,
             checkpoint=checkpoint,
@@ -64,10 +71,10 @@ class Evaluations(Tasks[EvaluationRow]):
             settings=request.settings.model_dump(),
         )
         with self.ports.records.transaction() as session:
+            start.record(session)
             session.add(evaluation)
             session.flush()
             self.enqueue(session, evaluation)
-            return EvaluationView.model_validate(evaluation)
 
     def evaluate(self, command: events_pb2.EvaluateCheckpoint) -> None:
         """Perform EvaluateCheckpoint. An evaluation that is paused meanwhile starts again when it is resumed."""

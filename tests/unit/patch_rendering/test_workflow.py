@@ -14,6 +14,8 @@ from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, JobStopped, NotFound, Unavailable
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey
 from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,
@@ -143,6 +145,36 @@ def test_a_plan_that_cannot_begin_shows_the_reason(rendering: Rendering) -> None
     rendering.renderings.plan_failed(rendering.event, "manifest is gone")
     [stage] = rendering.queries.plan("plan-1").stages
     assert (stage.name, stage.state, stage.error) == ("rendering", "failed", "manifest is gone")
+
+
+def test_a_replayed_group_sends_the_missing_groups(rendering: Rendering) -> None:
+    """The rendering is queued again. Groups whose pictures are gone are rendered again too."""
+    commands = rendering.begin()
+    rendering.renderings.render_units(commands[0])
+    rendering.renderings.command_parked(commands[1], "disk is full")
+    rendering.sent()
+    assert not rendering.renderings.command_replayed(commands[1]).needed
+    assert rendering.sent() == commands, "the fake stores no pictures"
+    assert rendering.queries.plan("plan-1").stages[0].state == "queued"
+
+
+def test_a_replayed_event_begins_the_plans_rendering(rendering: Rendering) -> None:
+    """The failed stage that stood for it is replaced when ExtractionCompleted is handled."""
+    rendering.renderings.plan_failed(rendering.event, "manifest is gone")
+    assert rendering.begin() == []
+    assert "manifest is gone" in rendering.renderings.plan_replayed(rendering.event).effect
+    assert len(rendering.begin()) == 5
+    rendering.event.ClearField("plan")
+    assert rendering.renderings.plan_replayed(rendering.event) is EVENT_SENT
+
+
+def test_a_start_with_a_key_is_done_once(rendering: Rendering) -> None:
+    """The same request with the same key returns the same rendering."""
+    rendering.begin()
+    request, key = StartRenderingRequest(extraction_id="extraction-1", size=64), CallKey("ci", "key-1")
+    first = rendering.renderings.start(request, key)
+    assert len(rendering.sent()) == 5
+    assert (rendering.renderings.start(request, key), rendering.sent()) == (first, [])
 
 
 def test_cancelling_ends_a_rendering(rendering: Rendering) -> None:
