@@ -1,23 +1,19 @@
 """Half and malformed requests against a service that has clients."""
 
 import http.client
-import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deploy.local.servers import free_ports
-from services.cli.client import is_ready
-from tests.chaos.world import wait_for
+from tests.fakes.limited_service import limited_service
 
 CLIENTS = 50
 ATTACKS = 2000
@@ -36,26 +32,6 @@ class Answers:
     @property
     def p99_ms(self) -> float:
         return float(np.percentile(self.seconds, 99)) * 1000
-
-
-@contextmanager
-def service(folder: Path, files: int) -> Iterator[int]:
-    """Run the annotation service in a process that may open a number of files; yields its HTTP port."""
-    port, grpc_port = free_ports(2)
-    environment = os.environ | {
-        "PRIMITIVES_HOME": str(folder / "home"),
-        "PRIMITIVES_ANNOTATION_HTTP_PORT": str(port),
-        "PRIMITIVES_ANNOTATION_GRPC_PORT": str(grpc_port),
-    }
-    with (folder / "service.log").open("wb") as log:
-        command = ["sh", "-c", f'ulimit -n {files} && exec "$0" -m services.annotation.main', sys.executable]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: is_ready(f"http://127.0.0.1:{port}"))
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def work(port: int, seconds: float) -> Answers:
@@ -97,7 +73,7 @@ def under_attack(port: int, run: Callable[[], Answers]) -> tuple[Answers, str]:
 def test_clients_are_served_during_an_attack(tmp_path: Path, files: int) -> None:
     """50 clients work while 2,000 half and malformed requests arrive: their p99 is less than double, no call ends with
     5xx and no connection is lost. That also holds for a process that may open fewer files than the attack needs."""
-    with service(tmp_path, files) as port:
+    with limited_service(tmp_path, files) as port:
         work(port, 2.0)
         before = work(port, SECONDS)
         during, attacker = under_attack(port, lambda: work(port, SECONDS))
