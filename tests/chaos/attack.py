@@ -1,6 +1,6 @@
 """A caller that sends half and malformed requests to a port, as a process of its own: `attack PORT NUMBER SECONDS`.
 
-It opens the connections evenly over the time, and keeps all of them open until it ends. At its end it prints how many it
+It opens the connections evenly over the time, and keeps all of them open until it ends. Then it prints how many it
 opened, and how many the server had closed by then.
 """
 

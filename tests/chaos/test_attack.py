@@ -80,7 +80,8 @@ def test_clients_are_served_during_an_attack(tmp_path: Path, files: int) -> None
         after = work(port, SECONDS)
     print(
         f"\n{files} files: p99 {before.p99_ms:.0f} ms before ({len(before.seconds)} calls), {during.p99_ms:.0f} ms "
-        f"during the attack ({len(during.seconds)} calls), {after.p99_ms:.0f} ms after it; opened and closed: {attacker}"
+        f"during the attack ({len(during.seconds)} calls), {after.p99_ms:.0f} ms after it; "
+        f"connections of the attack, and those closed by the server: {attacker}"
     )
     for answers in (before, during, after):
         assert set(answers.codes) == {200}

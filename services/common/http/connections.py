@@ -92,6 +92,8 @@ class Connection(H11Protocol):
         self._socket: asyncio.Transport
         self._secured = False
         self._early = b""
+        self._service_is_slow = False
+        """Whether the service had more to read than it could take since the limit of time began."""
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -118,6 +120,7 @@ class Connection(H11Protocol):
         for start in range(0, len(data), PIECE):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + PIECE])
+        self._service_is_slow |= self.flow.read_paused
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,6 +206,7 @@ class Connection(H11Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since = phase, self.loop.time()
+        self._service_is_slow = self._secured and self.flow.read_paused
         if self._timer is not None:
             self._timer.cancel()
         seconds = self._seconds.get(phase)
@@ -213,8 +217,8 @@ class Connection(H11Protocol):
             self.cut(self.phase.value)
         elif self.phase is Phase.NEXT:
             self._close()
-        elif self.phase is Phase.BODY and self.flow.read_paused:
-            self._enter(Phase.BODY)  # the caller is not slow: the service does not read
+        elif self.phase is Phase.BODY and self._service_is_slow:
+            self._enter(Phase.BODY)
         else:
             HTTP_CLOSED.labels(self._service, self.phase.value).inc()
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

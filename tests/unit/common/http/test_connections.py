@@ -40,9 +40,9 @@ def create_test_app() -> FastAPI:
     app = create_app("training", lambda: True)
 
     @app.post("/late")
-    async def read_late(request: Request) -> int:
-        """Read the body only after the limit for bodies."""
-        await asyncio.sleep(3 * SOON_S)
+    async def read_late(request: Request, seconds: float = 0) -> int:
+        """Read the body after some seconds."""
+        await asyncio.sleep(seconds)
         return len(await request.body())
 
     @app.get("/large")
@@ -93,12 +93,20 @@ def is_closed(connection: socket.socket) -> bool:
         connection.settimeout(60)
 
 
-def test_half_requests_do_not_delay_others_and_are_closed() -> None:
-    """100 half requests stay open for their limit of time; meanwhile clients are served, and then they are closed."""
-    with serving(ConnectionLimits(header_s=SOON_S, body_s=SOON_S)) as server:
+def test_clients_are_served_while_half_requests_are_open() -> None:
+    """Clients with new connections, and with one that they keep, are answered while 100 half requests stay open."""
+    with serving(limits()) as server:
         halves = list(half_requests(server.port, 100))
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:
             assert [client.get("/healthz").status_code for _ in range(50)] == [200] * 50
+        assert all(received(connect(server.port, CLOSE)).startswith(b"HTTP/1.1 200 OK") for _ in range(50))
+        assert len(server.room) >= len(halves) == 100
+
+
+def test_half_requests_are_closed() -> None:
+    """100 half requests are answered and closed after their limit of time."""
+    with serving(ConnectionLimits(header_s=SOON_S, body_s=SOON_S)) as server:
+        halves = list(half_requests(server.port, 100))
         answers = [received(half) for half in halves]
         wait_until(partial(has_connections, server, 0))
     # The application answers a call of a route with another method before it reads the body.
@@ -146,9 +154,10 @@ def test_a_body_has_a_limit_of_time() -> None:
 
 
 def test_a_caller_that_waits_for_the_service_is_not_slow() -> None:
-    """A body that the service has not read yet may take longer than the limit."""
-    with serving(limits(soon="body_s")) as server:
-        answer = httpx.post(f"http://127.0.0.1:{server.port}/late", content=bytes(LARGEST_BODY), timeout=60)
+    """A body that the service does not read for longer than the limit has the whole limit after that."""
+    with serving(ConnectionLimits(body_s=4.0)) as server:
+        late = f"http://127.0.0.1:{server.port}/late?seconds=6"
+        answer = httpx.post(late, content=bytes(LARGEST_BODY), timeout=60)
     assert answer.json() == LARGEST_BODY
 
 
@@ -169,11 +178,11 @@ def test_a_caller_that_does_not_read_is_cut() -> None:
     """An answer that the caller does not read keeps its connection only for a limit of time."""
     with serving(limits(soon="send_s")) as server:
         deaf = connect(server.port, b"GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        wait_until(partial(has_connections, server, 1))
+        assert deaf.recv(15) == b"HTTP/1.1 200 OK"
         wait_until(partial(has_connections, server, 0))
         assert len(received(deaf)) < LARGE
         closing = connect(server.port, b"GET /large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        wait_until(partial(has_connections, server, 1))
+        assert closing.recv(15) == b"HTTP/1.1 200 OK"
         wait_until(partial(has_connections, server, 0))
         closing.close()
 
