@@ -11,6 +11,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from deploy.local.servers import Server, start_rabbitmq
 from services.common.bus import Consumer, encode
+from services.common.bus.amqp import read_envelope
+from services.common.bus.messages import decode
 from services.common.bus.rabbit import RabbitBus
 from services.common.records import Leases, leases_table, open_records
 from tests.servers import fresh_schema
@@ -44,9 +46,15 @@ def impatient(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
+def take(bus: RabbitBus, queue: str) -> struct_pb2.Value | None:
+    """Take the next message from a queue; None if it is empty."""
+    method, properties, body = bus._publisher.do(lambda channel: channel.basic_get(queue, auto_ack=True))
+    return None if method is None else decode(read_envelope(properties, body))
+
+
 def test_a_job_four_times_as_long_completes_once(impatient: Server, postgres: Server) -> None:
     """The broker closes the channel and delivers the message again, also to a second worker. The job runs once, its
-    result is stored once, and the queue is empty at the end."""
+    result is stored once, and at most one copy of the message is left, which finds the job done."""
     records = open_records(fresh_schema(postgres))
     Base.metadata.create_all(records.engine)
     leases = Leases(records, LEASES, ttl_s=2.0)
@@ -80,8 +88,11 @@ def test_a_job_four_times_as_long_completes_once(impatient: Server, postgres: Se
     with records.reading() as session:
         assert session.query(Done).count() == 1
     assert buses[0].parked("long.jobs") == []
-    left = buses[0]._publisher.do(lambda channel: channel.basic_get("long.jobs", auto_ack=True)[0])
-    assert left is None
+    # The last acknowledgement may be lost with a channel that the broker closes just then.
+    if (left := take(buses[0], "long.jobs")) is not None:
+        work(left)
+        assert len(runs) == 1
+    assert take(buses[0], "long.jobs") is None
     for bus in buses:
         bus.close()
     records.close()
