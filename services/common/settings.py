@@ -97,7 +97,7 @@ class Shared(FromEnvironmentOrFiles):
     max_connections: int = Field(
         default=1000,
         ge=10,
-        description="Connections of an HTTP or gRPC server at a time, at most a sixteenth of the files that the "
+        description="Connections of an HTTP or gRPC server at a time, at most an eighth of the files that the "
         "process may open. To make room, the HTTP server closes connections without a complete request.",
     )
     http_header_s: float = Field(

@@ -78,7 +78,7 @@ def open_edge(service: str, shared: Shared) -> Edge:
     hosts = frozenset(name.strip().lower() for name in shared.allowed_hosts.split(",") if name.strip())
     limits = ConnectionLimits(
         # The HTTP and gRPC servers of four services, their stores and their children may share a process.
-        connections=min(shared.max_connections, allowed_files() // 16),
+        connections=min(shared.max_connections, allowed_files() // 8),
         header_s=shared.http_header_s,
         body_s=shared.http_body_s,
         send_s=shared.http_send_s,
