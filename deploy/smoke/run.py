@@ -29,7 +29,7 @@ from deploy.smoke.standins import make_stand_ins, pip_arguments
 from services.cli.analyses import follow_analysis, summarise_analyses
 from services.cli.client import get, post
 from services.cli.demo import DEMO_PLAN, services_at, summarise
-from services.cli.plans import follow_plan
+from services.cli.plan_reader import follow_plan
 from services.common.identity import new_id
 
 ROOT = Path(__file__).parents[2]

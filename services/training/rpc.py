@@ -9,6 +9,7 @@ from primitives.training.v1 import training_pb2_grpc
 from services.common.grpc import to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.workflow import Evaluations
@@ -40,6 +41,9 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return self._plan.get(request.plan_id, pb.GetPlanResponse)
+
+    def ListPlans(self, request: pb.ListPlansRequest, _: grpc.ServicerContext) -> pb.ListPlansResponse:
+        return to_message(self._plans.all(to_request(request, Window)), pb.ListPlansResponse)
 
     def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
         return self._plan.act("pause", request.plan_id, pb.PausePlanResponse)

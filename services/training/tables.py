@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -70,6 +70,7 @@ class PlanRow(Base):
     """A plan as it was requested."""
 
     __tablename__ = "plans"
+    __table_args__ = (Index("ix_plans_newest", "created", "plan_id"),)
 
     plan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     request: Mapped[StartPlanRequest] = mapped_column(ModelColumn(StartPlanRequest))
