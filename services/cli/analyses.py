@@ -43,9 +43,9 @@ def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
     return follow_task(base, f"/v1/analyses/{analysis_id}", f"analysis {analysis_id}", describe)
 
 
-def summarise_analyses(base: str, extraction_id: str) -> dict[str, Any]:
+def summarise_analyses(service: Connection, extraction_id: str) -> dict[str, Any]:
     """Return the state of an extraction's analyses by kind, with the best units of a completed dissection."""
-    service, summary = Connection(base), {}
+    summary: dict[str, Any] = {}
     for view in reversed(service.get(f"/v1/extractions/{extraction_id}/analyses")["analyses"]):
         summary[view["kind"]] = {"state": view["state"]}
         if (view["kind"], view["state"]) == ("dissection", "completed"):

@@ -4,6 +4,7 @@ A rolling update, a port-forward that ends or an overloaded proxy is away for se
 So nothing that follows work ends because of them: only the end of the work, or the user, ends it.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,8 @@ class Connection:
     """A service that calls wait for.
 
     While a service is away, calls are repeated after growing waits. `notice` prints one line when the service is away
-    and one when it answers again. Before each wait `check` is called: it raises if the service cannot come back.
+    and one when it answers again. Before each wait `check` is called: it raises if the service cannot come back. If the
+    address is `known` to be right, the first answer has no time limit either.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class Connection:
         base: str,
         notice: Callable[[str], None] = print_notice,
         check: Callable[[], None] = check_nothing,
+        known: bool = False,
         wait: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    ) -> None:  # the clock and its waits are parameters for tests
         self.base = base
+        self._limit_s = math.inf if known else FIRST_ANSWER_S
         self._notice, self._check, self._wait, self._clock = notice, check, wait, clock
         self._answered = False
         """Whether the service has ever answered."""
@@ -126,7 +130,7 @@ class Connection:
         self._check()
         if self._refused_since is not None and (not self._answered or now - self._refused_since >= REFUSAL_S):
             raise error
-        if not self._answered and now - self._away_since >= FIRST_ANSWER_S:
+        if not self._answered and now - self._away_since >= self._limit_s:
             raise error
         if is_new:
             self._notice(f"{' '.join(str(error).split())[:LONGEST_REASON]}; waiting for it")

@@ -61,14 +61,15 @@ def drive_demo(
     come back.
     """
     start_up_s = time.monotonic() - began
-    training = Connection(services.training, check=check)
+    training = Connection(services.training, check=check, known=True)
     plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
     training.post_repeatable("/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
-    if any(stage["state"] in FAILED for stage in PlanReader(services, plan_id, check=check).read()):
+    if any(stage["state"] in FAILED for stage in PlanReader(services, plan_id, check=check, known=True).read()):
         plan_id = new_id("demo")  # an earlier demo failed here: start a new plan rather than show its failure again
         training.post_repeatable("/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
     stages = follow_plan(services, plan_id, check)
-    summary = summarise(services, stages, start_up_s, time.monotonic() - began)
+    summary = summarise(services, stages, check)
+    summary["seconds"] |= {"start_up": round(start_up_s, 3), "total": round(time.monotonic() - began, 3)}
     if not once:
         typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
     typer.echo(json.dumps(summary))
@@ -78,23 +79,22 @@ def drive_demo(
 
 
 def summarise(
-    services: Services, stages: dict[str, dict[str, Any]], start_up_s: float, total_s: float
+    services: Services, stages: dict[str, dict[str, Any]], check: Callable[[], None] = check_nothing
 ) -> dict[str, Any]:
-    """Collect the results of a completed plan from the services."""
-    training = Connection(services.training)
+    """Collect the results of a completed plan from the services; `check` as for `drive_demo`."""
+    training, extracting, drawing, _ = (Connection(base, check=check, known=True) for base in services.all())
     run = training.get(f"/v1/runs/{stages['training']['id']}")
     dataset = training.get(f"/v1/datasets/{run['dataset_id']}")
-    extraction = Connection(services.activation_extraction).get(f"/v1/extractions/{stages['extraction']['id']}")
-    rendering = Connection(services.patch_rendering).get(f"/v1/renderings/{stages['rendering']['id']}")
-    seconds = {name: stages[name]["seconds"] for name in STAGES}
+    extraction = extracting.get(f"/v1/extractions/{stages['extraction']['id']}")
+    rendering = drawing.get(f"/v1/renderings/{stages['rendering']['id']}")
     return {
         "auc": run["epochs"][-1]["val_auc"],
         "patches": sum(dataset["splits"].values()),
         "layers": len(extraction["results"]),
         "units": sum(layer["units"] for layer in extraction["results"]),
         "pictures": rendering["pictures"],
-        "analyses": summarise_analyses(services.activation_extraction, extraction["extraction_id"]),
-        "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
+        "analyses": summarise_analyses(extracting, extraction["extraction_id"]),
+        "seconds": {name: stages[name]["seconds"] for name in STAGES},
         "study": stages["study"]["id"],
     }
 

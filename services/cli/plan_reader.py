@@ -18,7 +18,8 @@ Stage = dict[str, Any]
 class PlanReader:
     """Reads the stages of a plan that have begun, in order, and waits for services that are away.
 
-    A stage begins when the one before it has completed. So only one service is read at a time: the current one.
+    A stage begins when the one before it has completed. So only one service is read at a time: the current one. `known`
+    is that of the first connection; the other services may be away when the plan comes to them.
     """
 
     def __init__(
@@ -27,9 +28,12 @@ class PlanReader:
         plan_id: str,
         notice: Callable[[str], None] = print_notice,
         check: Callable[[], None] = check_nothing,
+        known: bool = False,
     ) -> None:
         self._path = f"/v1/plans/{plan_id}"
-        self._connections = [Connection(base, notice, check) for base in services.all()]
+        first, *others = services.all()
+        self._connections = [Connection(first, notice, check, known)]
+        self._connections += [Connection(base, notice, check, known=True) for base in others]
         self._completed: list[Stage] = []
         self._position = 0
         self.current: list[Stage] = []
@@ -78,12 +82,12 @@ class PlanReader:
 
 
 def follow_plan(
-    services: Services, plan_id: str, check: Callable[[], None] = check_nothing
+    services: Services, plan_id: str, check: Callable[[], None] = check_nothing, known: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Show the stages until the study is open and return them by name. PrimitivesError with the stage's message if one
-    fails or is cancelled. `check` raises if services that are away cannot come back."""
+    fails or is cancelled. `check` raises if services that are away cannot come back; `known` as for `Connection`."""
     with StageBars() as bars:
-        reader = PlanReader(services, plan_id, bars.print_line, check)
+        reader = PlanReader(services, plan_id, bars.print_line, check, known)
         while True:
             stages = {stage["name"]: stage for stage in reader.read()}
             bars.show(list(stages.values()))

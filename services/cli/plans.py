@@ -41,7 +41,7 @@ def start(
     typer.echo(f"plan {plan_id}", err=True)
     if wait:
         follow_plan(services, plan_id)
-    print_json({"plan_id": plan_id, "stages": PlanReader(services, plan_id).read()})
+    print_json({"plan_id": plan_id, "stages": PlanReader(services, plan_id, known=True).read()})
 
 
 @plan_app.command("list")
@@ -62,7 +62,7 @@ def show(plan: Plan) -> None:
 @plan_app.command("watch")
 def watch(plan: Plan) -> None:
     """Show the stages of a plan until its study is open; then print them. An interrupt ends only this command."""
-    print_json(list(follow_plan(named_services(), plan).values()))
+    print_json(list(follow_plan(named_services(), plan, known=False).values()))
 
 
 @plan_app.command("pause")

@@ -22,20 +22,25 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "")
 
 
-def watch_run(base: str, run_id: str) -> dict[str, Any]:
-    """Show a run until it has completed and return its last view; errors as for `follow_task`."""
-    return follow_task(base, f"/v1/runs/{run_id}", f"run {run_id}", describe_run)
+def watch_run(base: str, run_id: str, known: bool = False) -> dict[str, Any]:
+    """Show a run until it has completed and return its last view; `known` and errors as for `follow_task`."""
+    return follow_task(base, f"/v1/runs/{run_id}", f"run {run_id}", describe_run, known)
 
 
-def follow_task(base: str, path: str, name: str, describe: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
+def follow_task(
+    base: str, path: str, name: str, describe: Callable[[dict[str, Any]], str], known: bool = True
+) -> dict[str, Any]:
     """Show the task at a path until it has completed and return its last view, however often the connection is lost.
-    PrimitivesError with the task's own message if it fails or is cancelled."""
+
+    PrimitivesError with the task's own message if it fails or is cancelled. `known` is false if no call to `base` has
+    been answered before: see `Connection`.
+    """
     console = Console(stderr=True)
 
     def notice(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    view = show(Connection(base, notice).task(path), console, describe)
+    view = show(Connection(base, notice, known=known).task(path), console, describe)
     if view["state"] != "completed":
         raise PrimitivesError(f"{name} {view['state']}: {view['error']}")
     return view
