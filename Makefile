@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
-.PHONY: help setup demo up down test test-gpu chaos bench audit secrets requirements smoke lint format release clean
+.PHONY: help setup demo up down test test-gpu chaos bench audit images secrets requirements smoke lint format release clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,9 +44,11 @@ requirements: $(VENV)/all.stamp ## Write deploy/requirements from constraints.tx
 smoke: setup ## Build the images, start docker-compose.yml on a separate Docker engine, and run the demo on it (Debian, root).
 	$(BIN)/python -m deploy.smoke.run $(ARGS)
 
-audit: $(VENV)/audit.stamp ## Check every pin of the images for known vulnerabilities; a pin that cannot be checked fails (ARGS="-s osv" queries OSV).
-	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
-		$(addprefix -r ,$(filter-out %/torch-cpu.txt,$(wildcard deploy/requirements/*.txt))) $(ARGS)
+audit: $(VENV)/dev.stamp $(VENV)/audit.stamp ## Check every pin of the images for known vulnerabilities; a pin that cannot be checked fails (ARGS="-s osv" queries OSV).
+	$(BIN)/python -m deploy.release.audit $(ARGS)
+
+images: $(VENV)/dev.stamp ## Check that every image is named by a digest or an exact tag, and list those without a digest.
+	$(BIN)/python -m deploy.release.image_names
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
 	$(BIN)/ruff check services bench tests deploy hatch_build.py

@@ -26,11 +26,11 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from bench.machine import await_quiet, machine_facts
 from bench.plan import QUICK as SMALL_PLAN
-from bench.plan import require_services
+from bench.plan import end_measurement, require_services
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
 from services.cli.client import Services, get, post
-from services.cli.plans import follow_plan
+from services.cli.plan_reader import follow_plan
 from services.common.access.credentials import bearer
 from services.common.errors import InvalidInput, Unavailable
 from services.common.identity import new_id
@@ -104,7 +104,7 @@ def prepare(services: Services) -> Target:
     """Run a small plan to its end."""
     plan_id = new_id("bench")
     post(services.training, "/v1/plans", {"plan_id": plan_id} | SMALL_PLAN)
-    ids = {name: stage["id"] for name, stage in follow_plan(services, plan_id).items()}
+    ids = {name: stage["id"] for name, stage in follow_plan(services, plan_id, end_measurement).items()}
     layer = get(services.activation_extraction, f"/v1/extractions/{ids['extraction']}")["results"][0]["name"]
     return Target(ids["training"], ids["extraction"], layer, ids["rendering"], ids["study"])
 

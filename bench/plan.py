@@ -17,7 +17,7 @@ from bench.machine import await_quiet, machine_facts
 from bench.specs import COMPUTE_PLAN, WARM_UP, PlanFloor, PlanResults, PlanSpec, WarmUpSpec
 from services.cli.client import Services, get, is_ready, named_services, post
 from services.cli.demo import DEMO_PLAN
-from services.cli.plans import follow_plan
+from services.cli.plan_reader import follow_plan
 from services.cli.progress import STAGES
 from services.common.blobs import ObjectRef
 from services.common.errors import Unavailable
@@ -80,6 +80,11 @@ def require_services() -> Services:
     return services
 
 
+def end_measurement() -> None:
+    """Raise Unavailable for a service that is away during a measurement: the figures would include its absence."""
+    raise Unavailable("a service did not answer during the measurement")
+
+
 def floor_spec(folder: Path, number: int, request: dict[str, Any], dataset: Any, shared: Shared) -> PlanSpec:
     """Return the spec of a floor. All runs share a folder of scratch files, because services keep theirs too."""
     scratch = folder / "scratch"
@@ -101,7 +106,7 @@ def measure_plan(services: Services, request: dict[str, Any]) -> MeasuredPlan:
     plan_id = new_id("bench")
     moment, begin = now(), time.monotonic()
     post(services.training, "/v1/plans", {"plan_id": plan_id} | request)
-    stages = follow_plan(services, plan_id)
+    stages = follow_plan(services, plan_id, end_measurement)
     wall_s = time.monotonic() - begin
     run = get(services.training, f"/v1/runs/{stages['training']['id']}")
     rendering = get(services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")

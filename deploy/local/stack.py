@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from services.cli.demo import drive_demo
 from services.cli.migrations import SERVICES
 from services.cli.signals import exit_on_signals
 from services.common.access.tokens import add_token
+from services.common.errors import Unavailable
 from services.common.settings import Shared
 
 DEFINITIONS = Path(__file__).parents[1] / "rabbitmq" / "definitions.json"
@@ -99,6 +100,13 @@ def start_services(variables: dict[str, str], home: Path) -> "dict[str, subproce
     return processes
 
 
+def require_running(processes: "dict[str, subprocess.Popen[bytes]]", home: Path) -> None:
+    """Raise Unavailable that names the services whose processes have ended."""
+    ended = [name for name, process in processes.items() if process.poll() is not None]
+    if ended:
+        raise Unavailable(f"{', '.join(ended)} ended; see {home / 'logs'}")
+
+
 def stop_services(processes: "dict[str, subprocess.Popen[bytes]]") -> None:
     """End the services with SIGTERM, as an operator would, and wait for them."""
     for process in processes.values():
@@ -113,8 +121,9 @@ def addresses() -> Services:
 
 
 @contextmanager
-def running_stack(home: Path) -> Iterator[Services]:
-    """Run the whole stack during the block."""
+def running_stack(home: Path) -> Iterator[tuple[Services, Callable[[], None]]]:
+    """Run the whole stack during the block. Yields the services, and a function that raises Unavailable if one of their
+    processes has ended."""
     busy = [base for base in addresses().all() if is_ready(base)]
     if busy:
         sys.exit(f"something already answers at {', '.join(busy)}; `make down` stops the stack")
@@ -125,7 +134,7 @@ def running_stack(home: Path) -> Iterator[Services]:
         processes = start_services(variables, home)
         try:
             print(f"Readers sign in with the access token {variables['PRIMITIVES_TOKEN']}", file=sys.stderr)
-            yield addresses()
+            yield addresses(), lambda: require_running(processes, home)
         finally:
             stop_services(processes)
     finally:
@@ -198,8 +207,8 @@ def main() -> None:
         exit_on_signals()
     if arguments.action == "demo":
         began = time.monotonic()
-        with running_stack(home) as services:
-            drive_demo(services, arguments.once, fresh=True, began=began)
+        with running_stack(home) as (services, check):
+            drive_demo(services, arguments.once, fresh=True, began=began, check=check)
     elif arguments.action == "bench":
         bench(home, words)
     elif arguments.action == "up":

@@ -28,8 +28,9 @@ from deploy.smoke.engine import Docker, install_programs, running_engine
 from deploy.smoke.standins import make_stand_ins, pip_arguments
 from services.cli.analyses import follow_analysis, summarise_analyses
 from services.cli.client import get, post
+from services.cli.connection import Connection
 from services.cli.demo import DEMO_PLAN, services_at, summarise
-from services.cli.plans import follow_plan
+from services.cli.plan_reader import follow_plan
 from services.common.identity import new_id
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +144,8 @@ def run_plan(plan: dict[str, Any]) -> dict[str, Any]:
         began, plan_id = time.monotonic(), new_id("smoke")
         post(services.training, "/v1/plans", {"plan_id": plan_id} | plan)
         stages = follow_plan(services, plan_id)
-        summary = summarise(services, stages, 0.0, time.monotonic() - began)
+        summary = summarise(services, stages)
+        summary["seconds"]["total"] = round(time.monotonic() - began, 3)
         return summary | {"extraction": stages["extraction"]["id"]}
 
 
@@ -153,7 +155,7 @@ def end_analyses(extraction_id: str) -> dict[str, Any]:
         base = services.activation_extraction
         for view in get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]:
             follow_analysis(base, view["analysis_id"])
-        return summarise_analyses(base, extraction_id)
+        return summarise_analyses(Connection(base), extraction_id)
 
 
 def use(stack: Stack, times: Times, plan: dict[str, Any]) -> dict[str, Any]:

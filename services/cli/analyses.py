@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from services.cli.client import events, get, get_all, named_services, post
+from services.cli.client import get_all, named_services, post
+from services.cli.connection import Connection
 from services.cli.output import Key, print_json
-from services.common.errors import InvalidInput, PrimitivesError
+from services.cli.watch import follow_task
+from services.common.errors import InvalidInput
 
 Extraction = Annotated[str, typer.Argument(help="Id of a completed extraction.")]
 
@@ -37,46 +37,39 @@ def analyses(extraction: Extraction) -> None:
 
 
 def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
-    """Show an analysis until it has completed and return its last view. PrimitivesError with its message if it fails or
-    is cancelled."""
-    view: dict[str, Any] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("", total=None)
-        for view in events(base, f"/v1/analyses/{analysis_id}/events"):
-            progress = view["progress"]
-            description = f"{view['kind']} {view['state']}"
-            bars.update(bar, completed=progress["done"], total=progress["total"] or None, description=description)
-    if view.get("state") != "completed":
-        raise PrimitivesError(f"analysis {analysis_id} {view.get('state')}: {view.get('error')}")
-    return view
+    """Show an analysis until it has completed and return its last view; errors as for `follow_task`."""
+
+    def describe(view: dict[str, Any]) -> str:
+        return f"{view['kind']} {view['state']}"
+
+    return follow_task(base, f"/v1/analyses/{analysis_id}", f"analysis {analysis_id}", describe)
 
 
-def summarise_analyses(base: str, extraction_id: str) -> dict[str, Any]:
+def summarise_analyses(service: Connection, extraction_id: str) -> dict[str, Any]:
     """Return the state of an extraction's analyses by kind, with the best units of a completed dissection."""
     summary: dict[str, Any] = {}
-    for view in reversed(get_all(base, f"/v1/extractions/{extraction_id}/analyses", "analyses")):
+    for view in reversed(service.get_all(f"/v1/extractions/{extraction_id}/analyses", "analyses")):
         summary[view["kind"]] = {"state": view["state"]}
         if (view["kind"], view["state"]) == ("dissection", "completed"):
-            summary[view["kind"]]["best"] = _best_units(base, view["analysis_id"])
+            summary[view["kind"]]["best"] = _best_units(service, view["analysis_id"])
     return summary
 
 
-def _best_units(base: str, analysis_id: str) -> dict[str, dict[str, Any]]:
+def _best_units(service: Connection, analysis_id: str) -> dict[str, dict[str, Any]]:
     """Find the unit with the largest IoU for each phenomenon, over all layers."""
     best: dict[str, dict[str, Any]] = {}
-    for layer in get(base, f"/v1/analyses/{analysis_id}")["layers"]:
-        for row in _rows(base, f"/v1/analyses/{analysis_id}/layers/{layer}"):
+    for layer in service.get(f"/v1/analyses/{analysis_id}")["layers"]:
+        for row in _rows(service, f"/v1/analyses/{analysis_id}/layers/{layer}"):
             if row["iou"] > best.get(row["phenomenon"], {"iou": 0.0})["iou"]:
                 best[row["phenomenon"]] = {"layer": layer, "unit": row["unit"], "iou": round(row["iou"], 4)}
     return best
 
 
-def _rows(base: str, path: str) -> Iterator[dict[str, Any]]:
+def _rows(service: Connection, path: str) -> Iterator[dict[str, Any]]:
     """Yield all rows of a table, page by page."""
     offset, total = 0, 1
     while offset < total:
-        page = get(base, f"{path}?offset={offset}&limit=1000")
+        page = service.get(f"{path}?offset={offset}&limit=1000")
         yield from page["rows"]
         offset, total = offset + len(page["rows"]), page["total"]
 

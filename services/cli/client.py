@@ -4,7 +4,8 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,16 @@ import httpx
 from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
 from services.common.access.credentials import bearer, client_context
-from services.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError, Unavailable
+from services.common.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+    PrimitivesError,
+    TooMany,
+    Unavailable,
+)
 from services.common.paging import MOST_ITEMS
 from services.common.settings import Shared
 from services.patch_rendering.settings import RenderingSettings
@@ -24,8 +34,24 @@ from services.training.settings import TrainingSettings
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0
 """Longest silence of a stream. Services send a line at least every fifteen seconds."""
-ERROR_OF: dict[int, type[PrimitivesError]] = {401: NotSignedIn, 403: Forbidden, 404: NotFound, 503: Unavailable}
+CONNECT_S = 10.0
+LONGEST_ANSWER = 4000
+"""Characters that an error quotes of an answer: a proxy answers with whole pages."""
+ERROR_OF: dict[int, type[PrimitivesError]] = {
+    401: NotSignedIn,
+    403: Forbidden,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    422: InvalidInput,
+    429: TooMany,
+}
+"""Errors by status. All from 500 on are Unavailable, others PrimitivesError."""
 ADDRESS = re.compile(r"https?://([^/:@\[\]]+|\[[0-9a-fA-F:]+\])")
+
+
+class Untrusted(Unavailable):
+    """The certificate of a service is not trusted."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,10 @@ def named_services(url: str = "") -> Services:
 
 
 def get(base: str, path: str) -> Any:
-    """Send a GET and return its JSON. An error of ERROR_OF or else PrimitivesError, with the message of the service."""
+    """Send a GET and return its JSON.
+
+    Unavailable if the service does not answer, or not with JSON; else an error of ERROR_OF with the service's message.
+    """
     return _call("GET", base, path, None, {})
 
 
@@ -77,20 +106,23 @@ def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
     return _call("POST", base, path, body, {"idempotency-key": key} if key else {})
 
 
-def events(base: str, path: str) -> Iterator[Any]:
-    """Yield the JSON of each server-sent event of a GET until the service ends the stream; errors as for `get`."""
-    try:
-        with httpx.stream(
-            "GET", f"{base}{path}", headers=_authorization(), verify=_trust(), timeout=STREAM_SILENCE_S
-        ) as response:
-            if not response.is_success:
-                response.read()
-                raise _error_of(response)
-            for line in response.iter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
-    except httpx.TransportError as error:
-        raise Unavailable(f"{base} does not answer: {error}") from error
+@contextmanager
+def open_events(base: str, path: str, last_id: str = "") -> Iterator[Iterator[tuple[str, Any]]]:
+    """Open a stream of server-sent events; yields the id and the JSON of each. Errors as for `get`, also Unavailable
+    when the service stops.
+
+    With the id of an event, a service sends only what has changed since.
+    """
+    headers = _authorization() | ({"last-event-id": last_id} if last_id else {})
+    limits = httpx.Timeout(STREAM_SILENCE_S, connect=CONNECT_S)
+    with (
+        _reported(base),
+        httpx.stream("GET", f"{base}{path}", headers=headers, verify=_trust(), timeout=limits) as response,
+    ):
+        if not response.is_success:
+            response.read()
+            raise _error_of(response)
+        yield _read_events(base, _lines(response.iter_bytes()))
 
 
 def is_ready(base: str) -> bool:
@@ -113,20 +145,60 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
 
 
 def _call(method: str, base: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
-    try:
+    limits = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
+    with _reported(base):
         response = httpx.request(
-            method, f"{base}{path}", json=body, headers=_authorization() | headers, verify=_trust(), timeout=TIMEOUT_S
+            method, f"{base}{path}", json=body, headers=_authorization() | headers, verify=_trust(), timeout=limits
         )
-    except httpx.TransportError as error:
-        raise Unavailable(f"{base} does not answer: {error}") from error
     if response.is_success:
-        return response.json()
+        return _json_of(base, response.text)
     raise _error_of(response)
 
 
+@contextmanager
+def _reported(base: str) -> Iterator[None]:
+    """Raise Unavailable where httpx reports a connection that fails."""
+    try:
+        yield
+    except httpx.RequestError as error:
+        kind = Untrusted if "CERTIFICATE_VERIFY_FAILED" in str(error) else Unavailable
+        raise kind(f"{base} does not answer: {error or type(error).__name__}") from error
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines of a body. httpx's own `iter_lines` also breaks lines at characters that a JSON text may hold."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.rstrip(b"\r").decode(errors="replace") for line in lines)
+
+
+def _read_events(base: str, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the id and the JSON of each event. Unavailable for the event with which a service stops."""
+    event: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name:
+            event[name] = value
+            continue
+        if event.get("event") == "stopping":
+            raise Unavailable(f"{base} is stopping")
+        if not line and "data" in event:
+            yield event.get("id", ""), _json_of(base, event["data"])
+        event = event if line else {}
+
+
+def _json_of(base: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Unavailable(f"{base} did not answer with JSON but with {text[:LONGEST_ANSWER]!r}") from error
+
+
 def _error_of(response: httpx.Response) -> PrimitivesError:
-    message = f"{response.request.method} {response.request.url}: {response.status_code} {response.text}"
-    return ERROR_OF.get(response.status_code, PrimitivesError)(message)
+    code, text = response.status_code, response.text[:LONGEST_ANSWER]
+    kind = Unavailable if code >= 500 else ERROR_OF.get(code, PrimitivesError)
+    return kind(f"{response.request.method} {response.request.url}: {code} {text}")
 
 
 def _trust() -> ssl.SSLContext:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import typer
 
 from services import __version__
 from services.cli.analyses import summarise_analyses
-from services.cli.client import Services, get, is_ready, named_services, plan_stages, post
-from services.cli.plans import FAILED, POLL_S, follow_plan
+from services.cli.client import Services, is_ready, named_services
+from services.cli.connection import POLL_S, Connection, check_nothing
+from services.cli.plan_reader import FAILED, PlanReader, follow_plan
 from services.cli.progress import STAGES
 from services.cli.signals import exit_on_signals
 from services.common.errors import Unavailable
@@ -43,23 +44,32 @@ def run_demo(once: bool, fresh: bool, url: str = "") -> None:
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     exit_on_signals()
-    with services_at(url) if url else running_services() as services:
-        drive_demo(services, once, fresh, began)
+    if url:
+        with services_at(url) as services:
+            drive_demo(services, once, fresh, began)
+    else:
+        with running_services() as (services, check):
+            drive_demo(services, once, fresh, began, check)
 
 
-def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> None:
+def drive_demo(
+    services: Services, once: bool, fresh: bool, began: float, check: Callable[[], None] = check_nothing
+) -> None:
     """Drive the plan to its end and print the summary. Then return (`once`), or leave the pages open until Ctrl-C.
 
-    The total is counted from `began`, a value of `time.monotonic`.
+    The total is counted from `began`, a value of `time.monotonic`. `check` raises if services that do not answer cannot
+    come back.
     """
     start_up_s = time.monotonic() - began
+    training = Connection(services.training, check=check, known=True)
     plan_id = new_id("demo") if fresh else derived_id("demo", __version__, json.dumps(DEMO_PLAN, sort_keys=True))
-    started = post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)["stages"]
-    if any(stage["state"] in FAILED for stage in started + plan_stages(services, plan_id)):
+    training.post_repeatable("/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
+    if any(stage["state"] in FAILED for stage in PlanReader(services, plan_id, check=check, known=True).read()):
         plan_id = new_id("demo")  # an earlier demo failed here: start a new plan rather than show its failure again
-        post(services.training, "/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
-    stages = follow_plan(services, plan_id)
-    summary = summarise(services, stages, start_up_s, time.monotonic() - began)
+        training.post_repeatable("/v1/plans", {"plan_id": plan_id} | DEMO_PLAN)
+    stages = follow_plan(services, plan_id, check)
+    summary = summarise(services, stages, check)
+    summary["seconds"] |= {"start_up": round(start_up_s, 3), "total": round(time.monotonic() - began, 3)}
     if not once:
         typer.echo(f"\nThe study is open at {services.annotation} - interrupt with Ctrl-C to end.\n", err=True)
     typer.echo(json.dumps(summary))
@@ -69,29 +79,32 @@ def drive_demo(services: Services, once: bool, fresh: bool, began: float) -> Non
 
 
 def summarise(
-    services: Services, stages: dict[str, dict[str, Any]], start_up_s: float, total_s: float
+    services: Services, stages: dict[str, dict[str, Any]], check: Callable[[], None] = check_nothing
 ) -> dict[str, Any]:
-    """Collect the results of a completed plan from the services."""
-    run = get(services.training, f"/v1/runs/{stages['training']['id']}")
-    dataset = get(services.training, f"/v1/datasets/{run['dataset_id']}")
-    extraction = get(services.activation_extraction, f"/v1/extractions/{stages['extraction']['id']}")
-    rendering = get(services.patch_rendering, f"/v1/renderings/{stages['rendering']['id']}")
-    seconds = {name: stages[name]["seconds"] for name in STAGES}
+    """Collect the results of a completed plan from the services; `check` as for `drive_demo`."""
+    training, extracting, drawing, _ = (Connection(base, check=check, known=True) for base in services.all())
+    run = training.get(f"/v1/runs/{stages['training']['id']}")
+    dataset = training.get(f"/v1/datasets/{run['dataset_id']}")
+    extraction = extracting.get(f"/v1/extractions/{stages['extraction']['id']}")
+    rendering = drawing.get(f"/v1/renderings/{stages['rendering']['id']}")
     return {
         "auc": run["epochs"][-1]["val_auc"],
         "patches": sum(dataset["splits"].values()),
         "layers": len(extraction["results"]),
         "units": sum(layer["units"] for layer in extraction["results"]),
         "pictures": rendering["pictures"],
-        "analyses": summarise_analyses(services.activation_extraction, extraction["extraction_id"]),
-        "seconds": seconds | {"start_up": round(start_up_s, 3), "total": round(total_s, 3)},
+        "analyses": summarise_analyses(extracting, extraction["extraction_id"]),
+        "seconds": {name: stages[name]["seconds"] for name in STAGES},
         "study": stages["study"]["id"],
     }
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
-    """Run `primitives up` in another process during the block. The services are ready when the block begins."""
+def running_services() -> Iterator[tuple[Services, Callable[[], None]]]:
+    """Run `primitives up` in another process during the block. The services are ready when the block begins.
+
+    Yields the services, and a function that raises Unavailable if the process has ended.
+    """
     services = named_services()
     busy = [base for base in services.all() if is_ready(base)]
     if busy:
@@ -103,7 +116,7 @@ def running_services() -> Iterator[Services]:
         )
         try:
             _await_ready(process, services, log)
-            yield services
+            yield services, lambda: _require_running(process, log)
         finally:
             _stop(process)
 
@@ -132,11 +145,15 @@ def wait_for_interrupt() -> None:
 def _await_ready(process: "subprocess.Popen[bytes]", services: Services, log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while not all(map(is_ready, services.all())):
-        if process.poll() is not None:
-            raise Unavailable(f"the services ended with status {process.returncode}; see {log}\n{_tail(log)}")
+        _require_running(process, log)
         if time.monotonic() > deadline:
             raise Unavailable(f"the services were not ready within {START_LIMIT_S:.0f} s; see {log}")
         time.sleep(0.1)
+
+
+def _require_running(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    if process.poll() is not None:
+        raise Unavailable(f"the services ended with status {process.returncode}; see {log}\n{_tail(log)}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

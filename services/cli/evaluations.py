@@ -1,21 +1,18 @@
 """`primitives evaluate`, `compare` and `export`."""
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.cli.client import get, named_services, post
+from services.cli.client import named_services, post
+from services.cli.connection import Connection
 from services.cli.output import Key
-from services.common.errors import PrimitivesError
-from services.common.records import ENDED
+from services.cli.watch import follow_task
 
-POLL_S = 0.5
 CURVES = ("roc", "precision_recall")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
@@ -40,9 +37,10 @@ def evaluate(
     options: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
     options["settings"] = {"replicates": replicates}
     started = post(base, "/v1/evaluations", options, key)
-    path = f"/v1/evaluations/{started['evaluation_id']}"
-    _follow(base, path)
-    report = get(base, f"{path}/report")
+    evaluation_id = started["evaluation_id"]
+    path = f"/v1/evaluations/{evaluation_id}"
+    follow_task(base, path, f"evaluation {evaluation_id}", lambda view: str(view["state"]))
+    report = Connection(base, known=True).get(f"{path}/report")
     if as_json:
         for one in report["classes"]:
             for curve in CURVES:
@@ -80,19 +78,6 @@ def export(
     from services.cli.datasets import export_run
 
     typer.echo(json.dumps(export_run(run, checkpoint, format, out)))
-
-
-def _follow(base: str, path: str) -> None:
-    """Show the progress of an evaluation until it has completed. PrimitivesError if it fails or is cancelled."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("patches", total=None)
-        while (view := get(base, path))["state"] not in ENDED:
-            progress = view["progress"]
-            bars.update(bar, completed=progress["done"], total=progress["total"] or None, description=view["state"])
-            time.sleep(POLL_S)
-    if view["state"] != "completed":
-        raise PrimitivesError(f"evaluation {view['evaluation_id']} {view['state']}: {view['error']}")
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -1,19 +1,18 @@
-"""`primitives plan`: plans over the API of the training service."""
+"""`primitives plan`: plans, from the training service that starts them to the study."""
 
-import time
 from typing import Annotated, Any
 
 import typer
 
-from services.cli.client import Services, named_services, plan_stages, post
+from services.cli.client import get, named_services
+from services.cli.connection import Connection
 from services.cli.output import Key, print_json
-from services.cli.progress import STAGES, StageBars
-from services.common.errors import PrimitivesError
+from services.cli.plan_reader import PlanReader, act_on_plan, follow_plan
+from services.common.identity import new_id
 
-POLL_S = 0.5
-FAILED = ("failed", "cancelled")
+plan_app = typer.Typer(no_args_is_help=True, help="Plans: start, list, watch, pause, resume, cancel.")
 
-plan_app = typer.Typer(no_args_is_help=True, help="Plans: from a trained network to an open study.")
+Plan = Annotated[str, typer.Argument(help="Id of a plan.")]
 
 
 # typer reads a command's options from its parameters.
@@ -38,30 +37,49 @@ def start(
         "extraction": {"split": split, "layers": layer or [], "top_k": top_k},
         "study": {"title": title},
     }
-    plan_id = post(services.training, "/v1/plans", request, key)["plan_id"]
+    if not key:
+        request["plan_id"] = new_id("plan")  # with it the call has the same effect when it arrives twice
+    plan_id = Connection(services.training).post_repeatable("/v1/plans", request, key)["plan_id"]
+    typer.echo(f"plan {plan_id}", err=True)
     if wait:
         follow_plan(services, plan_id)
-    print_json({"plan_id": plan_id, "stages": plan_stages(services, plan_id)})
+    print_json({"plan_id": plan_id, "stages": PlanReader(services, plan_id, known=True).read()})
+
+
+@plan_app.command("list")
+def list_plans(
+    limit: Annotated[int, typer.Option(help="The largest number of plans.")] = 20,
+    offset: Annotated[int, typer.Option(help="Number of newer plans to skip.")] = 0,
+) -> None:
+    """Print plans, newest first, each with its stages in the training service."""
+    print_json(get(named_services().training, f"/v1/plans?limit={limit}&offset={offset}")["plans"])
 
 
 @plan_app.command("show")
-def show(plan: Annotated[str, typer.Argument(help="Id of a plan.")]) -> None:
+def show(plan: Plan) -> None:
     """Print the stages of a plan that have begun, from all services."""
-    print_json(plan_stages(named_services(), plan))
+    print_json(PlanReader(named_services(), plan).read())
 
 
-def follow_plan(services: Services, plan_id: str) -> dict[str, dict[str, Any]]:
-    """Show the stages until the study is open and return them by name. PrimitivesError with the stage's message if one
-    fails or is cancelled."""
-    with StageBars() as bars:
-        while True:
-            stages = {stage["name"]: stage for stage in plan_stages(services, plan_id)}
-            bars.show(list(stages.values()))
-            for stage in stages.values():
-                if stage["state"] in FAILED:
-                    raise PrimitivesError(
-                        f"the stage {stage['name']} of plan {plan_id} {stage['state']}: {stage['error']}"
-                    )
-            if stages.get(STAGES[-1], {}).get("state") == "completed":
-                return stages
-            time.sleep(POLL_S)
+@plan_app.command("watch")
+def watch(plan: Plan) -> None:
+    """Show the stages of a plan until its study is open; then print them. An interrupt ends only this command."""
+    print_json(list(follow_plan(named_services(), plan, known=False).values()))
+
+
+@plan_app.command("pause")
+def pause(plan: Plan) -> None:
+    """Pause a plan where it is. Print its stages."""
+    print_json(act_on_plan(named_services(), plan, "pause"))
+
+
+@plan_app.command("resume")
+def resume(plan: Plan) -> None:
+    """Resume a paused plan. Print its stages."""
+    print_json(act_on_plan(named_services(), plan, "resume"))
+
+
+@plan_app.command("cancel")
+def cancel(plan: Plan) -> None:
+    """Cancel a plan: its current stage stops, and no other begins. Print its stages."""
+    print_json(act_on_plan(named_services(), plan, "cancel"))

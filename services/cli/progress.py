@@ -46,6 +46,10 @@ class StageBars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def print_line(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def show(self, stages: list[dict[str, Any]]) -> None:
         """Show the newest state of the stages."""
         for stage in stages:

@@ -29,7 +29,7 @@ def start(
     """Start a run with the original's settings, and print it. A checkpoint file in `resume` is imported first."""
     run = start_run(config, dataset, key)
     if watch:
-        run = watch_run(named_services().training, run["run_id"])
+        run = watch_run(named_services().training, run["run_id"], known=True)
     print_json(run)
 
 

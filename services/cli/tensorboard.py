@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.client import get, named_services
+from services.cli.client import named_services
+from services.cli.connection import Connection
 from services.cli.signals import exit_on_signals
 from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.blobs.port import read_verified
-from services.common.errors import NotFound
+from services.common.errors import NotFound, Unavailable
 from services.common.records import ENDED
 from services.common.settings import Shared
 
@@ -29,10 +30,10 @@ def tensorboard(
 ) -> None:
     """Fetch the event files of runs and open TensorBoard on them. Files of unfinished runs are refreshed."""
     exit_on_signals()
-    base, blobs = named_services().training, open_blobs(Shared().blobs())
+    service, blobs = Connection(named_services().training), open_blobs(Shared().blobs())
     with tempfile.TemporaryDirectory(prefix="tensorboard-") as temporary:
         folder = logdir or Path(temporary)
-        unfinished = [run_id for run_id in run if fetch_events(base, blobs, run_id, folder)]
+        unfinished = [run_id for run_id in run if fetch_events(service, blobs, run_id, folder)]
         if once:
             return
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
@@ -40,16 +41,16 @@ def tensorboard(
         try:
             while process.poll() is None:
                 time.sleep(REFRESH_S)
-                unfinished = [run_id for run_id in unfinished if fetch_events(base, blobs, run_id, folder)]
+                unfinished = [run_id for run_id in unfinished if _refresh(service, blobs, run_id, folder)]
         finally:
             process.terminate()
             process.wait()
 
 
-def fetch_events(base: str, blobs: Blobs, run_id: str, folder: Path) -> bool:
+def fetch_events(service: Connection, blobs: Blobs, run_id: str, folder: Path) -> bool:
     """Write the newest event file of a run into `folder/RUN`. Return whether the run is unfinished. NotFound if it has
     no event file and never will have one."""
-    run: dict[str, Any] = get(base, f"/v1/runs/{run_id}")
+    run: dict[str, Any] = service.get(f"/v1/runs/{run_id}")
     is_unfinished = run["state"] not in ENDED
     if run["checkpoint"] is None:
         if not is_unfinished:
@@ -63,6 +64,14 @@ def fetch_events(base: str, blobs: Blobs, run_id: str, folder: Path) -> bool:
     # In place: an event file only grows, and TensorBoard continues where it stopped reading.
     target.write_bytes(events)
     return is_unfinished
+
+
+def _refresh(service: Connection, blobs: Blobs, run_id: str, folder: Path) -> bool:
+    """Fetch the event file of an unfinished run again. A store that does not answer is read at the next refresh."""
+    try:
+        return fetch_events(service, blobs, run_id, folder)
+    except Unavailable:
+        return True
 
 
 def _newest_events(blobs: Blobs, checkpoint: ObjectRef) -> bytes | None:

@@ -10,7 +10,15 @@ from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
 from services.common.paging import Window
 from services.common.work.views import PlanStages
-from services.training.schemas import DatasetList, DatasetView, RunList, RunView, StartPlanRequest, StartRunRequest
+from services.training.schemas import (
+    DatasetList,
+    DatasetView,
+    PlanList,
+    RunList,
+    RunView,
+    StartPlanRequest,
+    StartRunRequest,
+)
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
@@ -24,6 +32,11 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
     def start_plan(request: StartPlanRequest, key: StartKey) -> PlanStages:
         """Train a network or use a trained one, extract, render and open a study. A plan_id starts one plan only."""
         return plans.start(request, key)
+
+    @router.get("/plans", tags=["plans"])
+    def list_plans(window: Annotated[Window, Query()]) -> PlanList:
+        """A page of all plans, newest first, each with the stages that this service does."""
+        return plans.all(window)
 
     add_plan_routes(router, plans.get, plans.act, streams, plans.ended)
 

@@ -43,6 +43,9 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return self._plan.get(request.plan_id, pb.GetPlanResponse)
 
+    def ListPlans(self, request: pb.ListPlansRequest, _: grpc.ServicerContext) -> pb.ListPlansResponse:
+        return to_message(self._plans.all(to_request(request, Window)), pb.ListPlansResponse)
+
     def PausePlan(self, request: pb.PausePlanRequest, _: grpc.ServicerContext) -> pb.PausePlanResponse:
         return self._plan.act("pause", request.plan_id, pb.PausePlanResponse)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.common.blobs import ObjectRef
 from services.common.paging import PageView
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
-from services.common.work.views import Moment, TaskView
+from services.common.work.views import Moment, PlanStages, TaskView
 from services.imaging.architectures import Semantics
 
 LARGEST_INT32 = 2**31 - 1
@@ -216,3 +216,16 @@ class RunList(PageView):
     """A page of all runs, newest first."""
 
     runs: list[RunView]
+
+
+class PlanView(PlanStages):
+    """A plan in the list: the stages of this service, when it was started, and the title of its study."""
+
+    title: str
+    created: Moment
+
+
+class PlanList(PageView):
+    """A page of all plans, newest first."""
+
+    plans: list[PlanView]

@@ -89,6 +89,7 @@ class PlanRow(Base):
     """A plan as it was requested."""
 
     __tablename__ = "plans"
+    __table_args__ = (Index("ix_plans_newest", "created", "plan_id"),)
 
     plan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     request: Mapped[StartPlanRequest] = mapped_column(ModelColumn(StartPlanRequest))

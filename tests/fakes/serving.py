@@ -28,9 +28,10 @@ class DirectCall:
 
 
 @contextmanager
-def serving_http(app: FastAPI, edge: Edge = PLAIN) -> Iterator[str]:
-    """Serve an application for the block; yields its address, such as http://127.0.0.1:8001."""
-    server = HttpServer(app, edge, 0)
+def serving_http(app: FastAPI, edge: Edge = PLAIN, port: int = 0) -> Iterator[str]:
+    """Serve an application for the block, on a free port by default; yields its address, such as
+    http://127.0.0.1:8001."""
+    server = HttpServer(app, edge, port)
     server.start()
     try:
         yield f"https://localhost:{server.port}" if edge.tls else f"http://127.0.0.1:{server.port}"

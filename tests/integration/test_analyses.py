@@ -10,6 +10,7 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, 
 
 from services.cli.analyses import summarise_analyses
 from services.cli.client import get
+from services.cli.connection import Connection
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.finished import NETWORK
 from tests.integration.test_plan import EXTRACTION, import_data, start_plan
@@ -45,7 +46,9 @@ def test_a_plan_is_dissected_across_a_kill(tmp_path: Path) -> None:
         assert {row["phenomenon"] for row in rows} == {"disc"}
         assert any(row["iou"] > 0 for row in rows)
         check_grpc(home, first["analysis_id"], rows)
-        summary = summarise_analyses(home.services.activation_extraction, first["extraction_id"])["dissection"]
+        summary = summarise_analyses(Connection(home.services.activation_extraction), first["extraction_id"])[
+            "dissection"
+        ]
         assert (summary["state"], list(summary["best"])) == ("completed", ["disc"])
         assert summary["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")

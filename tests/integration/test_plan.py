@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from primitives.training.v1 import training_pb2, training_pb2_grpc
 from services.cli.client import get, post
 from tests.fakes.collector import Collector, collector
 from tests.fakes.ddsm import make_ddsm, make_outlines
-from tests.integration.embedded import STAGES, Embedded, embedded
+from tests.integration.embedded import LIMIT_S, STAGES, Embedded, embedded
 
 COUNTS = {"train": 48, "val": 24, "test": 6}
 NETWORK: dict[str, Any] = {
@@ -195,12 +197,21 @@ def check_again(home: Embedded) -> None:
 
 def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
     """The services are killed with `kill -9` while they train, extract and render, and are started again. The plan
-    completes once."""
+    completes once, and `primitives plan watch` follows it through all of this to its end."""
     home = Embedded(tmp_path / "home")
     home.environment |= {"PRIMITIVES_RENDERING_GROUP_UNITS": "4"}
     home.start()
     try:
         start_plan(home, import_data(home, tmp_path / "ddsm"))
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "plan", "watch", "plan-1"],
+            env=home.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert watching.stderr is not None
+        first = watching.stderr.readline()  # so that it has begun before the first kill
         for stage in ("training", "extraction", "rendering"):
             home.wait_for(lambda s=stage: home.stages("plan-1").get(s, {}).get("state") in ("running", "completed"))
             home.kill()
@@ -209,6 +220,10 @@ def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
         assert home.count() == {"runs": 1, "extractions": 1, "renderings": 1}
         run = get(home.services.training, f"/v1/runs/{stages['training']['id']}")
         assert [epoch["epoch"] for epoch in run["epochs"]] == [1, 2, 3]
+        printed, lines = watching.communicate(timeout=LIMIT_S)
+        assert watching.returncode == 0, first + lines
+        assert [(one["name"], one["state"]) for one in json.loads(printed)] == [(one, "completed") for one in STAGES]
+        assert lines.count("; waiting for it") == lines.count("answers again after") >= 1, first + lines
     finally:
         assert home.stop() == 0
 

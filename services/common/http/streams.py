@@ -27,6 +27,10 @@ log = get_logger(__name__)
 POLL_INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
 """Seconds without an event after which a comment line is sent, so that proxies do not close the connection."""
+RECONNECT_MS = 1000
+"""Milliseconds after which clients reconnect, in the event STOPPING."""
+STOPPING = format_sse_event(event="stopping", retry=RECONNECT_MS)
+"""The last event of a service that stops. It has no data, so that `EventSource` does not dispatch it."""
 MAX_EVENT_STREAMS = 500
 POLLING_THREADS = 4
 """Threads that poll for all event streams together, so that streams take none from other calls."""
@@ -58,15 +62,20 @@ class Streams:
     def events(self, request: Request, read: Callable[[], V], ended: Callable[[V], bool]) -> Response:
         """Answer with server-sent events: each holds the whole view as JSON, with a hash of it as its id.
 
-        An error of the first `read` is raised here, before the response begins. A client that reconnects after the last
-        event is answered 204, so that it does not reconnect again.
+        An error of the first `read` is raised here, before the response begins. A client that reconnects receives only
+        what has changed since the event that it names; after the last event it is answered 204, so that it does not
+        reconnect again.
         """
+        if self._closed.is_set():
+            raise Unavailable("the service is stopping; watch again")
         if self.open_events >= MAX_EVENT_STREAMS:
             raise TooMany(f"{MAX_EVENT_STREAMS} event streams are open; retry when some have ended")
         view = read()
-        if ended(view) and request.headers.get("last-event-id") == _id_of(view.model_dump_json()):
+        known = request.headers.get("last-event-id") == _id_of(view.model_dump_json())
+        if known and ended(view):
             return Response(status_code=204)
-        return EventStream(self._events(view, read, ended), headers=HEADERS)
+        first = KEEPALIVE_COMMENT if known else _event(view)
+        return EventStream(self._events(first, view, read, ended), headers=HEADERS)
 
     def views(self, context: grpc.ServicerContext, read: Callable[[], V], ended: Callable[[V], bool]) -> Iterator[V]:
         """Yield the views of one gRPC stream. It ends when the client leaves, and with Unavailable when the service
@@ -84,10 +93,12 @@ class Streams:
                 view = newest
                 yield view
 
-    async def _events(self, view: V, read: Callable[[], V], ended: Callable[[V], bool]) -> AsyncIterator[bytes]:
+    async def _events(
+        self, first: bytes, view: V, read: Callable[[], V], ended: Callable[[V], bool]
+    ) -> AsyncIterator[bytes]:
         self.open_events += 1
         try:
-            yield _event(view)
+            yield first
             sent = time.monotonic()
             while not ended(view) and not self._closed.is_set():
                 await asyncio.sleep(POLL_INTERVAL_S)
@@ -98,6 +109,8 @@ class Streams:
                 elif time.monotonic() - sent >= HEARTBEAT_S:
                     sent = time.monotonic()
                     yield KEEPALIVE_COMMENT
+            if not ended(view):
+                yield STOPPING
         finally:
             self.open_events -= 1
 

@@ -1,5 +1,6 @@
 """Plans: one call that leads from data to an open study. This service does the first stages and publishes their end."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from primitives.training.v1 import events_pb2
@@ -10,7 +11,8 @@ from services.common.bus import Replay
 from services.common.errors import Conflict, InvalidInput
 from services.common.identity import derived_id, new_id
 from services.common.observability.tracing import add_trace_ids
-from services.common.records import get_row
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.work.ports import Ports
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Verb
@@ -22,7 +24,7 @@ from services.imaging.layers import find_layers
 from services.training.checkpoints import resolve_checkpoint
 from services.training.events import run_completed
 from services.training.sample_dataset import SPLIT_OF_PATIENT
-from services.training.schemas import PlanNetwork, RunSettings, StartPlanRequest
+from services.training.schemas import PlanList, PlanNetwork, PlanView, RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
 from services.training.workflow.datasets import Datasets, dataset_row
 from services.training.workflow.runs import Runs, run_row
@@ -54,10 +56,20 @@ class Plans:
         """The stages of a plan that this service does: building the data set, training, both or neither."""
         with self.ports.records.reading() as session:
             get_row(session, PlanRow, plan_id, "plan")
-            builds = session.scalars(select(BuildRow).where(BuildRow.plan_id == plan_id)).all()
-            runs = session.scalars(select(RunRow).where(RunRow.plan_id == plan_id)).all()
-            stages = [Stage.of("dataset", build.build_id, build) for build in builds]
-            return PlanStages(plan_id=plan_id, stages=stages + [Stage.of("training", r.run_id, r) for r in runs])
+            return PlanStages(plan_id=plan_id, stages=_stages_of(session, [plan_id])[plan_id])
+
+    def all(self, window: Window = FIRST_PAGE) -> PlanList:
+        """A page of all plans, newest first, each with the stages that this service does."""
+        with self.ports.records.reading() as session:
+            page = newest_page(session, PlanRow, window)
+            stages = _stages_of(session, [row.plan_id for row in page.rows])
+            plans = [
+                PlanView(
+                    plan_id=row.plan_id, title=row.request.study.title, created=row.created, stages=stages[row.plan_id]
+                )
+                for row in page.rows
+            ]
+        return PlanList(plans=plans, total=page.total, next_offset=page.next_offset)
 
     @staticmethod
     def ended(plan: PlanStages) -> bool:
@@ -162,3 +174,13 @@ class Plans:
         else:
             settings = request.network.train or RunSettings()
             self.runs.queue(session, derived_id("run", plan_id), plan_id, dataset_id, settings)
+
+
+def _stages_of(session: Session, plan_ids: Collection[str]) -> dict[str, list[Stage]]:
+    """The stages of plans that this service does, by plan: building the data set, then training."""
+    stages: dict[str, list[Stage]] = {plan_id: [] for plan_id in plan_ids}
+    for build in session.scalars(select(BuildRow).where(BuildRow.plan_id.in_(plan_ids))):
+        stages[build.plan_id].append(Stage.of("dataset", build.build_id, build))
+    for run in session.scalars(select(RunRow).where(RunRow.plan_id.in_(plan_ids))):
+        stages[run.plan_id].append(Stage.of("training", run.run_id, run))
+    return stages

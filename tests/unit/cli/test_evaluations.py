@@ -1,13 +1,16 @@
 """The tables of `primitives evaluate` and `compare`."""
 
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import pytest
+from fastapi import FastAPI, Header, Response
 from typer.testing import CliRunner
 
-from services.cli import evaluations
 from services.cli.main import app
 from services.common.errors import PrimitivesError
+from tests.fakes.serving import serving_http
 
 ESTIMATE = {"value": 0.87654, "low": 0.8, "high": 0.95, "replicates": 100, "reason": ""}
 ABSENT = {"value": None, "low": None, "high": None, "replicates": 0, "reason": "the split has no patch of class benign"}
@@ -30,41 +33,57 @@ REPORT = {
          "precision_recall": {}, "sensitivities": []},
     ],
 }  # fmt: skip
+PROGRESS = {"phase": "", "done": 8.0, "total": 30.0, "unit": "patches"}
+TEST = {"p": 0.0123}
+ROW = {"name": "cancer", "a": 0.9, "b": 0.8, "difference": ESTIMATE, "delong": TEST, "clustered": TEST}
+COMPARISON = {
+    "evaluation_a": "evaluation-1",
+    "evaluation_b": "evaluation-2",
+    "patches": 30,
+    "patients": 4,
+    "classes": [ROW],
+    "macro": ROW | {"name": "macro", "a": None, "b": None, "difference": ABSENT, "delong": {"p": None}},
+    "micro": ROW,
+}
 
 
+@dataclass
 class Service:
-    """Answers as the training service does. The evaluation is in `state` from the second poll on."""
+    """Answers as the training service does. The evaluation has ended with `state` when it is followed."""
 
-    def __init__(self, state: str = "completed") -> None:
-        self.state, self.polls = state, 0
-        self.posted: list[tuple[str, dict[str, Any]]] = []
-        self.keys: list[str] = []
+    state: str = "completed"
+    posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
-    def get(self, _base: str, path: str) -> Any:
-        if path.endswith("/report"):
-            return REPORT
-        self.polls += 1
-        progress = {"done": 8.0, "total": 30.0}
-        state = self.state if self.polls > 1 else "running"
-        return {"evaluation_id": "evaluation-1", "state": state, "error": "it broke", "progress": progress}
+    def app(self) -> FastAPI:
+        """Make the application."""
+        app, evaluation = FastAPI(), "/v1/evaluations/evaluation-1"
+        view = {"evaluation_id": "evaluation-1", "state": "running", "progress": PROGRESS, "error": ""}
 
-    def post(self, _base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
-        self.posted.append((path, body))
-        self.keys.append(key)
-        test = {"p": 0.0123}
-        row = {"name": "cancer", "a": 0.9, "b": 0.8, "difference": ESTIMATE, "delong": test, "clustered": test}
-        absent = row | {"name": "macro", "a": None, "b": None, "difference": ABSENT, "delong": {"p": None}}
-        return {
-            "evaluation_id": "evaluation-1", "evaluation_a": "evaluation-1", "evaluation_b": "evaluation-2",
-            "patches": 30, "patients": 4, "classes": [row], "macro": absent, "micro": row,
-        }  # fmt: skip
+        @app.post("/v1/evaluations")
+        def start(request: dict[str, Any], idempotency_key: Annotated[str, Header()] = "") -> dict[str, Any]:
+            self.posted.append(("/v1/evaluations", request))
+            self.keys.append(idempotency_key)
+            return view
+
+        @app.get(f"{evaluation}/events")
+        def events() -> Response:
+            ended = view | {"state": self.state, "error": "it broke"}
+            return Response("".join(f"data: {json.dumps(one)}\n\n" for one in (view, ended)))
+
+        @app.post("/v1/comparisons")
+        def compare() -> dict[str, Any]:
+            return COMPARISON
+
+        app.get(f"{evaluation}/report")(lambda: REPORT)
+        return app
 
 
 def run(monkeypatch: pytest.MonkeyPatch, service: Service, *words: str) -> Any:
     """Run the command against the service, in a wide terminal."""
-    monkeypatch.setattr(evaluations, "get", service.get)
-    monkeypatch.setattr(evaluations, "post", service.post)
-    return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    with serving_http(service.app()) as base:
+        monkeypatch.setenv("PRIMITIVES_TRAINING_HTTP_PORT", base.split(":")[2])
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
 
 def test_evaluate_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

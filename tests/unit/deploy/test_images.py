@@ -59,6 +59,38 @@ def test_every_installed_file_has_a_hash(name: str) -> None:
     assert lines
 
 
+def installs(folder: Path, words: str, index: str = "") -> list[str]:
+    """Run deploy/image/assemble with a pip that only records its arguments, and return those of each call."""
+    script = (ROOT / "deploy" / "image" / "assemble").read_text()
+    pip, calls = folder / "pip", folder / "calls"
+    pip.write_text(f'#!/bin/sh\necho "$@" >>{calls}\n')
+    pip.chmod(0o755)
+    for path, stand_in in (
+        ("/opt/build/bin/pip", str(pip)), ("/opt/build/bin/cyclonedx-py", "true"), ("python3 -m venv", "true"),
+        ("[ -d /opt/torch ]", "false"),
+    ):  # fmt: skip
+        script = script.replace(path, stand_in)
+    subprocess.run(["sh", "-c", script, "assemble", words], check=True, cwd=folder, env={"TORCH_INDEX": index})
+    return calls.read_text().splitlines()
+
+
+@pytest.mark.parametrize("image", ["torch", *lock.IMAGES])
+def test_images_are_built_from_hashes_alone(tmp_path: Path, image: str) -> None:
+    """pip refuses a file without a hash, for every environment and for the build tools. The product itself is a wheel
+    that the build has made, and installs nothing else."""
+    [call] = installs(tmp_path, image)
+    assert "--require-hashes" in call.split() and "--no-deps" in call.split()
+    assert all("--require-hashes --no-deps" in line for line in re.findall("pip install (.*)", DOCKERFILE))
+    product = installs(tmp_path, "product")[1]
+    assert "dist/*.whl" in product and "--no-deps" in product.split()
+
+
+def test_only_an_index_of_torch_is_used_without_hashes(tmp_path: Path) -> None:
+    """TORCH_INDEX has files of its own, so its wheels are pinned by version only."""
+    [call] = installs(tmp_path, "torch", index="https://torch.example/cpu")
+    assert "--index-url https://torch.example/cpu" in call and "--require-hashes" not in call
+
+
 @pytest.mark.parametrize("name", [*lock.IMAGES, "torch-cuda", "torch-cpu"])
 def test_images_install_the_tested_versions(name: str) -> None:
     """Versions are those of constraints.txt. `make requirements` writes them again."""

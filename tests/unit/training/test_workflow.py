@@ -6,16 +6,22 @@ from typing import Any
 import grpc
 import pytest
 import torch
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from primitives.training.v1 import events_pb2, training_pb2_grpc
 from primitives.training.v1 import training_pb2 as pb
+from sqlalchemy import event
 
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
 from services.common.http.streams import Streams
+from services.common.paging import Window
+from services.common.work.plan_options import PlanStudy
 from services.common.work.starts import CallKey
 from services.imaging.architectures import build_network
+from services.training.api import add_routes
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.workflow import Evaluations
 from services.training.rpc import TrainingServicer
@@ -118,6 +124,59 @@ def test_the_same_plan_is_started_once(training: Training) -> None:
     assert len(training.sent()) == 1
     assert training.plans.start(training.plan()) == first
     assert training.sent() == []
+
+
+def test_plans_are_listed_page_by_page(training: Training) -> None:
+    """The newest plan comes first, with its stages, the title of its study and the total; the same over HTTP and
+    gRPC."""
+    for number in range(5):
+        dataset = PlanDataset() if number == 4 else PlanDataset(dataset_id=training.dataset_id)
+        training.plans.start(
+            training.plan(plan_id=f"plan-{number}", dataset=dataset, study=PlanStudy(title=f"study {number}"))
+        )
+    page = training.plans.all(Window(offset=0, limit=2))
+    assert [(plan.plan_id, plan.title) for plan in page.plans] == [("plan-4", "study 4"), ("plan-3", "study 3")]
+    assert [[(stage.name, stage.state) for stage in plan.stages] for plan in page.plans] == [
+        [("dataset", "queued")],
+        [("training", "queued")],
+    ]
+    assert (page.total, page.next_offset) == (5, 2)
+    assert all(plan.created for plan in page.plans)
+    last = training.plans.all(Window(offset=4, limit=2))
+    assert ([plan.plan_id for plan in last.plans], last.next_offset) == (["plan-0"], None)
+    parts = (training.datasets, training.runs, training.plans)
+    app = FastAPI()
+    add_routes(app, *parts, Streams())
+    assert TestClient(app).get("/v1/plans?offset=3").json()["plans"] == [
+        plan.model_dump() for plan in training.plans.all(Window(offset=3)).plans
+    ]
+    assert TestClient(app).get("/v1/plans?limit=501").status_code == 422
+    servicer = TrainingServicer(*parts, training.evaluations, training.comparisons, Streams())
+    answer = servicer.ListPlans(pb.ListPlansRequest(limit=2), None)  # type: ignore[arg-type]
+    assert [(plan.plan_id, plan.title, plan.stages[0].name) for plan in answer.plans] == [
+        ("plan-4", "study 4", "dataset"),
+        ("plan-3", "study 3", "training"),
+    ]
+    assert (answer.total, answer.next_offset) == (5, 2)
+
+
+def test_a_list_of_plans_needs_a_constant_number_of_statements(training: Training) -> None:
+    """It does not grow with the plans of a page."""
+    counts = []
+    for plan_ids in (("plan-1",), ("plan-2", "plan-3", "plan-4")):
+        for plan_id in plan_ids:
+            training.plans.start(training.plan(plan_id=plan_id))
+        statements: list[str] = []
+
+        def count(*arguments: Any, seen: list[str] = statements) -> None:
+            seen.append(arguments[2])
+
+        engine = training.ports.records.engine
+        event.listen(engine, "before_cursor_execute", count)
+        training.plans.all()
+        event.remove(engine, "before_cursor_execute", count)
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
 
 
 def test_a_plan_can_use_a_completed_run(training: Training) -> None:

@@ -21,7 +21,7 @@ from services.common.errors import NotFound, Unavailable
 from services.common.grpc import to_message
 from services.common.http import streams as streams_module
 from services.common.http.app import create_app
-from services.common.http.streams import POLL_INTERVAL_S, EventStream, Streams
+from services.common.http.streams import POLL_INTERVAL_S, RECONNECT_MS, EventStream, Streams
 from tests.fakes.serving import serving_http, training_channel
 
 LIMIT_S = 20.0
@@ -225,14 +225,32 @@ def test_a_stream_survives_unreachable_records() -> None:
         assert [view.state for _, view in events] == ["completed"]
 
 
+def test_a_client_that_reconnects_receives_only_changes() -> None:
+    """With the id of the newest event, the stream begins with a comment, and the next event is the next change."""
+    watched = Watched()
+    with serving(watched) as base:
+        path = f"{base}/runs/run-1/events"
+        with httpx.stream("GET", path, timeout=LIMIT_S) as answer:
+            events = read_events(answer)
+            last_id, _ = next(events)
+        with httpx.stream("GET", path, headers={"last-event-id": last_id}, timeout=LIMIT_S) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith(":")
+            watched.view = View(state="completed")
+            data = [line for line in lines if line.startswith("data: ")]
+        assert [View.model_validate_json(line.removeprefix("data: ")).state for line in data] == ["completed"]
+
+
 def test_a_service_that_stops_ends_its_streams() -> None:
-    """Streams end by themselves, so that the servers need not wait for their time-out; over gRPC as UNAVAILABLE."""
+    """Streams end by themselves, so that the servers need not wait for their time-out. The last event is `stopping`,
+    without data, and new streams are refused with 503; over gRPC both are UNAVAILABLE."""
     watched = Watched()
     with serving(watched) as base, httpx.stream("GET", f"{base}/runs/run-1/events", timeout=LIMIT_S) as answer:
-        events = read_events(answer)
-        next(events)
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
         watched.streams.close()
-        assert list(events) == []
+        assert [line for line in lines if line][1:] == ["event: stopping", f"retry: {RECONNECT_MS}"]
+        assert httpx.get(f"{base}/runs/run-1/events").status_code == 503
     watched = Watched()
     with channel_to(watched) as channel:
         call = training_pb2_grpc.TrainingServiceStub(channel).WatchRun(pb.WatchRunRequest(run_id="run-1"))
