@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
-from services.annotation.api import add_routes
+from services.annotation.api import access_of, add_routes
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
@@ -15,7 +15,7 @@ from services.annotation.consumer import EVENTS_QUEUE, create_consumers
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
-from services.annotation.rpc import AnnotationServicer
+from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
@@ -63,7 +63,7 @@ def create_web(
         ExtractionService(settings.extraction_url, settings.shared),
         RenderingService(settings.rendering_url, settings.shared),
     )
-    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page)
+    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
     add_routes(app, auth, studies, units, responses)
     add_status_routes(app, monitor)
     add_pages(app, Frame(auth, studies, units, responses, *clients, monitor))
@@ -88,6 +88,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
             lambda server: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, server),
             edge,
             settings.grpc_port,
+            MANAGING,
         ),
         consumers=create_consumers(bus, studies, shared.max_attempts),
         recoverable=[studies],

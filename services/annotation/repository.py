@@ -4,13 +4,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, cast, func, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, func, or_, select, true, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from services.annotation.schemas import Place
 from services.annotation.tables import (
     LayerRow,
     MammogramRow,
+    MemberRow,
     RankRow,
     ReaderRow,
     ResponseLogRow,
@@ -45,12 +46,35 @@ def study_row(session: Session, study_id: str) -> StudyRow:
     return get_row(session, StudyRow, study_id, "study")
 
 
-def open_study(session: Session, study_id: str) -> StudyRow:
-    """The row of an open study. NotFound if it is not open."""
-    row = study_row(session, study_id)
+def readable_study(session: Session, study_id: str, reader_id: str | None) -> StudyRow:
+    """The row of a study that a reader sees, or any call if it is None. NotFound is the same for a study that does not
+    exist and for one of other readers."""
+    row = session.get(StudyRow, study_id)
+    if row is None or (row.members_only and reader_id is not None and not _is_member(session, study_id, reader_id)):
+        raise NotFound(f"there is no study {study_id!r}")
+    return row
+
+
+def open_study(session: Session, study_id: str, reader_id: str | None) -> StudyRow:
+    """The row of an open study that a reader sees. NotFound if it is not open."""
+    row = readable_study(session, study_id, reader_id)
     if row.state != "completed":
         raise NotFound(f"study {study_id!r} is {row.state}; it has no units yet")
     return row
+
+
+def seen_by(reader_id: str | None) -> ColumnElement[bool]:
+    """The condition that a reader sees a study. If it is None, the call is not made for a reader and sees all."""
+    if reader_id is None:
+        return true()
+    own = exists().where(MemberRow.study_id == StudyRow.study_id, MemberRow.reader_id == reader_id)
+    return or_(~StudyRow.members_only, own)
+
+
+def member_names(session: Session, study_id: str) -> list[str]:
+    """The names of the members of a study."""
+    query = select(ReaderRow.name).join(MemberRow, MemberRow.reader_id == ReaderRow.reader_id)
+    return list(session.scalars(query.where(MemberRow.study_id == study_id).order_by(ReaderRow.name_key)))
 
 
 def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
@@ -93,8 +117,12 @@ def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
 
 
 def entries(session: Session, study_id: str, layer: str, place: Place, reader_id: str) -> list[Entry]:
-    """All units of a list, in its order. The filter of `place` is not applied."""
-    query = _ranked(study_id, layer, place, reader_id) if place.list == "ranked" else _listed(place, reader_id)
+    """All units of a list, in its order. The filter of `place` is not applied.
+
+    The ranked list without a class has the units of all rankings, by number.
+    """
+    by_rank = place.list == "ranked" and place.label is not None
+    query = _ranked(study_id, layer, place, reader_id) if by_rank else _listed(place, reader_id)
     query = query.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
     return [Entry(*row) for row in session.execute(query)]
 
@@ -151,28 +179,32 @@ def logged(session: Session, key: UnitKey, reader_id: str, idempotency_key: str)
 
 def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> tuple[Sequence[ResponseRow], int]:
     """A part of a reader's answers, by study, layer and unit, and the number of all."""
-    own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
+    own = (ResponseRow.reader_id == reader_id, _in_seen_study(reader_id))
     order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
-    total = session.scalar(select(func.count()).select_from(ResponseRow).where(ResponseRow.reader_id == reader_id))
+    rows = session.scalars(select(ResponseRow).where(*own).order_by(*order).offset(offset).limit(limit)).all()
+    total = session.scalar(select(func.count()).select_from(ResponseRow).where(*own))
     return rows, total or 0
 
 
 def places_of(session: Session, reader_id: str) -> list[UnitKey]:
     """The units that a reader answered, by study, layer and unit."""
     columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
+    query = select(*columns).where(ResponseRow.reader_id == reader_id, _in_seen_study(reader_id)).order_by(*columns)
     return [(*row,) for row in session.execute(query)]
 
 
-def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
-    """Name, study, layer and unit of every answer; a reader without answers has one row with None."""
-    join = ResponseRow.reader_id == ReaderRow.reader_id
+def answered_by_reader(
+    session: Session, study_id: str, reader_id: str | None
+) -> list[tuple[str, str | None, str | None, int | None]]:
+    """Name, study, layer and unit of every answer in the studies that a reader sees, or in all if it is None; a reader
+    of these studies without answers has one row with None."""
+    join = and_(ResponseRow.reader_id == ReaderRow.reader_id, _in_seen_study(reader_id))
     if study_id:
         join = and_(join, ResponseRow.study_id == study_id)
     query = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = query.outerjoin(ResponseRow, join).where(_reads_with(session, reader_id))
     order = (ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    return [(*row,) for row in session.execute(query.outerjoin(ResponseRow, join).order_by(*order))]
+    return [(*row,) for row in session.execute(query.order_by(*order))]
 
 
 def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
@@ -193,6 +225,8 @@ def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
     )
     if place.list == "subset":
         query = query.where(UnitRow.in_subset)
+    if place.list == "ranked":
+        query = query.where(UnitRow.in_ranking)
     if place.sort == "class":
         return query.order_by(UnitRow.positives.desc(), UnitRow.unit)
     return query.order_by(UnitRow.unit)
@@ -208,6 +242,26 @@ def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*
         .where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.label == place.label)
         .order_by(RankRow.rank)
     )
+
+
+def _is_member(session: Session, study_id: str, reader_id: str) -> bool:
+    return session.get(MemberRow, (study_id, reader_id)) is not None
+
+
+def _in_seen_study(reader_id: str | None) -> ColumnElement[bool]:
+    """The condition that an answer belongs to a study that a reader sees."""
+    return exists().where(StudyRow.study_id == ResponseRow.study_id, seen_by(reader_id))
+
+
+def _reads_with(session: Session, reader_id: str | None) -> ColumnElement[bool]:
+    """The condition that a reader sees one of the studies that another reader sees; that of all if it is None."""
+    if reader_id is None or session.scalar(select(exists().where(~StudyRow.members_only))):
+        return true()
+    theirs, own = aliased(MemberRow), aliased(MemberRow)
+    shared = exists().where(
+        theirs.reader_id == ReaderRow.reader_id, own.study_id == theirs.study_id, own.reader_id == reader_id
+    )
+    return or_(ReaderRow.reader_id == reader_id, shared)
 
 
 def _same_unit(left: Any, right: Any) -> Any:

@@ -13,7 +13,13 @@ from services.common.settings import Shared
 
 def token(
     name: Annotated[str, typer.Argument(help="Holder of the token: a person, a program, a service.")],
-    scope: Annotated[list[str], typer.Option(help="SERVICE:read or SERVICE:write, * for every service; repeatable.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help="SERVICE:read or SERVICE:write, * for every service; annotation:manage to open and change studies; "
+            "metrics:read for Prometheus; repeatable."
+        ),
+    ],
     reader: Annotated[str, typer.Option(help="Limit the holder to reading and answering as this reader.")] = "",
     days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0 is never.")] = 0,
     file: Annotated[

@@ -41,7 +41,7 @@ def routes(frame: Frame) -> APIRouter:
     def summary(request: Request, reader: signed_in) -> Response:
         studies = frame.studies.all(reader).studies
         answerable = {(study.study_id, layer.name): layer.all.units for study in studies for layer in study.layers}
-        readers = _summary(frame.responses.summary(), studies)
+        readers = _summary(frame.responses.summary(reader=reader), studies)
         return frame.page("summary.html", request, reader, readers=readers, answerable=answerable)
 
     return router

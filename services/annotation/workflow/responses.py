@@ -12,6 +12,7 @@ from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
 from services.annotation.tables import ResponseLogRow, ResponseRow
+from services.annotation.workflow.blinding import blinding_of
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
@@ -68,10 +69,11 @@ class Responses:
             keys = repository.places_of(session, reader.reader_id)
         return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in keys]
 
-    def summary(self, study_id: str = "") -> Summary:
-        """All readers and the units that each answered, in one study or in all, without the answers themselves."""
+    def summary(self, study_id: str = "", reader: Reader | None = None) -> Summary:
+        """All readers and the units that each answered, in one study or in all, without the answers themselves. For a
+        reader: only the studies that this reader sees, and their readers."""
         with self.ports.records.reading() as session:
-            rows = repository.answered_by_reader(session, study_id)
+            rows = repository.answered_by_reader(session, study_id, reader.reader_id if reader is not None else None)
         readers = []
         for name, group in groupby(rows, key=lambda row: row[0]):
             places = [
@@ -86,7 +88,7 @@ class Responses:
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
     ) -> ResponseView:
         with self.ports.records.transaction() as session:
-            repository.open_study(session, key[0])
+            study = repository.open_study(session, key[0], reader.reader_id)
             if repository.unit_row(session, key).silent:
                 raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent and cannot be answered")
             row = repository.response_row(session, key, reader.reader_id, for_update=True)
@@ -97,21 +99,24 @@ class Responses:
             if version != base_version:
                 saved = _answer_of(row) if row is not None else Answer()
                 raise StaleVersion(unit_name(key[2]), base_version, version, saved)
+            after_reveal = blinding_of(session, study, reader).reveals(answered=row is not None)
             if row is None:
                 row = ResponseRow(study_id=key[0], layer=key[1], unit=key[2], reader_id=reader.reader_id)
-            self._save(session, row, answer, version + 1, idempotency_key)
+            row.version, row.after_reveal = version + 1, after_reveal
+            self._save(session, row, answer, idempotency_key)
             return ResponseView.model_validate(row)
 
-    def _save(self, session: Session, row: ResponseRow, answer: Answer, version: int, idempotency_key: str) -> None:
+    def _save(self, session: Session, row: ResponseRow, answer: Answer, idempotency_key: str) -> None:
         """Write the answer, its log entry and its event."""
         place = {"study_id": row.study_id, "layer": row.layer, "unit": row.unit, "reader_id": row.reader_id}
-        values = asdict(answer) | {"version": version, "saved": now()}
+        version = {"version": row.version, "after_reveal": row.after_reveal}
+        values = asdict(answer) | version | {"saved": now()}
         for name, value in values.items():
             setattr(row, name, value)
         session.add(row)
         session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
         session.flush()
-        self.ports.outbox.publish(session, json_format.ParseDict(place | {"version": version}, ResponseGiven()))
+        self.ports.outbox.publish(session, json_format.ParseDict(place | version, ResponseGiven()))
 
 
 def _answer_of(row: ResponseRow | ResponseLogRow) -> Answer:

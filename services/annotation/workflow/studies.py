@@ -5,20 +5,38 @@ from typing import Any
 
 from primitives.annotation.v1 import events_pb2
 from primitives.patch_rendering.v1 import events_pb2 as rendering_events
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
 from services.annotation.answer import clean_text
 from services.annotation.opening import StudyContent, read_study
-from services.annotation.schemas import LayerView, ListProgress, OpenStudyRequest, StudyList, StudyView
-from services.annotation.tables import LayerRow, MammogramRow, RankRow, ReceivedRenderingRow, StudyRow, UnitRow
-from services.annotation.workflow.readers import Reader
+from services.annotation.schemas import (
+    ChangeStudyRequest,
+    LayerView,
+    ListProgress,
+    Members,
+    OpenStudyRequest,
+    StudyList,
+    StudyView,
+)
+from services.annotation.tables import (
+    LayerRow,
+    MammogramRow,
+    MemberRow,
+    RankRow,
+    ReceivedRenderingRow,
+    StudyRow,
+    UnitRow,
+)
+from services.annotation.workflow.blinding import COSTS, MODES, Blinding, is_list_answered
+from services.annotation.workflow.readers import Reader, Readers
 from services.common.blobs import ObjectRef
-from services.common.errors import NotFound
+from services.common.errors import Conflict, NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.progress import Progress
+from services.common.records import get_row
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
@@ -49,11 +67,33 @@ class Studies:
     def start(self, request: OpenStudyRequest) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
         study_id = new_id("study")
+        readers = self._named(request.members)
         with self.ports.records.transaction() as session:
             if session.get(ReceivedRenderingRow, request.rendering_id) is None:
                 raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
-            self._enqueue(session, _new_row(study_id, request.rendering_id, request))
+            study = _new_row(study_id, request.rendering_id, request)
+            self._enqueue(session, study)
+            if request.members is not None:
+                _set_members(session, study, request.members.everyone, readers)
         return self.get(study_id)
+
+    def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
+        """Change the members of a study, or show its labels earlier. Conflict if labels would be withheld again: the
+        readers have seen them."""
+        readers = self._named(request.members)
+        with self.ports.records.transaction() as session:
+            study = get_row(session, StudyRow, study_id, "study", lock=True)
+            if request.labels_shown is not None:
+                _show_labels(study, request.labels_shown)
+            if request.members is not None:
+                _set_members(session, study, request.members.everyone, readers)
+        return self.get(study_id)
+
+    def members(self, study_id: str) -> Members:
+        """The readers of a study."""
+        with self.ports.records.reading() as session:
+            study = repository.study_row(session, study_id)
+            return Members(everyone=not study.members_only, names=repository.member_names(session, study_id))
 
     def open(self, command: events_pb2.OpenStudy) -> None:
         """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing."""
@@ -88,14 +128,15 @@ class Studies:
                 self._fail(session, study, reason)
 
     def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
-        """One study, with the progress of a reader."""
+        """One study, with the progress of a reader. NotFound if the reader is none of its members."""
         with self.ports.records.reading() as session:
-            return self._views(session, [repository.study_row(session, study_id)], reader)[0]
+            return self._views(session, [repository.readable_study(session, study_id, _id_of(reader))], reader)[0]
 
     def all(self, reader: Reader | None = None) -> StudyList:
-        """All studies, newest first, with the progress of a reader."""
+        """All studies that a reader sees, newest first, with the progress of the reader."""
+        seen = select(StudyRow).where(repository.seen_by(_id_of(reader)))
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
+            rows = session.scalars(seen.order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
             return StudyList(studies=self._views(session, list(rows), reader))
 
     def withholding(self, extraction_id: str) -> list[str]:
@@ -106,9 +147,13 @@ class Studies:
             )
             return list(session.scalars(query.order_by(StudyRow.created)))
 
-    def plan(self, plan_id: str) -> PlanStages:
-        """The stage of a plan that this service performs. NotFound before it has begun."""
-        return plan_stages(self.ports.records, StudyRow, plan_id, "study")
+    def plan(self, plan_id: str, reader: Reader | None = None) -> PlanStages:
+        """The stage of a plan that this service performs. NotFound before it has begun, and if the reader is none of
+        the members of the study."""
+        plan = plan_stages(self.ports.records, StudyRow, plan_id, "study")
+        for stage in plan.stages:
+            self.get(stage.id, reader)
+        return plan
 
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""
@@ -131,9 +176,39 @@ class Studies:
         layers = repository.layers(session, [row.study_id for row in rows])
         answered = repository.answered_by_layer(session, reader.reader_id if reader else "")
         return [
-            _study_view(row, [_layer_view(layer, answered) for layer in layers if layer.study_id == row.study_id])
+            _study_view(row, [layer for layer in layers if layer.study_id == row.study_id], answered, reader)
             for row in rows
         ]
+
+    def _named(self, members: Members | None) -> list[Reader]:
+        """The readers with the names of members, created if new."""
+        readers = Readers(self.ports.records)
+        return [readers.named(name) for name in members.names] if members is not None else []
+
+
+def _id_of(reader: Reader | None) -> str | None:
+    return reader.reader_id if reader is not None else None
+
+
+def _set_members(session: Session, study: StudyRow, everyone: bool, readers: list[Reader]) -> None:
+    """Replace the members of a study. Answers of former members are kept."""
+    study.members_only = not everyone
+    session.execute(delete(MemberRow).where(MemberRow.study_id == study.study_id))
+    session.flush()
+    session.add_all(
+        MemberRow(study_id=study.study_id, reader_id=reader_id)
+        for reader_id in dict.fromkeys(reader.reader_id for reader in readers)
+    )
+
+
+def _show_labels(study: StudyRow, labels_shown: str) -> None:
+    """Change when a study shows labels. Conflict if it would show them later than before."""
+    if MODES.index(labels_shown) < MODES.index(study.labels_shown):
+        raise Conflict(
+            f"study {study.study_id} shows labels {study.labels_shown}, and its readers may have seen them; it cannot "
+            f"change to {labels_shown}. Open another study for other readers."
+        )
+    study.labels_shown = labels_shown
 
 
 def _study_of(plan_id: str) -> str:
@@ -198,7 +273,11 @@ def _layer_view(row: LayerRow, answered: repository.AnsweredByLayer) -> LayerVie
     )
 
 
-def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
+def _study_view(
+    row: StudyRow, layers: list[LayerRow], answered: repository.AnsweredByLayer, reader: Reader | None
+) -> StudyView:
+    sees_units = reader is None or reader.sees_units
+    blinding = Blinding(row.labels_shown, is_list_answered(layers, answered), sees_units)
     return StudyView(
         study_id=row.study_id,
         plan_id=row.plan_id,
@@ -210,6 +289,8 @@ def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
         classes=row.classes,
         units_per_class=row.units_per_class,
         labels_shown=row.labels_shown,
-        layers=layers,
+        labels_cost=COSTS.get(row.labels_shown, ""),
+        ranks_shown=blinding.shows_ranks,
+        layers=[_layer_view(layer, answered) for layer in layers],
         **task_fields(row),
     )

@@ -1,7 +1,8 @@
 """Bearer tokens and their scopes. A service stores only the hashes of the tokens.
 
-A scope is `SERVICE:read` or `SERVICE:write`, with `*` for every service; write does not include read. A token that
-names a reader may act only as that reader: see the annotation service.
+A scope is `SERVICE:read` or `SERVICE:write`, with `*` for every service; write does not include read. Two scopes stand
+for one right each: `annotation:manage` (open and change studies) and `metrics:read` (`/metrics` of every service). A
+token that names a reader may act only as that reader: see `Caller.allows`, and the annotation service.
 """
 
 import hashlib
@@ -10,19 +11,22 @@ import secrets
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn, describe_faults
 from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
 
-SCOPE = r"^(\*|training|activation_extraction|patch_rendering|annotation):(read|write)$"
+SCOPE = (
+    r"^((\*|training|activation_extraction|patch_rendering|annotation):(read|write)|annotation:manage|metrics:read)$"
+)
+MANAGE = "annotation:manage"
 TOKEN_BYTES = 32
 
-Access = Literal["read", "write"]
+Access = Literal["read", "write", "manage"]
 
 
 class Caller(BaseModel):
@@ -36,9 +40,22 @@ class Caller(BaseModel):
     reader: str = Field(default="", max_length=200)
     expires: AwareDatetime | None = None
 
+    @model_validator(mode="after")
+    def _reader_manages_nothing(self) -> Self:
+        if self.reader and MANAGE in self.scopes:
+            raise ValueError(f"the token is bound to the reader {self.reader}, and a reader's token has no {MANAGE}")
+        return self
+
     def allows(self, service: str, access: Access) -> bool:
-        """Return whether one of the scopes allows this access to the service."""
-        return bool({f"{service}:{access}", f"*:{access}"} & set(self.scopes))
+        """Return whether one of the scopes allows this access to the service.
+
+        A token that is bound to a reader writes answers and nothing else: a plan, which `training:write` starts, would
+        open a study whose labels the reader sees. Its `*:read` does not include metrics either, which are no reading.
+        """
+        if self.reader and access != "read" and (service, access) != ("annotation", "write"):
+            return False
+        any_service = not (self.reader and service == "metrics")
+        return f"{service}:{access}" in self.scopes or (any_service and f"*:{access}" in self.scopes)
 
     def check(self, service: str, access: Access) -> None:
         """Raise Forbidden unless one of the scopes allows this access to the service."""

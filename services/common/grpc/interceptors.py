@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from services.common import errors
-from services.common.access.tokens import Caller, Tokens
+from services.common.access.tokens import Access, Caller, Tokens
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import GRPC_REQUESTS
 from services.common.observability.tracing import span
@@ -34,7 +34,8 @@ LONGEST_DETAILS = 4000
 """Characters of an error message: it travels in a header, which has a limit."""
 
 READING_METHODS = ("Get", "List", "Watch")
-"""Prefixes of the methods that change nothing; every other method needs a token with the write scope."""
+"""Prefixes of the methods that change nothing; other methods need a token with the write scope, unless a service names
+those that need another one."""
 
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
@@ -166,15 +167,17 @@ def observed(service: str) -> CallScope:
     return around
 
 
-def authentication(service: str, tokens: Tokens) -> CallScope:
-    """Refuse a call unless the token in its metadata allows the method. Health needs no token."""
+def authentication(service: str, tokens: Tokens, managing: Collection[str] = ()) -> CallScope:
+    """Refuse a call unless the token in its metadata allows the method. Health needs no token; the methods in
+    `managing` need the scope to manage."""
 
     @contextmanager
     def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
         area, method = _service_and_method(details)
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
-            caller_of(tokens, context).check(service, "read" if reads else "write")
+            access: Access = "manage" if method in managing else "read" if reads else "write"
+            caller_of(tokens, context).check(service, access)
         yield
 
     return around

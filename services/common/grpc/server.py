@@ -1,6 +1,6 @@
 """A gRPC server for one service, with health, reflection, tokens and TLS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -28,13 +28,21 @@ Health needs no token, so its streams have threads of their own and take none fr
 
 
 class GrpcServer:
-    """A server for one service with health and reflection. `register` adds the servicer of the service."""
+    """A server for one service with health and reflection. `register` adds the servicer of the service; the methods in
+    `managing` need the scope to manage."""
 
-    def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
+    def __init__(
+        self,
+        service_name: str,
+        register: Callable[[grpc.Server], None],
+        edge: Edge,
+        port: int,
+        managing: Collection[str] = (),
+    ) -> None:
         self._service_name = service_name
         around: list[CallScope] = [observed(edge.service), errors_as_codes]
         if edge.tokens is not None:
-            around.append(authentication(edge.service, edge.tokens))
+            around.append(authentication(edge.service, edge.tokens, managing))
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS + STREAMS + HEALTH_STREAMS, "grpc"),
             interceptors=[
