@@ -133,8 +133,10 @@ def test_what_scopes_allow(file: Path, scopes: tuple[str, ...], reader: str, all
     it does not start the plan that opens a study."""
     token = add_token(file, "one", scopes, reader)
     caller = Tokens(file).holder(token)
-    pairs: list[tuple[str, Access]] = [("training", "read"), ("training", "write"), ("annotation", "read"), ("annotation", "write"),
-             ("annotation", "manage"), ("metrics", "read")]  # fmt: skip
+    pairs: list[tuple[str, Access]] = [
+        ("training", "read"), ("training", "write"), ("annotation", "read"), ("annotation", "write"),
+        ("annotation", "manage"), ("metrics", "read"),
+    ]  # fmt: skip
     assert {f"{service}:{access}" for service, access in pairs if caller.allows(service, access)} == allowed
 
 
