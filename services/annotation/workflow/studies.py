@@ -128,7 +128,7 @@ class Studies:
                 self._fail(session, study, reason)
 
     def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
-        """One study, with the progress of a reader. NotFound if the reader is none of its members."""
+        """One study, with the progress of a reader. NotFound if the reader does not see it."""
         with self.ports.records.reading() as session:
             return self._views(session, [repository.readable_study(session, study_id, _id_of(reader))], reader)[0]
 
@@ -148,8 +148,8 @@ class Studies:
             return list(session.scalars(query.order_by(StudyRow.created)))
 
     def plan(self, plan_id: str, reader: Reader | None = None) -> PlanStages:
-        """The stage of a plan that this service performs. NotFound before it has begun, and if the reader is none of
-        the members of the study."""
+        """The stage of a plan that this service performs. NotFound before it has begun, and for a reader who does not
+        see the study."""
         plan = plan_stages(self.ports.records, StudyRow, plan_id, "study")
         for stage in plan.stages:
             self.get(stage.id, reader)
