@@ -23,6 +23,7 @@ from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
+from services.common.access.audit import Audit
 from services.common.access.edge import open_edge
 from services.common.access.tokens import Tokens
 from services.common.bus import Bus
@@ -56,8 +57,9 @@ def create_web(
 ) -> FastAPI:
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
-    studies, units, responses = Studies(ports), Units(ports), Responses(ports)
+    audit = Audit("annotation", settings.shared.audit_file)
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens, audit)
+    studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
     clients = (
         TrainingService(settings.training_url, settings.shared),
         ExtractionService(settings.extraction_url, settings.shared),
@@ -76,9 +78,9 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
-    studies, monitor = Studies(ports), create_monitor(ports)
+    studies, responses, monitor = Studies(ports, edge.audit), Responses(ports, edge.audit), create_monitor(ports)
     web = create_web(settings, ports, edge.tokens, monitor=monitor)
-    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
+    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)
     return Service(
         name="annotation",
         ports=ports,

@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from services.cli.client import get, named_services, post
+from services.cli.tokens import command_audit, operator
 from services.common.errors import PrimitivesError
 from services.common.records import ENDED
+from services.common.settings import Shared
 
 POLL_S = 0.5
 CURVES = ("roc", "precision_recall")
@@ -76,7 +78,10 @@ def export(
     is printed."""
     from services.cli.datasets import export_run
 
-    typer.echo(json.dumps(export_run(run, checkpoint, format, out)))
+    audit = command_audit(Shared())
+    exported = export_run(run, checkpoint, format, out)
+    audit.record("export", f"{run} {exported['checkpoint_id']}", outcome=f"{format} to {out}", actor=operator())
+    typer.echo(json.dumps(exported))
 
 
 def _follow(base: str, path: str) -> None:

@@ -50,13 +50,13 @@ class Blinding:
 
 def blinding_of(session: Session, study: StudyRow, reader: Reader) -> Blinding:
     """What a study withholds from a reader now."""
-    answered = study.labels_shown == "after_list" and is_list_answered(
-        repository.layers(session, [study.study_id]), repository.answered_by_layer(session, reader.reader_id)
+    answered = study.labels_shown == "after_list" and repository.is_list_answered(
+        session, study.study_id, reader.reader_id
     )
     return Blinding(study.labels_shown, answered, reader.sees_units)
 
 
 def is_list_answered(layers: Iterable[LayerRow], answered: repository.AnsweredByLayer) -> bool:
-    """Whether the subset of every layer of a study is answered. A study without a subset has no list to answer."""
+    """The same as `repository.is_list_answered`, from numbers that are read already."""
     listed = [(row.in_subset, answered.get((row.study_id, row.layer), (0, 0, 0))[1]) for row in layers]
     return any(units for units, _ in listed) and all(done >= units for units, done in listed)

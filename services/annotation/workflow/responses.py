@@ -1,6 +1,6 @@
 """Saves answers, each in one transaction with its log entry and its event, and reads them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 from google.protobuf import json_format
@@ -14,6 +14,7 @@ from services.annotation.schemas import ReaderSummary, ResponseList, ResponseVie
 from services.annotation.tables import ResponseLogRow, ResponseRow
 from services.annotation.workflow.blinding import blinding_of
 from services.annotation.workflow.readers import Reader
+from services.common.access.audit import Actor, Audit
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
 from services.common.records import now
@@ -26,6 +27,7 @@ class Responses:
     """The use cases of answers."""
 
     ports: Ports
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def put(
         self, reader: Reader, key: UnitKey, typed: Answer, base_version: int, idempotency_key: str = ""
@@ -38,9 +40,12 @@ class Responses:
         answer = complete(typed)
         idempotency_key = idempotency_key or new_id("key")
         try:
-            return self._put(reader, key, answer, base_version, idempotency_key)
+            saved = self._put(reader, key, answer, base_version, idempotency_key)
         except Overtaken:  # another first answer of the same reader was saved meanwhile: retry, and find it
-            return self._put(reader, key, answer, base_version, idempotency_key)
+            saved = self._put(reader, key, answer, base_version, idempotency_key)
+        if not saved.after_reveal:
+            self._record_reveal(reader, key)
+        return saved
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
         """The reader's own answer to a unit, if there is one."""
@@ -83,6 +88,16 @@ class Responses:
             ]
             readers.append(ReaderSummary(name=name, answered=places))
         return Summary(readers=readers)
+
+    def _record_reveal(self, reader: Reader, key: UnitKey) -> None:
+        """Record that the reader may see labels from now on, if the answer that was saved has this effect."""
+        with self.ports.records.reading() as session:
+            study = repository.study_row(session, key[0])
+            revealed = blinding_of(session, study, reader).reveals(answered=True)
+        subject = key[0] if study.labels_shown == "after_list" else "/".join((*key[:2], unit_name(key[2])))
+        if revealed:
+            actor = Actor(reader=reader.name)
+            self.audit.record("label_revealed", subject, outcome=f"labels {study.labels_shown}", actor=actor)
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str

@@ -1,6 +1,6 @@
 """Turns completed renderings into studies, and reads studies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from primitives.annotation.v1 import events_pb2
@@ -31,6 +31,7 @@ from services.annotation.tables import (
 )
 from services.annotation.workflow.blinding import COSTS, MODES, Blinding, is_list_answered
 from services.annotation.workflow.readers import Reader, Readers
+from services.common.access.audit import Actor, Audit
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, NotFound
 from services.common.grpc import to_request
@@ -49,6 +50,7 @@ class Studies:
     """The use cases of studies."""
 
     ports: Ports
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def rendering_completed(self, event: rendering_events.RenderingCompleted) -> None:
         """Handle RenderingCompleted: record the rendering and, if it belongs to a plan, enqueue the plan's study."""
@@ -62,7 +64,13 @@ class Studies:
                     _study_of(event.plan.plan_id), event.rendering_id, to_request(event.plan.study, PlanStudy)
                 )
                 study.plan_id = event.plan.plan_id
+                is_new = session.get(StudyRow, study.study_id) is None
                 self._enqueue(session, study)
+        if event.HasField("plan") and is_new:
+            actor = Actor(caller=f"plan {event.plan.plan_id}")
+            self.audit.record(
+                "study_opened", study.study_id, outcome=_access_words(study.labels_shown, None), actor=actor
+            )
 
     def start(self, request: OpenStudyRequest) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
@@ -75,6 +83,7 @@ class Studies:
             self._enqueue(session, study)
             if request.members is not None:
                 _set_members(session, study, request.members.everyone, readers)
+        self.audit.record("study_opened", study_id, outcome=_access_words(request.labels_shown, request.members))
         return self.get(study_id)
 
     def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
@@ -87,6 +96,7 @@ class Studies:
                 _show_labels(study, request.labels_shown)
             if request.members is not None:
                 _set_members(session, study, request.members.everyone, readers)
+        self.audit.record("study_changed", study_id, outcome=_access_words(request.labels_shown, request.members))
         return self.get(study_id)
 
     def members(self, study_id: str) -> Members:
@@ -188,6 +198,12 @@ class Studies:
 
 def _id_of(reader: Reader | None) -> str | None:
     return reader.reader_id if reader is not None else None
+
+
+def _access_words(labels_shown: str | None, members: Members | None) -> str:
+    """When a study shows labels and to whom, for the audit log; None is unchanged."""
+    readers = "" if members is None else "members everyone" if members.everyone else f"members {len(members.names)}"
+    return ", ".join(filter(None, (f"labels {labels_shown}" if labels_shown else "", readers))) or "done"
 
 
 def _set_members(session: Session, study: StudyRow, everyone: bool, readers: list[Reader]) -> None:

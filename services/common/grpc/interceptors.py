@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf import message
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from services.common import errors
+from services.common.access.audit import Actor, Audit, acting_as, name_caller
 from services.common.access.tokens import Access, Caller, Tokens
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import GRPC_REQUESTS
@@ -177,10 +179,33 @@ def authentication(service: str, tokens: Tokens, managing: Collection[str] = ())
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
             access: Access = "manage" if method in managing else "read" if reads else "write"
-            caller_of(tokens, context).check(service, access)
+            caller = caller_of(tokens, context)
+            name_caller(caller.name, caller.reader)
+            caller.check(service, access)
         yield
 
     return around
+
+
+def audited(audit: Audit) -> CallScope:
+    """Record refused calls, and make the address of the caller known to what a call records."""
+
+    @contextmanager
+    def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        with acting_as(Actor(address=address_of(context.peer()))):
+            try:
+                yield
+            except (errors.NotSignedIn, errors.Forbidden) as error:
+                audit.record("refusal", details.method, outcome=type(error).__name__)
+                raise
+
+    return around
+
+
+def address_of(peer: str) -> str:
+    """The network address in gRPC's name of a peer, such as `ipv4:10.0.0.1:5555` or `ipv6:%5B::1%5D:5555`."""
+    address = unquote(peer.partition(":")[2]).rpartition(":")[0]
+    return address.strip("[]")
 
 
 def bounded_streams(limit: int, health_limit: int) -> CallScope:

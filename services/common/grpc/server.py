@@ -14,6 +14,7 @@ from services.common.grpc.interceptors import (
     AroundStreams,
     CallScope,
     UnreadableRequests,
+    audited,
     authentication,
     bounded_streams,
     errors_as_codes,
@@ -40,7 +41,7 @@ class GrpcServer:
         managing: Collection[str] = (),
     ) -> None:
         self._service_name = service_name
-        around: list[CallScope] = [observed(edge.service), errors_as_codes]
+        around: list[CallScope] = [observed(edge.service), errors_as_codes, audited(edge.audit)]
         if edge.tokens is not None:
             around.append(authentication(edge.service, edge.tokens, managing))
         self._server = grpc.server(

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import __version__
 from services.common import errors
+from services.common.access.audit import name_caller
 from services.common.access.tokens import Access, Tokens
 from services.common.observability.metrics import registry_of
 
@@ -147,6 +148,8 @@ class Authentication:
         try:
             # In a thread, since this may read the token file again.
             caller = await run_in_threadpool(self._tokens.caller, Headers(scope=scope).get("authorization"))
+            scope.setdefault("state", {})["caller"] = caller
+            name_caller(caller.name, caller.reader)
             caller.check(*self._needed(scope["method"], scope["path"]))
         except errors.PrimitivesError as error:
             answer = problem_of(error)
@@ -154,7 +157,6 @@ class Authentication:
                 answer.headers["www-authenticate"] = "Bearer"
             await answer(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
     def _needed(self, method: str, path: str) -> tuple[str, Access]:

@@ -16,6 +16,7 @@ from services.common.access.edge import Edge
 from services.common.bus import Bus, Consumer, open_bus
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
+from services.common.http.audited import AuditedHttp
 from services.common.http.known_hosts import KnownHosts
 from services.common.http.streams import Streams
 from services.common.observability.instrumentation import ObservedHttp
@@ -42,8 +43,9 @@ class HttpServer:
             self._socket.close()
             raise Unavailable(f"HTTP port {edge.host}:{port} cannot be bound: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
+        known = KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app
         config = uvicorn.Config(
-            ObservedHttp(KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app, edge.service),
+            ObservedHttp(AuditedHttp(known, edge.audit), edge.service),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=5,

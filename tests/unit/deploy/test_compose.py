@@ -136,8 +136,8 @@ def test_existing_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
 
 
 def test_services_accept_the_tokens(secrets: Path) -> None:
-    """The operator has all scopes, the pages may read three services, and Prometheus reads metrics and nothing else. The
-    tokens file contains only hashes."""
+    """The operator has all scopes, the pages may read three services, and Prometheus reads metrics and nothing else.
+    The tokens file contains only hashes."""
     tokens = Tokens(secrets / "tokens.json")
     operator = tokens.holder((secrets / "operator_token").read_text())
     assert operator.allows("training", "write") and operator.allows("annotation", "manage")
