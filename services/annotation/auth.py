@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from services.annotation.sessions import Sessions, csrf_matches
-from services.annotation.workflow.readers import Reader, Readers
+from services.annotation.workflow.readers import Reader, Readers, sees_units
 from services.common.access.audit import Actor, Audit
 from services.common.access.tokens import Caller, Tokens
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
@@ -44,9 +44,16 @@ class Auth:
             raise NotSignedIn("Please sign in to see this page.")
         return reader
 
+    def may_read_status(self, request: Request) -> None:
+        """Raise Forbidden if the token of a call is a reader's without the scope for units: counts and errors may
+        contain what studies withhold."""
+        caller: Caller | None = getattr(request.state, "caller", None)
+        if caller is not None and caller.reader and not sees_units(caller):
+            raise Forbidden("A reader's token does not allow reading the status of the service.")
+
     def researcher(self, request: Request) -> Reader:
-        """The reader of a page that shows classes and statistics of units. Forbidden if the access token of the session
-        only allows reading studies."""
+        """The reader of a page that shows classes, statistics or the state of services. Forbidden if the access token
+        of the session only allows reading studies."""
         reader = self.page_reader(request)
         if not reader.sees_units:
             raise Forbidden(

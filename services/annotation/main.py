@@ -67,7 +67,7 @@ def create_web(
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
     add_routes(app, auth, studies, units, responses)
-    add_status_routes(app, monitor)
+    add_status_routes(app, monitor, auth.may_read_status)
     add_pages(app, Frame(auth, studies, units, responses, *clients, monitor))
     app.add_middleware(Guard, public_origin=settings.public_origin)
     return app

@@ -1,4 +1,7 @@
-"""The status page: the state of the four services, side by side."""
+"""The status page: the state of the four services, side by side.
+
+Counts and errors may contain what studies withhold, so the page is not for their readers (see `auth.researcher`).
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +39,10 @@ class ServiceReport(NamedTuple):
 def routes(frame: Frame) -> APIRouter:
     """The route of the page."""
     router = APIRouter(include_in_schema=False)
-    signed_in = Annotated[Reader, Depends(frame.auth.page_reader)]
+    researcher = Annotated[Reader, Depends(frame.auth.researcher)]
 
     @router.get("/status")
-    def status(request: Request, reader: signed_in) -> Response:
+    def status(request: Request, reader: researcher) -> Response:
         return frame.page("status.html", request, reader, services=all_reports(frame))
 
     return router
