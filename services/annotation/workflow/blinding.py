@@ -23,6 +23,7 @@ COSTS = {
     "always": "Labels are shown before every answer. No answer of this study is blind.",
 }
 """What each mode costs, for the owner of a study."""
+DEFAULT_MODE = "after_list"
 MODES = tuple(COSTS)
 """When labels are shown, the latest first. A study may change to a later mode of this list, and never back."""
 

@@ -29,7 +29,7 @@ from services.annotation.tables import (
     StudyRow,
     UnitRow,
 )
-from services.annotation.workflow.blinding import COSTS, MODES, Blinding, is_list_answered
+from services.annotation.workflow.blinding import COSTS, DEFAULT_MODE, MODES, Blinding, is_list_answered
 from services.annotation.workflow.readers import Reader, Readers
 from services.common.access.audit import Actor, Audit
 from services.common.blobs import ObjectRef
@@ -83,7 +83,7 @@ class Studies:
             self._enqueue(session, study)
             if request.members is not None:
                 _set_members(session, study, request.members.everyone, readers)
-        self.audit.record("study_opened", study_id, outcome=_access_words(request.labels_shown, request.members))
+        self.audit.record("study_opened", study_id, outcome=_access_words(study.labels_shown, request.members))
         return self.get(study_id)
 
     def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
@@ -238,7 +238,7 @@ def _new_row(study_id: str, rendering_id: str, options: PlanStudy) -> StudyRow:
         rendering_id=rendering_id,
         title=clean_text(options.title),
         units_per_class=options.units_per_class,
-        labels_shown=options.labels_shown,
+        labels_shown=options.labels_shown or DEFAULT_MODE,
         state="queued",
     )
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from primitives.common.v1 import plan_pb2
 
 from services.annotation.schemas import ChangeStudyRequest, Members, OpenStudyRequest
 from services.cli.migrations import migrations_of
 from services.common.errors import Conflict, InvalidInput, NotFound
+from services.common.grpc import to_message, to_request
 from services.common.records import downgrade, migrate, open_records
+from services.common.work.plan_options import PlanStudy
 from tests.fakes.annotation import LAYER, YES, Annotation
 
 EVERYONE = Members(everyone=True)
@@ -110,6 +113,14 @@ def test_labels_are_shown_earlier_and_never_later(annotation: Annotation) -> Non
         annotation.studies.change(study_id, ChangeStudyRequest(labels_shown="after_list"))
     always = annotation.studies.change(study_id, ChangeStudyRequest(labels_shown="always"))
     assert "No answer of this study is blind" in always.labels_cost
+
+
+def test_a_plan_leaves_the_default_to_the_service() -> None:
+    """A plan without a mode has none in its messages, so that an annotation service of the last version accepts it
+    during an upgrade in any order."""
+    message = to_message(PlanStudy(), plan_pb2.PlanStudy)
+    assert message.labels_shown == ""
+    assert to_request(message, PlanStudy) == PlanStudy()
 
 
 def test_records_of_the_last_version_are_for_all_readers(tmp_path: Path) -> None:
