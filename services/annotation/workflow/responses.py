@@ -11,7 +11,7 @@ from services.annotation import repository
 from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
-from services.annotation.tables import ResponseLogRow, ResponseRow
+from services.annotation.tables import ReaderRow, ResponseLogRow, ResponseRow, StudyRow
 from services.annotation.workflow.blinding import blinding_of
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
@@ -40,11 +40,11 @@ class Responses:
         answer = complete(typed)
         idempotency_key = idempotency_key or new_id("key")
         try:
-            saved = self._put(reader, key, answer, base_version, idempotency_key)
+            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
         except Overtaken:  # another first answer of the same reader was saved meanwhile: retry, and find it
-            saved = self._put(reader, key, answer, base_version, idempotency_key)
-        if not saved.after_reveal:
-            self._record_reveal(reader, key)
+            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
+        if revealed:
+            self.audit.record("label_revealed", revealed, actor=Actor(reader=reader.name))
         return saved
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
@@ -89,27 +89,20 @@ class Responses:
             readers.append(ReaderSummary(name=name, answered=places))
         return Summary(readers=readers)
 
-    def _record_reveal(self, reader: Reader, key: UnitKey) -> None:
-        """Record that the reader may see labels from now on, if the answer that was saved has this effect."""
-        with self.ports.records.reading() as session:
-            study = repository.study_row(session, key[0])
-            revealed = blinding_of(session, study, reader).reveals(answered=True)
-        subject = key[0] if study.labels_shown == "after_list" else "/".join((*key[:2], unit_name(key[2])))
-        if revealed:
-            actor = Actor(reader=reader.name)
-            self.audit.record("label_revealed", subject, outcome=f"labels {study.labels_shown}", actor=actor)
-
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
-    ) -> ResponseView:
+    ) -> tuple[ResponseView, str]:
+        """Save an answer. Return it, and the study or unit whose labels the reader sees because of it; else empty."""
         with self.ports.records.transaction() as session:
             study = repository.open_study(session, key[0], reader.reader_id)
+            if study.labels_shown == "after_list":  # of two last answers at once, the second must count the first
+                session.get_one(ReaderRow, reader.reader_id, with_for_update=True)
             if repository.unit_row(session, key).silent:
                 raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent and cannot be answered")
             row = repository.response_row(session, key, reader.reader_id, for_update=True)
             logged = repository.logged(session, key, reader.reader_id, idempotency_key)
             if logged is not None and _answer_of(logged) == answer:
-                return ResponseView.model_validate(logged)
+                return ResponseView.model_validate(logged), ""
             version = row.version if row is not None else 0
             if version != base_version:
                 saved = _answer_of(row) if row is not None else Answer()
@@ -119,7 +112,8 @@ class Responses:
                 row = ResponseRow(study_id=key[0], layer=key[1], unit=key[2], reader_id=reader.reader_id)
             row.version, row.after_reveal = version + 1, after_reveal
             self._save(session, row, answer, idempotency_key)
-            return ResponseView.model_validate(row)
+            revealed = not after_reveal and blinding_of(session, study, reader).reveals(answered=True)
+            return ResponseView.model_validate(row), _revealed(study, key) if revealed else ""
 
     def _save(self, session: Session, row: ResponseRow, answer: Answer, idempotency_key: str) -> None:
         """Write the answer, its log entry and its event."""
@@ -132,6 +126,11 @@ class Responses:
         session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
         session.flush()
         self.ports.outbox.publish(session, json_format.ParseDict(place | version, ResponseGiven()))
+
+
+def _revealed(study: StudyRow, key: UnitKey) -> str:
+    """The study or the unit whose labels an answer reveals, for the audit log."""
+    return key[0] if study.labels_shown == "after_list" else "/".join((*key[:2], unit_name(key[2])))
 
 
 def _answer_of(row: ResponseRow | ResponseLogRow) -> Answer:

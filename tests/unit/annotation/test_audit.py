@@ -1,6 +1,7 @@
 """The security events of the annotation service."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_revealed_label_is_recorded(audited: Audited) -> None:
         saved = client.put(audited.api_path(0, "/response"), json={**FORM, "base_version": version})
         assert saved.status_code == 200
     assert audited.events("event", "caller", "reader", "subject", "outcome") == [
-        ("label_revealed", "ana", "Ana", f"{audited.study_id}/block4/unit_0001", "labels after_answer")
+        ("label_revealed", "ana", "Ana", f"{audited.study_id}/block4/unit_0001", "done")
     ]
     audited.sent()
     study = audited.open_plan("plan-2", units_per_class=1)
@@ -113,6 +114,22 @@ def test_a_revealed_label_is_recorded(audited: Audited) -> None:
         assert not audited.file.exists()
         responses.put(ana, key, YES, 0)
     responses.put(ana, units[0], YES, 1)
-    assert audited.events("event", "reader", "subject", "outcome") == [
-        ("label_revealed", "Ana", study, "labels after_list")
+    assert audited.events("event", "reader", "subject", "outcome") == [("label_revealed", "Ana", study, "done")]
+
+
+def test_two_last_answers_at_once_reveal_the_study_once(annotation_everywhere: Annotation, tmp_path: Path) -> None:
+    """Concurrent answers to the last units of the list record one reveal: the later one counts the earlier one."""
+    annotation = annotation_everywhere
+    audit = Audit("annotation", tmp_path / "audit.jsonl")
+    study = annotation.open_plan("plan-2", units_per_class=1)
+    ana = annotation.readers.named("Ana")
+    keys = [
+        (study, layer.name, unit.unit)
+        for layer in annotation.studies.get(study).layers
+        for unit in annotation.units.part(ana, study, layer.name, Place(list="subset"), (0, 99)).units
     ]
+    responses = Responses(annotation.ports, audit)
+    with ThreadPoolExecutor(len(keys)) as pool:
+        list(pool.map(lambda key: responses.put(ana, key, YES, 0), keys))
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["subject"] for line in lines] == [study]
