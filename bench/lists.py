@@ -28,7 +28,7 @@ from bench.statements import recorded_statements
 from services.annotation import main as annotation
 from services.annotation.reader_names import name_key
 from services.annotation.settings import AnnotationSettings
-from services.annotation.tables import LayerRow, ReaderRow, ResponseRow, StudyRow, UnitRow
+from services.annotation.tables import LayerRow, MemberRow, ReaderRow, ResponseRow, StudyRow, UnitRow
 from services.common.bus import MemoryBus
 from services.common.progress import Progress
 from services.common.records import Records
@@ -170,6 +170,7 @@ def fill(records: Records, sizes: Sizes) -> None:
         _insert(session, ReaderRow, map(_reader, range(sizes.readers)))
         _insert(session, StudyRow, map(_study, range(sizes.studies)))
         layers = list(itertools.product(range(sizes.studies), range(sizes.layers)))
+        _insert(session, MemberRow, _members(sizes))
         _insert(session, LayerRow, (_layer(study, layer, sizes.units) for study, layer in layers))
         _insert(session, UnitRow, (_unit(*layer, unit) for layer in layers for unit in range(sizes.units)))
         _insert(session, ResponseRow, (_response(number, layers, sizes) for number in range(sizes.answers)))
@@ -189,11 +190,21 @@ def _study(number: int) -> Row:
     moment = BEGIN + timedelta(minutes=number)
     return {
         "study_id": f"study-{number}", "plan_id": f"plan-{number}", "rendering_id": f"rendering-{number}",
-        "title": f"Study {number}", "units_per_class": 10, "labels_shown": "after_answer", "architecture": "resnet50",
+        "title": f"Study {number}", "units_per_class": 10, "labels_shown": "after_list", "architecture": "resnet50",
         "dataset": "sample", "notice": "Sample data.", "classes": ["normal", "benign", "cancer"],
         "extraction_id": f"extraction-{number}", "state": "completed", "error": "", "progress": Progress(),
-        "created": moment, "started": moment, "finished": moment,
+        "created": moment, "started": moment, "finished": moment, "members_only": _has_members(number),
     }  # fmt: skip
+
+
+def _has_members(study: int) -> bool:
+    """Whether a study is for its members only, as every second one is. All readers of the bench are members."""
+    return study % 2 == 1
+
+
+def _members(sizes: Sizes) -> Iterator[Row]:
+    for study, reader in itertools.product(filter(_has_members, range(sizes.studies)), range(sizes.readers)):
+        yield {"study_id": f"study-{study}", "reader_id": f"reader-{reader}"}
 
 
 def _layer(study: int, layer: int, units: int) -> Row:

@@ -17,9 +17,9 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "var" / "secrets"
 USER = "primitives"
 SCOPES = {
-    "operator": ["*:read", "*:write"],
+    "operator": ["*:read", "*:write", "annotation:manage"],
     "annotation": ["training:read", "activation_extraction:read", "patch_rendering:read"],
-    "metrics": ["*:read"],
+    "metrics": ["metrics:read"],
 }
 """Scopes by holder of a token: a person, the service of the pages, and Prometheus."""
 

@@ -61,7 +61,7 @@ def operator_token(home: Path) -> str:
     if not stored.exists() or not (home / TOKENS_FILE).exists():
         (home / TOKENS_FILE).unlink(missing_ok=True)
         stored.touch(mode=0o600)
-        stored.write_text(add_token(home / TOKENS_FILE, "operator", ("*:read", "*:write")))
+        stored.write_text(add_token(home / TOKENS_FILE, "operator", ("*:read", "*:write", "annotation:manage")))
     return stored.read_text()
 
 

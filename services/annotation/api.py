@@ -9,6 +9,8 @@ from services.annotation.answer import Answer
 from services.annotation.auth import Auth
 from services.annotation.schemas import (
     MOST_UNITS,
+    ChangeStudyRequest,
+    Members,
     OpenStudyRequest,
     Place,
     PutResponseRequest,
@@ -25,6 +27,8 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.access.tokens import Access
+from services.common.http.app import SAFE_METHODS, method_access
 from services.common.http.idempotency import StartKey
 from services.common.paging import Window
 from services.common.work.views import PlanStages
@@ -44,22 +48,36 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["studies"])
 
     @router.get("/plans/{plan_id}", tags=["plans"])
-    def get_plan(plan_id: str) -> PlanStages:
+    def get_plan(plan_id: str, reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> PlanStages:
         """The stages of a plan that this service performs."""
-        return studies.plan(plan_id)
+        return studies.plan(plan_id, reader)
 
     @router.post("/studies", status_code=202)
     def open_study(
         request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)], key: StartKey
     ) -> StudyView:
-        """Open a study of a rendering."""
+        """Open a study of a rendering. Needs the scope annotation:manage."""
         return studies.start(request, key)
+
+    @router.patch("/studies/{study_id}")
+    def change_study(
+        study_id: str, request: ChangeStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)]
+    ) -> StudyView:
+        """Change the members of a study, or show its labels earlier. 409 if labels would be withheld again. Needs the
+        scope annotation:manage."""
+        return studies.change(study_id, request)
+
+    @router.get("/studies/{study_id}/members")
+    def get_members(study_id: str) -> Members:
+        """The readers of a study. Needs the scope annotation:manage."""
+        return studies.members(study_id)
 
     @router.get("/studies")
     def list_studies(
         reader: Annotated[Reader | None, Depends(auth.optional_reader)], window: Annotated[Window, Query()]
     ) -> StudyList:
-        """A page of all studies, newest first, with the progress of the reader if one is named."""
+        """A page of all studies, newest first, with the progress of the reader if one is named; then only of those that
+        the reader sees."""
         return studies.all(reader, window)
 
     @router.get("/studies/{study_id}")
@@ -88,7 +106,7 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
     def get_unit(
         study_id: str, layer: str, unit: Channel, reader: Annotated[Reader, Depends(auth.api_reader)]
     ) -> UnitView:
-        """A unit with all its pictures; with classes and names once the reader has answered, or if always shown."""
+        """A unit with all its pictures; with classes and names once the study shows labels to the reader."""
         return units.get(reader, (study_id, layer, unit))
 
     @router.put("/studies/{study_id}/layers/{layer}/units/{unit}/response")
@@ -112,13 +130,22 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
 
     @router.get("/summary")
     def get_summary(
-        reader: Annotated[Reader, Depends(auth.api_reader)],  # noqa: ARG001 - only for readers
+        reader: Annotated[Reader, Depends(auth.api_reader)],
         query: Annotated[SummaryQuery, Query()],
     ) -> Summary:
-        """A page of all readers, and the units that each reader answered."""
-        return responses.summary(query.study_id, query)
+        """A page of the readers of the studies that this reader sees, and the units that each of them answered."""
+        return responses.summary(reader, query.study_id, query)
 
     return router
+
+
+def access_of(method: str, path: str) -> Access:
+    """The access that a call needs. Opening and changing studies, and reading who may see them, is for their owners."""
+    parts = path.strip("/").split("/")
+    is_study = parts[:2] == ["v1", "studies"] and len(parts) in (2, 3)
+    if (is_study and method not in SAFE_METHODS) or (parts[:2] == ["v1", "studies"] and parts[3:] == ["members"]):
+        return "manage"
+    return method_access(method, path)
 
 
 def window_of(offset: Offset = 0, limit: Limit = 24) -> tuple[int, int]:

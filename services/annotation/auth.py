@@ -4,13 +4,14 @@ If the service has access tokens, a program must send one (see services/common/h
 to sign in. A session ends when its token does (see `Sessions`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from starlette.responses import Response
 
 from services.annotation.sessions import Sessions, csrf_matches
-from services.annotation.workflow.readers import Reader, Readers
+from services.annotation.workflow.readers import Reader, Readers, sees_units
+from services.common.access.audit import Actor, Audit
 from services.common.access.tokens import Caller, Tokens
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
 from services.common.http.app import SAFE_METHODS
@@ -27,10 +28,14 @@ class Auth:
     readers: Readers
     sessions: Sessions
     tokens: Tokens | None = None
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def session_reader(self, request: Request) -> Reader | None:
         """The reader of the session's cookie."""
-        return self.sessions.reader(token_of(request))
+        reader = self.sessions.reader(token_of(request))
+        if reader is not None:
+            request.state.reader = reader.name
+        return reader
 
     def page_reader(self, request: Request) -> Reader:
         """The reader of a page or picture. NotSignedIn if there is no session."""
@@ -39,9 +44,16 @@ class Auth:
             raise NotSignedIn("Please sign in to see this page.")
         return reader
 
+    def may_read_status(self, request: Request) -> None:
+        """Raise Forbidden if the token of a call is a reader's without the scope for units: counts and errors may
+        contain what studies withhold."""
+        caller: Caller | None = getattr(request.state, "caller", None)
+        if caller is not None and caller.reader and not sees_units(caller):
+            raise Forbidden("A reader's token does not allow reading the status of the service.")
+
     def researcher(self, request: Request) -> Reader:
-        """The reader of a page that shows classes and statistics of units. Forbidden if the access token of the session
-        only allows reading studies."""
+        """The reader of a page that shows classes, statistics or the state of services. Forbidden if the access token
+        of the session only allows reading studies."""
         reader = self.page_reader(request)
         if not reader.sees_units:
             raise Forbidden(
@@ -58,7 +70,7 @@ class Auth:
     def operator(self, request: Request, service: str, csrf: str) -> Reader:
         """The reader of a form that acts on the parked messages of a service. Forbidden if the session does not allow
         it."""
-        reader = self.page_reader(request)
+        reader = self.researcher(request)
         check_csrf(request, csrf)
         if not self.may_operate(request, service):
             raise Forbidden(f"To do this, sign in with an access token that has the scope {service}:write.")
@@ -77,26 +89,35 @@ class Auth:
         caller: Caller | None = getattr(request.state, "caller", None)
         named = request.headers.get(READER_HEADER)
         if caller is not None or named is not None:
-            return self.readers.of_call(caller, _utf8(named) if named is not None else None)
+            reader = self.readers.of_call(caller, _utf8(named) if named is not None else None)
+            request.state.reader = reader.name if reader is not None else ""
+            return reader
         reader = self.session_reader(request)
         if reader is not None and request.method not in SAFE_METHODS:
             check_csrf(request, request.headers.get(CSRF_HEADER, ""))
         return reader
 
     def sign_in(self, request: Request, name: str, access_token: str) -> tuple[Reader, str]:
-        """Open a session for a name. Returns the reader and the session's token, for `set_cookie`.
+        """Open a session for a name and record it. Returns the reader and the session's token, for `set_cookie`.
 
         InvalidInput if the name is not valid. If the service has access tokens: NotSignedIn if this one is unknown,
         Forbidden if it does not allow writing or belongs to another reader.
         """
         caller = None
-        if self.tokens is not None:
-            caller = self.tokens.holder(access_token.strip())
-            caller.check("annotation", "write")
-        reader = self.readers.of_call(caller, name)
+        try:
+            if self.tokens is not None:
+                caller = self.tokens.holder(access_token.strip())
+                caller.check("annotation", "write")
+            reader = self.readers.of_call(caller, name)
+        except (NotSignedIn, Forbidden) as error:  # without the name: a person may type a secret into its field
+            actor = Actor(caller.name if caller is not None else "")
+            self.audit.record("sign_in", outcome=f"refused: {type(error).__name__}", actor=actor)
+            raise
         if reader is None:
             raise InvalidInput("A reader has a name.")
-        return reader, self.sessions.open(reader, token_of(request), caller)
+        token = self.sessions.open(reader, token_of(request), caller)
+        self.audit.record("sign_in", actor=Actor(caller.name if caller is not None else "", reader.name))
+        return reader, token
 
     def set_cookie(self, response: Response, token: str) -> None:
         """Send a session's token to the browser, in a cookie that scripts cannot read."""
@@ -112,8 +133,10 @@ class Auth:
         )
 
     def sign_out(self, request: Request, response: Response) -> None:
-        """End the session."""
+        """End the session and record it."""
+        reader = self.session_reader(request)
         self.sessions.close(token_of(request))
+        self.audit.record("sign_out", actor=Actor(reader=reader.name if reader is not None else ""))
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
-from services.annotation.api import add_routes
+from services.annotation.api import access_of, add_routes
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
@@ -15,7 +15,7 @@ from services.annotation.consumer import EVENTS_QUEUE, create_consumers
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
-from services.annotation.rpc import AnnotationServicer
+from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
@@ -23,6 +23,7 @@ from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
+from services.common.access.audit import Audit
 from services.common.access.edge import open_edge
 from services.common.access.tokens import Tokens
 from services.common.bus import Bus, Consumer
@@ -60,16 +61,17 @@ def create_web(
 ) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
-    studies, units, responses = Studies(ports), Units(ports), Responses(ports)
+    audit = Audit("annotation", settings.shared.audit_file)
+    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens, audit)
+    studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
     clients = (
         TrainingService(settings.training_url, settings.shared),
         ExtractionService(settings.extraction_url, settings.shared),
         RenderingService(settings.rendering_url, settings.shared),
     )
-    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page)
+    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
     add_routes(app, auth, studies, units, responses)
-    add_status_routes(app, monitor)
+    add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
     add_pages(app, Frame(auth, studies, units, responses, *clients, monitor, parked))
@@ -82,11 +84,10 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
-    studies, monitor = Studies(ports), create_monitor(ports)
+    studies, responses, monitor = Studies(ports, edge.audit), Responses(ports, edge.audit), create_monitor(ports)
     consumers = create_consumers(bus, studies, shared.max_attempts)
     web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
-    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
-    consumers = create_consumers(bus, studies, shared.max_attempts)
+    servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)
     reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
         name="annotation",
@@ -97,6 +98,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
             lambda server: annotation_pb2_grpc.add_AnnotationServiceServicer_to_server(servicer, server),
             edge,
             settings.grpc_port,
+            MANAGING,
         ),
         consumers=consumers,
         recoverable=[studies],

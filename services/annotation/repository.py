@@ -5,13 +5,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, cast, false, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, false, func, or_, select, true
+from sqlalchemy.orm import Session, aliased
 
 from services.annotation.schemas import Place
 from services.annotation.tables import (
     LayerRow,
     MammogramRow,
+    MemberRow,
     RankRow,
     ReaderRow,
     ResponseLogRow,
@@ -51,12 +52,35 @@ def study_rows(session: Session, study_ids: Collection[str]) -> dict[str, StudyR
     return {row.study_id: row for row in session.scalars(select(StudyRow).where(StudyRow.study_id.in_(study_ids)))}
 
 
-def open_study(session: Session, study_id: str) -> StudyRow:
-    """The row of an open study. NotFound if it is not open."""
-    row = study_row(session, study_id)
+def readable_study(session: Session, study_id: str, reader_id: str | None) -> StudyRow:
+    """The row of a study that a reader sees, or any call if it is None. NotFound is the same for a study that does not
+    exist and for one of other readers."""
+    row = session.get(StudyRow, study_id)
+    if row is None or (row.members_only and reader_id is not None and not _is_member(session, study_id, reader_id)):
+        raise NotFound(f"there is no study {study_id!r}")
+    return row
+
+
+def open_study(session: Session, study_id: str, reader_id: str | None) -> StudyRow:
+    """The row of an open study that a reader sees. NotFound if it is not open."""
+    row = readable_study(session, study_id, reader_id)
     if row.state != "completed":
         raise NotFound(f"study {study_id!r} is {row.state}; it has no units yet")
     return row
+
+
+def seen_by(reader_id: str | None) -> ColumnElement[bool]:
+    """The condition that a reader sees a study. If it is None, the call is not made for a reader and sees all."""
+    if reader_id is None:
+        return true()
+    own = exists().where(MemberRow.study_id == StudyRow.study_id, MemberRow.reader_id == reader_id)
+    return or_(~StudyRow.members_only, own)
+
+
+def member_names(session: Session, study_id: str) -> list[str]:
+    """The names of the members of a study."""
+    query = select(ReaderRow.name).join(MemberRow, MemberRow.reader_id == ReaderRow.reader_id)
+    return list(session.scalars(query.where(MemberRow.study_id == study_id).order_by(ReaderRow.name_key)))
 
 
 def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
@@ -98,9 +122,25 @@ def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[st
     return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
 
 
+def is_list_answered(session: Session, study_id: str, reader_id: str) -> bool:
+    """Whether a reader has answered the subset of every layer of a study. A study without one has no list to answer."""
+    listed = session.scalar(select(func.sum(LayerRow.in_subset)).where(LayerRow.study_id == study_id)) or 0
+    answered = (
+        select(func.count())
+        .select_from(ResponseRow)
+        .join(UnitRow, _same_unit(ResponseRow, UnitRow))
+        .where(ResponseRow.study_id == study_id, ResponseRow.reader_id == reader_id, UnitRow.in_subset)
+    )
+    return 0 < listed <= (session.scalar(answered) or 0)
+
+
 def entries(session: Session, study_id: str, layer: str, place: Place, reader_id: str) -> list[Entry]:
-    """All units of a list, in its order. The filter of `place` is not applied."""
-    query = _ranked(study_id, layer, place, reader_id) if place.list == "ranked" else _listed(place, reader_id)
+    """All units of a list, in its order. The filter of `place` is not applied.
+
+    The ranked list without a class has the units of all rankings, by number.
+    """
+    by_rank = place.list == "ranked" and place.label is not None
+    query = _ranked(study_id, layer, place, reader_id) if by_rank else _listed(place, reader_id)
     query = query.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
     return [Entry(*row) for row in session.execute(query)]
 
@@ -156,10 +196,15 @@ def logged(session: Session, key: UnitKey, reader_id: str, idempotency_key: str)
 
 def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> tuple[Sequence[ResponseRow], int]:
     """A part of a reader's answers, by study, layer and unit, and the number of all."""
-    own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
+    own = (ResponseRow.reader_id == reader_id, *_seen(reader_id))
     order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
-    return rows, count_responses(session, ResponseRow.reader_id == reader_id)
+    rows = session.scalars(select(ResponseRow).where(*own).order_by(*order).offset(offset).limit(limit)).all()
+    return rows, count_responses(session, *own)
+
+
+def count_own(session: Session, reader_id: str) -> int:
+    """The number of a reader's answers in the studies that the reader sees."""
+    return count_responses(session, ResponseRow.reader_id == reader_id, *_seen(reader_id))
 
 
 def count_responses(session: Session, *conditions: ColumnElement[bool]) -> int:
@@ -169,31 +214,41 @@ def count_responses(session: Session, *conditions: ColumnElement[bool]) -> int:
 
 def latest_places(session: Session, reader_id: str, count: int) -> list[UnitKey]:
     """The units that a reader answered last, newest first."""
-    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(ResponseRow.reader_id == reader_id)
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = query.where(ResponseRow.reader_id == reader_id, *_seen(reader_id))
     return [(*row,) for row in session.execute(query.order_by(ResponseRow.saved.desc()).limit(count))]
 
 
-def answers_by_reader(session: Session, study_id: str) -> list[tuple[str, str, int]]:
-    """Id, name and number of answers of every reader, by name; in one study, or in all if `study_id` is empty."""
-    counts = select(ResponseRow.reader_id, func.count()).where(*_of_study(study_id)).group_by(ResponseRow.reader_id)
-    answers = dict(session.execute(counts).all())
-    readers = session.execute(select(ReaderRow.reader_id, ReaderRow.name).order_by(ReaderRow.name_key))
+def answers_by_reader(session: Session, viewer_id: str | None, study_id: str) -> list[tuple[str, str, int]]:
+    """Id, name and number of answers of every reader, by name; in one study, or in all if `study_id` is empty. For a
+    viewer: only in the studies that this reader sees, and only their readers."""
+    counts = select(ResponseRow.reader_id, func.count()).where(*_seen(viewer_id, study_id))
+    answers = dict(session.execute(counts.group_by(ResponseRow.reader_id)).all())
+    query = select(ReaderRow.reader_id, ReaderRow.name).where(_reads_with(session, viewer_id))
+    readers = session.execute(query.order_by(ReaderRow.name_key))
     return [(reader_id, name, answers.get(reader_id, 0)) for reader_id, name in readers]
 
 
-def answered_by(session: Session, reader_id: str, study_id: str, offset: int, limit: int) -> list[UnitKey]:
-    """A part of the units that a reader answered, by study, layer and unit."""
+def answered_by(
+    session: Session, reader_id: str, viewer_id: str | None, study_id: str, window: tuple[int, int]
+) -> list[UnitKey]:
+    """A part (offset, limit) of the units that a reader answered, by study, layer and unit, in the studies that the
+    viewer sees."""
+    offset, limit = window
     columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(*columns).where(ResponseRow.reader_id == reader_id, *_of_study(study_id))
+    query = select(*columns).where(ResponseRow.reader_id == reader_id, *_seen(viewer_id, study_id))
     return [(*row,) for row in session.execute(query.order_by(*columns).offset(offset).limit(limit))]
 
 
-def all_answered_by(session: Session, reader_ids: Collection[str], study_id: str) -> dict[str, list[UnitKey]]:
-    """The units that each of some readers answered, by study, layer and unit. A reader without one is left out."""
+def all_answered_by(
+    session: Session, reader_ids: Collection[str], viewer_id: str | None, study_id: str
+) -> dict[str, list[UnitKey]]:
+    """The units that each of some readers answered, by study, layer and unit, in the studies that the viewer sees. A
+    reader without one is left out."""
     columns = (ResponseRow.reader_id, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(*columns).where(ResponseRow.reader_id.in_(reader_ids), *_of_study(study_id)).order_by(*columns)
+    query = select(*columns).where(ResponseRow.reader_id.in_(reader_ids), *_seen(viewer_id, study_id))
     answered: defaultdict[str, list[UnitKey]] = defaultdict(list)
-    for reader_id, study, layer, unit in session.execute(query):
+    for reader_id, study, layer, unit in session.execute(query.order_by(*columns)):
         answered[reader_id].append((study, layer, unit))
     return answered
 
@@ -233,9 +288,13 @@ def answered_in_layers(session: Session, extraction_id: str) -> dict[str, int]:
     return dict(session.execute(counts).all())
 
 
-def _of_study(study_id: str) -> tuple[ColumnElement[bool], ...]:
-    """The condition on answers of a study; none for all studies."""
-    return (ResponseRow.study_id == study_id,) if study_id else ()
+def _seen(viewer_id: str | None, study_id: str = "") -> tuple[ColumnElement[bool], ...]:
+    """The conditions on answers in the studies that a reader sees, or in one of them. If the viewer is None, all are
+    seen."""
+    conditions = [ResponseRow.study_id == study_id] if study_id else []
+    if viewer_id is not None:
+        conditions.append(ResponseRow.study_id.in_(select(StudyRow.study_id).where(seen_by(viewer_id))))
+    return tuple(conditions)
 
 
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
@@ -244,6 +303,8 @@ def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
     )
     if place.list == "subset":
         query = query.where(UnitRow.in_subset)
+    if place.list == "ranked":
+        query = query.where(UnitRow.in_ranking)
     if place.sort == "class":
         return query.order_by(UnitRow.positives.desc(), UnitRow.unit)
     return query.order_by(UnitRow.unit)
@@ -274,6 +335,21 @@ def _is_one_of(table: Any, keys: Collection[UnitKey], *also: ColumnElement[bool]
             for (study_id, layer), of_layer in units.items()
         ),
     )
+
+
+def _is_member(session: Session, study_id: str, reader_id: str) -> bool:
+    return session.get(MemberRow, (study_id, reader_id)) is not None
+
+
+def _reads_with(session: Session, reader_id: str | None) -> ColumnElement[bool]:
+    """The condition that a reader sees one of the studies that another reader sees; that of all if it is None."""
+    if reader_id is None or session.scalar(select(exists().where(~StudyRow.members_only))):
+        return true()
+    theirs, own = aliased(MemberRow), aliased(MemberRow)
+    shared = exists().where(
+        theirs.reader_id == ReaderRow.reader_id, own.study_id == theirs.study_id, own.reader_id == reader_id
+    )
+    return or_(ReaderRow.reader_id == reader_id, shared)
 
 
 def _same_unit(left: Any, right: Any) -> Any:

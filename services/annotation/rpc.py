@@ -6,7 +6,14 @@ from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.answer import Answer
 from services.annotation.repository import UnitKey
-from services.annotation.schemas import MOST_UNITS, OpenStudyRequest, Place, PutResponseRequest, SummaryQuery
+from services.annotation.schemas import (
+    MOST_UNITS,
+    ChangeStudyRequest,
+    OpenStudyRequest,
+    Place,
+    PutResponseRequest,
+    SummaryQuery,
+)
 from services.annotation.workflow.readers import Reader, Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
@@ -18,6 +25,8 @@ from services.common.paging import Window
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
 
+MANAGING = ("OpenStudy", "ChangeStudy", "GetMembers")
+"""The methods that need the scope annotation:manage."""
 _KEY_FIELDS = ("study_id", "layer", "unit")
 
 
@@ -33,6 +42,15 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
     def OpenStudy(self, request: pb.OpenStudyRequest, context: grpc.ServicerContext) -> pb.OpenStudyResponse:
         study = self._studies.start(to_request(request, OpenStudyRequest), start_key(context))
         return pb.OpenStudyResponse(study=to_message(study, pb.Study))
+
+    def ChangeStudy(self, request: pb.ChangeStudyRequest, _: grpc.ServicerContext) -> pb.ChangeStudyResponse:
+        study_id = request.study_id
+        request.ClearField("study_id")
+        study = self._studies.change(study_id, to_request(request, ChangeStudyRequest))
+        return pb.ChangeStudyResponse(study=to_message(study, pb.Study))
+
+    def GetMembers(self, request: pb.GetMembersRequest, _: grpc.ServicerContext) -> pb.GetMembersResponse:
+        return pb.GetMembersResponse(members=to_message(self._studies.members(request.study_id), pb.Members))
 
     def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:
         study = self._studies.get(request.study_id, self._optional_reader(context))
@@ -67,12 +85,12 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         return to_message(self._responses.own(self._reader(context), offset, limit), pb.ListResponsesResponse)
 
     def GetSummary(self, request: pb.GetSummaryRequest, context: grpc.ServicerContext) -> pb.GetSummaryResponse:
-        self._reader(context)
         query = to_request(request, SummaryQuery)
-        return to_message(self._responses.summary(query.study_id, query), pb.GetSummaryResponse)
+        summary = self._responses.summary(self._reader(context), query.study_id, query)
+        return to_message(summary, pb.GetSummaryResponse)
 
-    def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
-        return to_message(self._studies.plan(request.plan_id), pb.GetPlanResponse)
+    def GetPlan(self, request: pb.GetPlanRequest, context: grpc.ServicerContext) -> pb.GetPlanResponse:
+        return to_message(self._studies.plan(request.plan_id, self._optional_reader(context)), pb.GetPlanResponse)
 
     def _reader(self, context: grpc.ServicerContext) -> Reader:
         reader = self._optional_reader(context)

@@ -1,12 +1,12 @@
 """Requests and answers of the annotation service, for HTTP and gRPC."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.paging import PageView, Window
 from services.common.progress import Progress
-from services.common.work.plan_options import PlanStudy
+from services.common.work.plan_options import LabelsShown, PlanStudy
 from services.common.work.views import Moment
 
 ListName = Literal["subset", "ranked", "all"]
@@ -24,10 +24,36 @@ class Place(BaseModel):
     filter: Literal["all", "unanswered", "answered"] = "all"
 
 
+class Members(BaseModel):
+    """The readers of a study: all readers, or those with these names. Without either, no reader sees the study."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    everyone: bool = False
+    names: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=1000)
+
+    @model_validator(mode="after")
+    def _all_or_some(self) -> Self:
+        if self.everyone and self.names:
+            raise ValueError("a study is for everyone or for the named readers, not for both")
+        return self
+
+
 class OpenStudyRequest(PlanStudy):
-    """Open a study of a rendering whose completion this service has received."""
+    """Open a study of a rendering whose completion this service has received. Without `members` it is for all
+    readers."""
 
     rendering_id: str = Field(pattern="^[!-~]{1,64}$")
+    members: Members | None = None
+
+
+class ChangeStudyRequest(BaseModel):
+    """Change a study. What is absent stays as it is. Labels that a study shows cannot be withheld again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    members: Members | None = None
+    labels_shown: LabelsShown | None = None
 
 
 class ListProgress(BaseModel):
@@ -62,6 +88,8 @@ class StudyView(BaseModel):
     classes: list[str]
     units_per_class: int
     labels_shown: str
+    labels_cost: str = Field(default="", description="What showing labels before the whole list is answered costs.")
+    ranks_shown: bool = Field(default=True, description="Whether the reader sees ranks of units without an answer.")
     state: str
     error: str
     progress: Progress
@@ -95,7 +123,8 @@ class PictureView(BaseModel):
 
 
 class UnitSummary(BaseModel):
-    """A unit in a list, with its first pictures. Only the ranked list has label, rank, score and count."""
+    """A unit in a list, with its first pictures. Only the ranked list has label, rank, score and count, and only if the
+    study does not withhold them from the reader."""
 
     unit: int
     name: str
@@ -137,7 +166,8 @@ class MammogramView(BaseModel):
 
 
 class ResponseView(BaseModel):
-    """A reader's own answer to a unit."""
+    """A reader's own answer to a unit. `after_reveal`: whether the reader could see the classes of the unit's patches
+    before this version was saved."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -150,6 +180,7 @@ class ResponseView(BaseModel):
     description: str
     version: int
     saved: Moment
+    after_reveal: bool = False
 
 
 class UnitView(BaseModel):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import ReaderRow, SessionRow
-from services.annotation.workflow.readers import Reader, is_bound_to_another
+from services.annotation.workflow.readers import Reader, is_bound_to_another, sees_units
 from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import NotSignedIn
 from services.common.records import Records, now
@@ -46,7 +46,7 @@ class Sessions:
                     reader_id=reader.reader_id,
                     created=time,
                     seen=time,
-                    sees_units=caller is None or _sees_units(caller),
+                    sees_units=sees_units(caller),
                     access_sha256=caller.sha256 if caller is not None else "",
                 )
             )
@@ -63,15 +63,15 @@ class Sessions:
             if row is None or self._is_outdated(row, time):
                 return None
             reader = session.get_one(ReaderRow, row.reader_id)
-            seen, sees_units, access = row.seen, row.sees_units, row.access_sha256
+            seen, may_see, access = row.seen, row.sees_units, row.access_sha256
         if self.tokens is not None:
             caller = _holder(self.tokens, access)
             if caller is None or is_bound_to_another(caller, reader.name):
                 return None
-            sees_units = _sees_units(caller)
+            may_see = sees_units(caller)
         if time - seen > SEEN_EVERY:
             self._set_seen(token, time)
-        return Reader(reader.reader_id, reader.name, sees_units)
+        return Reader(reader.reader_id, reader.name, may_see)
 
     def allows(self, token: str, service: str, access: Access) -> bool:
         """Whether the access token that opened a session allows this access to a service, and belongs to no reader.
@@ -127,10 +127,6 @@ def _holder(tokens: Tokens, sha256: str) -> Caller | None:
     except NotSignedIn:
         return None
     return caller if caller.allows("annotation", "write") else None
-
-
-def _sees_units(caller: Caller) -> bool:
-    return caller.allows("activation_extraction", "read")
 
 
 def _digest(token: str) -> str:

@@ -67,6 +67,8 @@ class StudyRow(TaskColumns, Base):
     notice: Mapped[str] = mapped_column(Text, default="")
     classes: Mapped[list[str]] = mapped_column(JSON, default=list)
     extraction_id: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
+    members_only: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    """Whether only the readers in `members` see the study; otherwise all readers do."""
 
 
 class LayerRow(Base):
@@ -153,6 +155,15 @@ class ReaderRow(Base):
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
+class MemberRow(Base):
+    """A reader who sees a study that is for its members only."""
+
+    __tablename__ = "members"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), primary_key=True, index=True)
+
+
 class SessionRow(Base):
     """A session of a reader in a browser. `sees_units`: whether the reader may use the unit browser. Only the browser's
     cookie has the session's token. `access_sha256` is the hash of the access token that opened the session, if any."""
@@ -168,7 +179,8 @@ class SessionRow(Base):
 
 
 class AnswerColumns:
-    """A reader's answer to a unit."""
+    """A reader's answer to a unit. `after_reveal`: whether the reader could see the classes of its patches before this
+    version was saved."""
 
     recognizable: Mapped[str] = mapped_column(String(16))
     associated: Mapped[str] = mapped_column(String(16))
@@ -176,6 +188,7 @@ class AnswerColumns:
     description: Mapped[str] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
     saved: Mapped[datetime] = mapped_column(UtcTime)
+    after_reveal: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class ResponseRow(AnswerColumns, Base):

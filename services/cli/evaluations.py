@@ -11,7 +11,9 @@ from rich.table import Table
 from services.cli.client import named_services, post
 from services.cli.connection import Connection
 from services.cli.output import Key
+from services.cli.tokens import command_audit, operator
 from services.cli.watch import follow_task
+from services.common.settings import Shared
 
 CURVES = ("roc", "precision_recall")
 
@@ -77,7 +79,10 @@ def export(
     is printed."""
     from services.cli.datasets import export_run
 
-    typer.echo(json.dumps(export_run(run, checkpoint, format, out)))
+    audit = command_audit(Shared())
+    exported = export_run(run, checkpoint, format, out)
+    audit.record("export", f"{run} {exported['checkpoint_id']}", outcome=f"{format} to {out}", actor=operator())
+    typer.echo(json.dumps(exported))
 
 
 def _print_report(report: dict[str, Any]) -> None:

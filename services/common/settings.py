@@ -68,6 +68,11 @@ class Shared(FromEnvironmentOrFiles):
         description="JSON file of the tokens that HTTP and gRPC callers must send; `primitives token` writes it. "
         "It is read again when it changes. Without it calls need no token.",
     )
+    audit_file: Path | None = Field(
+        default=None,
+        description="File to which security events are appended, a JSON line each. Without it they are lines of the "
+        "log, with logger=audit and level info.",
+    )
     token: SecretStr | None = Field(
         default=None, description="The token that the `primitives` command sends to the services."
     )

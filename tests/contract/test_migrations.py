@@ -23,6 +23,7 @@ def test_migrated_tables_are_those_of_the_code(service: str, records: Records) -
     first = migrate(records, migrations_of(service))
     again = migrate(records, migrations_of(service))
     assert first.before == "none" and again == (first.after, first.after)
+    importlib.import_module(f"services.{service}.main")  # with all modules that declare tables
     metadata = importlib.import_module(f"services.{service}.tables").Base.metadata
     with records.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

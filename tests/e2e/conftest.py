@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("home")
     with running(home) as (origin, studies, bus):
         rendering = store_rendering(_blobs_of(studies), size=128)
-        bus.publish(encode(rendering.completed("plan-1", title="Withheld")))
+        bus.publish(encode(rendering.completed("plan-1", title="Withheld", labels_shown="after_answer")))
         bus.publish(encode(rendering.completed("plan-2", title="Shown", labels_shown="always")))
         yield Site(origin, _await_open(studies, "plan-1"), _await_open(studies, "plan-2"))
 

@@ -33,12 +33,17 @@ class Annotation(World):
     """The use cases and pages of the service, with the study of plan-1 open."""
 
     def __init__(
-        self, folder: Path, labels_shown: str = "after_answer", tokens: Tokens | None = None, **settings: Any
+        self,
+        folder: Path,
+        labels_shown: str = "after_answer",
+        tokens: Tokens | None = None,
+        rendering: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(folder, Base.metadata)
         self.readers = Readers(self.ports.records)
         self.studies, self.units, self.responses = Studies(self.ports), Units(self.ports), Responses(self.ports)
-        self.rendering = store_rendering(self.blobs, size=16)
+        self.rendering = store_rendering(self.blobs, **({"size": 16} | (rendering or {})))
         self.study_id = derived_id("study", "plan-1")
         self.clock_ahead = timedelta()
         self.app = create_web(AnnotationSettings(**settings), self.ports, tokens, self.clock)

@@ -44,6 +44,7 @@ class FakeRendering:
     ref: ObjectRef
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of PICTURE_SCHEMA by layer."""
+    patches: int | None = None
 
     def completed(self, plan_id: str = "plan-1", **study: Any) -> events_pb2.RenderingCompleted:
         """The event that it is completed, without a plan if `plan_id` is empty."""
@@ -62,10 +63,15 @@ def store_rendering(
     notice: str = NOTICE,
     size: int = 96,
     pictures: int = PICTURES,
+    patches: int | None = None,
 ) -> FakeRendering:
-    """Store a rendering of some layers (name, units); channel `silent` of the first layer is silent."""
+    """Store a rendering of some layers (name, units); channel `silent` of the first layer is silent.
+
+    With `patches`, all units share this number of patches; otherwise each picture has a patch of its own.
+    """
     dataset = _store_dataset(blobs, notice)
     rendering = FakeRendering(blobs, "rendering-1", None, None)  # type: ignore[arg-type]
+    rendering.patches = patches
     jpegs = [patch_jpeg(number, size) for number in range(24)]
     stored = tuple(
         _store_layer(rendering, name, units, silent if position == 0 else -1, jpegs, pictures)
@@ -192,7 +198,8 @@ def _store_group(
         unit_rows.append(row | {"sheet_offset": pack.tell(), "sheet_size": len(sheet)})
         pack.write(sheet)
         for rank, jpeg in enumerate(here, 1):
-            picture_rows.append(picture_row(unit, rank) | {"offset": pack.tell(), "size": len(jpeg)})
+            row = shared_row(unit, rank, rendering.patches) if rendering.patches else picture_row(unit, rank)
+            picture_rows.append(row | {"offset": pack.tell(), "size": len(jpeg)})
             pack.write(jpeg)
     rendering.rows[layer] += picture_rows
     folder = f"renderings/rendering-1/{layer}/{units[0]:05d}"
@@ -226,6 +233,12 @@ def picture_row(unit: int, rank: int) -> dict[str, Any]:
         "height": 227,
         "width": 227,
     }
+
+
+def shared_row(unit: int, rank: int, patches: int) -> dict[str, Any]:
+    """A picture of one of the patches that all units share."""
+    patch = picture_row(0, 1 + (5 * unit + rank) % patches)
+    return patch | {"unit": unit, "rank": rank, "value": 3.0 / (1 + 0.02 * rank)}
 
 
 def _sheet(jpegs: list[bytes]) -> bytes:

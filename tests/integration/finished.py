@@ -52,7 +52,7 @@ def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
     assert migrated.returncode == 0, migrated.stderr
     known = _run_plan(home, folder)
     tokens_file = folder / "tokens.json"
-    token = add_token(tokens_file, "fuzz", ("*:read", "*:write"))
+    token = add_token(tokens_file, "fuzz", ("*:read", "*:write", "annotation:manage"))
     shared = Shared(home=home.home, records_url=database, tokens_file=tokens_file)
     bus = MemoryBus()
     created = create_services(shared, bus)

@@ -57,7 +57,7 @@ def routes(frame: Frame) -> APIRouter:
     @router.get("/summary")
     def summary(request: Request, reader: signed_in) -> Response:
         page = page_of(request)
-        part = frame.responses.summary(window=window_of_page(page, ANSWERED_A_PAGE))
+        part = frame.responses.summary(reader, window=window_of_page(page, ANSWERED_A_PAGE))
         studies = _studies_of(frame, [place for one in part.readers for place in one.answered])
         context: dict[str, Any] = {
             "readers": [(one.name, one.total, _units_by_layer(one.answered, studies)) for one in part.readers],

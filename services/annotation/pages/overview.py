@@ -69,7 +69,9 @@ def pages_of(total: int, size: int) -> int:
 
 
 def default_class(study: StudyView, place: Place) -> Place:
-    """The place with the last class filled in, if it is the ranked list without a class."""
+    """The place with the last class filled in, if it is the ranked list without a class and the reader sees ranks."""
+    if place.list == "ranked" and not study.ranks_shown:
+        return place.model_copy(update={"label": None})
     if place.list == "ranked" and place.label is None:
         return place.model_copy(update={"label": len(study.classes) - 1})
     return place
@@ -110,7 +112,7 @@ def _tabs(study: StudyView, layer: str, place: Place) -> dict[str, list[Tab]]:
         "List": [list_tab("Subset", "subset"), list_tab("Ranked", "ranked"), list_tab("All units", "all")],
         "Show": [tab("All", filter="all"), tab("Unanswered", filter="unanswered"), tab("Answered", filter="answered")],
     }
-    if place.list == "ranked":
+    if place.list == "ranked" and study.ranks_shown:
         tabs["Ranked for"] = [tab(name, label=label) for label, name in reversed(list(enumerate(study.classes)))]
     elif study.labels_shown == "always":
         tabs["Order"] = [tab("By unit", sort="unit"), tab(f"Most {study.classes[-1]} first", sort="class")]

@@ -20,16 +20,16 @@ def routes(frame: Frame) -> APIRouter:
     signed_in = Annotated[Reader, Depends(frame.auth.page_reader)]
 
     @router.get("/pictures/{study_id}/{layer}/{unit}/{rank:int}.jpg")
-    def picture(study_id: str, layer: str, unit: str, rank: int, _: signed_in) -> Response:
-        return _image(frame.units.picture((study_id, layer, channel_of(unit)), rank))
+    def picture(study_id: str, layer: str, unit: str, rank: int, reader: signed_in) -> Response:
+        return _image(frame.units.picture(reader, (study_id, layer, channel_of(unit)), rank))
 
     @router.get("/sheets/{study_id}/{layer}/{unit}.jpg")
-    def sheet(study_id: str, layer: str, unit: str, _: signed_in) -> Response:
-        return _image(frame.units.sheet((study_id, layer, channel_of(unit))))
+    def sheet(study_id: str, layer: str, unit: str, reader: signed_in) -> Response:
+        return _image(frame.units.sheet(reader, (study_id, layer, channel_of(unit))))
 
     @router.get("/mammograms/{study_id}/{number:int}.jpg")
-    def mammogram(study_id: str, number: int, _: signed_in) -> Response:
-        return _image(frame.units.mammogram(study_id, min(number, 2**31 - 1)))
+    def mammogram(study_id: str, number: int, reader: signed_in) -> Response:
+        return _image(frame.units.mammogram(reader, study_id, min(number, 2**31 - 1)))
 
     return router
 

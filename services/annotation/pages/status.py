@@ -1,4 +1,7 @@
-"""The status page: the state of the four services, side by side, with their parked messages."""
+"""The status page: the state of the four services, side by side, with their parked messages.
+
+Counts and errors may contain what studies withhold, so the page is not for their readers (see `auth.researcher`).
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,10 +50,10 @@ class ServiceReport(NamedTuple):
 def routes(frame: Frame) -> APIRouter:
     """The route of the page."""
     router = APIRouter(include_in_schema=False)
-    signed_in = Annotated[Reader, Depends(frame.auth.page_reader)]
+    researcher = Annotated[Reader, Depends(frame.auth.researcher)]
 
     @router.get("/status")
-    def status(request: Request, reader: signed_in) -> Response:
+    def status(request: Request, reader: researcher) -> Response:
         return show(request, reader)
 
     @router.post("/status/{service}/parked/{message_id}/{verb}")
@@ -61,7 +64,7 @@ def routes(frame: Frame) -> APIRouter:
         return show(request, reader, _act(frame, service, message_id, verb, reader))
 
     def show(request: Request, reader: Reader, outcome: ParkedOutcome | None = None) -> Response:
-        reports = all_reports(frame, reader.sees_units, lambda service: frame.auth.may_operate(request, service))
+        reports = all_reports(frame, lambda service: frame.auth.may_operate(request, service))
         return frame.page("status.html", request, reader, services=reports, outcome=outcome)
 
     return router
@@ -70,20 +73,20 @@ def routes(frame: Frame) -> APIRouter:
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 
 
-def all_reports(frame: Frame, with_parked: bool, may_operate: Callable[[str], bool]) -> list[ServiceReport]:
+def all_reports(frame: Frame, may_operate: Callable[[str], bool]) -> list[ServiceReport]:
     """The reports of the four services, requested in parallel: a slow service does not delay the others."""
     with ThreadPoolExecutor(len(SERVICES), "status") as pool:
-        reports = [pool.submit(copy_context().run, _report, frame, name, with_parked) for name in SERVICES]
+        reports = [pool.submit(copy_context().run, _report, frame, name) for name in SERVICES]
         return [report.result()._replace(may_operate=may_operate(report.result().name)) for report in reports]
 
 
-def _report(frame: Frame, service: str, with_parked: bool) -> ServiceReport:
+def _report(frame: Frame, service: str) -> ServiceReport:
     client = _client(frame, service)
     try:
         report = ServiceReport(service, (client or frame.monitor).status())
     except PrimitivesError as error:
         return ServiceReport(service, None, str(error))
-    if not (with_parked and report.parked):
+    if not report.parked:
         return report
     try:
         return report._replace(messages=(client.parked() if client else frame.parked.all()).messages)

@@ -1,6 +1,6 @@
 """Readers are identified by name. Without access tokens the name is enough: the service then serves one machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from services.common.records import Records
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader. `sees_units`: whether the session allows the unit browser, which shows what studies may withhold."""
+    """A reader. `sees_units`: whether the session or call may see ranks and statistics, which studies may withhold."""
 
     reader_id: str
     name: str
@@ -47,7 +47,7 @@ class Readers:
         if caller is not None and typed is not None and is_bound_to_another(caller, typed):
             raise Forbidden(f"This access token belongs to another reader than {reader_name(typed)}.")
         name = bound or typed
-        return self.named(name) if name is not None else None
+        return replace(self.named(name), sees_units=sees_units(caller)) if name is not None else None
 
     def _create(self, name: str) -> Reader:
         try:
@@ -65,6 +65,11 @@ class Readers:
             if known is None:
                 raise
             return known
+
+
+def sees_units(caller: Caller | None) -> bool:
+    """Whether a caller may use the unit browser. Without access tokens, all may."""
+    return caller is None or caller.allows("activation_extraction", "read")
 
 
 def is_bound_to_another(caller: Caller, typed: str) -> bool:

@@ -1,7 +1,7 @@
 """Saves answers, each in one transaction with its log entry and its event, and reads them."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from google.protobuf import json_format
 from primitives.annotation.v1.events_pb2 import ResponseGiven
@@ -11,8 +11,10 @@ from services.annotation import repository
 from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, SummaryQuery, UnitPlace
-from services.annotation.tables import ResponseLogRow, ResponseRow
+from services.annotation.tables import ReaderRow, ResponseLogRow, ResponseRow, StudyRow
+from services.annotation.workflow.blinding import blinding_of
 from services.annotation.workflow.readers import Reader
+from services.common.access.audit import Actor, Audit
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
 from services.common.paging import Window, next_offset
@@ -39,6 +41,7 @@ class Responses:
     """The use cases of answers."""
 
     ports: Ports
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def put(
         self, reader: Reader, key: UnitKey, typed: Answer, base_version: int, idempotency_key: str = ""
@@ -51,9 +54,12 @@ class Responses:
         answer = complete(typed)
         idempotency_key = idempotency_key or new_id("key")
         try:
-            return self._put(reader, key, answer, base_version, idempotency_key)
+            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
         except Overtaken:  # another first answer of the same reader was saved meanwhile: retry, and find it
-            return self._put(reader, key, answer, base_version, idempotency_key)
+            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
+        if revealed:
+            self.audit.record("label_revealed", revealed, actor=Actor(reader=reader.name))
+        return saved
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
         """The reader's own answer to a unit, if there is one."""
@@ -80,19 +86,21 @@ class Responses:
         """The units that the reader answered last, by study, layer and unit, and the number of all."""
         with self.ports.records.reading() as session:
             keys = repository.latest_places(session, reader.reader_id, count)
-            total = repository.count_responses(session, ResponseRow.reader_id == reader.reader_id)
+            total = repository.count_own(session, reader.reader_id)
         return _places(sorted(keys)), total
 
-    def summary(self, study_id: str = "", window: Window = FIRST_UNITS) -> Summary:
+    def summary(self, reader: Reader | None = None, study_id: str = "", window: Window = FIRST_UNITS) -> Summary:
         """A page of all readers and the units that each answered, in one study or in all, without the answers
-        themselves."""
+        themselves. For a reader: only the studies that this reader sees, and their readers."""
+        viewer_id = reader.reader_id if reader is not None else None
         with self.ports.records.reading() as session:
-            counts = repository.answers_by_reader(session, study_id)
+            counts = repository.answers_by_reader(session, viewer_id, study_id)
             shares = _shares(counts, window)
-            answered = repository.all_answered_by(session, [share.reader_id for share in shares[1:-1]], study_id)
+            whole = [share.reader_id for share in shares[1:-1]]
+            answered = repository.all_answered_by(session, whole, viewer_id, study_id)
             for share in {*shares[:1], *shares[-1:]}:  # the window may begin or end between the answers of a reader
-                part = repository.answered_by(session, share.reader_id, study_id, share.offset, share.limit)
-                answered[share.reader_id] = part
+                part = (share.offset, share.limit)
+                answered[share.reader_id] = repository.answered_by(session, share.reader_id, viewer_id, study_id, part)
         readers = [
             ReaderSummary(name=share.name, answered=_places(answered.get(share.reader_id, [])), total=share.answers)
             for share in shares
@@ -112,34 +120,46 @@ class Responses:
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
-    ) -> ResponseView:
+    ) -> tuple[ResponseView, str]:
+        """Save an answer. Return it, and the study or unit whose labels the reader sees because of it; else empty."""
         with self.ports.records.transaction() as session:
-            repository.open_study(session, key[0])
+            study = repository.open_study(session, key[0], reader.reader_id)
+            if study.labels_shown == "after_list":  # of two last answers at once, the second must count the first
+                session.get_one(ReaderRow, reader.reader_id, with_for_update=True)
             if repository.unit_row(session, key).silent:
                 raise InvalidInput(f"unit {unit_name(key[2])} of {key[1]} is silent and cannot be answered")
             row = repository.response_row(session, key, reader.reader_id, for_update=True)
             logged = repository.logged(session, key, reader.reader_id, idempotency_key)
             if logged is not None and _answer_of(logged) == answer:
-                return ResponseView.model_validate(logged)
+                return ResponseView.model_validate(logged), ""
             version = row.version if row is not None else 0
             if version != base_version:
                 saved = _answer_of(row) if row is not None else Answer()
                 raise StaleVersion(unit_name(key[2]), base_version, version, saved)
+            after_reveal = blinding_of(session, study, reader).reveals(answered=row is not None)
             if row is None:
                 row = ResponseRow(study_id=key[0], layer=key[1], unit=key[2], reader_id=reader.reader_id)
-            self._save(session, row, answer, version + 1, idempotency_key)
-            return ResponseView.model_validate(row)
+            row.version, row.after_reveal = version + 1, after_reveal
+            self._save(session, row, answer, idempotency_key)
+            revealed = not after_reveal and blinding_of(session, study, reader).reveals(answered=True)
+            return ResponseView.model_validate(row), _revealed(study, key) if revealed else ""
 
-    def _save(self, session: Session, row: ResponseRow, answer: Answer, version: int, idempotency_key: str) -> None:
+    def _save(self, session: Session, row: ResponseRow, answer: Answer, idempotency_key: str) -> None:
         """Write the answer, its log entry and its event."""
         place = {"study_id": row.study_id, "layer": row.layer, "unit": row.unit, "reader_id": row.reader_id}
-        values = asdict(answer) | {"version": version, "saved": now()}
+        version = {"version": row.version, "after_reveal": row.after_reveal}
+        values = asdict(answer) | version | {"saved": now()}
         for name, value in values.items():
             setattr(row, name, value)
         session.add(row)
         session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
         session.flush()
-        self.ports.outbox.publish(session, json_format.ParseDict(place | {"version": version}, ResponseGiven()))
+        self.ports.outbox.publish(session, json_format.ParseDict(place | version, ResponseGiven()))
+
+
+def _revealed(study: StudyRow, key: UnitKey) -> str:
+    """The study or the unit whose labels an answer reveals, for the audit log."""
+    return key[0] if study.labels_shown == "after_list" else "/".join((*key[:2], unit_name(key[2])))
 
 
 def _shares(counts: Iterable[tuple[str, str, int]], window: Window) -> list[Share]:

@@ -2,23 +2,41 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from primitives.annotation.v1 import events_pb2
 from primitives.patch_rendering.v1 import events_pb2 as rendering_events
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
 from services.annotation.answer import clean_text
 from services.annotation.opening import StudyContent, read_study
-from services.annotation.schemas import LayerView, ListProgress, OpenStudyRequest, StudyList, StudyView
-from services.annotation.tables import LayerRow, MammogramRow, RankRow, ReceivedRenderingRow, StudyRow, UnitRow
-from services.annotation.workflow.readers import Reader
+from services.annotation.schemas import (
+    ChangeStudyRequest,
+    LayerView,
+    ListProgress,
+    Members,
+    OpenStudyRequest,
+    StudyList,
+    StudyView,
+)
+from services.annotation.tables import (
+    LayerRow,
+    MammogramRow,
+    MemberRow,
+    RankRow,
+    ReceivedRenderingRow,
+    StudyRow,
+    UnitRow,
+)
+from services.annotation.workflow.blinding import COSTS, DEFAULT_MODE, MODES, Blinding, is_list_answered
+from services.annotation.workflow.readers import Reader, Readers
+from services.common.access.audit import Actor, Audit
 from services.common.blobs import ObjectRef
 from services.common.bus import Replay
-from services.common.errors import NotFound
+from services.common.errors import Conflict, NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.paging import FIRST_PAGE, Window
@@ -38,6 +56,7 @@ class Studies:
     """The use cases of studies."""
 
     ports: Ports
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def rendering_completed(self, event: rendering_events.RenderingCompleted) -> None:
         """Handle RenderingCompleted: record the rendering and, if it belongs to a plan, enqueue the plan's study."""
@@ -51,19 +70,50 @@ class Studies:
                     _study_of(event.plan.plan_id), event.rendering_id, to_request(event.plan.study, PlanStudy)
                 )
                 study.plan_id = event.plan.plan_id
+                is_new = session.get(StudyRow, study.study_id) is None
                 self._enqueue(session, study)
+        if event.HasField("plan") and is_new:
+            actor = Actor(caller=f"plan {event.plan.plan_id}")
+            self.audit.record(
+                "study_opened", study.study_id, outcome=_access_words(study.labels_shown, None), actor=actor
+            )
 
     def start(self, request: OpenStudyRequest, key: CallKey | None = None) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
 
         def begin(start: Start) -> None:
+            readers = self._named(request.members)
             with self.ports.records.transaction() as session:
                 if session.get(ReceivedRenderingRow, request.rendering_id) is None:
                     raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
                 start.record(session)
-                self._enqueue(session, _new_row(start.task_id, request.rendering_id, request))
+                study = _new_row(start.task_id, request.rendering_id, request)
+                self._enqueue(session, study)
+                if request.members is not None:
+                    _set_members(session, study, request.members.everyone, readers)
+                outcome = _access_words(study.labels_shown, request.members)
+            self.audit.record("study_opened", start.task_id, outcome=outcome)
 
         return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
+
+    def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
+        """Change the members of a study, or show its labels earlier. Conflict if labels would be withheld again: the
+        readers have seen them."""
+        readers = self._named(request.members)
+        with self.ports.records.transaction() as session:
+            study = get_row(session, StudyRow, study_id, "study", lock=True)
+            if request.labels_shown is not None:
+                _show_labels(study, request.labels_shown)
+            if request.members is not None:
+                _set_members(session, study, request.members.everyone, readers)
+        self.audit.record("study_changed", study_id, outcome=_access_words(request.labels_shown, request.members))
+        return self.get(study_id)
+
+    def members(self, study_id: str) -> Members:
+        """The readers of a study."""
+        with self.ports.records.reading() as session:
+            study = repository.study_row(session, study_id)
+            return Members(everyone=not study.members_only, names=repository.member_names(session, study_id))
 
     def open(self, command: events_pb2.OpenStudy) -> None:
         """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing. Busy
@@ -124,14 +174,14 @@ class Studies:
             return replay_event(session, study, f"study {study_id}")
 
     def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
-        """One study, with the progress of a reader."""
+        """One study, with the progress of a reader. NotFound if the reader does not see it."""
         with self.ports.records.reading() as session:
-            return self._views(session, [repository.study_row(session, study_id)], reader)[0]
+            return self._views(session, [repository.readable_study(session, study_id, _id_of(reader))], reader)[0]
 
     def all(self, reader: Reader | None = None, window: Window = FIRST_PAGE) -> StudyList:
-        """A page of all studies, newest first, with the progress of a reader."""
+        """A page of all studies that a reader sees, newest first, with the progress of the reader."""
         with self.ports.records.reading() as session:
-            page = newest_page(session, StudyRow, window)
+            page = newest_page(session, StudyRow, window, repository.seen_by(_id_of(reader)))
             studies = self._views(session, page.rows, reader)
         return StudyList(studies=studies, total=page.total, next_offset=page.next_offset)
 
@@ -149,9 +199,13 @@ class Studies:
             )
             return list(session.scalars(query.order_by(StudyRow.created)))
 
-    def plan(self, plan_id: str) -> PlanStages:
-        """The stage of a plan that this service performs. NotFound before it has begun."""
-        return plan_stages(self.ports.records, StudyRow, plan_id, "study")
+    def plan(self, plan_id: str, reader: Reader | None = None) -> PlanStages:
+        """The stage of a plan that this service performs. NotFound before it has begun, and for a reader who does not
+        see the study."""
+        plan = plan_stages(self.ports.records, StudyRow, plan_id, "study")
+        for stage in plan.stages:
+            self.get(stage.id, reader)
+        return plan
 
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""
@@ -186,10 +240,46 @@ class Studies:
     def _views(self, session: Session, rows: Sequence[StudyRow], reader: Reader | None) -> list[StudyView]:
         study_ids = [row.study_id for row in rows]
         answered = repository.answered_by_layer(session, reader.reader_id, study_ids) if reader is not None else {}
-        layers: defaultdict[str, list[LayerView]] = defaultdict(list)
+        layers: defaultdict[str, list[LayerRow]] = defaultdict(list)
         for layer in repository.layers(session, study_ids):
-            layers[layer.study_id].append(_layer_view(layer, answered))
-        return [_study_view(row, layers[row.study_id]) for row in rows]
+            layers[layer.study_id].append(layer)
+        return [_study_view(row, layers[row.study_id], answered, reader) for row in rows]
+
+    def _named(self, members: Members | None) -> list[Reader]:
+        """The readers with the names of members, created if new."""
+        readers = Readers(self.ports.records)
+        return [readers.named(name) for name in members.names] if members is not None else []
+
+
+def _id_of(reader: Reader | None) -> str | None:
+    return reader.reader_id if reader is not None else None
+
+
+def _access_words(labels_shown: str | None, members: Members | None) -> str:
+    """When a study shows labels and to whom, for the audit log; None is unchanged."""
+    readers = "" if members is None else "members everyone" if members.everyone else f"members {len(members.names)}"
+    return ", ".join(filter(None, (f"labels {labels_shown}" if labels_shown else "", readers))) or "done"
+
+
+def _set_members(session: Session, study: StudyRow, everyone: bool, readers: list[Reader]) -> None:
+    """Replace the members of a study. Answers of former members are kept."""
+    study.members_only = not everyone
+    session.execute(delete(MemberRow).where(MemberRow.study_id == study.study_id))
+    session.flush()
+    session.add_all(
+        MemberRow(study_id=study.study_id, reader_id=reader_id)
+        for reader_id in dict.fromkeys(reader.reader_id for reader in readers)
+    )
+
+
+def _show_labels(study: StudyRow, labels_shown: str) -> None:
+    """Change when a study shows labels. Conflict if it would show them later than before."""
+    if MODES.index(labels_shown) < MODES.index(study.labels_shown):
+        raise Conflict(
+            f"study {study.study_id} shows labels {study.labels_shown}, and its readers may have seen them; it cannot "
+            f"change to {labels_shown}. Open another study for other readers."
+        )
+    study.labels_shown = labels_shown
 
 
 def _study_of(plan_id: str) -> str:
@@ -203,7 +293,7 @@ def _new_row(study_id: str, rendering_id: str, options: PlanStudy) -> StudyRow:
         rendering_id=rendering_id,
         title=clean_text(options.title),
         units_per_class=options.units_per_class,
-        labels_shown=options.labels_shown,
+        labels_shown=options.labels_shown or DEFAULT_MODE,
         state="queued",
     )
 
@@ -254,7 +344,11 @@ def _layer_view(row: LayerRow, answered: repository.AnsweredByLayer) -> LayerVie
     )
 
 
-def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
+def _study_view(
+    row: StudyRow, layers: list[LayerRow], answered: repository.AnsweredByLayer, reader: Reader | None
+) -> StudyView:
+    sees_units = reader is None or reader.sees_units
+    blinding = Blinding(row.labels_shown, is_list_answered(layers, answered), sees_units)
     return StudyView(
         study_id=row.study_id,
         plan_id=row.plan_id,
@@ -266,6 +360,8 @@ def _study_view(row: StudyRow, layers: list[LayerView]) -> StudyView:
         classes=row.classes,
         units_per_class=row.units_per_class,
         labels_shown=row.labels_shown,
-        layers=layers,
+        labels_cost=COSTS.get(row.labels_shown, ""),
+        ranks_shown=blinding.shows_ranks,
+        layers=[_layer_view(layer, answered) for layer in layers],
         **task_fields(row),
     )

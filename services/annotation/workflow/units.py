@@ -1,4 +1,4 @@
-"""Reads units for a reader. Only this module decides whether the class of a patch is shown."""
+"""Reads units for a reader, without what the study withholds from the reader (see `blinding`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from services.annotation.schemas import (
     UnitView,
 )
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
+from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
 from services.common.work.ports import Ports
@@ -47,22 +48,23 @@ class Units:
         """A window (offset, limit) of a filtered list. InvalidInput if the study does not have the class or order."""
         offset, limit = window
         with self.ports.records.reading() as session:
-            study = repository.open_study(session, study_id)
+            study = repository.open_study(session, study_id, reader.reader_id)
             repository.layer_row(session, study_id, layer)
-            place = settle_place(study, place)
+            blinding = blinding_of(session, study, reader)
+            place = settle_place(study, blinding, place)
             entries = repository.entries(session, study_id, layer, place, reader.reader_id)
             found = [entry for entry in entries if _passes(entry, place)]
             part = found[offset : offset + limit]
             rows = repository.unit_rows(session, study_id, layer, [entry.unit for entry in part])
-            return UnitList(units=_summaries(session, study, part, rows, place), total=len(found))
+            return UnitList(units=_summaries(session, study, blinding, part, rows, place), total=len(found))
 
     def get(self, reader: Reader, key: UnitKey) -> UnitView:
         """A unit with all its pictures and the reader's own answer."""
         with self.ports.records.reading() as session:
-            study = repository.open_study(session, key[0])
+            study = repository.open_study(session, key[0], reader.reader_id)
             row = repository.unit_row(session, key)
             response = repository.response_row(session, key, reader.reader_id)
-            revealed = is_revealed(study, answered=response is not None)
+            revealed = blinding_of(session, study, reader).reveals(answered=response is not None)
             pictures = decode_pictures(row.pictures)
             mammograms = repository.mammograms(session, key[0], _numbers(pictures))
             return UnitView(
@@ -84,7 +86,8 @@ class Units:
         """The neighbours of a unit in a list. The search for the next unanswered unit continues at the list's start.
         The filter of `place` is not applied."""
         with self.ports.records.reading() as session:
-            place = settle_place(repository.open_study(session, key[0]), place)
+            study = repository.open_study(session, key[0], reader.reader_id)
+            place = settle_place(study, blinding_of(session, study, reader), place)
             found = repository.entries(session, key[0], key[1], place, reader.reader_id)
         at = next((index for index, entry in enumerate(found) if entry.unit == key[2]), -1)
         ahead = [*found[at + 1 :], *found[: max(at, 0)]]
@@ -102,16 +105,17 @@ class Units:
             rows = repository.units_by_key(session, keys)
             answered = repository.answered_keys(session, keys, reader.reader_id)
             studies = repository.study_rows(session, {key[0] for key in rows})
+            blindings = blindings_of(session, studies.values(), reader)
         views = {}
         for key, row in rows.items():
-            study = studies[key[0]]
             pictures = decode_pictures(row.pictures)[:OVERVIEW_PICTURES]
-            views[key] = picture_views(study, pictures, {}, is_revealed(study, key in answered))
+            views[key] = picture_views(studies[key[0]], pictures, {}, blindings[key[0]].reveals(key in answered))
         return views
 
-    def picture(self, key: UnitKey, rank: int) -> bytes:
+    def picture(self, reader: Reader, key: UnitKey, rank: int) -> bytes:
         """The JPEG of one picture; `rank` starts at 1."""
         with self.ports.records.reading() as session:
+            repository.readable_study(session, key[0], reader.reader_id)
             row = repository.unit_row(session, key)
         pictures = decode_pictures(row.pictures)
         if not 1 <= rank <= len(pictures):
@@ -119,33 +123,31 @@ class Units:
         found = pictures[rank - 1]
         return self.ports.blobs.get_range(row.pack_bucket, row.pack_key, found.offset, found.size)
 
-    def sheet(self, key: UnitKey) -> bytes:
+    def sheet(self, reader: Reader, key: UnitKey) -> bytes:
         """The JPEG of the contact sheet."""
         with self.ports.records.reading() as session:
+            repository.readable_study(session, key[0], reader.reader_id)
             row = repository.unit_row(session, key)
         if row.sheet_size == 0:
             raise NotFound(f"{unit_name(key[2])} of {key[1]} is silent and has no contact sheet")
         return self.ports.blobs.get_range(row.pack_bucket, row.pack_key, row.sheet_offset, row.sheet_size)
 
-    def mammogram(self, study_id: str, number: int) -> bytes:
+    def mammogram(self, reader: Reader, study_id: str, number: int) -> bytes:
         """The JPEG of the preview of a full mammogram."""
         with self.ports.records.reading() as session:
+            repository.readable_study(session, study_id, reader.reader_id)
             row = repository.mammograms(session, study_id, [number]).get(number)
         if row is None:
             raise NotFound(f"study {study_id!r} has no mammogram {number}")
         return self.ports.blobs.get(row.preview_bucket, row.preview_key)
 
 
-def is_revealed(study: StudyRow, answered: bool) -> bool:
-    """Whether a reader may see the classes of a unit's patches."""
-    return study.labels_shown == "always" or answered
-
-
-def settle_place(study: StudyRow, place: Place) -> Place:
-    """The place with the class of the ranked list filled in. InvalidInput if the study lacks the class or order."""
+def settle_place(study: StudyRow, blinding: Blinding, place: Place) -> Place:
+    """The place with the class of the ranked list filled in, or without it if the reader does not see ranks.
+    InvalidInput if the study lacks the class or order."""
     if place.sort == "class" and study.labels_shown != "always":
         raise InvalidInput(f"study {study.study_id} withholds classes; its units are not sorted by class")
-    if place.list != "ranked":
+    if place.list != "ranked" or not blinding.shows_ranks:
         return place.model_copy(update={"label": None})
     label = len(study.classes) - 1 if place.label is None else place.label
     if label >= len(study.classes):
@@ -187,15 +189,20 @@ def _passes(entry: Entry, place: Place) -> bool:
     return place.filter == "all" or (not entry.silent and entry.answered == (place.filter == "answered"))
 
 
-def _summaries(
-    session: Session, study: StudyRow, part: list[Entry], rows: dict[int, UnitRow], place: Place
+def _summaries(  # six parameters: what was read, and for whom
+    session: Session,
+    study: StudyRow,
+    blinding: Blinding,
+    part: list[Entry],
+    rows: dict[int, UnitRow],
+    place: Place,
 ) -> list[UnitSummary]:
     shown = {unit: decode_pictures(row.pictures)[:OVERVIEW_PICTURES] for unit, row in rows.items()}
     numbers = {number for pictures in shown.values() for number in _numbers(pictures)}
     mammograms = repository.mammograms(session, study.study_id, numbers)
     views = []
     for entry in part:
-        revealed = is_revealed(study, entry.answered)
+        revealed = blinding.reveals(entry.answered)
         view = UnitSummary(
             unit=entry.unit,
             name=unit_name(entry.unit),

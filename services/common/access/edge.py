@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common.access.audit import Audit
 from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput
 from services.common.machine.files import allowed_files
@@ -61,20 +62,29 @@ class Edge:
     allowed_hosts: frozenset[str] = frozenset()
     """Host names, other than those of loopback, under which services without tokens may be called."""
     limits: ConnectionLimits = ConnectionLimits()
+    audit_file: Path | None = None
+
+    @property
+    def audit(self) -> Audit:
+        """The audit log of the service."""
+        return Audit(self.service, self.audit_file)
 
 
 def open_edge(service: str, shared: Shared) -> Edge:
     """Make the edge that the settings describe.
 
     InvalidInput for an address that other machines can use without tokens, for a certificate without its key or a key
-    without its certificate, for client authorities without both, and for a file that does not exist.
+    without its certificate, for client authorities without both, for a file that does not exist, and for an audit file
+    that cannot be written.
     """
     if shared.tokens_file is None and not is_loopback(shared.host):
         raise InvalidInput(
             f"PRIMITIVES_HOST is {shared.host}, an address that other machines can use, and no tokens are set: "
             "set PRIMITIVES_TOKENS_FILE (`primitives token` makes one), or bind to 127.0.0.1"
         )
-    tokens = Tokens(shared.tokens_file) if shared.tokens_file is not None else None
+    audit = Audit(service, shared.audit_file)
+    audit.check()
+    tokens = Tokens(shared.tokens_file, audit) if shared.tokens_file is not None else None
     hosts = frozenset(name.strip().lower() for name in shared.allowed_hosts.split(",") if name.strip())
     limits = ConnectionLimits(
         # The HTTP and gRPC servers of four services, their stores and their children may share a process.
@@ -84,7 +94,7 @@ def open_edge(service: str, shared: Shared) -> Edge:
         send_s=shared.http_send_s,
         keep_alive_s=shared.http_keep_alive_s,
     )
-    return Edge(service, shared.host, tokens, _tls(shared), hosts, limits)
+    return Edge(service, shared.host, tokens, _tls(shared), hosts, limits, shared.audit_file)
 
 
 def is_loopback(host: str) -> bool:

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf import message
@@ -15,7 +15,8 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import INVALID_SPAN, SpanKind
 
 from services.common import errors
-from services.common.access.tokens import Caller, Tokens
+from services.common.access.audit import Actor, Audit, acting_as, current_caller, name_caller
+from services.common.access.tokens import Access, Caller, Tokens
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import GRPC_REQUESTS
 from services.common.observability.tracing import span
@@ -37,10 +38,8 @@ LONGEST_DETAILS = 4000
 """Characters of an error message: it travels in a header, which has a limit."""
 
 READING_METHODS = ("Get", "List", "Watch")
-"""Prefixes of the methods that change nothing; every other method needs a token with the write scope."""
-
-_CALLER: ContextVar[str] = ContextVar("caller", default="")
-"""The name of the caller of the current call; empty if the service needs no tokens."""
+"""Prefixes of the methods that change nothing; other methods need a token with the write scope, unless a service names
+those that need another one."""
 
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
@@ -193,20 +192,43 @@ def observed(service: str) -> CallScope:
     return around
 
 
-def authentication(service: str, tokens: Tokens) -> CallScope:
-    """Refuse a call unless the token in its metadata allows the method. Health needs no token."""
+def authentication(service: str, tokens: Tokens, managing: Collection[str] = ()) -> CallScope:
+    """Refuse a call unless the token in its metadata allows the method. Health needs no token; the methods in
+    `managing` need the scope to manage."""
 
     @contextmanager
     def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
         area, method = _service_and_method(details)
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
+            access: Access = "manage" if method in managing else "read" if reads else "write"
             caller = caller_of(tokens, context)
-            caller.check(service, "read" if reads else "write")
-            _CALLER.set(caller.name)  # in this thread, whose next call sets its own
+            name_caller(caller.name, caller.reader)
+            caller.check(service, access)
         yield
 
     return around
+
+
+def audited(audit: Audit) -> CallScope:
+    """Record refused calls, and make the address of the caller known to what a call records."""
+
+    @contextmanager
+    def around(details: Any, context: grpc.ServicerContext) -> Iterator[None]:
+        with acting_as(Actor(address=address_of(context.peer()))):
+            try:
+                yield
+            except (errors.NotSignedIn, errors.Forbidden) as error:
+                audit.record("refusal", details.method, outcome=type(error).__name__)
+                raise
+
+    return around
+
+
+def address_of(peer: str) -> str:
+    """The network address in gRPC's name of a peer, such as `ipv4:10.0.0.1:5555` or `ipv6:%5B::1%5D:5555`."""
+    address = unquote(peer.partition(":")[2]).rpartition(":")[0]
+    return address.strip("[]")
 
 
 def bounded_streams(limit: int, health_limit: int) -> CallScope:
@@ -241,7 +263,7 @@ def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:
 
 def start_key(context: grpc.ServicerContext) -> CallKey | None:
     """Return the idempotency key in the metadata of a call; None without one. InvalidInput if it is not valid."""
-    return CallKey.of(_CALLER.get(), _metadata(context, HEADER) or None)
+    return CallKey.of(current_caller(), _metadata(context, HEADER) or None)
 
 
 def _metadata(context: grpc.ServicerContext, name: str) -> str:

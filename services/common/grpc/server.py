@@ -1,6 +1,6 @@
 """A gRPC server for one service, with health, reflection, tokens and TLS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -15,6 +15,7 @@ from services.common.grpc.interceptors import (
     CallScope,
     HealthThreads,
     UnreadableRequests,
+    audited,
     authentication,
     bounded_streams,
     errors_as_codes,
@@ -31,13 +32,21 @@ IDLE_S = 300.0
 
 
 class GrpcServer:
-    """A server for one service with health and reflection. `register` adds the servicer of the service."""
+    """A server for one service with health and reflection. `register` adds the servicer of the service; the methods in
+    `managing` need the scope to manage."""
 
-    def __init__(self, service_name: str, register: Callable[[grpc.Server], None], edge: Edge, port: int) -> None:
+    def __init__(
+        self,
+        service_name: str,
+        register: Callable[[grpc.Server], None],
+        edge: Edge,
+        port: int,
+        managing: Collection[str] = (),
+    ) -> None:
         self._service_name = service_name
-        around: list[CallScope] = [observed(edge.service), errors_as_codes]
+        around: list[CallScope] = [observed(edge.service), errors_as_codes, audited(edge.audit)]
         if edge.tokens is not None:
-            around.append(authentication(edge.service, edge.tokens))
+            around.append(authentication(edge.service, edge.tokens, managing))
         self._server = grpc.server(
             ThreadPoolExecutor(CALLS + STREAMS, "grpc"),
             interceptors=[

@@ -16,13 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import __version__
 from services.common import errors
-from services.common.access.tokens import Tokens
+from services.common.access.audit import name_caller
+from services.common.access.tokens import Access, Tokens
 from services.common.observability.metrics import registry_of
 
 LARGEST_BODY = 1 << 20
 LONGEST_MESSAGE = 4000
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH_PATHS = ("/healthz", "/readyz")
+METRICS_PATH = "/metrics"
 
 STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.InvalidInput: 422,
@@ -56,16 +58,27 @@ def problem_of(error: errors.PrimitivesError | RequestValidationError | HTTPExce
     return _answer(status_of(error), type(error).__name__, str(error))
 
 
+AccessOf = Callable[[str, str], Access]
+"""Returns the access to a service that a call needs, from its method and its path."""
+
+
+def method_access(method: str, _path: str) -> Access:
+    """Return the access that a method needs where no path has a rule of its own."""
+    return "read" if method in SAFE_METHODS else "write"
+
+
 def create_app(
     service: str,
     ready: Callable[[], bool],
     tokens: Tokens | None = None,
     is_public: Callable[[str], bool] | None = None,
+    access_of: AccessOf = method_access,
 ) -> FastAPI:
     """Make a FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
 
     With `tokens`, every call needs one, except for health and for the paths for which `is_public` returns true: the
     application itself checks who calls these. An application with such paths must also refuse calls from other sites.
+    `access_of` returns the access to the service that a method and a path need.
     """
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
@@ -83,7 +96,8 @@ def create_app(
     if is_public is None:
         app.add_middleware(OwnOrigin)
     if tokens is not None:
-        app.add_middleware(Authentication, service=service, tokens=tokens, is_public=is_public or (lambda _path: False))
+        public = is_public or (lambda _path: False)
+        app.add_middleware(Authentication, service=service, tokens=tokens, is_public=public, access_of=access_of)
     _add_health_routes(app, service, ready)
     return app
 
@@ -114,18 +128,21 @@ def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) ->
         """The service accepts work."""
         return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)
 
-    @app.get("/metrics", tags=["health"], include_in_schema=False)
+    @app.get(METRICS_PATH, tags=["health"], include_in_schema=False)
     def metrics() -> Response:
         """Prometheus metrics of this service in this process."""
         return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class Authentication:
-    """Answers 401 to a request without a known token, and 403 if the token's scopes do not allow the method, before it
+    """Answers 401 to a request without a known token, and 403 if the token's scopes do not allow the call, before it
     reads the body. The caller of any other request is `request.state.caller`."""
 
-    def __init__(self, app: ASGIApp, service: str, tokens: Tokens, is_public: Callable[[str], bool]) -> None:
-        self._app, self._service, self._tokens, self._is_public = app, service, tokens, is_public
+    def __init__(
+        self, app: ASGIApp, service: str, tokens: Tokens, is_public: Callable[[str], bool], access_of: AccessOf
+    ) -> None:
+        self._app, self._service, self._tokens = app, service, tokens
+        self._is_public, self._access_of = is_public, access_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -135,15 +152,20 @@ class Authentication:
         try:
             # In a thread, since this may read the token file again.
             caller = await run_in_threadpool(self._tokens.caller, Headers(scope=scope).get("authorization"))
-            caller.check(self._service, "read" if scope["method"] in SAFE_METHODS else "write")
+            scope.setdefault("state", {})["caller"] = caller
+            name_caller(caller.name, caller.reader)
+            caller.check(*self._needed(scope["method"], scope["path"]))
         except errors.PrimitivesError as error:
             answer = problem_of(error)
             if isinstance(error, errors.NotSignedIn):
                 answer.headers["www-authenticate"] = "Bearer"
             await answer(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
+
+    def _needed(self, method: str, path: str) -> tuple[str, Access]:
+        """Return the service and the access to it that a call needs. Metrics have a scope of their own."""
+        return ("metrics", "read") if path == METRICS_PATH else (self._service, self._access_of(method, path))
 
 
 class OwnOrigin:

@@ -18,6 +18,7 @@ from services.common.access.edge import Edge
 from services.common.bus import Bus, Consumer, open_bus
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer
+from services.common.http.audited import AuditedHttp
 from services.common.http.connections import LARGEST_HEADER, Connection, Room
 from services.common.http.known_hosts import KnownHosts
 from services.common.http.streams import Streams
@@ -54,8 +55,9 @@ class HttpServer:
             self._socket.close()
             raise Unavailable(f"HTTP port {edge.host}:{port} cannot be bound: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
+        known = KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app
         config = uvicorn.Config(
-            ObservedHttp(KnownHosts(app, edge.allowed_hosts) if edge.tokens is None else app, edge.service),
+            ObservedHttp(AuditedHttp(known, edge.audit), edge.service),
             http=partial(Connection, edge.service, self.room, limits, tls),  # type: ignore[arg-type]  # it is only called
             ws="none",
             h11_max_incomplete_event_size=LARGEST_HEADER,

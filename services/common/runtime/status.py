@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -248,11 +248,12 @@ class _Probe:
             self.reason, self._answered = "", time.monotonic()
 
 
-def add_status_routes(app: FastAPI, monitor: Monitor) -> None:
-    """Add /v1/status, and the gauges of the monitor, to an application."""
+def add_status_routes(app: FastAPI, monitor: Monitor, check: Callable[..., None] | None = None) -> None:
+    """Add /v1/status, and the gauges of the monitor, to an application. `check` raises Forbidden for calls that may not
+    read the status."""
     app.state.registry.register(monitor)
 
-    @app.get("/v1/status", tags=["health"])
+    @app.get("/v1/status", tags=["health"], dependencies=[Depends(check)] if check is not None else [])
     def get_status() -> ServiceStatus:
         """The tasks of this process, what waits, whether records, store and broker answer, and the last error."""
         return monitor.status()

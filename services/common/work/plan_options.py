@@ -48,9 +48,19 @@ class PlanRendering(BaseModel):
     format: PictureFormat = "jpeg"
 
 
+LabelsShown = Annotated[str, Field(pattern="^(after_answer|always)$")] | Literal["after_list"]
+"""When a reader sees the class of a patch. The contract of the last release has the pattern, so it stays as it was."""
+
+
 class PlanStudy(BaseModel):
     """The study that a plan opens."""
 
     title: str = Field(default="", max_length=200)
     units_per_class: int = Field(default=20, ge=1, le=1000)
-    labels_shown: str = Field(default="after_answer", pattern="^(after_answer|always)$")
+    labels_shown: LabelsShown | Literal[""] = Field(
+        default="",
+        description="When a reader sees the class of a patch. after_list, and empty: once the reader has answered the "
+        "whole list, the subset of every layer; all answers to it are blind. after_answer: of a unit once it is "
+        "answered; units share patches, and after 8 to 11 answers readers knew 41 to 56% of the classes of a unit that "
+        "was not answered yet. always.",
+    )

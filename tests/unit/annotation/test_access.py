@@ -12,7 +12,7 @@ from primitives.annotation.v1 import annotation_pb2 as pb
 from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.main import create_web
-from services.annotation.rpc import AnnotationServicer
+from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.settings import AnnotationSettings
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
@@ -21,14 +21,15 @@ from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
 
 
 class Guarded(Annotation):
-    """The service with three access tokens: one of a program, one bound to the reader Ana, and one that only allows
-    reading."""
+    """The service with four access tokens: one of a program, one bound to the reader Ana, one that only allows reading,
+    and one of the owner of studies."""
 
     def __init__(self, folder: Path) -> None:
         self.file = file = folder / "tokens.json"
         self.program = add_token(file, "program", ("annotation:read", "annotation:write"))
         self.ana = add_token(file, "ana", ("annotation:read", "annotation:write"), reader="Ana")
         self.read_only = add_token(file, "read_only", ("annotation:read",))
+        self.owner = add_token(file, "owner", ("annotation:read", "annotation:manage"))
         self.tokens = Tokens(file)
         super().__init__(folder, tokens=self.tokens)
 
@@ -162,13 +163,31 @@ def test_the_api_needs_a_token(guarded: Guarded) -> None:
     assert client.get("/v1/responses", headers=headers(guarded.program)).status_code == 401
 
 
+def test_only_an_owner_opens_and_changes_studies(guarded: Guarded) -> None:
+    """A token that allows answering neither opens a study of the same rendering, which could show labels always, nor
+    changes one, nor reads who its members are. A token with annotation:manage does all of it."""
+    client, study = Browser(guarded.app), f"/v1/studies/{guarded.study_id}"
+    always = {"labels_shown": "always"}
+    opened = {"rendering_id": "rendering-1", **always}
+    for token, expected in ((guarded.ana, 403), (guarded.program, 403), (guarded.read_only, 403), (guarded.owner, 0)):
+        found = [
+            client.post("/v1/studies", json=opened, headers=headers(token)).status_code,
+            client.get(f"{study}/members", headers=headers(token)).status_code,
+            client.patch(study, json=always, headers=headers(token)).status_code,
+        ]
+        assert found == ([expected] * 3 if expected else [202, 200, 200]), token
+    put = client.put(guarded.api_path(0, "/response"), json=FORM, headers=headers(guarded.owner, "Ana"))
+    assert (put.status_code, "annotation:write" in put.text) == (403, True)
+
+
 @pytest.fixture
 def stub(guarded: Guarded) -> Iterator[annotation_pb2_grpc.AnnotationServiceStub]:
     servicer = AnnotationServicer(
         guarded.readers, guarded.studies, guarded.units, guarded.responses, tokens=guarded.tokens
     )
     register = annotation_pb2_grpc.add_AnnotationServiceServicer_to_server
-    server = GrpcServer("x", lambda to: register(servicer, to), Edge("annotation", tokens=guarded.tokens), 0)
+    edge = Edge("annotation", tokens=guarded.tokens)
+    server = GrpcServer("x", lambda to: register(servicer, to), edge, 0, MANAGING)
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield annotation_pb2_grpc.AnnotationServiceStub(channel)
@@ -188,3 +207,24 @@ def test_grpc_honours_the_reader_of_a_token(guarded: Guarded, stub: annotation_p
             pb.ListResponsesRequest(), metadata=[("authorization", f"Bearer {guarded.program}")], timeout=10
         )
     assert nobody.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_grpc_has_owners_too(guarded: Guarded, stub: annotation_pb2_grpc.AnnotationServiceStub) -> None:
+    """Opening and changing a study, and reading its members, are PERMISSION_DENIED without annotation:manage."""
+    study = {"study_id": guarded.study_id}
+    changed = pb.ChangeStudyRequest(**study, members=pb.Members(names=["Ana"]), labels_shown="always")
+    calls = [
+        (stub.OpenStudy, pb.OpenStudyRequest(rendering_id="rendering-1", members=pb.Members(names=["Ana"]))),
+        (stub.ChangeStudy, changed),
+        (stub.GetMembers, pb.GetMembersRequest(**study)),
+    ]
+    for call, request in calls:
+        for token in (guarded.ana, guarded.program, guarded.read_only):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(request, metadata=[("authorization", f"Bearer {token}")], timeout=10)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    answers = [call(request, metadata=[("authorization", f"Bearer {guarded.owner}")], timeout=10) for call, request in
+               calls]  # fmt: skip
+    assert answers[0].study.labels_shown == "after_list"
+    assert answers[1].study.labels_shown == "always"
+    assert list(answers[2].members.names) == ["Ana"]

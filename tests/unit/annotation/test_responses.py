@@ -145,4 +145,4 @@ def test_the_summary_lists_readers_with_their_units(annotation: Annotation) -> N
         ("Ana", [2]), ("Zoë", []),
     ]  # fmt: skip
     assert YES.description not in summary.model_dump_json()
-    assert annotation.responses.summary("study-x").readers[0].answered == []
+    assert annotation.responses.summary(study_id="study-x").readers[0].answered == []

@@ -47,25 +47,26 @@ def test_the_page_shows_all_services(tmp_path: Path, training: str) -> None:
     assert Browser(world.app).get("/status", follow_redirects=False).status_code == 303
 
 
-def test_error_messages_are_shown_only_with_the_scope_for_units(tmp_path: Path) -> None:
-    """Messages may contain what studies withhold: a session without the scope sees that a service fails, but not the
-    message."""
+def test_the_status_is_not_for_readers(tmp_path: Path) -> None:
+    """Counts and messages may contain what studies withhold: without the scope for units the page is 403 and no page
+    links to it, and the call is 403 for a token that is bound to a reader."""
     file = tmp_path / "tokens.json"
-    reader = add_token(file, "reader", ("annotation:read", "annotation:write"))
+    scopes = ("annotation:read", "annotation:write")
+    reader = add_token(file, "reader", scopes, reader="Ana")
+    program = add_token(file, "program", scopes)
     researcher = add_token(file, "researcher", ("*:read", "annotation:write"))
     world = Annotation(tmp_path, tokens=Tokens(file), training_url=AWAY, extraction_url=AWAY, rendering_url=AWAY)
-    pages = []
-    for token in (reader, researcher):
+    found = []
+    for token in (reader, program, researcher):
         browser = Browser(world.app)
         assert browser.post("/sign-in", data={"name": "Ana", "access_token": token}).status_code == 200
-        pages.append(browser.get("/status").text)
-    assert ("does not answer: " in pages[0], "does not answer: " in pages[1]) == (False, True)
-    assert pages[0].count("It does not answer.") == 3
-    assert "not probed yet" in pages[1] and "not probed yet" not in pages[0]
-    program = TestClient(world.app)
-    assert program.get("/v1/status").status_code == 401
-    status = program.get("/v1/status", headers={"authorization": f"Bearer {researcher}"}).json()
-    assert status["service"] == "annotation"
+        page = browser.get("/status")
+        call = TestClient(world.app).get("/v1/status", headers={"authorization": f"Bearer {token}"})
+        assert ('href="/status"' in browser.get("/").text) == (page.status_code == 200)
+        assert ("does not answer: " in page.text, "not probed yet" in page.text) == (page.status_code == 200,) * 2
+        found.append((page.status_code, call.status_code))
+    assert found == [(403, 403), (403, 200), (200, 200)]
+    assert TestClient(world.app).get("/v1/status").status_code == 401
 
 
 class Siblings:

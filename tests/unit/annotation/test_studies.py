@@ -1,5 +1,6 @@
 """Turning a rendering into a study, and reading its lists."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_the_subset_skips_silent_units() -> None:
 
 def test_lists_have_their_units_in_order(annotation: Annotation) -> None:
     """`all` has every unit by number, `subset` no silent unit, `ranked` the ranking of a class; filters work."""
-    reader = annotation.readers.named("Ana")
+    reader = replace(annotation.readers.named("Ana"), sees_units=True)
 
     def listed(**place: Any) -> list[int]:
         part = annotation.units.part(reader, annotation.study_id, LAYER, Place(**place), (0, 100))
@@ -198,3 +199,15 @@ def test_lists_have_their_units_in_order(annotation: Annotation) -> None:
     annotation.responses.put(reader, annotation.key(3), YES, 0)
     assert listed(filter="answered") == [3]
     assert listed(filter="unanswered") == [unit for unit in range(30) if unit not in (3, SILENT)]
+
+
+def test_a_reader_who_sees_no_ranks_reads_the_ranked_list_by_number(annotation: Annotation) -> None:
+    """While a study withholds labels, its ranked list has all ranked units by number, without class, rank, score and
+    count; a class in the request changes nothing."""
+    reader = annotation.readers.named("Ana")
+    for label in (None, 0):
+        part = annotation.units.part(reader, annotation.study_id, LAYER, Place(list="ranked", label=label), (0, 100))
+        assert [unit.unit for unit in part.units] == list(range(30))
+        assert {(unit.label, unit.rank, unit.score, unit.count) for unit in part.units} == {(None, None, None, None)}
+    assert annotation.units.neighbours(reader, annotation.key(3), Place(list="ranked", label=0)).position == 4
+    assert not annotation.studies.get(annotation.study_id, reader).ranks_shown

@@ -136,12 +136,15 @@ def test_existing_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
 
 
 def test_services_accept_the_tokens(secrets: Path) -> None:
-    """The operator has all scopes and the pages may read three services. The tokens file contains only hashes."""
+    """The operator has all scopes, the pages may read three services, and Prometheus reads metrics and nothing else.
+    The tokens file contains only hashes."""
     tokens = Tokens(secrets / "tokens.json")
-    assert tokens.holder((secrets / "operator_token").read_text()).allows("training", "write")
+    operator = tokens.holder((secrets / "operator_token").read_text())
+    assert operator.allows("training", "write") and operator.allows("annotation", "manage")
     pages = tokens.holder((secrets / "annotation_token").read_text())
     assert pages.allows("patch_rendering", "read") and not pages.allows("training", "write")
-    assert tokens.holder((secrets / "metrics_token").read_text()).allows("annotation", "read")
+    prometheus = tokens.holder((secrets / "metrics_token").read_text())
+    assert prometheus.allows("metrics", "read") and not prometheus.allows("annotation", "read")
 
 
 def test_the_broker_knows_the_user_of_the_url(secrets: Path) -> None:

@@ -18,7 +18,7 @@ from primitives.training.v1 import training_pb2_grpc
 from pydantic import ValidationError
 
 from services.common.access.edge import Edge, Tls, open_edge
-from services.common.access.tokens import Tokens, add_token, read_tokens
+from services.common.access.tokens import Access, Tokens, add_token, read_tokens
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotSignedIn
 from services.common.http.app import create_app
 from services.common.settings import Shared
@@ -104,6 +104,42 @@ def test_scopes_are_separate(file: Path) -> None:
         caller.check("annotation", "write")
 
 
+def test_a_token_of_a_reader_manages_nothing(file: Path) -> None:
+    """A token that is bound to a reader is refused with the scope to manage, when it is made and when a file has it."""
+    with pytest.raises(InvalidInput, match="a reader's token has no annotation:manage"):
+        add_token(file, "ana", ("annotation:write", "annotation:manage"), reader="Ana")
+    assert not file.exists()
+    add_token(file, "owner", ("annotation:manage",))
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps([entries[0] | {"reader": "Ana"}]))
+    with pytest.raises(InvalidInput, match=r"tokens\.json is wrong: .*bound to the reader Ana"):
+        read_tokens(file)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reader", "allowed"),
+    [
+        (("*:read", "*:write"), "", {"training:read", "training:write", "annotation:read", "annotation:write",
+                                     "metrics:read"}),
+        (("annotation:manage",), "", {"annotation:manage"}),
+        (("metrics:read",), "", {"metrics:read"}),
+        (("*:read", "*:write"), "Ana", {"training:read", "annotation:read", "annotation:write"}),
+        (("training:write", "annotation:write"), "Ana", {"annotation:write"}),
+        (("metrics:read",), "Ana", {"metrics:read"}),
+    ],
+)  # fmt: skip
+def test_what_scopes_allow(file: Path, scopes: tuple[str, ...], reader: str, allowed: set[str]) -> None:
+    """A star does not include the scope to manage. A token that is bound to a reader writes answers and nothing else:
+    it does not start the plan that opens a study."""
+    token = add_token(file, "one", scopes, reader)
+    caller = Tokens(file).holder(token)
+    pairs: list[tuple[str, Access]] = [
+        ("training", "read"), ("training", "write"), ("annotation", "read"), ("annotation", "write"),
+        ("annotation", "manage"), ("metrics", "read"),
+    ]  # fmt: skip
+    assert {f"{service}:{access}" for service, access in pairs if caller.allows(service, access)} == allowed
+
+
 def test_a_token_expires(file: Path) -> None:
     """A token is refused after its date, and the error says so."""
     past = add_token(file, "past", ("*:read",), expires=datetime.now(UTC) - timedelta(seconds=1))
@@ -155,8 +191,10 @@ def test_a_wrong_file_is_named(file: Path, content: str) -> None:
 
 
 def test_http_allows_calls_by_scope(file: Path) -> None:
-    """Without a token only health answers; a token with a read scope reads and does not write."""
-    token = add_token(file, "ana", ("training:read",))
+    """Without a token only health answers; a token with a read scope reads and does not write. Metrics need the scope
+    metrics:read, which `*:read` includes, and which allows nothing else."""
+    token, metrics = add_token(file, "ana", ("training:read",)), add_token(file, "prometheus", ("metrics:read",))
+    reader_of_all = add_token(file, "all", ("*:read",))
     app = create_app("training", lambda: True, Tokens(file))
     app.get("/v1/runs")(lambda: {"runs": []})
     app.post("/v1/runs")(lambda: {"run": "new"})
@@ -173,7 +211,11 @@ def test_http_allows_calls_by_scope(file: Path) -> None:
         assert client.get(path, headers=bearer(token + "x")).status_code == 401
     assert client.get("/v1/runs", headers=bearer(token)).json() == {"runs": []}
     assert client.post("/v1/runs", headers=bearer(token)).status_code == 403
-    assert client.get("/metrics", headers=bearer(token)).status_code == 200
+    assert [client.get("/metrics", headers=bearer(one)).status_code for one in (token, metrics, reader_of_all)] == [
+        403, 200, 200,
+    ]  # fmt: skip
+    assert "metrics:read" in client.get("/metrics", headers=bearer(token)).json()["message"]
+    assert client.get("/v1/runs", headers=bearer(metrics)).status_code == 403
     assert "HTTPBearer" in client.get("/openapi.json", headers=bearer(token)).text
 
 
@@ -217,7 +259,7 @@ def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def test_both_servers_use_tls(authority: Authority, trusting: None, file: Path) -> None:
     """With a certificate both answer over TLS to callers that trust its authority, and to nobody in the clear."""
-    token = add_token(file, "ana", ("training:read",))
+    token = add_token(file, "ana", ("*:read",))
     edge = Edge("training", tokens=Tokens(file), tls=Tls(authority.certificate, authority.key))
     app = create_app("training", lambda: True, edge.tokens)
     with serving_http(app, edge) as base, serving_grpc(Servicer(), edge) as address:

@@ -46,7 +46,7 @@ def test_only_loopback_and_allowed_names_are_served(host: str, status: int) -> N
 def test_the_server_checks_names_unless_it_has_tokens(tmp_path: Path) -> None:
     """It accepts the names of the settings; with tokens any name, since a page has no token after DNS rebinding."""
     file = tmp_path / "tokens.json"
-    token = add_token(file, "ana", ("training:read",))
+    token = add_token(file, "prometheus", ("metrics:read",))
     hosts = open_edge("training", Shared(allowed_hosts="proxy.example, Other.Example")).allowed_hosts
     for tokens, host, status in (
         (None, "evil.example", 421),

@@ -1,0 +1,250 @@
+"""Every route and every gRPC method of the service, for every role: the table of who may do what.
+
+A route or method that is not in the table fails a test, so that nobody adds one without deciding who may use it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import message
+from primitives.annotation.v1 import annotation_pb2 as pb
+from primitives.annotation.v1 import annotation_pb2_grpc
+
+from services.annotation.rpc import MANAGING, AnnotationServicer
+from services.annotation.schemas import ChangeStudyRequest, Members
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
+from services.common.grpc import GrpcServer
+from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
+
+AWAY = "http://127.0.0.1:9"
+READ, WRITE = "annotation:read", "annotation:write"
+TOKENS: dict[str, tuple[tuple[str, ...], str]] = {
+    "reads": ((READ,), ""),
+    "writes": ((READ, WRITE), ""),
+    "manages": ((READ, "annotation:manage"), ""),
+    "operator": (("*:read", "*:write"), ""),
+    "metrics": (("metrics:read",), ""),
+    "training": (("training:read", "training:write"), ""),
+    "member": ((READ, WRITE), "Ana"),
+    "other": ((READ, WRITE), "Ben"),
+    "stars": (("*:read", "*:write"), "Ana"),
+}
+"""Scopes and reader of the token of each role. Calls with a token without a reader name the member Ana. The last three
+are bound: to the member Ana, to Ben, who is not a member, and to Ana with all scopes but the one to manage."""
+
+CALLERS = ("no token", *TOKENS)
+API = {
+    # no token, reads, writes, manages, operator, metrics, training, member, other, stars
+    "GET /healthz": "200 200 200 200 200 200 200 200 200 200",
+    "GET /readyz": "503 503 503 503 503 503 503 503 503 503",
+    "GET /metrics": "401 403 403 403 200 200 403 403 403 403",
+    "GET /openapi.json": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/status": "401 200 200 200 200 403 403 403 403 200",
+    "GET /v1/plans/{plan_id}": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/studies": "401 403 403 202 403 403 403 403 403 403",
+    "GET /v1/studies": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/studies/{study_id}": "401 200 200 200 200 403 403 200 404 200",
+    "PATCH /v1/studies/{study_id}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/members": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/layers/{layer}/units": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/studies/{study_id}/layers/{layer}/units/{unit}": "401 200 200 200 200 403 403 200 404 200",
+    "PUT /v1/studies/{study_id}/layers/{layer}/units/{unit}/response": "401 403 200 403 200 403 403 200 404 200",
+    "GET /v1/responses": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/summary": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/parked": "401 200 200 200 200 403 403 403 403 403",
+    "POST /v1/parked/replay": "401 403 200 403 200 403 403 403 403 403",
+    "POST /v1/parked/{message_id}/replay": "401 403 404 403 404 403 403 403 403 403",
+    "POST /v1/parked/{message_id}/discard": "401 403 404 403 404 403 403 403 403 403",
+}
+"""By route, the code for each of CALLERS."""
+
+BROWSERS = ("nobody", "member", "other", "researcher")
+PAGES = {
+    "GET /": "303 200 200 200",
+    "GET /answers": "303 200 200 200",
+    "GET /summary": "303 200 200 200",
+    "GET /sign-in": "200 200 200 200",
+    "POST /sign-in": "401 401 401 401",
+    "POST /sign-out": "303 403 403 403",
+    "GET /docs": "303 200 200 200",
+    "GET /favicon.ico": "200 200 200 200",
+    "GET /status": "303 403 403 200",
+    "POST /status/{service}/parked/{message_id}/{verb}": "401 403 403 403",
+    "GET /studies/{study_id}/layers/{layer}": "303 200 404 200",
+    "GET /studies/{study_id}/layers/{layer}/units/{unit}": "303 200 404 200",
+    "POST /studies/{study_id}/layers/{layer}/units/{unit}": "401 403 404 403",
+    "GET /pictures/{study_id}/{layer}/{unit}/{rank:int}.jpg": "401 200 404 200",
+    "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200",
+    "GET /mammograms/{study_id}/{number:int}.jpg": "401 200 404 200",
+    "GET /runs": "303 503 503 503",
+    "GET /runs/compare": "303 503 503 503",
+    "GET /runs/{run_id}": "303 503 503 503",
+    "GET /runs/{run_id}/events": "303 503 503 503",
+    "GET /extractions": "303 403 403 503",
+    "GET /extractions/{extraction_id}": "303 403 403 503",
+    "GET /extractions/{extraction_id}/layers/{layer}": "303 403 403 503",
+    "GET /extractions/{extraction_id}/layers/{layer}/units/{unit}": "303 403 403 503",
+    "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp": "401 403 403 503",
+    "GET /unit-sheets/{extraction_id}/{layer}/{unit}.webp": "401 403 403 503",
+}
+"""By route, the code for a browser that is not signed in, and for those that are signed in with the tokens of a member,
+of another reader, and of a researcher. The other services are away: 503 means allowed. Forms have no CSRF token."""
+
+OK, DENIED, UNKNOWN, ABSENT = "OK", "PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND"
+READS = [UNKNOWN, OK, OK, OK, OK, DENIED, DENIED, OK, OK, OK]
+READS_STUDY = [UNKNOWN, OK, OK, OK, OK, DENIED, DENIED, OK, ABSENT, OK]
+MANAGES = [UNKNOWN, DENIED, DENIED, OK, DENIED, DENIED, DENIED, DENIED, DENIED, DENIED]
+METHODS = {
+    "OpenStudy": MANAGES,
+    "ChangeStudy": MANAGES,
+    "GetMembers": MANAGES,
+    "GetStudy": READS_STUDY,
+    "ListStudies": READS,
+    "ListUnits": READS_STUDY,
+    "GetUnit": READS_STUDY,
+    "PutResponse": [UNKNOWN, DENIED, OK, DENIED, OK, DENIED, DENIED, OK, ABSENT, OK],
+    "ListResponses": READS,
+    "GetSummary": READS,
+    "GetPlan": READS_STUDY,
+}
+"""By method, the code for each of CALLERS."""
+
+
+class Routed(Annotation):
+    """The service with a token for each role, and a study whose only member is Ana."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "tokens.json"
+        self.tokens = {name: add_token(file, name, *entry) for name, entry in TOKENS.items()}
+        self.tokens["researcher"] = add_token(file, "researcher", (WRITE, "activation_extraction:read"), reader="Ana")
+        self.known = Tokens(file)
+        away = dict.fromkeys(("training_url", "extraction_url", "rendering_url"), AWAY)
+        super().__init__(folder, tokens=self.known, **away)
+        self.studies.change(self.study_id, ChangeStudyRequest(members=Members(names=["Ana"])))
+        self.browsers = {name: self.signed_in(name) for name in BROWSERS}
+
+    def signed_in(self, role: str) -> Browser:
+        """A browser that follows no redirects, signed in with the token of a role."""
+        browser = Browser(self.app, follow_redirects=False)
+        if role in self.tokens:
+            name = TOKENS[role][1] if role in TOKENS else "Ana"
+            signed_in = browser.post("/sign-in", data={"name": name, "access_token": self.tokens[role]})
+            assert signed_in.status_code == 303
+        return browser
+
+    def headers(self, role: str) -> dict[str, str]:
+        """The headers of a call in a role."""
+        if role not in TOKENS:
+            return {}
+        reader = {} if TOKENS[role][1] else {"x-reader": "Ana"}
+        return {"authorization": f"Bearer {self.tokens[role]}", **reader}
+
+    def path(self, route: str, unit: str) -> str:
+        """The path of a route with the ids of the study."""
+        values = {"study_id": self.study_id, "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
+                  "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
+                  "verb": "replay"}  # fmt: skip
+        return route.replace("{rank:int}", "1").replace("{number:int}", "0").format(**values)
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Routed:
+    return Routed(tmp_path_factory.mktemp("routed"))
+
+
+def routes_of(routes: list[Any]) -> Iterator[str]:
+    """Method and path of all routes, also of included routers."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            yield from routes_of(included.routes)
+        for method in getattr(route, "methods", None) or ():
+            if method != "HEAD":
+                yield f"{method} {route.path}"
+
+
+def test_every_route_is_in_the_table(routed: Routed) -> None:
+    """A new route needs a line, and a line needs a route."""
+    assert set(routes_of(routed.app.routes)) == API.keys() | PAGES.keys()
+
+
+@pytest.mark.parametrize("route", API)
+def test_who_may_call_a_route(routed: Routed, route: str) -> None:
+    """Each role has the code of the table. A PUT saves the same answer with the same key, so that it is saved once."""
+    method, _, path = route.partition(" ")
+    bodies: dict[str, Any] = {
+        "POST": {"rendering_id": "rendering-1"}, "PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}
+    }  # fmt: skip
+    client = Browser(routed.app, follow_redirects=False)
+    found = {
+        role: client.request(
+            method, routed.path(path, "0"), json=bodies.get(method), headers=routed.headers(role)
+        ).status_code
+        for role in CALLERS
+    }
+    assert found == dict(zip(CALLERS, map(int, API[route].split()), strict=True))
+
+
+@pytest.mark.parametrize("route", PAGES)
+def test_who_may_open_a_page(routed: Routed, route: str) -> None:
+    """Each browser has the code of the table."""
+    method, _, path = route.partition(" ")
+    query = "?run=run-1" if path.endswith("compare") else ""
+    found = {}
+    for role, browser in routed.browsers.items():
+        form = {"data": FORM} if method == "POST" else {}
+        found[role] = browser.request(method, routed.path(path, "unit_0001") + query, **form).status_code
+    assert found == dict(zip(BROWSERS, map(int, PAGES[route].split()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def channel(routed: Routed) -> Iterator[grpc.Channel]:
+    servicer = AnnotationServicer(routed.readers, routed.studies, routed.units, routed.responses, tokens=routed.known)
+    edge = Edge("annotation", tokens=routed.known)
+    register = annotation_pb2_grpc.add_AnnotationServiceServicer_to_server
+    server = GrpcServer("x", lambda to: register(servicer, to), edge, 0, MANAGING)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+    server.stop(0)
+
+
+def request_of(routed: Routed, method: str) -> message.Message:
+    """A request of a method, with the ids of the study in the fields that it has."""
+    request: Any = getattr(pb, f"{method}Request")()
+    values = {"study_id": routed.study_id, "layer": LAYER, "plan_id": "plan-1", "rendering_id": "rendering-1"}
+    if method == "PutResponse":
+        values |= FORM | {"idempotency_key": "one"}
+    if method == "GetSummary":
+        values = {}
+    for field in request.DESCRIPTOR.fields_by_name:
+        if field in values:
+            setattr(request, field, values[field])
+    return request  # type: ignore[no-any-return]
+
+
+def test_every_method_is_in_the_table() -> None:
+    """A new method needs a line; those that manage are named to the server."""
+    methods = [method.name for method in pb.DESCRIPTOR.services_by_name["AnnotationService"].methods]
+    assert sorted(methods) == sorted(METHODS)
+    assert sorted(MANAGING) == sorted(name for name, codes in METHODS.items() if codes is MANAGES)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_who_may_call_a_method(routed: Routed, channel: grpc.Channel, method: str) -> None:
+    """Each role has the code of the table."""
+    call = getattr(annotation_pb2_grpc.AnnotationServiceStub(channel), method)
+    found = {}
+    for role in CALLERS:
+        headers = {name.removeprefix("x-"): value for name, value in routed.headers(role).items()}
+        try:
+            call(request_of(routed, method), metadata=list(headers.items()), timeout=10)
+        except grpc.RpcError as error:
+            found[role] = error.code().name
+        else:
+            found[role] = OK
+    assert found == dict(zip(CALLERS, METHODS[method], strict=True))
