@@ -23,8 +23,8 @@ up: setup ## Start RabbitMQ, an S3 server, PostgreSQL and the four services, a p
 down: $(VENV)/all.stamp ## Stop what `make up` started.
 	$(BIN)/python -m deploy.local.stack down
 
-test: setup ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not gpu" $(ARGS)
+test: setup ## Run all tests (S3=s3://KEY:SECRET@HOST:PORT?secure=false uses that empty store instead of a new one).
+	OMP_NUM_THREADS=1 $(if $(S3),TEST_S3_URL='$(S3)' )$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not gpu" $(ARGS)
 
 test-gpu: setup ## Run the tests that need a CUDA device.
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)

@@ -3,10 +3,12 @@
 A server that cannot be started fails the test that needs it; no test is skipped.
 """
 
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -24,9 +26,19 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+@dataclass(frozen=True)
+class GivenStore:
+    """A store that runs already: tests make buckets and objects in it, and leave them there."""
+
+    url: str
+
+
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An S3 server."""
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | GivenStore]:
+    """An S3 server: the one that `make test S3=URL` names, or else a new one."""
+    if given := os.environ.get("TEST_S3_URL"):
+        yield GivenStore(given)
+        return
     server = start_s3(tmp_path_factory.mktemp("s3"))
     yield server
     server.kill()

@@ -1,7 +1,8 @@
 """The ledger: jobs go through the real broker, store and database while every part is made to fail.
 
-One extraction of 200 shards (1,000 in the long form), a message each. Lost means an accepted shard that is not in the
-result. Duplicated means a second result. Wrong means a result with other bytes than those of an undisturbed run.
+One extraction of 200 shards (10,000 in the long form, or LEDGER_SHARDS), a message each. Lost means an accepted shard
+that is not in the result. Duplicated means a second result. Wrong means a result with other bytes than those of an
+undisturbed run.
 """
 
 import os
@@ -31,8 +32,10 @@ from tests.chaos.worker import POINTS
 from tests.chaos.world import LAYERS, LIMIT_S, World, hashes, run_completed, undisturbed, wait_for
 from tests.fakes.data import store_checkpoint, store_dataset
 
-ROUND = 200
-"""Shards per round of all faults."""
+SHARDS = 200
+LONG_SHARDS = int(os.environ.get("LEDGER_SHARDS", "10000"))
+LONG_ROUNDS = 5
+"""How often the long form causes all faults."""
 EXTRACTION = derived_id("extraction", "plan-1")
 
 
@@ -141,8 +144,12 @@ def recorded_shards(folder: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize("shards", [ROUND, pytest.param(5 * ROUND, marks=pytest.mark.long)])
-def test_nothing_is_lost_duplicated_or_wrong(world: World, shards: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("shards", "rounds"), [(SHARDS, 1), pytest.param(LONG_SHARDS, LONG_ROUNDS, marks=pytest.mark.long)]
+)
+def test_nothing_is_lost_duplicated_or_wrong(
+    world: World, shards: int, rounds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Under all FAULTS, and with a worker that dies at every point of POINTS, each shard is in the one result, which is
     correct."""
     world.shards = shards
@@ -161,8 +168,7 @@ def test_nothing_is_lost_duplicated_or_wrong(world: World, shards: int, capsys: 
     event = run_completed(dataset, checkpoint, extraction)
     tap.publish(encode(event))
     tap.publish(encode(event))
-    disturb(world, points)
-    wait_for(lambda: done(world.folder))
+    disturb(world, points, rounds)
     ledger = count(world, tap, expected)
     tap.close()
     with capsys.disabled():
@@ -170,13 +176,13 @@ def test_nothing_is_lost_duplicated_or_wrong(world: World, shards: int, capsys: 
     assert ledger == {"accepted": shards, "completed": shards, "lost": 0, "duplicated": 0, "wrong": 0}
 
 
-def disturb(world: World, points: list[str]) -> None:
-    """Cause faults while the work continues. Restart the worker whenever it has died, with the next point."""
-    faults = FAULTS * (world.shards // ROUND)
+def disturb(world: World, points: list[str], rounds: int) -> None:
+    """Cause faults until the work has ended. Restart the worker whenever it has died, with the next point."""
+    faults = FAULTS * rounds
     # All faults come in the first half, so that the work does not end before them.
     step = max(1, world.shards // (2 * (len(faults) + 1)))
     next_at = step // 2
-    deadline = time.monotonic() + LIMIT_S * (world.shards // ROUND)
+    deadline = time.monotonic() + LIMIT_S * (world.shards // SHARDS)
     while not done(world.folder):
         assert time.monotonic() < deadline, (world.folder / "worker.log").read_text()[-4000:]
         if world.workers[-1].poll() is not None:
