@@ -1,4 +1,4 @@
-"""The pods of a cluster that ask for a GPU, and when they waited, started and worked."""
+"""The pods of a cluster that request a GPU, and when they waited, started and worked."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ Interval = tuple[float, float]
 
 @dataclass
 class GpuPod:
-    """A pod that asks for a GPU. Times are seconds since the epoch, and the API gives whole seconds."""
+    """A pod that requests a GPU. Times are seconds since the epoch, and the API gives whole seconds."""
 
     name: str
     kind: str
@@ -71,12 +71,12 @@ class Watch:
         while not self._stopping.wait(POLL_S):
             listed = kubectl("get", "pods", "--namespace", self._namespace, "--output=json", check=False)
             if listed:
-                self._look(json.loads(listed)["items"])
+                self._read(json.loads(listed)["items"])
 
-    def _look(self, items: list[Any]) -> None:
+    def _read(self, items: list[Any]) -> None:
         having: Counter[str] = Counter()
-        present = {item["metadata"]["name"] for item in items if asks_for_gpu(item)}
-        for item in filter(asks_for_gpu, items):
+        present = {item["metadata"]["name"] for item in items if requests_gpu(item)}
+        for item in filter(requests_gpu, items):
             name = item["metadata"]["name"]
             pod = self.pods.setdefault(name, pod_of(item))
             seen = pod_of(item)
@@ -101,8 +101,8 @@ def kubectl(*words: str, check: bool = True) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def asks_for_gpu(item: Any) -> bool:
-    """Whether a pod asks for a GPU."""
+def requests_gpu(item: Any) -> bool:
+    """Whether a pod requests a GPU."""
     return any(GPU in one["resources"].get("limits", {}) for one in item["spec"]["containers"])
 
 
