@@ -1,5 +1,5 @@
-"""From messages to use cases: one queue for jobs, which take long; one for merges, which must not wait behind jobs of
-other tasks; and one for events, which must wait for neither."""
+"""From messages to use cases: one queue for jobs, which take long; one for merges, which need no GPU and must not wait
+behind jobs of other tasks; and one for events, which must wait for neither."""
 
 from primitives.activation_extraction.v1 import events_pb2
 from primitives.training.v1 import events_pb2 as training_events
@@ -8,9 +8,10 @@ from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.names import EVENTS_QUEUE, JOBS_QUEUE, MERGES_QUEUE
 from services.activation_extraction.workflow.extractions import Extractions
 from services.common.bus import Bus, Consumer
+from services.common.runtime.roles import Consumers
 
 
-def create_consumers(bus: Bus, extractions: Extractions, analyses: Analyses, max_attempts: int) -> list[Consumer]:
+def create_consumers(bus: Bus, extractions: Extractions, analyses: Analyses, max_attempts: int) -> Consumers:
     """The consumers of the service, declared but not started."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
     of_extractions = (extractions.command_parked, extractions.command_replayed)
@@ -30,4 +31,4 @@ def create_consumers(bus: Bus, extractions: Extractions, analyses: Analyses, max
         events_pb2.ExtractionCompleted, analyses.extraction_completed, analyses.plan_failed, analyses.plan_replayed
     )
     events.declare((training_events.RunCompleted, events_pb2.ExtractionCompleted))
-    return [jobs, merges, events]
+    return Consumers(jobs, merges, events)

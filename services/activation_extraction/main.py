@@ -23,7 +23,9 @@ from services.common.http.app import create_app
 from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, run_alone
+from services.common.runtime.idle import IdleEnd
+from services.common.runtime.roles import check_role, run_in_role
+from services.common.runtime.service import HttpServer, Service
 from services.common.runtime.status import Monitor, add_status_routes
 from services.common.work.parked import ParkedMessages
 from services.common.work.reconciler import Reconciler
@@ -32,9 +34,11 @@ from services.common.work.runner import JobRunner
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def create(settings: ExtractionSettings, bus: Bus) -> Service:
-    """The service, bound to its ports and not yet started."""
+def create(settings: ExtractionSettings, bus: Bus, idle: IdleEnd | None = None) -> Service:
+    """The service, bound to its ports and not yet started. InvalidInput if it leaves its jobs to other processes,
+    although the bus connects no other processes."""
     shared = settings.shared
+    check_role(settings, bus)
     edge = open_edge("activation_extraction", shared)
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
     runner = JobRunner("extraction-job", shared.log_format, shared.log_level, shared.job_silence_s)
@@ -47,13 +51,10 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
 
     consumers = create_consumers(bus, extractions, analyses, shared.max_attempts)
     monitor = Monitor(
-        "activation_extraction",
-        ports,
-        {"extraction": ExtractionRow, "analysis": AnalysisRow},
-        [one.queue for one in consumers],
+        "activation_extraction", ports, {"extraction": ExtractionRow, "analysis": AnalysisRow}, consumers.queues
     )
     add_status_routes(app, monitor)
-    reconciler = Reconciler(ports, [extractions, analyses], [one.queue for one in consumers], shared.reconcile_s)
+    reconciler = Reconciler(ports, [extractions, analyses], consumers.queues, shared.reconcile_s)
     add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="activation_extraction",
@@ -67,18 +68,19 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=consumers,
-        runners={"services.activation_extraction.job": runner},
+        consumers=consumers.of(settings.role),
+        runners={} if settings.role == "front" else {"services.activation_extraction.job": runner},
         recoverable=[extractions, analyses],
         streams=streams,
         background=[monitor, reconciler],
+        idle=idle,
     )
 
 
 def main() -> None:
-    """Run this service alone until it is stopped."""
+    """Run this service alone until it is stopped. A worker also ends when it has no work."""
     settings = ExtractionSettings()
-    run_alone("activation_extraction", settings, lambda bus: create(settings, bus))
+    run_in_role("activation_extraction", settings, lambda bus, idle: create(settings, bus, idle))
 
 
 if __name__ == "__main__":

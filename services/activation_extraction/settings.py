@@ -3,10 +3,10 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.common.settings import ComputeSettings
 
 
-class ExtractionSettings(ServiceSettings):
+class ExtractionSettings(ComputeSettings):
     """Environment variables PRIMITIVES_EXTRACTION_…"""
 
     model_config = SettingsConfigDict(env_prefix="PRIMITIVES_EXTRACTION_", frozen=True)

@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
+Role = Literal["all", "front", "worker", "plain-worker"]
+
 SECRETS = Path("/run/secrets")
 """Where Docker and Compose put the secrets of a container, and our manifests those of a pod."""
 
@@ -187,3 +189,25 @@ class ServiceSettings(FromEnvironmentOrFiles):
     shared: Shared = Field(default_factory=Shared, description="The settings that all services share.")
     http_port: int = Field(default=0, description="Port of HTTP; 0 takes a free one.")
     grpc_port: int = Field(default=0, description="Port of gRPC; 0 takes a free one.")
+
+
+class ComputeSettings(ServiceSettings):
+    """The settings of services whose jobs run networks; sub-classes set the prefix and the ports."""
+
+    role: Role = Field(
+        default="all",
+        description="What this process does. all: everything. front: calls and events, but no jobs. worker: only jobs "
+        "that run networks, on a GPU if there is one. plain-worker: only jobs that need no GPU. A worker of either "
+        "kind ends when it has no job.",
+    )
+    worker_idle_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="A worker ends after this many seconds without a job, so that others get its GPU.",
+    )
+    worker_turn_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="A worker ends after the job during which it has run for this many seconds, so that others get "
+        "its GPU. 0: it ends only when it has no job.",
+    )

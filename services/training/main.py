@@ -1,19 +1,19 @@
 """The training service: wiring, and its own process."""
 
-import threading
 from pathlib import Path
 
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common.access.edge import open_edge
 from services.common.bus import Bus
-from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
-from services.common.runtime.service import HttpServer, Service, run_alone
+from services.common.runtime.idle import IdleEnd
+from services.common.runtime.roles import check_role, run_in_role
+from services.common.runtime.service import HttpServer, Service
 from services.common.runtime.status import Monitor, add_status_routes
 from services.common.work.parked import ParkedMessages
 from services.common.work.ports import Ports
@@ -25,7 +25,6 @@ from services.training.evaluation.api import add_evaluation_routes
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.tables import EvaluationRow
 from services.training.evaluation.workflow import Evaluations
-from services.training.idle import IdleEnd, unwatched
 from services.training.names import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
@@ -46,8 +45,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     """Build the service. It is bound to its network ports, but not started. InvalidInput if it leaves its jobs to other
     processes, although the bus connects no other processes."""
     shared = settings.shared
-    if settings.role != "all" and not bus.durable:
-        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {settings.role!r}; on memory:// one process must do all")
+    check_role(settings, bus)
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level, shared.job_silence_s)
@@ -61,15 +59,13 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     add_routes(app, datasets, runs, plans, streams)
     add_evaluation_routes(app, evaluations, comparisons, streams)
 
-    watched = unwatched if idle is None else idle.watched
-    jobs, events = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts, watched)
+    consumers = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts)
     monitor = Monitor(
-        "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, [jobs.queue, events.queue]
+        "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, consumers.queues
     )
     add_status_routes(app, monitor)
-    reconciler = Reconciler(ports, [datasets, runs, evaluations], [jobs.queue, events.queue], shared.reconcile_s)
-    add_parked_routes(app, ParkedMessages(bus, [jobs, events]))
-    consumers = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
+    reconciler = Reconciler(ports, [datasets, runs, evaluations], consumers.queues, shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="training",
         ports=ports,
@@ -82,19 +78,19 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
             edge,
             settings.grpc_port,
         ),
-        consumers=consumers,
-        runners={"services.training.job": runner} if jobs in consumers else {},
+        consumers=consumers.of(settings.role),
+        runners={} if settings.role == "front" else {"services.training.job": runner},
         recoverable=[datasets, runs, plans, evaluations],
         streams=streams,
-        background=[monitor, reconciler] if idle is None else [monitor, reconciler, idle],
+        background=[monitor, reconciler],
+        idle=idle,
     )
 
 
 def main() -> None:
-    """Run this service alone until it is stopped. A worker also ends when there are no jobs for a while."""
-    settings, stop = TrainingSettings(), threading.Event()
-    idle = IdleEnd(settings.worker_idle_s, stop) if settings.role == "worker" else None
-    run_alone("training", settings, lambda bus: create(settings, bus, idle), stop)
+    """Run this service alone until it is stopped. A worker also ends when it has no work."""
+    settings = TrainingSettings()
+    run_in_role("training", settings, lambda bus, idle: create(settings, bus, idle))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Settings of the training service."""
 
-from typing import Literal
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.common.settings import ComputeSettings
 
 
-class TrainingSettings(ServiceSettings):
+class TrainingSettings(ComputeSettings):
     """Environment variables PRIMITIVES_TRAINING_…"""
 
     model_config = SettingsConfigDict(env_prefix="PRIMITIVES_TRAINING_", frozen=True)
@@ -34,9 +32,3 @@ class TrainingSettings(ServiceSettings):
         pattern=r"^[^:]+:\d+$",
         description="HOST:PORT of this machine, where the processes of several machines connect.",
     )
-    role: Literal["all", "front", "worker"] = Field(
-        default="all",
-        description="What this process does. all: everything. front: calls and events, but no jobs. worker: only jobs; "
-        "it ends when there are none.",
-    )
-    worker_idle_s: float = Field(default=60.0, gt=0, description="A worker ends after this many seconds without a job.")

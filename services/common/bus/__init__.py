@@ -3,13 +3,14 @@
 from services.common.bus.consumer import Consumer
 from services.common.bus.memory import MemoryBus
 from services.common.bus.messages import Envelope, decode, encode, ids_of
-from services.common.bus.port import Bus, Depth, Parked, Replay
+from services.common.bus.port import Bus, Deliver, Depth, Parked, Replay
 from services.common.errors import InvalidInput
 from services.common.redaction import scheme_of
 
 __all__ = [
     "Bus",
     "Consumer",
+    "Deliver",
     "Depth",
     "Envelope",
     "MemoryBus",

@@ -10,7 +10,7 @@ from google.protobuf import message
 from opentelemetry.trace import SpanKind
 
 from services.common.bus.messages import Envelope, decode, ids_of
-from services.common.bus.port import Bus, Replay
+from services.common.bus.port import Bus, Deliver, Replay
 from services.common.errors import Busy, InvalidInput, JobCrashed, LeaseLost, PrimitivesError, Unavailable
 from services.common.observability.logs import get_logger, log_scope
 from services.common.observability.metrics import MESSAGES
@@ -78,9 +78,9 @@ class Consumer:
         """Declare the queue, bound to these events. All services declare before any of them starts to publish."""
         self._bus.declare(self.queue, [kind.DESCRIPTOR.full_name for kind in events])
 
-    def start(self) -> None:
-        """Begin to consume messages."""
-        self._bus.subscribe(self.queue, self._deliver)
+    def start(self, watched: Callable[[Deliver], Deliver] = lambda deliver: deliver) -> None:
+        """Begin to consume messages. `watched` wraps the processing of each."""
+        self._bus.subscribe(self.queue, watched(self._deliver))
 
     def stop(self) -> None:
         """End a wait between two attempts."""

@@ -25,6 +25,7 @@ from services.common.http.streams import Streams
 from services.common.observability.instrumentation import ObservedHttp
 from services.common.observability.logs import configure_logs, get_logger
 from services.common.observability.tracing import configure_tracing
+from services.common.runtime.idle import IdleEnd
 from services.common.settings import ServiceSettings
 from services.common.work.ports import Ports
 from services.common.work.runner import JobRunner
@@ -103,7 +104,7 @@ class Recoverable(Protocol):
 
 @dataclass
 class Service:
-    """One of the four services. `runners` are keyed by the module of their jobs."""
+    """One of the four services. `runners` are keyed by the module of their jobs. `idle` ends a worker without work."""
 
     name: str
     ports: Ports
@@ -114,6 +115,7 @@ class Service:
     recoverable: Sequence[Recoverable] = ()
     streams: Streams = field(default_factory=Streams)
     background: Sequence[Background] = ()
+    idle: IdleEnd | None = None
 
     def start(self) -> None:
         """Serve and consume messages. If the bus is in memory, first send the unfinished work of an earlier process."""
@@ -123,9 +125,12 @@ class Service:
         for module, runner in self.runners.items():
             warm_up(runner, module)
         for consumer in self.consumers:
-            consumer.start()
+            if self.idle is None:
+                consumer.start()
+            else:
+                consumer.start(self.idle.watched)
         self.ports.outbox.start()
-        for work in self.background:
+        for work in self._background():
             work.start()
         self.http.start()
         self.grpc.start()
@@ -142,13 +147,16 @@ class Service:
             consumer.stop()
         for runner in self.runners.values():
             runner.close()
-        for work in self.background:
+        for work in self._background():
             work.stop()
         self.streams.close()
         self.http.stop()
         self.grpc.stop()
         self.ports.outbox.stop()
         log.info("service stopped", service=self.name)
+
+    def _background(self) -> Sequence[Background]:
+        return self.background if self.idle is None else (*self.background, self.idle)
 
 
 def run_alone(

@@ -14,7 +14,7 @@ from services.common.records import get_row, newest_page
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.dataset import DatasetManifest
 from services.training.importer import ImportSource, import_directory
-from services.training.names import BUCKET, JOBS_QUEUE
+from services.training.names import BUCKET, PLAIN_JOBS_QUEUE
 from services.training.schemas import DatasetList, DatasetView
 from services.training.specs import BUILD_SAMPLE, BuildSpec, BuiltDataset
 from services.training.tables import BuildRow, DatasetRow
@@ -70,7 +70,7 @@ class Datasets(Tasks[BuildRow]):
         self.enqueue(session, build)
 
     def enqueue(self, session: Session, task: BuildRow) -> None:
-        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.BuildDataset(build_id=task.build_id))
+        self.ports.outbox.send(session, PLAIN_JOBS_QUEUE, events_pb2.BuildDataset(build_id=task.build_id))
 
     def publish_completed(self, session: Session, task: BuildRow) -> None:
         event = events_pb2.DatasetBuilt(build_id=task.build_id, plan_id=task.plan_id, dataset_id=task.dataset_id or "")

@@ -27,8 +27,11 @@ OUTSIDE = {("rabbitmq", 5672): ("192.0.2.10/32", 5671), ("minio", 9000): ("192.0
 DEPENDS: dict[str, set[tuple[str, int]]] = {
     "training": STORES,
     "training-worker": STORES,
+    "training-plain-worker": STORES,
     "training-team": STORES,
     "activation-extraction": STORES,
+    "activation-extraction-worker": STORES,
+    "activation-extraction-plain-worker": STORES,
     "patch-rendering": STORES,
     "annotation": STORES | {("training", 8001), ("activation-extraction", 8002), ("patch-rendering", 8003)},
     "migrate": {("postgres", 5432)},
@@ -42,8 +45,11 @@ CALLED_FROM: dict[str, set[Edge]] = {
     "monitoring": {
         ("monitoring", "training", 8001),
         ("monitoring", "training-worker", 8001),
+        ("monitoring", "training-plain-worker", 8001),
         ("monitoring", "training-team", 8001),
         ("monitoring", "activation-extraction", 8002),
+        ("monitoring", "activation-extraction-worker", 8002),
+        ("monitoring", "activation-extraction-plain-worker", 8002),
         ("monitoring", "patch-rendering", 8003),
         ("monitoring", "annotation", 8000),
         ("monitoring", "rabbitmq", 15692),
