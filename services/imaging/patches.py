@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 SPLITS = ("train", "val", "test")
 
@@ -54,12 +55,14 @@ def parse_patch_name(name: str) -> PatchName:
     found = _BOX_SUFFIX.search(name)
     if found is None:
         raise InvalidInput(
-            f"patch name {name!r} has no box; expected "
+            f"patch name {quoted(name)} has no box; expected "
             "<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg"
         )
     box = Box(int(found["row"]), int(found["column"]), int(found["height"]), int(found["width"]))
     if box.height != box.width or box.height == 0:
-        raise InvalidInput(f"patch name {name!r} has a box of {box.height} x {box.width} pixels; expected a square")
+        raise InvalidInput(
+            f"patch name {quoted(name)} has a box of {box.height} x {box.width} pixels; expected a square"
+        )
     return PatchName(name[: found.start()], box, found["image_fraction"], found["stride_fraction"], found["suffix"])
 
 
@@ -69,7 +72,8 @@ def exam_of(mammogram: str) -> str:
     found = _DDSM_EXAM.search(mammogram)
     if found is None:
         raise InvalidInput(
-            f"mammogram name {mammogram!r} contains no exam; expected <type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
+            f"mammogram name {quoted(mammogram)} contains no exam; expected "
+            "<type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
         )
     return found["exam"]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
 from services.common.machine.reading import read_at_most
+from services.common.redaction import quoted
 from services.imaging.architectures import native_preprocessing
 from services.imaging.checkpoint import read_file, state_dict_of
 from services.training.distributed import Team
@@ -173,7 +174,7 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
         )
     epoch = content["epoch"]
     if not isinstance(epoch, int) or not 0 <= epoch <= LARGEST_INT32:
-        raise InvalidInput(f"{path} has epoch {epoch!r}; expected a number of epochs")
+        raise InvalidInput(f"{path} has epoch {quoted(epoch)}; expected a number of epochs")
     weights = state_dict_of(content, path)
     return OriginalCheckpoint(epoch, weights, _momentum(content["optimizer"], weights, path))
 

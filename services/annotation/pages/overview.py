@@ -14,6 +14,7 @@ from services.annotation.pages.links import UNITS_A_PAGE, channel_of
 from services.annotation.schemas import LayerView, Place, StudyView
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
+from services.common.redaction import quoted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def layer_of(study: StudyView, name: str) -> LayerView:
     """A layer of a study. NotFound if it does not exist."""
     found = next((layer for layer in study.layers if layer.name == name), None)
     if found is None:
-        raise NotFound(f"study {study.study_id} has no layer {name!r}")
+        raise NotFound(f"study {study.study_id} has no layer {quoted(name)}")
     return found
 
 

@@ -19,6 +19,7 @@ from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.progress import Progress
+from services.common.redaction import quoted
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
@@ -51,7 +52,7 @@ class Studies:
         study_id = new_id("study")
         with self.ports.records.transaction() as session:
             if session.get(ReceivedRenderingRow, request.rendering_id) is None:
-                raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
+                raise NotFound(f"there is no completed rendering {quoted(request.rendering_id)}")
             self._enqueue(session, _new_row(study_id, request.rendering_id, request))
         return self.get(study_id)
 

@@ -22,6 +22,7 @@ from services.annotation.schemas import (
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.imaging.units import unit_name
 
@@ -132,7 +133,7 @@ class Units:
         with self.ports.records.reading() as session:
             row = repository.mammograms(session, study_id, [number]).get(number)
         if row is None:
-            raise NotFound(f"study {study_id!r} has no mammogram {number}")
+            raise NotFound(f"study {quoted(study_id)} has no mammogram {number}")
         return self.ports.blobs.get(row.preview_bucket, row.preview_key)
 
 

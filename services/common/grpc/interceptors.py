@@ -30,9 +30,6 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 
-LONGEST_DETAILS = 4000
-"""Characters of an error message: it travels in a header, which has a limit."""
-
 READING_METHODS = ("Get", "List", "Watch")
 """Prefixes of the methods that change nothing; every other method needs a token with the write scope."""
 
@@ -132,7 +129,7 @@ def errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[Non
     try:
         yield
     except errors.PrimitivesError as error:
-        context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
+        context.abort(code_of(error), str(error))
     except Exception as error:  # a defect: the caller receives its name, the log its traceback
         log.exception("call failed", method=details.method)
         context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)

@@ -18,9 +18,9 @@ from services import __version__
 from services.common import errors
 from services.common.access.tokens import Tokens
 from services.common.observability.metrics import registry_of
+from services.common.redaction import shortened
 
 LARGEST_BODY = 1 << 20
-LONGEST_MESSAGE = 4000
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH_PATHS = ("/healthz", "/readyz")
 
@@ -203,5 +203,5 @@ class BodyLimit:
 
 
 def _answer(status: int, name: str, message: str) -> JSONResponse:
-    printable = message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    printable = shortened(message, errors.LONGEST_MESSAGE).encode(errors="replace").decode()
     return JSONResponse(Problem(error=name, message=printable).model_dump(), status_code=status)

@@ -11,6 +11,7 @@ from services.common.errors import Conflict, InvalidInput, Overtaken
 from services.common.identity import derived_id, new_id
 from services.common.observability.tracing import add_trace_ids
 from services.common.records import get_row
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.common.work.tasks import Verb
 from services.common.work.views import PlanStages, Stage
@@ -125,7 +126,7 @@ class Plans:
                 )
         if request.extraction.split not in splits:
             raise InvalidInput(
-                f"data set {dataset_id or 'sample'} has no split {request.extraction.split!r}; it has "
+                f"data set {dataset_id or 'sample'} has no split {quoted(request.extraction.split)}; it has "
                 f"{', '.join(splits)}"
             )
 
