@@ -67,7 +67,7 @@ def create_web(
     add_routes(app, auth, studies, units, responses)
     add_status_routes(app, monitor)
     add_pages(app, Frame(auth, studies, units, responses, *clients, monitor))
-    app.add_middleware(Guard, public_origin=settings.public_origin)
+    app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 
 
