@@ -83,7 +83,7 @@ def complete(typed: Answer) -> Answer:
 def clean_text(text: str) -> str:
     """Typed text in NFC with `\\n` line ends, without control characters and without space around it. Text that is too
     long in any form stays in its own: normalizing takes quadratic time for accents."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if len(lines) <= LONGEST_TYPED:
         lines = unicodedata.normalize("NFC", lines)
     return "".join(c for c in lines if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()

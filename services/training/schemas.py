@@ -158,6 +158,8 @@ class RunView(TaskView):
 class StartRunRequest(BaseModel):
     """Train on a data set, from the beginning or from the last checkpoint of another run."""
 
+    model_config = ConfigDict(extra="forbid")
+
     dataset_id: str = Identifier
     settings: RunSettings = Field(default_factory=RunSettings)
     resume_from: str = Field(
@@ -170,11 +172,15 @@ class StartRunRequest(BaseModel):
 class PlanDataset(BaseModel):
     """A registered data set; if empty, the sample."""
 
+    model_config = ConfigDict(extra="forbid")
+
     dataset_id: str = Field(default="", max_length=64)
 
 
 class PlanNetwork(BaseModel):
     """Settings to train with, or a completed run with the checkpoint to use."""
+
+    model_config = ConfigDict(extra="forbid")
 
     train: RunSettings | None = None
     run_id: str = Field(default="", max_length=64)
@@ -196,6 +202,8 @@ class PlanNetwork(BaseModel):
 
 class StartPlanRequest(BaseModel):
     """Everything from data to an open study. The same plan_id starts nothing twice."""
+
+    model_config = ConfigDict(extra="forbid")
 
     plan_id: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")
     dataset: PlanDataset = Field(default_factory=PlanDataset)

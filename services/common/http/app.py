@@ -18,7 +18,7 @@ from services import __version__
 from services.common import errors
 from services.common.access.tokens import Tokens
 from services.common.observability.metrics import registry_of
-from services.common.redaction import shortened
+from services.common.redaction import quoted, shortened
 
 LARGEST_BODY = 1 << 20
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -73,8 +73,8 @@ def create_app(
         # FastAPI's own spans would lie within ours, and its error records quote text from which we remove secrets.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses={"default": {"model": Problem, "description": "What went wrong."}},
-        # This documents the header for callers and /docs; Authentication below checks it.
-        dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
+        # HTTPBearer documents the header for callers and /docs; Authentication below checks it.
+        dependencies=[Depends(refuse_query), *([Depends(HTTPBearer(auto_error=False))] if tokens is not None else [])],
     )
     app.state.registry = registry_of(service)
     for kind in (errors.PrimitivesError, RequestValidationError, HTTPException):
@@ -86,6 +86,14 @@ def create_app(
         app.add_middleware(Authentication, service=service, tokens=tokens, is_public=is_public or (lambda _path: False))
     _add_health_routes(app, service, ready)
     return app
+
+
+def refuse_query(request: Request) -> None:
+    """InvalidInput for a call that changes something and has a query: its options belong into its body, and those in
+    the address would be ignored. Pages are free to have one."""
+    if request.method not in SAFE_METHODS and request.url.path.startswith("/v1/") and request.query_params:
+        names = ", ".join(map(quoted, list(request.query_params)[:10]))
+        raise errors.InvalidInput(f"this call has no parameters in its address, but {names}; see its body")
 
 
 def _answer_problem(_: Request, error: Exception) -> JSONResponse:

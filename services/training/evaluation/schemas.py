@@ -35,6 +35,8 @@ class EvaluationSettings(BootstrapSettings):
 class StartEvaluationRequest(BaseModel):
     """Evaluate a checkpoint of a run on a split of its own data set, or of another with the same classes."""
 
+    model_config = ConfigDict(extra="forbid")
+
     run_id: str = Identifier
     split: str = Field(default="val", max_length=8)
     dataset_id: str = Field(default="", max_length=64, description="Empty: the data set that the run trains on.")
@@ -149,6 +151,8 @@ class Report(BaseModel):
 
 class CompareRequest(BaseModel):
     """Compare two completed evaluations of the same split. The same request returns the same comparison."""
+
+    model_config = ConfigDict(extra="forbid")
 
     evaluation_a: str = Identifier
     evaluation_b: str = Identifier
