@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.access.edge import is_loopback
-from services.common.http.app import SAFE_METHODS, is_own_origin, problem_of
+from services.common.http.app import DIGITS, SAFE_METHODS, is_own_origin, problem_of
 from services.common.http.known_hosts import host_name
 
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
@@ -77,9 +77,9 @@ class Guard:
                 "PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN to the address that browsers see.",
             )
         length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdigit():
+        if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
             return _refuse(scope, 411, "The request does not state its length.")
-        if int(length) > MOST_BYTES:
+        if len(length) > DIGITS or int(length) > MOST_BYTES:
             return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
         return None
 

@@ -30,7 +30,7 @@ _EXPANDING_BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_BLOCK_KEY = re.compile(r"_blocks\.(?P<number>\d+)\.(?P<module>\w+)\.(?P<tensor>\w+)")
+_BLOCK_KEY = re.compile(r"_blocks\.(?P<number>[0-9]{1,4})\.(?P<module>\w+)\.(?P<tensor>\w+)")
 
 
 def load_imagenet_lite0() -> dict[str, Tensor]:

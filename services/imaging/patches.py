@@ -11,9 +11,11 @@ from services.common.redaction import quoted
 
 SPLITS = ("train", "val", "test")
 
+# Numbers have at most nine digits, since tables hold 32 bits. A longer one is no box.
 _BOX_SUFFIX = re.compile(
-    r"-x(?P<row>\d+)_y(?P<column>\d+)_w(?P<height>\d+)_h(?P<width>\d+)"
-    r"_imgfrac(?P<image_fraction>[\d.]+)_stridefrac(?P<stride_fraction>[\d.]+?)(?P<suffix>\.jpe?g|\.png)$"
+    r"-x(?P<row>[0-9]{1,9})_y(?P<column>[0-9]{1,9})_w(?P<height>[0-9]{1,9})_h(?P<width>[0-9]{1,9})"
+    r"_imgfrac(?P<image_fraction>[0-9.]{1,20})_stridefrac(?P<stride_fraction>[0-9.]{1,20}?)"
+    r"(?P<suffix>\.jpe?g|\.png)$"
 )
 _DDSM_EXAM = re.compile(r"-(?P<exam>[A-D]_\d{4})_\d\.(?:LEFT|RIGHT)_(?:CC|MLO)")
 
@@ -50,7 +52,8 @@ def parse_patch_name(name: str) -> PatchName:
     """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`, or `.png`.
 
     Careful: the number after `x` is the **row**, and the number after `y` is the **column** (as in the original's
-    server/backend.py, the view that the experts used). InvalidInput for a name without a square box.
+    server/backend.py, the view that the experts used). InvalidInput for a name without a square box, and for numbers of
+    more than nine digits.
     """
     found = _BOX_SUFFIX.search(name)
     if found is None:

@@ -112,10 +112,11 @@ class SurveyForm(BaseModel):
     access_token: str = ""
 
     def draft(self) -> "Draft":
-        """The draft in the form. Invalid versions and keys are replaced."""
+        """The draft in the form. Invalid versions and keys are left out."""
         answer = Answer(self.recognizable, self.associated, self.multiplicity, self.description)
         number = re.fullmatch("[0-9]{1,8}", self.base_version)
-        return Draft(answer, int(number[0]) if number else 0, re.sub("[^!-~]", "", self.idempotency_key)[:64])
+        key = self.idempotency_key if re.fullmatch("[!-~]{1,64}", self.idempotency_key) else ""
+        return Draft(answer, int(number[0]) if number else 0, key)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ _TRANSIENT = (
     "XAmzContentSHA256Mismatch",
 )
 
-_ADDRESS = re.compile(r"[^\s:@]+(:\d{1,5})?")
+_ADDRESS = re.compile(r"[^\s:@]++(:\d{1,5})?")
 
 T = TypeVar("T")
 

@@ -21,6 +21,8 @@ from services.common.observability.metrics import registry_of
 from services.common.redaction import quoted, shortened
 
 LARGEST_BODY = 1 << 20
+DIGITS = 15
+"""Digits of a length that is read: Python refuses to read a number with thousands of them."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH_PATHS = ("/healthz", "/readyz")
 
@@ -194,7 +196,7 @@ class BodyLimit:
             return
         too_large = HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > LARGEST_BODY:
+        if declared.isdigit() and (len(declared) > DIGITS or int(declared) > LARGEST_BODY):
             await problem_of(too_large)(scope, receive, send)
             return
         received = 0

@@ -39,6 +39,20 @@ def test_a_page_of_another_site_changes_nothing(client: TestClient, headers: dic
     assert client.get("/v1/runs", headers=headers).status_code == 200
 
 
+def test_a_call_that_changes_something_has_no_query(client: TestClient) -> None:
+    """Its options are in its body. In the address they would be ignored, so they are refused and named."""
+    answer = client.post("/v1/runs/run-1/cancel", params={"dataset": "mine", "x" * 1000: "1"})
+    assert (answer.status_code, answer.json()["error"]) == (422, "InvalidInput")
+    assert "'dataset'" in answer.json()["message"] and len(answer.json()["message"]) < 400
+    assert client.get("/v1/runs", params={"dataset": "mine"}).status_code == 200
+
+
+def test_a_length_of_thousands_of_digits_is_too_large(client: TestClient) -> None:
+    """Python refuses to read such a number; the call is answered all the same."""
+    answer = client.post("/v1/runs/run-1/cancel", headers={"content-length": "9" * 5000})
+    assert answer.status_code == 413
+
+
 @pytest.mark.parametrize("headers", OWN)
 def test_programs_and_own_pages_may_call(client: TestClient, headers: dict[str, str]) -> None:
     """Programs send neither header; calls from /docs, and addresses that a person types, come from this service."""
