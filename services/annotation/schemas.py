@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.progress import Progress
+from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanStudy
 from services.common.work.views import Moment
 
@@ -168,13 +169,11 @@ class UnitView(BaseModel):
     response: ResponseView | None = None
 
 
-class PutResponseRequest(BaseModel):
+class PutResponseRequest(RequestModel):
     """An answer to a unit; `base_version` is the version that the caller has read, 0 for a first answer.
 
     associated, multiplicity and description may be empty if recognizable is "no".
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     recognizable: Literal["yes", "no", "unsure"]
     associated: Literal["", "yes", "no", "unsure", "not_applicable"] = ""

@@ -11,6 +11,7 @@ from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
+from services.common.redaction import quoted
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
@@ -44,7 +45,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     processes, although the bus connects no other processes."""
     shared = settings.shared
     if settings.role != "all" and not bus.durable:
-        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {settings.role!r}; on memory:// one process must do all")
+        raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {quoted(settings.role)}; on memory:// one process must do all")
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level)

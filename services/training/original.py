@@ -200,7 +200,7 @@ def _momentum(optimizer: Any, weights: dict[str, Tensor], path: Path) -> dict[st
         ids = [id_ for group in optimizer["param_groups"] for id_ in group["params"]]
         buffers = {id_: entries.get("momentum_buffer") for id_, entries in optimizer["state"].items()}
     except (TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput(f"{path} has an optimizer that is not a state of SGD: {error!r}") from error
+        raise InvalidInput(f"{path} has an optimizer that is not a state of SGD: {quoted(error)}") from error
     names = [name for name in weights if not name.endswith(BUFFERS)]
     if len(ids) != len(names):
         raise InvalidInput(f"{path} has an optimizer of {len(ids)} weights; its state_dict has {len(names)}")

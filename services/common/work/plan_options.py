@@ -1,17 +1,14 @@
-"""The options of a plan, which the services that do its stages share; see proto/primitives/common/v1/plan.proto.
-
-Like all requests, they refuse fields that they do not have: work would start with other options than the caller meant.
-"""
+"""The options of a plan, which the services that do its stages share; see proto/primitives/common/v1/plan.proto."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from services.common.requests import RequestModel
 
 
-class ExtractionOptions(BaseModel):
+class ExtractionOptions(RequestModel):
     """How to extract."""
-
-    model_config = ConfigDict(extra="forbid")
 
     split: str = Field(default="val", max_length=8)
     layers: list[Annotated[str, Field(max_length=200)]] = Field(
@@ -45,20 +42,16 @@ PictureKind = Literal["overlay", "heat_map", "contour", "crop", "mammogram"]
 PictureFormat = Literal["jpeg", "webp"]
 
 
-class PlanRendering(BaseModel):
+class PlanRendering(RequestModel):
     """How a plan renders."""
-
-    model_config = ConfigDict(extra="forbid")
 
     size: int = Field(default=227, ge=32, le=1024)
     kind: PictureKind = "overlay"
     format: PictureFormat = "jpeg"
 
 
-class PlanStudy(BaseModel):
+class PlanStudy(RequestModel):
     """The study that a plan opens."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: str = Field(default="", max_length=200)
     units_per_class: int = Field(default=20, ge=1, le=1000)
