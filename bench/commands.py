@@ -76,5 +76,13 @@ def load(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_load(QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def lists(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Milliseconds and SQL statements of the lists of the annotation service, with many studies and answers."""
+    from bench.lists import FULL, QUICK, bench_lists
+
+    _print(bench_lists(QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))

@@ -15,6 +15,7 @@ from services.activation_extraction.schemas import (
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
+from services.common.http.idempotency import StartKey
 from services.common.http.plan_routes import add_plan_routes
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
@@ -31,9 +32,9 @@ def add_routes(app: FastAPI, extractions: Extractions, queries: Queries, units: 
     router = APIRouter(prefix="/v1")
 
     @router.post("/extractions", status_code=202, tags=["extractions"])
-    def start_extraction(request: StartExtractionRequest) -> ExtractionView:
+    def start_extraction(request: StartExtractionRequest, key: StartKey) -> ExtractionView:
         """Extract chosen layers of a completed run over a split."""
-        return queries.get(extractions.start(request))
+        return queries.get(extractions.start(request, key))
 
     routes = TaskRoutes("extraction", "extractions", ExtractionView, queries.get, extractions.act, streams)
     routes.add_list(router, ExtractionList, queries.all)

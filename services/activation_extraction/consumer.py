@@ -13,15 +13,21 @@ from services.common.bus import Bus, Consumer
 def create_consumers(bus: Bus, extractions: Extractions, analyses: Analyses, max_attempts: int) -> list[Consumer]:
     """The consumers of the service, declared but not started."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
-    jobs.on(events_pb2.ExtractShard, extractions.extract_shard, extractions.command_parked)
-    jobs.on(events_pb2.AnalysePiece, analyses.analyse_piece, analyses.command_parked)
+    of_extractions = (extractions.command_parked, extractions.command_replayed)
+    of_analyses = (analyses.command_parked, analyses.command_replayed)
+    jobs.on(events_pb2.ExtractShard, extractions.extract_shard, *of_extractions)
+    jobs.on(events_pb2.AnalysePiece, analyses.analyse_piece, *of_analyses)
     merges = Consumer(bus, MERGES_QUEUE, max_attempts)
     for consumer in (jobs, merges):  # earlier versions enqueued merges among the jobs
-        consumer.on(events_pb2.MergeExtraction, extractions.merge_shards, extractions.command_parked)
-        consumer.on(events_pb2.MergeAnalysis, analyses.merge_pieces, analyses.command_parked)
+        consumer.on(events_pb2.MergeExtraction, extractions.merge_shards, *of_extractions)
+        consumer.on(events_pb2.MergeAnalysis, analyses.merge_pieces, *of_analyses)
         consumer.declare()
     events = Consumer(bus, EVENTS_QUEUE, max_attempts)
-    events.on(training_events.RunCompleted, extractions.run_completed, extractions.plan_failed)
-    events.on(events_pb2.ExtractionCompleted, analyses.extraction_completed, analyses.plan_failed)
+    events.on(
+        training_events.RunCompleted, extractions.run_completed, extractions.plan_failed, extractions.plan_replayed
+    )
+    events.on(
+        events_pb2.ExtractionCompleted, analyses.extraction_completed, analyses.plan_failed, analyses.plan_replayed
+    )
     events.declare((training_events.RunCompleted, events_pb2.ExtractionCompleted))
     return [jobs, merges, events]

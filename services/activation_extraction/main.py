@@ -20,10 +20,13 @@ from services.common.access.edge import open_edge
 from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
+from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,7 +37,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("activation_extraction", shared)
     ports = open_ports("activation_extraction", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
-    runner = JobRunner("extraction-job", shared.log_format, shared.log_level)
+    runner = JobRunner("extraction-job", shared.log_format, shared.log_level, shared.job_silence_s)
     extractions, queries = Extractions(ports, runner, settings), Queries(ports)
     analyses, analysis_queries = Analyses(ports, runner, settings), AnalysisQueries(ports)
     app = create_app("activation_extraction", lambda: ports.outbox.alive, edge.tokens)
@@ -50,6 +53,8 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         [one.queue for one in consumers],
     )
     add_status_routes(app, monitor)
+    reconciler = Reconciler(ports, [extractions, analyses], [one.queue for one in consumers], shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="activation_extraction",
         ports=ports,
@@ -66,7 +71,7 @@ def create(settings: ExtractionSettings, bus: Bus) -> Service:
         runners={"services.activation_extraction.job": runner},
         recoverable=[extractions, analyses],
         streams=streams,
-        background=[monitor],
+        background=[monitor, reconciler],
     )
 
 

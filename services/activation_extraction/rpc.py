@@ -13,9 +13,10 @@ from services.activation_extraction.schemas import StartExtractionRequest, Units
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
 from services.activation_extraction.workflow.units import Units
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.imaging.units import unit_channel
 
 
@@ -37,16 +38,18 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
         self._plan = PlanMethods(queries.plan, extractions.act_on_plan, streams)
 
     def StartExtraction(
-        self, request: pb.StartExtractionRequest, _: grpc.ServicerContext
+        self, request: pb.StartExtractionRequest, context: grpc.ServicerContext
     ) -> pb.StartExtractionResponse:
-        extraction_id = self._extractions.start(to_request(request, StartExtractionRequest))
+        extraction_id = self._extractions.start(to_request(request, StartExtractionRequest), start_key(context))
         return pb.StartExtractionResponse(extraction=self._extraction.get(extraction_id))
 
     def GetExtraction(self, request: pb.GetExtractionRequest, _: grpc.ServicerContext) -> pb.GetExtractionResponse:
         return pb.GetExtractionResponse(extraction=self._extraction.get(request.extraction_id))
 
-    def ListExtractions(self, _: pb.ListExtractionsRequest, __: grpc.ServicerContext) -> pb.ListExtractionsResponse:
-        return to_message(self._queries.all(), pb.ListExtractionsResponse)
+    def ListExtractions(
+        self, request: pb.ListExtractionsRequest, _: grpc.ServicerContext
+    ) -> pb.ListExtractionsResponse:
+        return to_message(self._queries.all(to_request(request, Window)), pb.ListExtractionsResponse)
 
     def PauseExtraction(
         self, request: pb.PauseExtractionRequest, _: grpc.ServicerContext

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
+from services.common.paging import PageView
 from services.common.work.plan_options import ExtractionOptions
 from services.common.work.views import TaskView
 
@@ -48,8 +49,8 @@ class ExtractionView(TaskView):
     notice: str = ""
 
 
-class ExtractionList(BaseModel):
-    """All extractions, newest first."""
+class ExtractionList(PageView):
+    """A page of all extractions, newest first."""
 
     extractions: list[ExtractionView]
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from primitives.common.v1 import plan_pb2
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.activation_extraction.specs import ShardState
@@ -15,6 +15,7 @@ from services.common.records import (
     Reference,
     UtcTime,
     WorkColumns,
+    idempotency_keys_table,
     leases_table,
     now,
     outbox_table,
@@ -27,6 +28,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 ReferenceOrEmpty = ModelColumn(ObjectRef, never_null=True)
 """A reference in a column that is NOT NULL: None is stored as `{}`."""
@@ -48,6 +50,7 @@ class ExtractionRow(WorkColumns, Base):
     """An extraction of chosen layers over a split. One that failed before it began has no data set or checkpoint."""
 
     __tablename__ = "extractions"
+    __table_args__ = (Index("ix_extractions_newest", "created", "extraction_id"),)
 
     extraction_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
@@ -79,6 +82,7 @@ class AnalysisRow(WorkColumns, Base):
     begin."""
 
     __tablename__ = "analyses"
+    __table_args__ = (Index("ix_analyses_newest", "extraction_id", "created", "analysis_id"),)
 
     analysis_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"), index=True)

@@ -17,6 +17,7 @@ from services.annotation.schemas import (
     StudyList,
     StudyView,
     Summary,
+    SummaryQuery,
     UnitList,
     UnitView,
 )
@@ -24,6 +25,8 @@ from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
+from services.common.http.idempotency import StartKey
+from services.common.paging import Window
 from services.common.work.views import PlanStages
 
 Channel = Annotated[int, InPath(ge=0, lt=2**31, description="Channel from 0.")]
@@ -46,14 +49,18 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
         return studies.plan(plan_id)
 
     @router.post("/studies", status_code=202)
-    def open_study(request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyView:
+    def open_study(
+        request: OpenStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)], key: StartKey
+    ) -> StudyView:
         """Open a study of a rendering."""
-        return studies.start(request)
+        return studies.start(request, key)
 
     @router.get("/studies")
-    def list_studies(reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyList:
-        """All studies, newest first, with the progress of the reader if one is named."""
-        return studies.all(reader)
+    def list_studies(
+        reader: Annotated[Reader | None, Depends(auth.optional_reader)], window: Annotated[Window, Query()]
+    ) -> StudyList:
+        """A page of all studies, newest first, with the progress of the reader if one is named."""
+        return studies.all(reader, window)
 
     @router.get("/studies/{study_id}")
     def get_study(study_id: str, reader: Annotated[Reader | None, Depends(auth.optional_reader)]) -> StudyView:
@@ -106,10 +113,10 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
     @router.get("/summary")
     def get_summary(
         reader: Annotated[Reader, Depends(auth.api_reader)],  # noqa: ARG001 - only for readers
-        study_id: str = "",
+        query: Annotated[SummaryQuery, Query()],
     ) -> Summary:
-        """All readers, and the units that each reader answered."""
-        return responses.summary(study_id)
+        """A page of all readers, and the units that each reader answered."""
+        return responses.summary(query.study_id, query)
 
     return router
 

@@ -53,6 +53,20 @@ class Auth:
             )
         return reader
 
+    def may_operate(self, request: Request, service: str) -> bool:
+        """Whether the session allows replaying and discarding the parked messages of a service: its access token must
+        allow writing there."""
+        return self.sessions.allows(token_of(request), service, "write")
+
+    def operator(self, request: Request, service: str, csrf: str) -> Reader:
+        """The reader of a form that acts on the parked messages of a service. Forbidden if the session does not allow
+        it."""
+        reader = self.page_reader(request)
+        check_csrf(request, csrf)
+        if not self.may_operate(request, service):
+            raise Forbidden(f"To do this, sign in with an access token that has the scope {service}:write.")
+        return reader
+
     def api_reader(self, request: Request) -> Reader:
         """The reader of an API call: the one that the header names, or the one of the session. NotSignedIn if there is
         neither. With a session, calls that change something must carry its CSRF token."""

@@ -12,9 +12,14 @@ EVENTS_QUEUE = "annotation.events"
 def create_consumers(bus: Bus, studies: Studies, max_attempts: int) -> list[Consumer]:
     """The consumers of the service, declared but not started."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
-    jobs.on(events_pb2.OpenStudy, studies.open, studies.open_parked)
+    jobs.on(events_pb2.OpenStudy, studies.open, studies.open_parked, studies.open_replayed)
     jobs.declare()
     events = Consumer(bus, EVENTS_QUEUE, max_attempts)
-    events.on(rendering_events.RenderingCompleted, studies.rendering_completed, studies.rendering_parked)
+    events.on(
+        rendering_events.RenderingCompleted,
+        studies.rendering_completed,
+        studies.rendering_parked,
+        studies.rendering_replayed,
+    )
     events.declare((rendering_events.RenderingCompleted,))
     return [jobs, events]

@@ -38,8 +38,10 @@ HSTS = "max-age=31536000"
 class Guard:
     """ASGI middleware that refuses requests from other origins and large requests, and adds HEADERS to responses.
 
-    Responses without a cache-control header get `no-store`, because pages contain answers. `over_tls` also adds HSTS,
-    except under a loopback name: there other programs of the machine serve without TLS.
+    Responses without a cache-control header get `no-store`, because pages contain answers. Private ones that a browser
+    may keep, which are pictures, belong to the session's cookie: another session of the same browser fetches them
+    again, also where the browser ignores the request to forget them at sign-out (without TLS). `over_tls` also adds
+    HSTS, except under a loopback name: there other programs of the machine serve without TLS.
     """
 
     def __init__(self, app: ASGIApp, public_origin: str, over_tls: bool = False) -> None:
@@ -58,6 +60,8 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                if headers["cache-control"].startswith("private"):
+                    headers.setdefault("vary", "cookie")
                 if self._over_tls and not is_loopback(host_name(Headers(scope=scope).get("host", ""))):
                     headers.setdefault("strict-transport-security", HSTS)
             await send(message)

@@ -1,6 +1,6 @@
 """Wires the annotation service, and runs it as a process of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -25,14 +25,17 @@ from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
 from services.common.access.edge import open_edge
 from services.common.access.tokens import Tokens
-from services.common.bus import Bus
+from services.common.bus import Bus, Consumer
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.records import now
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
 from services.common.work.ports import Ports
+from services.common.work.reconciler import Reconciler
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -53,7 +56,8 @@ def create_web(
     tokens: Tokens | None = None,
     clock: Callable[[], datetime] = now,
     monitor: Monitor | None = None,
-) -> FastAPI:
+    consumers: Sequence[Consumer] | None = None,
+) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens)
@@ -66,7 +70,9 @@ def create_web(
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page)
     add_routes(app, auth, studies, units, responses)
     add_status_routes(app, monitor)
-    add_pages(app, Frame(auth, studies, units, responses, *clients, monitor))
+    parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
+    add_parked_routes(app, parked)
+    add_pages(app, Frame(auth, studies, units, responses, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 
@@ -77,8 +83,11 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
     studies, monitor = Studies(ports), create_monitor(ports)
-    web = create_web(settings, ports, edge.tokens, monitor=monitor)
+    consumers = create_consumers(bus, studies, shared.max_attempts)
+    web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), Responses(ports), edge.tokens)
+    consumers = create_consumers(bus, studies, shared.max_attempts)
+    reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
         name="annotation",
         ports=ports,
@@ -89,9 +98,9 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
             edge,
             settings.grpc_port,
         ),
-        consumers=create_consumers(bus, studies, shared.max_attempts),
+        consumers=consumers,
         recoverable=[studies],
-        background=[monitor],
+        background=[monitor, reconciler],
     )
 
 

@@ -1,10 +1,11 @@
 """The database queries of the annotation service. Each uses a given session, and none runs one query per unit."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.annotation.schemas import Place
@@ -46,6 +47,11 @@ def study_row(session: Session, study_id: str) -> StudyRow:
     return get_row(session, StudyRow, study_id, "study")
 
 
+def study_rows(session: Session, study_ids: Collection[str]) -> dict[str, StudyRow]:
+    """The rows of studies, by id."""
+    return {row.study_id: row for row in session.scalars(select(StudyRow).where(StudyRow.study_id.in_(study_ids)))}
+
+
 def open_study(session: Session, study_id: str) -> StudyRow:
     """The row of an open study. NotFound if it is not open."""
     row = study_row(session, study_id)
@@ -76,8 +82,8 @@ def layers(session: Session, study_ids: Collection[str]) -> Sequence[LayerRow]:
     return session.scalars(query.order_by(LayerRow.study_id, LayerRow.position)).all()
 
 
-def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
-    """How many units of each list a reader has answered."""
+def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[str]) -> AnsweredByLayer:
+    """How many units of each list of some studies a reader has answered."""
     counts = (
         select(
             ResponseRow.study_id,
@@ -87,7 +93,7 @@ def answered_by_layer(session: Session, reader_id: str) -> AnsweredByLayer:
             func.sum(cast(UnitRow.in_ranking, Integer)),
         )
         .join(UnitRow, _same_unit(ResponseRow, UnitRow))
-        .where(ResponseRow.reader_id == reader_id)
+        .where(ResponseRow.reader_id == reader_id, ResponseRow.study_id.in_(study_ids), UnitRow.study_id.in_(study_ids))
         .group_by(ResponseRow.study_id, ResponseRow.layer)
     )
     return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
@@ -108,16 +114,15 @@ def unit_rows(session: Session, study_id: str, layer: str, units: Collection[int
 
 def units_by_key(session: Session, keys: Collection[UnitKey]) -> dict[UnitKey, UnitRow]:
     """The rows of units, which may belong to several layers."""
-    columns = tuple_(UnitRow.study_id, UnitRow.layer, UnitRow.unit)
-    rows = session.scalars(select(UnitRow).where(columns.in_(keys)))
+    rows = session.scalars(select(UnitRow).where(_is_one_of(UnitRow, keys)))
     return {(row.study_id, row.layer, row.unit): row for row in rows}
 
 
 def answered_keys(session: Session, keys: Collection[UnitKey], reader_id: str) -> set[UnitKey]:
     """The units among `keys` that a reader has answered."""
-    columns = tuple_(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(columns.in_(keys))
-    return {(*row,) for row in session.execute(query.where(ResponseRow.reader_id == reader_id))}
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    rows = session.execute(query.where(_is_one_of(ResponseRow, keys, ResponseRow.reader_id == reader_id)))
+    return {(*row,) for row in rows}
 
 
 def ranks(session: Session, key: UnitKey) -> Sequence[RankRow]:
@@ -155,25 +160,53 @@ def responses_of(session: Session, reader_id: str, offset: int, limit: int) -> t
     own = select(ResponseRow).where(ResponseRow.reader_id == reader_id)
     order = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
     rows = session.scalars(own.order_by(*order).offset(offset).limit(limit)).all()
-    total = session.scalar(select(func.count()).select_from(ResponseRow).where(ResponseRow.reader_id == reader_id))
-    return rows, total or 0
+    return rows, count_responses(session, ResponseRow.reader_id == reader_id)
 
 
-def places_of(session: Session, reader_id: str) -> list[UnitKey]:
-    """The units that a reader answered, by study, layer and unit."""
+def count_responses(session: Session, *conditions: ColumnElement[bool]) -> int:
+    """The number of answers that meet all conditions."""
+    return session.scalar(select(func.count()).select_from(ResponseRow).where(*conditions)) or 0
+
+
+def latest_places(session: Session, reader_id: str, count: int) -> list[UnitKey]:
+    """The units that a reader answered last, newest first."""
+    query = select(ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit).where(ResponseRow.reader_id == reader_id)
+    return [(*row,) for row in session.execute(query.order_by(ResponseRow.saved.desc()).limit(count))]
+
+
+def answers_by_reader(session: Session, study_id: str) -> list[tuple[str, str, int]]:
+    """Id, name and number of answers of every reader, by name; in one study, or in all if `study_id` is empty."""
+    counts = select(ResponseRow.reader_id, func.count()).where(*_of_study(study_id)).group_by(ResponseRow.reader_id)
+    answers = dict(session.execute(counts).all())
+    readers = session.execute(select(ReaderRow.reader_id, ReaderRow.name).order_by(ReaderRow.name_key))
+    return [(reader_id, name, answers.get(reader_id, 0)) for reader_id, name in readers]
+
+
+def answered_by(session: Session, reader_id: str, study_id: str, offset: int, limit: int) -> list[UnitKey]:
+    """A part of the units that a reader answered, by study, layer and unit."""
     columns = (ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    query = select(*columns).where(ResponseRow.reader_id == reader_id).order_by(*columns)
-    return [(*row,) for row in session.execute(query)]
+    query = select(*columns).where(ResponseRow.reader_id == reader_id, *_of_study(study_id))
+    return [(*row,) for row in session.execute(query.order_by(*columns).offset(offset).limit(limit))]
 
 
-def answered_by_reader(session: Session, study_id: str) -> list[tuple[str, str | None, str | None, int | None]]:
-    """Name, study, layer and unit of every answer; a reader without answers has one row with None."""
-    join = ResponseRow.reader_id == ReaderRow.reader_id
-    if study_id:
-        join = and_(join, ResponseRow.study_id == study_id)
-    query = select(ReaderRow.name, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    order = (ReaderRow.name_key, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
-    return [(*row,) for row in session.execute(query.outerjoin(ResponseRow, join).order_by(*order))]
+def all_answered_by(session: Session, reader_ids: Collection[str], study_id: str) -> dict[str, list[UnitKey]]:
+    """The units that each of some readers answered, by study, layer and unit. A reader without one is left out."""
+    columns = (ResponseRow.reader_id, ResponseRow.study_id, ResponseRow.layer, ResponseRow.unit)
+    query = select(*columns).where(ResponseRow.reader_id.in_(reader_ids), *_of_study(study_id)).order_by(*columns)
+    answered: defaultdict[str, list[UnitKey]] = defaultdict(list)
+    for reader_id, study, layer, unit in session.execute(query):
+        answered[reader_id].append((study, layer, unit))
+    return answered
+
+
+def totals_by_layer(
+    session: Session, names: Collection[str], study_ids: Collection[str]
+) -> dict[tuple[str, str, str], int]:
+    """How many units of each layer of some studies some readers answered, by reader, study and layer."""
+    columns = (ReaderRow.name, ResponseRow.study_id, ResponseRow.layer)
+    query = select(*columns, func.count()).join(ResponseRow, ResponseRow.reader_id == ReaderRow.reader_id)
+    query = query.where(ReaderRow.name.in_(names), ResponseRow.study_id.in_(study_ids)).group_by(*columns)
+    return {(name, study, layer): count for name, study, layer, count in session.execute(query)}
 
 
 def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
@@ -186,6 +219,24 @@ def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tu
         .order_by(ResponseRow.unit, ResponseRow.study_id)
     )
     return [(*row,) for row in session.execute(counts)]
+
+
+def answered_in_layers(session: Session, extraction_id: str) -> dict[str, int]:
+    """How many units of each layer were answered in the studies of an extraction."""
+    units = (
+        select(ResponseRow.layer, ResponseRow.unit)
+        .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
+        .where(StudyRow.extraction_id == extraction_id)
+        .distinct()
+        .subquery()
+    )
+    counts = select(units.c.layer, func.count()).group_by(units.c.layer)
+    return dict(session.execute(counts).all())
+
+
+def _of_study(study_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The condition on answers of a study; none for all studies."""
+    return (ResponseRow.study_id == study_id,) if study_id else ()
 
 
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
@@ -208,6 +259,21 @@ def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*
         .outerjoin(ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id))
         .where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.label == place.label)
         .order_by(RankRow.rank)
+    )
+
+
+def _is_one_of(table: Any, keys: Collection[UnitKey], *also: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The condition that a row belongs to one of some units, and meets the others. SQLite reads the whole table for a
+    condition on a tuple of columns, and uses the primary key for this one."""
+    units: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for study_id, layer, unit in keys:
+        units[study_id, layer].append(unit)
+    return or_(
+        false(),
+        *(
+            and_(table.study_id == study_id, table.layer == layer, table.unit.in_(of_layer), *also)
+            for (study_id, layer), of_layer in units.items()
+        ),
     )
 
 

@@ -6,14 +6,15 @@ from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.answer import Answer
 from services.annotation.repository import UnitKey
-from services.annotation.schemas import MOST_UNITS, OpenStudyRequest, Place, PutResponseRequest
+from services.annotation.schemas import MOST_UNITS, OpenStudyRequest, Place, PutResponseRequest, SummaryQuery
 from services.annotation.workflow.readers import Reader, Readers
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput, NotSignedIn
-from services.common.grpc import caller_of, to_message, to_request
+from services.common.grpc import caller_of, start_key, to_message, to_request
+from services.common.paging import Window
 
 UnitRequest = pb.GetUnitRequest | pb.PutResponseRequest
 
@@ -29,16 +30,17 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         self._readers, self._studies, self._units, self._responses = readers, studies, units, responses
         self._tokens = tokens
 
-    def OpenStudy(self, request: pb.OpenStudyRequest, _: grpc.ServicerContext) -> pb.OpenStudyResponse:
-        study = self._studies.start(to_request(request, OpenStudyRequest))
+    def OpenStudy(self, request: pb.OpenStudyRequest, context: grpc.ServicerContext) -> pb.OpenStudyResponse:
+        study = self._studies.start(to_request(request, OpenStudyRequest), start_key(context))
         return pb.OpenStudyResponse(study=to_message(study, pb.Study))
 
     def GetStudy(self, request: pb.GetStudyRequest, context: grpc.ServicerContext) -> pb.GetStudyResponse:
         study = self._studies.get(request.study_id, self._optional_reader(context))
         return pb.GetStudyResponse(study=to_message(study, pb.Study))
 
-    def ListStudies(self, _: pb.ListStudiesRequest, context: grpc.ServicerContext) -> pb.ListStudiesResponse:
-        return to_message(self._studies.all(self._optional_reader(context)), pb.ListStudiesResponse)
+    def ListStudies(self, request: pb.ListStudiesRequest, context: grpc.ServicerContext) -> pb.ListStudiesResponse:
+        studies = self._studies.all(self._optional_reader(context), to_request(request, Window))
+        return to_message(studies, pb.ListStudiesResponse)
 
     def ListUnits(self, request: pb.ListUnitsRequest, context: grpc.ServicerContext) -> pb.ListUnitsResponse:
         place, window = to_request(request, Place), _window(request.offset, request.limit, 24)
@@ -66,7 +68,8 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
 
     def GetSummary(self, request: pb.GetSummaryRequest, context: grpc.ServicerContext) -> pb.GetSummaryResponse:
         self._reader(context)
-        return to_message(self._responses.summary(request.study_id), pb.GetSummaryResponse)
+        query = to_request(request, SummaryQuery)
+        return to_message(self._responses.summary(query.study_id, query), pb.GetSummaryResponse)
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return to_message(self._studies.plan(request.plan_id), pb.GetPlanResponse)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common.paging import PageView, Window
 from services.common.progress import Progress
 from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanStudy
@@ -71,8 +72,8 @@ class StudyView(BaseModel):
     finished: Moment
 
 
-class StudyList(BaseModel):
-    """All studies, newest first."""
+class StudyList(PageView):
+    """A page of all studies, newest first."""
 
     studies: list[StudyView]
 
@@ -198,14 +199,26 @@ class UnitPlace(BaseModel):
     unit: int
 
 
+class SummaryQuery(Window):
+    """The page of a summary to read, and the study that it covers; empty for all studies."""
+
+    study_id: str = ""
+    limit: int = Field(
+        default=1000, ge=1, le=10_000, description="The largest number of units, of all readers together."
+    )
+
+
 class ReaderSummary(BaseModel):
-    """A reader and the units that this reader answered, without the answers themselves."""
+    """A reader and the units that this reader answered, without the answers themselves. `answered` has the units on
+    this page, `total` is the number of all."""
 
     name: str
     answered: list[UnitPlace]
+    total: int
 
 
-class Summary(BaseModel):
-    """All readers, by name."""
+class Summary(PageView):
+    """A page of the units that readers answered, by reader, study, layer and unit. A reader without an answer is also
+    listed, and counts as one unit."""
 
     readers: list[ReaderSummary]

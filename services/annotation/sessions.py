@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import ReaderRow, SessionRow
 from services.annotation.workflow.readers import Reader, is_bound_to_another
-from services.common.access.tokens import Caller, Tokens
+from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import NotSignedIn
 from services.common.records import Records, now
 
@@ -74,6 +74,16 @@ class Sessions:
         if time - seen > SEEN_EVERY:
             self._set_seen(token, time)
         return Reader(reader.reader_id, reader.name, sees_units)
+
+    def allows(self, token: str, service: str, access: Access) -> bool:
+        """Whether the access token that opened a session allows this access to a service, and belongs to no reader.
+        Without access tokens, every session allows everything."""
+        if self.tokens is None:
+            return True
+        with self.records.reading() as session:
+            row = session.get(SessionRow, _digest(token))
+        caller = _holder(self.tokens, row.access_sha256) if row is not None else None
+        return caller is not None and not caller.reader and caller.allows(service, access)
 
     def close(self, token: str) -> None:
         """End a session."""

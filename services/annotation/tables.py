@@ -19,7 +19,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
-from services.common.records import Reference, TaskColumns, UtcTime, leases_table, now, outbox_table
+from services.common.records import (
+    Reference,
+    TaskColumns,
+    UtcTime,
+    idempotency_keys_table,
+    leases_table,
+    now,
+    outbox_table,
+)
 
 
 class Base(DeclarativeBase):
@@ -28,6 +36,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class ReceivedRenderingRow(Base):
@@ -45,6 +54,7 @@ class StudyRow(TaskColumns, Base):
     """A study. Opening it fills in the columns that describe its data, from `architecture` on."""
 
     __tablename__ = "studies"
+    __table_args__ = (Index("ix_studies_newest", "created", "study_id"),)
 
     study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan_id: Mapped[str] = mapped_column(String(64), default="", index=True)
@@ -174,6 +184,8 @@ class ResponseRow(AnswerColumns, Base):
     __tablename__ = "responses"
     __table_args__ = (
         ForeignKeyConstraint(["study_id", "layer", "unit"], ["units.study_id", "units.layer", "units.unit"]),
+        Index("ix_responses_by_reader", "reader_id", "study_id", "layer", "unit"),
+        Index("ix_responses_latest", "reader_id", "saved"),
     )
 
     study_id: Mapped[str] = mapped_column(String(64), primary_key=True)

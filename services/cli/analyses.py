@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from services.cli.client import events, get, named_services, post
-from services.cli.output import print_json
+from services.cli.client import events, get, get_all, named_services, post
+from services.cli.output import Key, print_json
 from services.common.errors import InvalidInput, PrimitivesError
 
 Extraction = Annotated[str, typer.Argument(help="Id of a completed extraction.")]
@@ -22,16 +22,18 @@ def analyse(
         list[str] | None, typer.Option("--set", help="A setting of the kind as name=value; repeatable.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Show its progress until it has ended.")] = True,
+    key: Key = "",
 ) -> None:
     """Analyse a completed extraction on the running services. Print the analysis as JSON."""
     base, options = named_services().activation_extraction, {"kind": kind} | dict(map(_setting, setting or []))
-    view = post(base, f"/v1/extractions/{extraction}/analyses", options)
+    view = post(base, f"/v1/extractions/{extraction}/analyses", options, key)
     print_json(follow_analysis(base, view["analysis_id"]) if wait else view)
 
 
 def analyses(extraction: Extraction) -> None:
     """Print the analyses of an extraction as JSON, newest first."""
-    print_json(get(named_services().activation_extraction, f"/v1/extractions/{extraction}/analyses")["analyses"])
+    base = named_services().activation_extraction
+    print_json(get_all(base, f"/v1/extractions/{extraction}/analyses", "analyses"))
 
 
 def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def follow_analysis(base: str, analysis_id: str) -> dict[str, Any]:
 def summarise_analyses(base: str, extraction_id: str) -> dict[str, Any]:
     """Return the state of an extraction's analyses by kind, with the best units of a completed dissection."""
     summary: dict[str, Any] = {}
-    for view in reversed(get(base, f"/v1/extractions/{extraction_id}/analyses")["analyses"]):
+    for view in reversed(get_all(base, f"/v1/extractions/{extraction_id}/analyses", "analyses")):
         summary[view["kind"]] = {"state": view["state"]}
         if (view["kind"], view["state"]) == ("dissection", "completed"):
             summary[view["kind"]]["best"] = _best_units(base, view["analysis_id"])

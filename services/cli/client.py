@@ -16,6 +16,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.annotation.settings import AnnotationSettings
 from services.common.access.credentials import bearer, client_context
 from services.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError, Unavailable
+from services.common.paging import MOST_ITEMS
 from services.common.settings import Shared
 from services.patch_rendering.settings import RenderingSettings
 from services.training.settings import TrainingSettings
@@ -56,12 +57,24 @@ def named_services(url: str = "") -> Services:
 
 def get(base: str, path: str) -> Any:
     """Send a GET and return its JSON. An error of ERROR_OF or else PrimitivesError, with the message of the service."""
-    return _call("GET", base, path, None)
+    return _call("GET", base, path, None, {})
 
 
-def post(base: str, path: str, body: dict[str, Any]) -> Any:
-    """Send a POST and return its JSON; errors as for `get`."""
-    return _call("POST", base, path, body)
+def get_all(base: str, path: str, field: str) -> list[Any]:
+    """Read a list page by page and return the items of all pages, which have them in `field`; errors as for `get`."""
+    items: list[Any] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = get(base, f"{path}?offset={offset}&limit={MOST_ITEMS}")
+        items += page[field]
+        offset = page.get("next_offset")  # an older service returns the whole list at once
+    return items
+
+
+def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
+    """Send a POST and return its JSON; errors as for `get`. A repeated start with the same idempotency `key` starts
+    nothing."""
+    return _call("POST", base, path, body, {"idempotency-key": key} if key else {})
 
 
 def events(base: str, path: str) -> Iterator[Any]:
@@ -99,10 +112,10 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
     return stages
 
 
-def _call(method: str, base: str, path: str, body: dict[str, Any] | None) -> Any:
+def _call(method: str, base: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
     try:
         response = httpx.request(
-            method, f"{base}{path}", json=body, headers=_authorization(), verify=_trust(), timeout=TIMEOUT_S
+            method, f"{base}{path}", json=body, headers=_authorization() | headers, verify=_trust(), timeout=TIMEOUT_S
         )
     except httpx.TransportError as error:
         raise Unavailable(f"{base} does not answer: {error}") from error

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from services.cli.client import get, named_services, post
+from services.cli.output import Key
 from services.common.errors import PrimitivesError
 from services.common.records import ENDED
 
@@ -32,12 +33,13 @@ def evaluate(
     checkpoint: Checkpoint = "",
     replicates: Replicates = 1000,
     as_json: AsJson = False,
-) -> None:
+    key: Key = "",
+) -> None:  # typer reads a command's options from its parameters
     """Evaluate a run on a split, on the running services: AUC with intervals over patients, calibration, figures."""
     base = named_services().training
     options: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
     options["settings"] = {"replicates": replicates}
-    started = post(base, "/v1/evaluations", options)
+    started = post(base, "/v1/evaluations", options, key)
     path = f"/v1/evaluations/{started['evaluation_id']}"
     _follow(base, path)
     report = get(base, f"{path}/report")
@@ -56,10 +58,11 @@ def compare(
     evaluation_b: Annotated[str, typer.Argument(help="Another evaluation of the same split.")],
     replicates: Replicates = 1000,
     as_json: AsJson = False,
+    key: Key = "",
 ) -> None:
     """Compare two evaluations of the same split, on the running services: does the AUC of A differ from that of B?"""
     options = {"evaluation_a": evaluation_a, "evaluation_b": evaluation_b, "settings": {"replicates": replicates}}
-    comparison = post(named_services().training, "/v1/comparisons", options)
+    comparison = post(named_services().training, "/v1/comparisons", options, key)
     if as_json:
         typer.echo(json.dumps(comparison))
     else:

@@ -17,6 +17,7 @@ from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
 from services.cli.objects import buckets, check, copy_objects, gc
 from services.cli.output import print_json
+from services.cli.parked import parked_app
 from services.cli.plans import plan_app
 from services.cli.recovery import recover
 from services.cli.running import run_command
@@ -32,6 +33,7 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(run_app, name="run")
 app.add_typer(plan_app, name="plan")
+app.add_typer(parked_app, name="parked")
 for command in (
     migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,
     analyses,

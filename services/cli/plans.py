@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.client import Services, named_services, plan_stages, post
-from services.cli.output import print_json
+from services.cli.output import Key, print_json
 from services.cli.progress import STAGES, StageBars
 from services.common.errors import PrimitivesError
-from services.common.identity import new_id
 
 POLL_S = 0.5
 FAILED = ("failed", "cancelled")
@@ -30,16 +29,16 @@ def start(
     top_k: Annotated[int, typer.Option(help="Top patches of each unit.")] = 64,
     title: Annotated[str, typer.Option(help="The study's title.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Show the stages, and end when the study is open.")] = False,
+    key: Key = "",
 ) -> None:
     """Extract and render the units of a run's checkpoint and open a study. Print the plan's stages as JSON."""
-    services, plan_id = named_services(), new_id("plan")
+    services = named_services()
     request: dict[str, Any] = {
-        "plan_id": plan_id,
         "network": {"run_id": run, "checkpoint": checkpoint},
         "extraction": {"split": split, "layers": layer or [], "top_k": top_k},
         "study": {"title": title},
     }
-    post(services.training, "/v1/plans", request)
+    plan_id = post(services.training, "/v1/plans", request, key)["plan_id"]
     if wait:
         follow_plan(services, plan_id)
     print_json({"plan_id": plan_id, "stages": plan_stages(services, plan_id)})

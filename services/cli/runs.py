@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.client import get, named_services, post
-from services.cli.output import print_json
+from services.cli.client import get, get_all, named_services, post
+from services.cli.output import Key, print_json
 from services.cli.watch import watch_run
 from services.common.errors import InvalidInput
 
@@ -24,9 +24,10 @@ def start(
     config: Annotated[str, typer.Option(help="A YAML file in the original's schema, or the name of a preset.")],
     dataset: Annotated[str, typer.Option(help="The registered data set to train on.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it has ended.")] = False,
+    key: Key = "",
 ) -> None:
     """Start a run with the original's settings, and print it. A checkpoint file in `resume` is imported first."""
-    run = start_run(config, dataset)
+    run = start_run(config, dataset, key)
     if watch:
         run = watch_run(named_services().training, run["run_id"])
     print_json(run)
@@ -41,7 +42,7 @@ def watch_one(run: Annotated[str, typer.Argument(help="Id of a run.")]) -> None:
 @run_app.command("list")
 def list_runs() -> None:
     """Print all runs, newest first."""
-    print_json(get(named_services().training, "/v1/runs")["runs"])
+    print_json(get_all(named_services().training, "/v1/runs", "runs"))
 
 
 @run_app.command("presets")
@@ -52,7 +53,7 @@ def list_presets() -> None:
     print_json({name: read_run(name).run_settings().model_dump() for name in presets()})
 
 
-def start_run(config: str, dataset_id: str) -> dict[str, Any]:
+def start_run(config: str, dataset_id: str, key: str = "") -> dict[str, Any]:
     """See `primitives run start`."""
     from services.training.original import read_run
 
@@ -63,7 +64,7 @@ def start_run(config: str, dataset_id: str) -> dict[str, Any]:
         "settings": run.run_settings().model_dump(),
         "resume_from": _resumed_run(run, dataset_id),
     }
-    started: dict[str, Any] = post(base, "/v1/runs", options)
+    started: dict[str, Any] = post(base, "/v1/runs", options, key)
     return started
 
 

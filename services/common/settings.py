@@ -94,6 +94,29 @@ class Shared(FromEnvironmentOrFiles):
         description="Host names, separated by commas, that browsers may use in addition to loopback names when the "
         "services need no tokens: for a proxy on this machine.",
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=10,
+        description="Connections of an HTTP or gRPC server at a time, at most a sixteenth of the files that the "
+        "process may open. To make room, the HTTP server closes connections without a complete request.",
+    )
+    http_header_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that a server waits for the handshake of a connection (TLS, HTTP/2), and for the headers "
+        "of a request.",
+    )
+    http_body_s: float = Field(
+        default=30.0, gt=0, description="Seconds that an HTTP server waits for the whole body of a request."
+    )
+    http_send_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that an HTTP server waits for a caller that reads no more of an answer.",
+    )
+    http_keep_alive_s: float = Field(
+        default=10.0, gt=0, description="Seconds that an HTTP server waits for the next request on a connection."
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="Format of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level of the lines that are logged."
@@ -111,7 +134,23 @@ class Shared(FromEnvironmentOrFiles):
         gt=0,
         description="Seconds after which another process may take over a job whose process no longer renews its lease.",
     )
-    max_attempts: int = Field(default=5, ge=1, description="Number of attempts before a message is parked.")
+    job_silence_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds without a report of progress after which a job counts as hung and is killed. This is one "
+        "of the attempts.",
+    )
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="Number of attempts before the message of a job that crashes is parked. Waiting for records, store "
+        "or broker is no attempt.",
+    )
+    reconcile_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between two searches for tasks whose messages are gone. They are enqueued again.",
+    )
 
     def folder(self, name: str) -> Path:
         """Return the absolute path of a folder in the home; make the folder if it is missing."""

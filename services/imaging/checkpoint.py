@@ -57,6 +57,11 @@ class CheckpointManifest(BaseModel):
     events: ObjectRef | None = None
     """TensorBoard's event file for all epochs so far."""
 
+    @property
+    def objects(self) -> list[ObjectRef]:
+        """The objects of this checkpoint, apart from the manifest."""
+        return [ref for ref in (self.weights, self.resume, self.events) if ref is not None]
+
 
 def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:
     """Read and verify the manifest of a checkpoint."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Response
 
+from services.common.http.idempotency import StartKey
 from services.common.http.plan_routes import add_plan_routes
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
@@ -44,9 +45,9 @@ def add_routes(
     router = APIRouter(prefix="/v1")
 
     @router.post("/renderings", status_code=202, tags=["renderings"])
-    def start_rendering(request: StartRenderingRequest) -> RenderingView:
+    def start_rendering(request: StartRenderingRequest, key: StartKey) -> RenderingView:
         """Render all layers of a completed extraction."""
-        return queries.get(renderings.start(request))
+        return queries.get(renderings.start(request, key))
 
     routes = TaskRoutes("rendering", "renderings", RenderingView, queries.get, renderings.act, streams)
     routes.add_list(router, RenderingList, queries.all)

@@ -8,10 +8,13 @@ from services.common.access.edge import open_edge
 from services.common.bus import Bus
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
+from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
 from services.patch_rendering.api import add_routes
 from services.patch_rendering.consumer import create_consumers
@@ -31,7 +34,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("patch_rendering", shared)
     ports = open_ports("patch_rendering", shared, bus, Base.metadata, MIGRATIONS, BUCKET)
-    runner = JobRunner("rendering-job", shared.log_format, shared.log_level)
+    runner = JobRunner("rendering-job", shared.log_format, shared.log_level, shared.job_silence_s)
     renderings, queries = Renderings(ports, runner, settings), Queries(ports)
     pictures = UnitPictures(ports, settings.quality)
     app = create_app("patch_rendering", lambda: ports.outbox.alive, edge.tokens)
@@ -40,6 +43,8 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
     consumers = create_consumers(bus, renderings, shared.max_attempts)
     monitor = Monitor("patch_rendering", ports, {"rendering": RenderingRow}, [one.queue for one in consumers])
     add_status_routes(app, monitor)
+    reconciler = Reconciler(ports, [renderings], [one.queue for one in consumers], shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="patch_rendering",
         ports=ports,
@@ -56,7 +61,7 @@ def create(settings: RenderingSettings, bus: Bus) -> Service:
         runners={"services.patch_rendering.job": runner},
         recoverable=[renderings],
         streams=streams,
-        background=[monitor],
+        background=[monitor, reconciler],
     )
 
 

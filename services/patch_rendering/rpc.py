@@ -6,9 +6,10 @@ import grpc
 from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 from primitives.patch_rendering.v1 import patch_rendering_pb2_grpc
 
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.imaging.media import media_type
 from services.imaging.units import unit_channel
 from services.patch_rendering.schemas import StartRenderingRequest, UnitPictureRequest, UnitSheetRequest
@@ -25,15 +26,17 @@ class RenderingServicer(patch_rendering_pb2_grpc.PatchRenderingServiceServicer):
         self._rendering = TaskMethods(pb.Rendering, queries.get, renderings.act, streams)
         self._plan = PlanMethods(queries.plan, renderings.act_on_plan, streams)
 
-    def StartRendering(self, request: pb.StartRenderingRequest, _: grpc.ServicerContext) -> pb.StartRenderingResponse:
-        rendering_id = self._renderings.start(to_request(request, StartRenderingRequest))
+    def StartRendering(
+        self, request: pb.StartRenderingRequest, context: grpc.ServicerContext
+    ) -> pb.StartRenderingResponse:
+        rendering_id = self._renderings.start(to_request(request, StartRenderingRequest), start_key(context))
         return pb.StartRenderingResponse(rendering=self._rendering.get(rendering_id))
 
     def GetRendering(self, request: pb.GetRenderingRequest, _: grpc.ServicerContext) -> pb.GetRenderingResponse:
         return pb.GetRenderingResponse(rendering=self._rendering.get(request.rendering_id))
 
-    def ListRenderings(self, _: pb.ListRenderingsRequest, __: grpc.ServicerContext) -> pb.ListRenderingsResponse:
-        return to_message(self._queries.all(), pb.ListRenderingsResponse)
+    def ListRenderings(self, request: pb.ListRenderingsRequest, _: grpc.ServicerContext) -> pb.ListRenderingsResponse:
+        return to_message(self._queries.all(to_request(request, Window)), pb.ListRenderingsResponse)
 
     def PauseRendering(self, request: pb.PauseRenderingRequest, _: grpc.ServicerContext) -> pb.PauseRenderingResponse:
         return pb.PauseRenderingResponse(rendering=self._rendering.act("pause", request.rendering_id))

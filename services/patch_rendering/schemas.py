@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
+from services.common.paging import PageView
 from services.common.work.plan_options import PictureFormat, PictureKind, PlanRendering
 from services.common.work.views import TaskView
 
@@ -31,8 +32,8 @@ class RenderingView(TaskView):
     manifest: ObjectRef | None
 
 
-class RenderingList(BaseModel):
-    """All renderings, newest first."""
+class RenderingList(PageView):
+    """A page of all renderings, newest first."""
 
     renderings: list[RenderingView]
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from primitives.common.v1 import plan_pb2
-from sqlalchemy import ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -13,6 +13,7 @@ from services.common.records import (
     Reference,
     UtcTime,
     WorkColumns,
+    idempotency_keys_table,
     leases_table,
     now,
     outbox_table,
@@ -27,6 +28,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class ReceivedExtractionRow(Base):
@@ -44,6 +46,7 @@ class RenderingRow(WorkColumns, Base):
     """A rendering of all layers of an extraction, in groups of `group_units` units."""
 
     __tablename__ = "renderings"
+    __table_args__ = (Index("ix_renderings_newest", "created", "rendering_id"),)
 
     rendering_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     plan: Mapped[plan_pb2.Plan | None] = mapped_column(MessageColumn(plan_pb2.Plan))
@@ -55,6 +58,8 @@ class RenderingRow(WorkColumns, Base):
     groups: Mapped[int] = mapped_column(Integer)
     group_units: Mapped[int] = mapped_column(Integer)
     pictures_expected: Mapped[int] = mapped_column(Integer)
+    layers: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    """The units of each layer, in order; null for renderings of versions without this column."""
     manifest: Mapped[ObjectRef | None] = mapped_column(Reference)
 
 

@@ -22,11 +22,12 @@ def create_consumers(  # the service's use cases, and how it consumes
 ) -> list[Consumer]:
     """The consumers of jobs and of events, declared but not started. `watched` wraps the handlers of jobs."""
     jobs = Consumer(bus, JOBS_QUEUE, max_attempts)
-    jobs.on(events_pb2.BuildDataset, watched(datasets.build), datasets.command_parked)
-    jobs.on(events_pb2.TrainSlice, watched(runs.train_slice), runs.command_parked)
-    jobs.on(events_pb2.EvaluateCheckpoint, watched(evaluations.evaluate), evaluations.command_parked)
+    jobs.on(events_pb2.BuildDataset, watched(datasets.build), datasets.command_parked, datasets.command_replayed)
+    jobs.on(events_pb2.TrainSlice, watched(runs.train_slice), runs.command_parked, runs.command_replayed)
+    evaluate = watched(evaluations.evaluate)
+    jobs.on(events_pb2.EvaluateCheckpoint, evaluate, evaluations.command_parked, evaluations.command_replayed)
     jobs.declare()
     events = Consumer(bus, EVENTS_QUEUE, max_attempts)
-    events.on(events_pb2.DatasetBuilt, plans.continue_with, plans.continue_failed)
+    events.on(events_pb2.DatasetBuilt, plans.continue_with, plans.continue_failed, plans.continue_replayed)
     events.declare((events_pb2.DatasetBuilt,))
     return [jobs, events]

@@ -10,12 +10,15 @@ from services.common.bus import Bus
 from services.common.errors import InvalidInput
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
+from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
 from services.common.redaction import quoted
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
 from services.common.runtime.status import Monitor, add_status_routes
+from services.common.work.parked import ParkedMessages
 from services.common.work.ports import Ports
+from services.common.work.reconciler import Reconciler
 from services.common.work.runner import JobRunner
 from services.training.api import add_routes
 from services.training.consumer import create_consumers
@@ -48,7 +51,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         raise InvalidInput(f"PRIMITIVES_TRAINING_ROLE is {quoted(settings.role)}; on memory:// one process must do all")
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
-    runner = JobRunner("training-job", shared.log_format, shared.log_level)
+    runner = JobRunner("training-job", shared.log_format, shared.log_level, shared.job_silence_s)
     datasets = Datasets(ports, runner)
     runs = Runs(ports, runner, settings)
     plans = Plans(ports, datasets, runs)
@@ -65,6 +68,8 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, [jobs.queue, events.queue]
     )
     add_status_routes(app, monitor)
+    reconciler = Reconciler(ports, [datasets, runs, evaluations], [jobs.queue, events.queue], shared.reconcile_s)
+    add_parked_routes(app, ParkedMessages(bus, [jobs, events]))
     consumers = {"all": [jobs, events], "front": [events], "worker": [jobs]}[settings.role]
     return Service(
         name="training",
@@ -82,7 +87,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         runners={"services.training.job": runner} if jobs in consumers else {},
         recoverable=[datasets, runs, plans, evaluations],
         streams=streams,
-        background=[monitor] if idle is None else [monitor, idle],
+        background=[monitor, reconciler] if idle is None else [monitor, reconciler, idle],
     )
 
 

@@ -26,7 +26,7 @@ def collect_references(records: Records, found: References) -> None:
         _add_dataset(found, manifest, f"data set {dataset_id}")
     for run_id, run in runs.items():
         if run.state not in WITHOUT_CHECKPOINT:
-            for checkpoint in _checkpoints(run):
+            for checkpoint in run.stored_checkpoints:
                 _add_checkpoint(found, checkpoint, f"run {run_id}")
     for evaluation in evaluations:
         _add_evaluation(found, evaluation)
@@ -55,22 +55,13 @@ def _add_dataset(found: References, ref: ObjectRef, by: str) -> None:
         found.add_key(manifest.mammograms.bucket, row["preview_key"], by, row["preview_sha256"])
 
 
-def _checkpoints(run: RunRow) -> list[ObjectRef]:
-    """Return the checkpoints that a run records, each once."""
-    kept = [kept.checkpoint for kept in run.checkpoints]
-    recorded = [run.checkpoint, run.best_checkpoint, run.last_checkpoint, *kept]
-    return list({ref.key: ref for ref in recorded if ref is not None}.values())
-
-
 def _add_checkpoint(found: References, ref: ObjectRef, by: str) -> None:
     content = found.read(ref, by)
     if content is None:
         return
     manifest = CheckpointManifest.model_validate_json(content)
-    found.add(manifest.weights, by)
-    for part in (manifest.resume, manifest.events):
-        if part is not None:
-            found.add(part, by)
+    for part in manifest.objects:
+        found.add(part, by)
 
 
 def _add_evaluation(found: References, evaluation: EvaluationRow) -> None:

@@ -6,9 +6,10 @@ import grpc
 from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
 
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import PlanMethods, TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.workflow import Evaluations
@@ -35,8 +36,9 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
         self._run = TaskMethods(pb.Run, runs.get, runs.act, streams)
         self._plan = PlanMethods(plans.get, plans.act, streams, plans.ended)
 
-    def StartPlan(self, request: pb.StartPlanRequest, _: grpc.ServicerContext) -> pb.StartPlanResponse:
-        return to_message(self._plans.start(to_request(request, StartPlanRequest)), pb.StartPlanResponse)
+    def StartPlan(self, request: pb.StartPlanRequest, context: grpc.ServicerContext) -> pb.StartPlanResponse:
+        started = self._plans.start(to_request(request, StartPlanRequest), start_key(context))
+        return to_message(started, pb.StartPlanResponse)
 
     def GetPlan(self, request: pb.GetPlanRequest, _: grpc.ServicerContext) -> pb.GetPlanResponse:
         return self._plan.get(request.plan_id, pb.GetPlanResponse)
@@ -53,20 +55,21 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
     def WatchPlan(self, request: pb.WatchPlanRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchPlanResponse]:
         yield from self._plan.watch(context, request.plan_id, pb.WatchPlanResponse)
 
-    def ListDatasets(self, _: pb.ListDatasetsRequest, __: grpc.ServicerContext) -> pb.ListDatasetsResponse:
-        return to_message(self._datasets.all(), pb.ListDatasetsResponse)
+    def ListDatasets(self, request: pb.ListDatasetsRequest, _: grpc.ServicerContext) -> pb.ListDatasetsResponse:
+        return to_message(self._datasets.all(to_request(request, Window)), pb.ListDatasetsResponse)
 
     def GetDataset(self, request: pb.GetDatasetRequest, _: grpc.ServicerContext) -> pb.GetDatasetResponse:
         return pb.GetDatasetResponse(dataset=to_message(self._datasets.get(request.dataset_id), pb.Dataset))
 
-    def StartRun(self, request: pb.StartRunRequest, _: grpc.ServicerContext) -> pb.StartRunResponse:
-        return pb.StartRunResponse(run=to_message(self._runs.start(to_request(request, StartRunRequest)), pb.Run))
+    def StartRun(self, request: pb.StartRunRequest, context: grpc.ServicerContext) -> pb.StartRunResponse:
+        started = self._runs.start(to_request(request, StartRunRequest), start_key(context))
+        return pb.StartRunResponse(run=to_message(started, pb.Run))
 
     def GetRun(self, request: pb.GetRunRequest, _: grpc.ServicerContext) -> pb.GetRunResponse:
         return pb.GetRunResponse(run=self._run.get(request.run_id))
 
-    def ListRuns(self, _: pb.ListRunsRequest, __: grpc.ServicerContext) -> pb.ListRunsResponse:
-        return to_message(self._runs.all(), pb.ListRunsResponse)
+    def ListRuns(self, request: pb.ListRunsRequest, _: grpc.ServicerContext) -> pb.ListRunsResponse:
+        return to_message(self._runs.all(to_request(request, Window)), pb.ListRunsResponse)
 
     def PauseRun(self, request: pb.PauseRunRequest, _: grpc.ServicerContext) -> pb.PauseRunResponse:
         return pb.PauseRunResponse(run=self._run.act("pause", request.run_id))

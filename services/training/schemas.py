@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
+from services.common.paging import PageView
 from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
 from services.common.work.views import Moment, TaskView
@@ -206,13 +207,13 @@ class StartPlanRequest(RequestModel):
     study: PlanStudy = Field(default_factory=PlanStudy)
 
 
-class DatasetList(BaseModel):
-    """All data sets, newest first."""
+class DatasetList(PageView):
+    """A page of all data sets, newest first."""
 
     datasets: list[DatasetView]
 
 
-class RunList(BaseModel):
-    """All runs, newest first."""
+class RunList(PageView):
+    """A page of all runs, newest first."""
 
     runs: list[RunView]

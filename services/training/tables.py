@@ -3,11 +3,20 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Integer, String
+from sqlalchemy import JSON, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
-from services.common.records import ModelColumn, Reference, UtcTime, WorkColumns, leases_table, now, outbox_table
+from services.common.records import (
+    ModelColumn,
+    Reference,
+    UtcTime,
+    WorkColumns,
+    idempotency_keys_table,
+    leases_table,
+    now,
+    outbox_table,
+)
 from services.training.schemas import EpochMetrics, KeptCheckpoint, StartPlanRequest
 
 
@@ -17,12 +26,14 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class DatasetRow(Base):
     """A registered data set: its manifest is stored."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_newest", "created", "dataset_id"),)
 
     dataset_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
@@ -54,6 +65,7 @@ class RunRow(WorkColumns, Base):
     """
 
     __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_newest", "created", "run_id"),)
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
@@ -64,6 +76,13 @@ class RunRow(WorkColumns, Base):
     best_checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
     last_checkpoint: Mapped[ObjectRef | None] = mapped_column(Reference)
     checkpoints: Mapped[list[KeptCheckpoint]] = mapped_column(ModelColumn(list[KeptCheckpoint]), default=list)
+
+    @property
+    def stored_checkpoints(self) -> list[ObjectRef]:
+        """The checkpoints that the run records, each once."""
+        kept = [kept.checkpoint for kept in self.checkpoints]
+        recorded = [self.checkpoint, self.best_checkpoint, self.last_checkpoint, *kept]
+        return list({ref.key: ref for ref in recorded if ref is not None}.values())
 
 
 class PlanRow(Base):

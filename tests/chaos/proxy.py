@@ -14,12 +14,13 @@ FULL = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 class FaultyStore:
     """Forwards calls to a store. `mode` is pass, refuse (503), full (507 for uploads), cut (the connection ends in the
-    middle of an upload) or alter (one bit of an upload is flipped). After `left` faults it only forwards; with None
-    faults never end."""
+    middle of an upload), alter (one bit of an upload is flipped) or error (`error`: a status and a code of S3). After
+    `left` faults it only forwards; with None faults never end."""
 
     def __init__(self, host: str, port: int) -> None:
         outer = self
         self.mode = "pass"
+        self.error = (503, "SlowDown")
         self.left: int | None = None
         self.faults = 0
 
@@ -34,6 +35,11 @@ class FaultyStore:
                     self.connection.close()
                     return
                 body = self.rfile.read(length)
+                if outer._fault("error"):
+                    status, code = outer.error
+                    answer = f"<Error><Code>{code}</Code><Message>{code} of the test</Message></Error>".encode()
+                    self._answer(status, {"Content-Type": "application/xml"}, answer)
+                    return
                 if outer._fault("refuse"):
                     self._answer(503, {}, b"")
                     return

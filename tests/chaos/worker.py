@@ -1,7 +1,7 @@
 """A service (CHAOS_SERVICE) that kills itself when it passes a place for the n-th time (CHAOS_POINT=place:n).
 
 There is a place on both sides of every commit of the supervisor: of a transaction, of a message's confirm, of its
-acknowledgement. Tests kill its children, which commit objects, from outside.
+acknowledgement. Tests kill its children, which commit objects, from outside. CHAOS_AHEAD_S sets its clock ahead.
 """
 
 import importlib
@@ -11,13 +11,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.common.bus import consumer
 from services.common.bus.rabbit import RabbitBus
-from services.common.records import Records
+from services.common.records import Records, types
 
 POINTS = (
     "before_publish:20",
@@ -73,11 +74,20 @@ def install(point: Point) -> None:
     consumer.Consumer._deliver = counted_delivery  # type: ignore[method-assign]
 
 
+def set_clock_ahead(seconds: float) -> None:
+    """Make `now` return a later time in every module that has imported it."""
+    real = types.now
+    for module in list(sys.modules.values()):
+        if getattr(module, "now", None) is real:
+            module.__dict__["now"] = lambda: real() + timedelta(seconds=seconds)
+
+
 def main() -> None:
     """Run the service until it is stopped or kills itself."""
     install(Point(os.environ.get("CHAOS_POINT", "")))
     service = os.environ.get("CHAOS_SERVICE", "activation_extraction")
     run: Callable[[], None] = importlib.import_module(f"services.{service}.main").main
+    set_clock_ahead(float(os.environ.get("CHAOS_AHEAD_S", "0")))
     run()
 
 

@@ -46,8 +46,9 @@ class World:
         """The URL of the store's front, which the workers use."""
         return self.store.url.replace(self.store.url.split("@")[1].split("?")[0], f"127.0.0.1:{self.front.port}")
 
-    def start_worker(self, point: str) -> None:
-        """Start another extraction service. It kills itself at a point, if one is named."""
+    def start_worker(self, point: str = "", **more: str) -> None:
+        """Start another extraction service. It kills itself at a point, if one is named. `more` are variables of its
+        environment."""
         environment = os.environ | {
             "PRIMITIVES_HOME": str(self.folder / "home"),
             "PRIMITIVES_BUS_URL": self.broker.url,
@@ -59,6 +60,7 @@ class World:
             "PRIMITIVES_MAX_ATTEMPTS": "20",
             "OMP_NUM_THREADS": "1",
             "CHAOS_POINT": point,
+            **more,
         }
         with (self.folder / "worker.log").open("ab") as log:
             command = [sys.executable, "-m", "tests.chaos.worker"]

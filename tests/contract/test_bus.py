@@ -1,12 +1,24 @@
 """The contract of every form of the bus."""
 
+import re
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from pika import BasicProperties
+from pika.adapters.blocking_connection import BlockingChannel
 
-from services.common.bus import Bus, Envelope
+from deploy.local.servers import Server
+from services.common.bus import Bus, Envelope, parking
+from services.common.bus.amqp import publish_envelope
+from services.common.bus.rabbit import RabbitBus
 from services.common.errors import NotFound, Unavailable
+from services.common.records import now
+from tests.servers import fresh_vhost
 
 LIMIT_S = 10.0
 
@@ -145,6 +157,109 @@ def test_a_parked_message_keeps_its_reason(bus: Bus) -> None:
         (first, "no such thing"),
         (second, "neither"),
     ]
+
+
+def test_a_replayed_message_is_delivered_and_no_longer_parked(bus: Bus) -> None:
+    """It arrives as at its first attempt, with the same id, body and trace. The others stay parked, in their order."""
+    bus.declare("work", [])
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    messages = [Envelope(type="test.Do", body=str(number), attempt=5, traceparent=trace) for number in range(4)]
+    for one in messages:
+        bus.park("work", one, "no such thing")
+    inbox = Inbox()
+    bus.subscribe("work", inbox)
+    assert bus.replay("work", [messages[2].id, "unknown"]) == [messages[2].id]
+    assert inbox.wait(lambda received: len(received) == 1) == [replace(messages[2], attempt=1)]
+    assert [parked.envelope.body for parked in bus.parked("work")] == ["0", "1", "3"]
+    assert sorted(bus.replay("work", [one.id for one in messages])) == sorted(
+        one.id for one in messages if one is not messages[2]
+    )
+    inbox.wait(lambda received: len(received) == 4)
+    assert (bus.parked("work"), bus.replay("work", [messages[2].id])) == ([], [])
+
+
+def await_depth(bus: Bus, queue: str, depth: tuple[int, int]) -> None:
+    """Wait until a queue has this depth: a broker counts messages that a reader returned a moment later."""
+    deadline = time.monotonic() + LIMIT_S
+    while bus.depth(queue) != depth:
+        assert time.monotonic() < deadline, f"{bus.depth(queue)}, not {depth}"
+
+
+def test_a_discarded_message_is_gone(bus: Bus) -> None:
+    """It is neither parked nor delivered. The others stay."""
+    bus.declare("work", [])
+    first, second = message(body="1"), message(body="2")
+    for one in (first, second):
+        bus.park("work", one, "no such thing")
+    assert bus.discard("work", [first.id, "unknown"]) == [first.id]
+    assert [parked.envelope for parked in bus.parked("work")] == [second]
+    await_depth(bus, "work", (0, 1))
+
+
+def test_parked_messages_can_be_read_often_and_in_part(bus: Bus) -> None:
+    """Reading removes nothing, and keeps the order. Each message has the time at which it was parked."""
+    bus.declare("work", [])
+    for number in range(3):
+        bus.park("work", message(body=str(number)), "no such thing")
+    for _ in range(30):
+        assert [parked.envelope.body for parked in bus.parked("work")] == ["0", "1", "2"]
+    for _ in range(30):
+        assert len({parked.envelope.body for parked in bus.parked("work", most=2)}) == 2
+    found = bus.parked("work")
+    assert {parked.envelope.body for parked in found} == {"0", "1", "2"}
+    assert all(parked.since is not None and abs(now() - parked.since) < timedelta(minutes=10) for parked in found)
+
+
+def test_replaying_into_a_missing_queue_keeps_the_message(rabbitmq: Server) -> None:
+    """NotFound, and the message is still parked: it is removed only after its queue has confirmed it."""
+    bus = RabbitBus([fresh_vhost(rabbitmq)])
+    bus.declare("work", [])
+    parked = message()
+    bus.park("work", parked, "no such thing")
+    bus._publisher.do(lambda channel: channel.queue_delete("work"))
+    with pytest.raises(NotFound, match="work"):
+        bus.replay("work", [parked.id])
+    assert [one.envelope for one in bus.parked("work")] == [parked]
+    bus.close()
+
+
+def test_a_process_that_dies_during_a_replay_loses_nothing(rabbitmq: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ends after the message was sent and before the parked one is acknowledged: it is in both places,
+    and a second replay removes it."""
+    bus = RabbitBus([fresh_vhost(rabbitmq)])
+    bus.declare("work", [])
+    parked = message()
+    bus.park("work", parked, "no such thing")
+
+    def die(channel: BlockingChannel, **options: Any) -> None:
+        publish_envelope(channel, **options)
+        channel.connection.close()
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parking, "publish_envelope", die)
+        with pytest.raises(RuntimeError, match="planted"):
+            bus.replay("work", [parked.id])
+    await_depth(bus, "work", (1, 1))
+    assert bus.replay("work", [parked.id]) == [parked.id]
+    await_depth(bus, "work", (2, 0))
+    bus.close()
+
+
+def test_a_message_of_another_sender_can_be_named(rabbitmq: Server) -> None:
+    """A message without a usable id has one made of its content, also when the broker has parked it."""
+    bus = RabbitBus([fresh_vhost(rabbitmq)])
+    bus.declare("work", [])
+    properties = BasicProperties(message_id="a/b?", type="test.Do", headers={"x-first-death-reason": "delivery_limit"})
+    bus._publisher.do(lambda channel: channel.basic_publish("", "work.parked", b"{}", properties))
+    [parked] = bus.parked("work")
+    assert re.fullmatch("[0-9a-f]{32}", parked.envelope.id)
+    assert (parked.reason, parked.since) == (
+        "parked by the broker, without an answer of a consumer: delivery_limit", None,
+    )  # fmt: skip
+    assert bus.discard("work", [parked.envelope.id]) == [parked.envelope.id]
+    assert bus.depth("work") == (0, 0)
+    bus.close()
 
 
 def test_the_depth_counts_waiting_and_parked_messages(bus: Bus) -> None:

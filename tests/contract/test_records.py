@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from google.protobuf import struct_pb2
-from sqlalchemy import JSON, ForeignKey, String, select
+from sqlalchemy import JSON, ForeignKey, String, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from deploy.local.servers import Server
 from services.common.bus import MemoryBus
 from services.common.errors import Busy, InvalidInput, LeaseLost, Overtaken, Unavailable
-from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, outbox_table
-from services.common.records.database import CONNECTIONS
+from services.common.records import Leases, Outbox, Records, UtcTime, leases_table, migrate, open_records, outbox_table
+from services.common.records.postgres import CONNECTIONS
+from tests.servers import fresh_schema
 
 LIMIT_S = 10.0
 
@@ -202,7 +204,7 @@ def test_migrating_twice_is_harmless(records: Records, tmp_path: Path) -> None:
 
 
 def test_a_lease_has_one_holder(records: Records) -> None:
-    """While it is held, no other process gets it; after its release the next holder has a higher epoch."""
+    """While it is held, no other process gets it; after its release the earlier holder can commit nothing."""
     leases = Leases(records, LEASES)
     with leases.hold("job") as lease:
         with pytest.raises(Busy, match="job"), leases.hold("job"):
@@ -214,6 +216,52 @@ def test_a_lease_has_one_holder(records: Records) -> None:
             second.check(session)
         with pytest.raises(LeaseLost, match="job"), records.transaction() as session:
             lease.check(session)
+
+
+def test_ended_leases_are_removed(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A released lease leaves no row. One whose holder died is removed an hour after its end, and not before."""
+    leases = Leases(records, LEASES)
+    with leases.hold("job"), records.reading() as session:
+        assert leases.held(session) == {"job"}
+    with records.reading() as session:
+        assert session.scalars(select(LEASES.c.name)).all() == []
+    with records.transaction() as session:
+        for name, ended in (("dead", timedelta(hours=2)), ("just dead", timedelta(minutes=1))):
+            values = {"name": name, "holder": "h", "epoch": 1, "expires": datetime.now(UTC) - ended}
+            session.execute(insert(LEASES).values(values))
+    leases.remove_abandoned()
+    with records.reading() as session:
+        assert session.scalars(select(LEASES.c.name)).all() == ["just dead"]
+        assert leases.held(session) == set()
+
+
+def test_a_holder_of_an_earlier_version_is_fenced(records: Records) -> None:
+    """Earlier versions compare the epoch: it never repeats, although the row of a released lease is removed."""
+    leases, epochs = Leases(records, LEASES), []
+    with records.transaction() as session:
+        values = {"name": "job", "holder": "old", "epoch": 1, "expires": datetime.now(UTC) - timedelta(seconds=1)}
+        session.execute(insert(LEASES).values(values))
+    for _ in range(2):
+        with leases.hold("job"), records.reading() as session:
+            epochs.append(session.scalar(select(LEASES.c.epoch)))
+    assert epochs[0] == 2 and epochs[1] is not None and epochs[1] > 1_000_000_000
+
+
+def test_a_host_whose_clock_is_ahead_takes_no_live_lease(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases end by the database's clock: for a host five minutes ahead, the lease of another host is still held, and
+    its own lease ends no later than that of others."""
+    records = open_records(fresh_schema(postgres))
+    Base.metadata.create_all(records.engine)
+    leases = Leases(records, LEASES)
+    with leases.hold("job"):
+        ahead = datetime.now(UTC) + timedelta(minutes=5)
+        monkeypatch.setattr("services.common.records.leases.now", lambda: ahead)
+        with pytest.raises(Busy), Leases(records, LEASES).hold("job"):
+            pass
+        with Leases(records, LEASES).hold("another"), records.reading() as session:
+            [end] = session.scalars(select(LEASES.c.expires).where(LEASES.c.name == "another"))
+            assert end < ahead - timedelta(minutes=4)
+    records.close()
 
 
 def test_a_lease_is_renewed_while_it_is_held(records: Records) -> None:

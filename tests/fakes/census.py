@@ -11,11 +11,21 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.bus import Consumer
+from services.common.http.idempotency import StartKey
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
 from services.common.identity import new_id
-from services.common.records import ModelColumn, Reference, WorkColumns, get_row, leases_table, outbox_table
+from services.common.records import (
+    ModelColumn,
+    Reference,
+    WorkColumns,
+    get_row,
+    idempotency_keys_table,
+    leases_table,
+    outbox_table,
+)
 from services.common.work.jobs import Job, JobFunction
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.common.work.views import TaskView
 from services.imaging.dataset import Dataset
@@ -28,6 +38,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 # tables.py
@@ -71,13 +82,16 @@ class Censuses(Tasks[CensusRow]):
     noun: ClassVar[str] = "census"
     table: ClassVar[type[CensusRow]] = CensusRow
 
-    def start(self, dataset: ObjectRef) -> CensusView:
-        with self.ports.records.transaction() as session:
-            row = CensusRow(census_id=new_id("census"), dataset=dataset)
-            session.add(row)
-            session.flush()
-            self.enqueue(session, row)
-            return CensusView.model_validate(row)
+    def start(self, dataset: ObjectRef, key: CallKey | None = None) -> CensusView:
+        def begin(start: Start) -> None:  # not called if the key has started a census before
+            with self.ports.records.transaction() as session:
+                start.record(session)
+                row = CensusRow(census_id=start.task_id, dataset=dataset)
+                session.add(row)
+                session.flush()
+                self.enqueue(session, row)
+
+        return self.get(start_once(self.ports.records, new_id("census"), key, begin, dataset))
 
     def get(self, census_id: str) -> CensusView:
         with self.ports.records.reading() as session:
@@ -100,13 +114,13 @@ class Censuses(Tasks[CensusRow]):
 
 # consumer.py
 def handle_commands(jobs: Consumer, censuses: Censuses) -> None:
-    jobs.on(CountPatches, censuses.count, censuses.command_parked)
+    jobs.on(CountPatches, censuses.count, censuses.command_parked, censuses.command_replayed)
 
 
 # api.py
 def add_census_routes(router: APIRouter, censuses: Censuses, streams: Streams) -> None:
     @router.post("/censuses", status_code=202)
-    def start_census(dataset: ObjectRef) -> CensusView:
-        return censuses.start(dataset)
+    def start_census(dataset: ObjectRef, key: StartKey) -> CensusView:
+        return censuses.start(dataset, key)
 
     TaskRoutes("census", "censuses", CensusView, censuses.get, censuses.act, streams).add(router)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +27,8 @@ class Sum(BaseModel):
 
 ADD: JobFunction[Sum, int, int] = JobFunction(f"{__name__}:add")
 PROCESS_ID: JobFunction[None, int] = JobFunction(f"{__name__}:process_id")
+HANG: JobFunction[None, None] = JobFunction(f"{__name__}:hang")
+REPORT_FOR_LONGER: JobFunction[float, str] = JobFunction(f"{__name__}:report_for_longer")
 FROZEN: JobFunction[None, int] = JobFunction(f"{__name__}:frozen")
 HAS_IMPORTED: JobFunction[str, bool] = JobFunction(f"{__name__}:has_imported")
 REFUSE: JobFunction[None, None] = JobFunction(f"{__name__}:refuse")
@@ -52,6 +55,22 @@ def add(job: Job[int], spec: Sum) -> int:
 def process_id(_job: Job, _spec: None) -> int:
     """Return the child's process id."""
     return os.getpid()
+
+
+@HANG.implements
+def hang(_job: Job, _spec: None) -> None:
+    """Report nothing, and never end."""
+    threading.Event().wait()
+
+
+@REPORT_FOR_LONGER.implements
+def report_for_longer(job: Job, seconds: float) -> str:
+    """Report progress for some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        job.report(1)
+        time.sleep(0.05)
+    return "done"
 
 
 @FROZEN.implements

@@ -16,6 +16,17 @@ PLAIN = Edge("training")
 """An edge without tokens and TLS."""
 
 
+class DirectCall:
+    """The context of a method that a test calls directly, with metadata."""
+
+    def __init__(self, **metadata: str) -> None:
+        self._metadata = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata as gRPC passes it."""
+        return self._metadata
+
+
 @contextmanager
 def serving_http(app: FastAPI, edge: Edge = PLAIN) -> Iterator[str]:
     """Serve an application for the block; yields its address, such as http://127.0.0.1:8001."""

@@ -112,12 +112,12 @@ def test_no_port_shows_its_secret_when_it_cannot_be_opened(output: ReadOutput) -
 
 
 def test_no_refused_secret_is_shown(rabbitmq: Server, s3: Server, output: ReadOutput) -> None:
-    """The error of a wrong password at the broker, or of a wrong secret at the store, says that it was refused."""
+    """The error of a wrong password at the broker, or of a wrong secret at the store, says that it was denied."""
     shown = all_output(lambda: use_bus(f"amqp://guest:{SECRET}@{at(rabbitmq)}/%2F"), output)
     assert "ProbableAuthenticationError" in shown or "ACCESS_REFUSED" in shown
     assert SECRET not in shown
     shown = all_output(lambda: use_blobs(f"s3://primitives:{SECRET}@{at(s3)}?secure=false"), output)
-    assert "the store refuses secrets-bucket" in shown
+    assert "the store denies secrets-bucket" in shown
     assert SECRET not in shown
 
 

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.servers import Server
 from services.common.blobs import Blobs, open_blobs
 from services.common.blobs.s3 import ATTEMPTS, PART_BYTES, S3Blobs
-from services.common.errors import Unavailable
+from services.common.errors import InvalidInput, Unavailable
 from services.common.records import now
 from tests.chaos.proxy import FaultyStore
 
@@ -52,6 +52,69 @@ def test_a_damaged_upload_is_sent_again(
     assert front.faults == 1
     assert ref.sha256 == hashlib.sha256(content).hexdigest()
     assert open_blobs(s3.url).get(BUCKET, "key") == content
+
+
+PASSING = [
+    (500, "InternalError"),
+    (502, "BadGateway"),
+    (503, "SlowDown"),
+    (503, "SlowDownRead"),
+    (503, "SlowDownWrite"),
+    (503, "XMinioBackendDown"),
+    (503, "NobodyHasHeardOfIt"),
+    (504, "GatewayTimeout"),
+    (507, "XMinioStorageFull"),
+    (408, "RequestTimeout"),
+    (400, "RequestTimeout"),
+    (429, "TooManyRequests"),
+    (409, "OperationAborted"),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), PASSING)
+def test_a_passing_fault_is_retried(front: FaultyStore, blobs: Blobs, status: int, code: str) -> None:
+    """A call that the store refuses for now is sent again until it succeeds."""
+    ref = blobs.put(BUCKET, "passing", CONTENT)
+    front.mode, front.error, front.left = "error", (status, code), 2
+    assert blobs.get(BUCKET, "passing") == CONTENT
+    assert front.faults == 2
+    front.left = None
+    with pytest.raises(Unavailable, match=code):
+        blobs.put(BUCKET, "passing", CONTENT)
+    assert front.faults == 2 + ATTEMPTS
+    front.mode = "pass"
+    assert blobs.put(BUCKET, "passing", CONTENT) == ref
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "ExpiredToken"),
+        (401, "Unauthorized"),
+        (403, "AccessDenied"),
+        (403, "InvalidAccessKeyId"),
+        (403, "RequestTimeTooSkewed"),
+        (403, "SignatureDoesNotMatch"),
+    ],
+)
+def test_a_denied_call_waits_for_new_keys(front: FaultyStore, blobs: Blobs, status: int, code: str) -> None:
+    """Keys that have expired or are denied make the store unavailable at once: a job waits until they are replaced."""
+    blobs.put(BUCKET, "denied", CONTENT)
+    front.mode, front.error = "error", (status, code)
+    with pytest.raises(Unavailable, match=code):
+        blobs.get(BUCKET, "denied")
+    assert front.faults == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "InvalidArgument"), (405, "MethodNotAllowed"), (411, "MissingContentLength")]
+)
+def test_a_lasting_fault_is_not_retried(front: FaultyStore, blobs: Blobs, status: int, code: str) -> None:
+    """A call that would fail again is InvalidInput at the first refusal."""
+    front.mode, front.error = "error", (status, code)
+    with pytest.raises(InvalidInput, match=code):
+        blobs.get(BUCKET, "lasting")
+    assert front.faults == 1
 
 
 @pytest.mark.parametrize("mode", ["cut", "alter"])

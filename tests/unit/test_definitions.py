@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.bus import MemoryBus
-from services.common.bus.topology import definitions
+from services.common.bus.topology import UNLIMITED, definitions
 from services.common.settings import Shared
 from tests.fakes.services import create_services
 
@@ -45,3 +45,11 @@ def test_the_file_contains_the_declarations_of_the_services(tmp_path: Path) -> N
 def test_no_option_loses_messages(forbidden: str) -> None:
     """No option differs in meaning between versions of the broker, and none drops messages that were not consumed."""
     assert forbidden not in FILE.read_text()
+
+
+def test_no_reader_of_parked_messages_makes_the_broker_drop_them() -> None:
+    """RabbitMQ 4 and later drops a message after 20 deliveries, and reading a parked message is a delivery."""
+    found = json.loads(FILE.read_text())
+    limits = {one["name"]: one["definition"]["delivery-limit"] for one in found["policies"]}
+    parking = [queue["name"] for queue in found["queues"] if queue["name"].endswith(".parked")]
+    assert parking and all(limits[name] == UNLIMITED for name in parking)

@@ -2,8 +2,9 @@
 interpreter while it searches.
 
 The patterns are found in the source. Each one runs on strings that are made of its own parts, since those are what
-makes it try again and again. Times are CPU times of this thread, and only their growth is checked: a quadratic pattern
-takes 16 times as long for four times the text.
+makes it try again and again. Times are CPU times of this thread. Their growth is checked: a quadratic pattern takes 16
+times as long for four times the text. And each pattern takes at most 50 ms for 1 MiB on a machine that does a fixed
+piece of work in REFERENCE_S; a slower machine has more time, in proportion.
 """
 
 import ast
@@ -32,6 +33,11 @@ GROWTH = 8
 """The most that the time may grow when the text grows fourfold: twice what linear time grows."""
 NOISE_S = 1e-3
 PARTS = 14
+LIMIT_S = 0.05
+"""The most that a pattern takes for LARGEST characters."""
+REFERENCE_S = 0.01
+"""CPU time of `reference` on the machine where LIMIT_S holds: one core of a cloud server, while other work runs."""
+TRIES = 5
 
 Run = Callable[[str], object]
 
@@ -66,6 +72,7 @@ def patterns() -> Iterator[Found]:
     """Yield every pattern of the source once for each method that is called on it."""
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text())
+        assert not hides_patterns(tree), f"{path}: write `import re`, so that this test finds the patterns"
         constants = {
             target.id: node.value
             for node in tree.body
@@ -88,6 +95,15 @@ def patterns() -> Iterator[Found]:
                         yield Found(where, text_of(node.args[0], constants), use)
                 case ast.Attribute(value=ast.Name(id="re"), attr=method) if method in METHODS:
                     yield Found(where, text_of(node.args[0], constants), method)
+
+
+def hides_patterns(tree: ast.AST) -> bool:
+    """Return whether a module imports `re` under another name, or a part of it."""
+    return any(
+        (isinstance(node, ast.ImportFrom) and node.module == "re")
+        or (isinstance(node, ast.Import) and any(one.name in ("re", "regex") and one.asname for one in node.names))
+        for node in ast.walk(tree)
+    )
 
 
 def text_of(node: ast.expr, constants: dict[str, ast.expr]) -> str:
@@ -185,6 +201,16 @@ def seconds(run: Run, text: str, times: int = 1) -> float:
     return min(measured)
 
 
+def reference() -> float:
+    """Return the CPU time of a search that takes linear time, for LARGEST characters."""
+    return seconds(partial(re.compile("[a-y]z").search), "a" * LARGEST, 3)
+
+
+def is_slow(run: Run, text: str) -> bool:
+    """Return whether a pattern takes more than LIMIT_S in each of several tries, each compared with the machine."""
+    return all(seconds(run, text, 2) > LIMIT_S * max(1.0, reference() / REFERENCE_S) for _ in range(TRIES))
+
+
 def fault_of(run: Run, parts: list[str]) -> tuple[str, float]:
     """Return a description of a text that takes more than linear time, or nothing; and the seconds of the slowest text
     of LARGEST characters."""
@@ -198,6 +224,8 @@ def fault_of(run: Run, parts: list[str]) -> tuple[str, float]:
         worst = max(worst, large)
         if large > 2 * LARGEST / LONG * long + NOISE_S:
             return f"{shape}: {LONG} characters take {long:.6f} s, {LARGEST} take {large:.6f} s", worst
+        if large > LIMIT_S and is_slow(run, shape.text(LARGEST)):
+            return f"{shape}: {LARGEST} characters take {large:.6f} s", worst
     return "", worst
 
 
@@ -209,8 +237,8 @@ def test_a_quadratic_pattern_is_found() -> None:
 
 
 def test_every_pattern_takes_linear_time() -> None:
-    """Each pattern of the code takes at most about four times as long for four times the text. `-s` prints the time of
-    each for 1 MiB."""
+    """Each pattern of the code takes at most about four times as long for four times the text, and at most LIMIT_S for
+    1 MiB. `-s` prints the time of each."""
     found = sorted(set(patterns()))
     assert len(found) > 40
     faults = []

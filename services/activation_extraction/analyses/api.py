@@ -8,8 +8,10 @@ from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
 from services.activation_extraction.analyses.settings import AnalysisSettings
 from services.activation_extraction.analyses.workflow import Analyses
+from services.common.http.idempotency import StartKey
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.common.paging import Window
 
 
 def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueries, streams: Streams) -> None:
@@ -17,14 +19,14 @@ def add_analysis_routes(app: FastAPI, analyses: Analyses, queries: AnalysisQueri
     router = APIRouter(prefix="/v1")
 
     @router.post("/extractions/{extraction_id}/analyses", status_code=202, tags=["analyses"])
-    def start_analysis(extraction_id: str, request: AnalysisSettings) -> AnalysisView:
+    def start_analysis(extraction_id: str, request: AnalysisSettings, key: StartKey) -> AnalysisView:
         """Start an analysis of a completed extraction. `kind` names the kind of analysis."""
-        return queries.get(analyses.start(extraction_id, request))
+        return queries.get(analyses.start(extraction_id, request, key))
 
     @router.get("/extractions/{extraction_id}/analyses", tags=["analyses"])
-    def list_analyses(extraction_id: str) -> AnalysisList:
-        """The analyses of an extraction, newest first."""
-        return queries.of(extraction_id)
+    def list_analyses(extraction_id: str, window: Annotated[Window, Query()]) -> AnalysisList:
+        """A page of the analyses of an extraction, newest first."""
+        return queries.of(extraction_id, window)
 
     kept = "Pieces that are done are kept."
     TaskRoutes("analysis", "analyses", AnalysisView, queries.get, analyses.act, streams, kept).add(router)

@@ -7,9 +7,10 @@ from services.activation_extraction.tables import AnalysisRow, ExtractionRow, Pi
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_first, newest_page
 from services.common.redaction import quoted
-from services.common.work.fan_out import count_parts
+from services.common.work.fan_out import count_parts, counts_of_parts
 from services.common.work.ports import Ports
 from services.common.work.views import task_fields
 from services.imaging.manifests import AnalysisManifest, read_table
@@ -31,13 +32,14 @@ class AnalysisQueries:
             view.layers = [layer.name for layer in self._manifest(view).layers]
         return view
 
-    def of(self, extraction_id: str) -> AnalysisList:
-        """The analyses of an extraction, newest first. NotFound if there is no such extraction."""
+    def of(self, extraction_id: str, window: Window = FIRST_PAGE) -> AnalysisList:
+        """A page of the analyses of an extraction, newest first. NotFound if there is no such extraction."""
         with self.ports.records.reading() as session:
             get_row(session, ExtractionRow, extraction_id, "extraction")
-            rows = newest_first(session, AnalysisRow, AnalysisRow.extraction_id == extraction_id)
-            views = [_view(row, count_parts(session, PieceRow, row.analysis_id)) for row in rows]
-            return AnalysisList(analyses=views)
+            page = newest_page(session, AnalysisRow, window, AnalysisRow.extraction_id == extraction_id)
+            done = counts_of_parts(session, PieceRow, [row.analysis_id for row in page.rows])
+            views = [_view(row, done.get(row.analysis_id, 0)) for row in page.rows]
+        return AnalysisList(analyses=views, total=page.total, next_offset=page.next_offset)
 
     def completed(self, extraction_id: str) -> list[tuple[str, ObjectRef]]:
         """Kind and manifest of the completed analyses of an extraction, newest first."""

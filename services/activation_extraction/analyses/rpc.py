@@ -12,9 +12,10 @@ from services.activation_extraction.analyses.schemas import TableQuery
 from services.activation_extraction.analyses.settings import AnalysisSettings
 from services.activation_extraction.analyses.workflow import SETTINGS, Analyses
 from services.common.errors import InvalidInput, describe_faults
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 
 
 class AnalysisMethods:
@@ -24,15 +25,18 @@ class AnalysisMethods:
         self._analyses, self._analysis_queries = analyses, queries
         self._analysis = TaskMethods(pb.Analysis, queries.get, analyses.act, streams)
 
-    def StartAnalysis(self, request: pb.StartAnalysisRequest, _: grpc.ServicerContext) -> pb.StartAnalysisResponse:
-        analysis_id = self._analyses.start(request.extraction_id, _settings_of(request))
+    def StartAnalysis(
+        self, request: pb.StartAnalysisRequest, context: grpc.ServicerContext
+    ) -> pb.StartAnalysisResponse:
+        analysis_id = self._analyses.start(request.extraction_id, _settings_of(request), start_key(context))
         return pb.StartAnalysisResponse(analysis=self._analysis.get(analysis_id))
 
     def GetAnalysis(self, request: pb.GetAnalysisRequest, _: grpc.ServicerContext) -> pb.GetAnalysisResponse:
         return pb.GetAnalysisResponse(analysis=self._analysis.get(request.analysis_id))
 
     def ListAnalyses(self, request: pb.ListAnalysesRequest, _: grpc.ServicerContext) -> pb.ListAnalysesResponse:
-        return to_message(self._analysis_queries.of(request.extraction_id), pb.ListAnalysesResponse)
+        found = self._analysis_queries.of(request.extraction_id, to_request(request, Window))
+        return to_message(found, pb.ListAnalysesResponse)
 
     def PauseAnalysis(self, request: pb.PauseAnalysisRequest, _: grpc.ServicerContext) -> pb.PauseAnalysisResponse:
         return pb.PauseAnalysisResponse(analysis=self._analysis.act("pause", request.analysis_id))

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from services.common.blobs import ObjectRef
+from services.common.paging import PageView
 from services.common.work.views import TaskView
 
 
@@ -23,8 +24,8 @@ class AnalysisView(TaskView):
     layers: list[str] = Field(default=[])
 
 
-class AnalysisList(BaseModel):
-    """The analyses of an extraction, newest first."""
+class AnalysisList(PageView):
+    """A page of the analyses of an extraction, newest first."""
 
     analyses: list[AnalysisView]
 

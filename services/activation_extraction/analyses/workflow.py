@@ -1,7 +1,8 @@
 """Analyses: a completed extraction is analysed piece by piece, and the pieces are merged into one result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +27,7 @@ from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, PieceRow
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
+from services.common.bus import Replay
 from services.common.errors import Conflict, InvalidInput
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
@@ -33,6 +35,8 @@ from services.common.progress import Progress
 from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest
 
@@ -51,37 +55,45 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
     queue: ClassVar[str] = JOBS_QUEUE
     part_table: ClassVar[type[PieceRow]] = PieceRow
 
-    def start(self, extraction_id: str, settings: AnalysisSettings) -> str:
+    def start(self, extraction_id: str, settings: AnalysisSettings, key: CallKey | None = None) -> str:
         """Queue an analysis and return its id. Conflict for an extraction that is not completed, InvalidInput for one
         that cannot be analysed with these settings."""
+        begin = partial(self._begin, extraction_id, settings)
+        return start_once(self.ports.records, new_id("analysis"), key, begin, extraction_id, settings)
+
+    def _begin(self, extraction_id: str, settings: AnalysisSettings, start: Start) -> None:
         with self.ports.records.reading() as session:
             extraction = get_row(session, ExtractionRow, extraction_id, "extraction")
         if extraction.manifest is None:
             raise Conflict(f"extraction {extraction_id} is {extraction.state}; only a completed one can be analysed")
         row = AnalysisRow(
-            analysis_id=new_id("analysis"),
+            analysis_id=start.task_id,
             extraction_id=extraction_id,
             kind=settings.kind,
             settings=settings.model_dump(mode="json"),
             extraction=extraction.manifest,
         )
-        analysis_id = row.analysis_id
-        self._start(row)
-        return analysis_id
+        self._start(row, start)
 
     def extraction_completed(self, event: events_pb2.ExtractionCompleted) -> None:
         """Handle ExtractionCompleted: start the analyses of its plan, with the default settings of each kind. An
         analysis that cannot begin is recorded as failed; the plan continues."""
         for row in self._planned(event):
             try:
-                self._start(row)
+                self._start(row, Start(row.analysis_id))
             except InvalidInput as error:
-                self._refuse(row, str(error))
+                self._refuse(row, str(error), parked="")
 
     def plan_failed(self, event: events_pb2.ExtractionCompleted, reason: str) -> None:
         """Record that the analyses of a plan failed, because its ExtractionCompleted could not be handled."""
         for row in self._planned(event):
-            self._refuse(row, reason)
+            self._refuse(row, reason, parked="event")
+
+    def plan_replayed(self, event: events_pb2.ExtractionCompleted) -> Replay:
+        """Prepare the replay of a parked ExtractionCompleted: each analysis of the plan that could not begin begins."""
+        ids = [_planned_id(event, kind) for kind in dict.fromkeys(event.plan.extraction.analyses)]
+        effects = [replay.effect for replay in map(self.event_replayed, ids) if replay is not EVENT_SENT]
+        return Replay(True, " ".join(effects)) if effects else EVENT_SENT
 
     def analyse_piece(self, command: events_pb2.AnalysePiece) -> None:
         """Perform AnalysePiece. The last piece enqueues the merge."""
@@ -110,6 +122,9 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
     def part_key(self, command: events_pb2.AnalysePiece) -> tuple[str | int, ...]:
         return command.analysis_id, command.piece
 
+    def part_objects(self, part: PieceRow) -> Iterable[ObjectRef]:
+        return (part.state,)
+
     def parts_expected(self, task: AnalysisRow) -> int:
         return task.pieces
 
@@ -129,7 +144,7 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         """The analyses of a plan that are not recorded yet."""
         rows = [
             AnalysisRow(
-                analysis_id=derived_id("analysis", event.extraction_id, kind),
+                analysis_id=_planned_id(event, kind),
                 plan_id=event.plan.plan_id,
                 extraction_id=event.extraction_id,
                 kind=kind,
@@ -141,7 +156,7 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         with self.ports.records.reading() as session:
             return [row for row in rows if session.get(AnalysisRow, row.analysis_id) is None]
 
-    def _start(self, row: AnalysisRow) -> None:
+    def _start(self, row: AnalysisRow, start: Start) -> None:
         """Have the kind check the extraction; then record the analysis and enqueue its pieces, unless it is known."""
         kind, blobs = kind_of(row.kind), self.ports.blobs
         settings = kind.settings.model_validate(row.settings)
@@ -149,16 +164,17 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         row.settings = settings.model_dump(mode="json")
         row.pieces = kind.pieces(Context(blobs, manifest, settings, torch.device("cpu"), batch_size=1))
         with self.ports.records.transaction() as session:
+            start.record(session)
             if session.get(AnalysisRow, row.analysis_id) is None:
                 session.add(row)
                 session.flush()
                 self.enqueue(session, row)
 
-    def _refuse(self, row: AnalysisRow, reason: str) -> None:
-        """Record an analysis that cannot begin as failed, and publish it."""
+    def _refuse(self, row: AnalysisRow, reason: str, parked: str) -> None:
+        """Record an analysis that cannot begin as failed, and publish it. `parked` as in TaskColumns."""
         with self.ports.records.transaction() as session:
             if session.get(AnalysisRow, row.analysis_id) is None:
-                row.state, row.pieces = "queued", 0
+                row.state, row.pieces, row.parked = "queued", 0, parked
                 session.add(row)
                 self.fail_or_cancel(session, row, "failed", reason)
 
@@ -184,6 +200,10 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
             batch_size=session.get_one(ExtractionRow, task.extraction_id).batch_size,
             device=self.settings.shared.device,
         )
+
+
+def _planned_id(event: events_pb2.ExtractionCompleted, kind: str) -> str:
+    return derived_id("analysis", event.extraction_id, kind)
 
 
 def _ids(task: AnalysisRow) -> dict[str, Any]:

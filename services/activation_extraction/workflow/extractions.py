@@ -1,6 +1,6 @@
 """Extractions: a network is extracted shard by shard, and the states of the shards are merged into one result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from services.activation_extraction.specs import (
 )
 from services.activation_extraction.tables import ExtractionRow, NetworkRow, ShardRow
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.errors import InvalidInput
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
@@ -32,6 +33,8 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import ExtractionOptions, PlanExtraction
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.architectures import build_skeleton
 from services.imaging.capture import check_layers
@@ -64,7 +67,8 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
             if session.get(NetworkRow, event.run_id) is None:
                 session.add(network)
         if event.HasField("plan") and not begun:
-            self._start(extraction_id, network, to_request(event.plan.extraction, PlanExtraction), event.plan)
+            options = to_request(event.plan.extraction, PlanExtraction)
+            self._start(Start(extraction_id), network, options, event.plan)
 
     def plan_failed(self, event: training_events.RunCompleted, reason: str) -> None:
         """Record that a plan's extraction failed, because its RunCompleted could not be handled."""
@@ -83,13 +87,21 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
             )
             self.record_failed(row, reason)
 
-    def start(self, request: StartExtractionRequest) -> str:
+    def plan_replayed(self, event: training_events.RunCompleted) -> Replay:
+        """Prepare the replay of a parked RunCompleted."""
+        if not event.HasField("plan"):
+            return EVENT_SENT
+        return self.event_replayed(derived_id("extraction", event.plan.plan_id))
+
+    def start(self, request: StartExtractionRequest, key: CallKey | None = None) -> str:
         """Queue an extraction and return its id. NotFound if this service has no record of the run."""
-        with self.ports.records.reading() as session:
-            network = get_row(session, NetworkRow, request.run_id, "completed run")
-        extraction_id = new_id("extraction")
-        self._start(extraction_id, network, request)
-        return extraction_id
+
+        def begin(start: Start) -> None:
+            with self.ports.records.reading() as session:
+                network = get_row(session, NetworkRow, request.run_id, "completed run")
+            self._start(start, network, request)
+
+        return start_once(self.ports.records, new_id("extraction"), key, begin, request)
 
     def extract_shard(self, command: events_pb2.ExtractShard) -> None:
         """Perform ExtractShard. The last shard enqueues the merge."""
@@ -121,6 +133,9 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
     def part_key(self, command: events_pb2.ExtractShard) -> tuple[str | int, ...]:
         return command.extraction_id, command.shard
 
+    def part_objects(self, part: ShardRow) -> Iterable[ObjectRef]:
+        return part.state.state, *part.state.maxima.values()
+
     def parts_expected(self, task: ExtractionRow) -> int:
         return task.shards
 
@@ -139,7 +154,7 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
         self.ports.outbox.publish(session, event)
 
     def _start(
-        self, extraction_id: str, network: NetworkRow, options: ExtractionOptions, plan: plan_pb2.Plan | None = None
+        self, start: Start, network: NetworkRow, options: ExtractionOptions, plan: plan_pb2.Plan | None = None
     ) -> None:
         """Check layers and split; then record the extraction and enqueue its shards, unless it is known."""
         trained = open_checkpoint(self.ports.blobs, network.checkpoint)
@@ -149,7 +164,7 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
         check_layers(skeleton, layers, seen.size)
         data = Dataset.open(self.ports.blobs, network.dataset)
         row = ExtractionRow(
-            extraction_id=extraction_id,
+            extraction_id=start.task_id,
             plan_id=plan.plan_id if plan else "",
             plan=plan,
             run_id=network.run_id,
@@ -163,7 +178,8 @@ class Extractions(FanOutTasks[ExtractionRow, events_pb2.ExtractShard]):
             patches=data.manifest.splits[options.split],
         )
         with self.ports.records.transaction() as session:
-            if session.get(ExtractionRow, extraction_id) is None:
+            start.record(session)
+            if session.get(ExtractionRow, start.task_id) is None:
                 session.add(row)
                 session.flush()
                 self.enqueue(session, row)

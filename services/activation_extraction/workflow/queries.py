@@ -8,8 +8,9 @@ from services.activation_extraction.schemas import ExtractionList, ExtractionVie
 from services.activation_extraction.tables import ExtractionRow, ShardRow
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict
-from services.common.records import get_row, newest_first
-from services.common.work.fan_out import count_parts
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
+from services.common.work.fan_out import count_parts, counts_of_parts
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
 from services.imaging.dataset import Dataset
@@ -31,12 +32,13 @@ class Queries:
             self._add_results(view, self._manifest(view))
         return view
 
-    def all(self) -> ExtractionList:
-        """All extractions, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> ExtractionList:
+        """A page of all extractions, newest first."""
         with self.ports.records.reading() as session:
-            rows = newest_first(session, ExtractionRow)
-            views = [_view(row, count_parts(session, ShardRow, row.extraction_id)) for row in rows]
-            return ExtractionList(extractions=views)
+            page = newest_page(session, ExtractionRow, window)
+            done = counts_of_parts(session, ShardRow, [row.extraction_id for row in page.rows])
+            views = [_view(row, done.get(row.extraction_id, 0)) for row in page.rows]
+        return ExtractionList(extractions=views, total=page.total, next_offset=page.next_offset)
 
     def plan(self, plan_id: str) -> PlanStages:
         """The stage of a plan that this service performs. NotFound before it has begun."""

@@ -1,7 +1,9 @@
 """Clients of the extraction and rendering services, for the pages of units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+import anyio
+import anyio.to_thread
 from primitives.activation_extraction.v1.activation_extraction_pb2 import (
     Extraction,
     ListExtractionsResponse,
@@ -11,8 +13,14 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
 from starlette.responses import Response
 
 from services.annotation.clients.http import Query, ServiceClient, id_in_path, layer_in_path
+from services.common.errors import Unavailable
+from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
 
+PICTURES = 16
+"""Pictures that are fetched at a time, in threads of their own: a browser requests many at once."""
+WAITING_PICTURES = 500
+"""Pictures that wait for these threads. They hold no thread while they wait."""
 FORWARDED_HEADERS = ("content-type", "cache-control", "etag")
 
 
@@ -22,9 +30,9 @@ class ExtractionService(ServiceClient):
     def __init__(self, base_url: str, shared: Shared) -> None:
         super().__init__("extraction service", base_url, shared)
 
-    def extractions(self) -> Sequence[Extraction]:
-        """All extractions, newest first."""
-        return self.get("/v1/extractions", ListExtractionsResponse).extractions
+    def extractions(self, window: Window = FIRST_PAGE) -> ListExtractionsResponse:
+        """A page of all extractions, newest first."""
+        return self.get("/v1/extractions", ListExtractionsResponse, window.model_dump())
 
     def extraction(self, extraction_id: str) -> Extraction:
         """One extraction. NotFound if it does not exist."""
@@ -43,16 +51,24 @@ class RenderingService(ServiceClient):
     """Fetches pictures of the units of extractions. The service draws them on request."""
 
     def __init__(self, base_url: str, shared: Shared) -> None:
-        super().__init__("rendering service", base_url, shared)
+        super().__init__("rendering service", base_url, shared, PICTURES)
+        self._threads = anyio.CapacityLimiter(PICTURES)
 
-    def picture(self, unit: tuple[str, str, int], name: str, query: Mapping[str, str], known_etag: str) -> Response:
+    async def picture(
+        self, unit: tuple[str, str, int], name: str, query: Mapping[str, str], known_etag: str
+    ) -> Response:
         """A picture (`pictures/1.webp`) or contact sheet (`sheet.webp`) of a unit (extraction, layer, channel).
 
         The answer is 304 if the picture still has the `known_etag`, which the browser sent.
         """
+        if self._threads.statistics().tasks_waiting >= WAITING_PICTURES:
+            raise Unavailable(f"{WAITING_PICTURES} pictures already wait for the rendering service; repeat this later")
         extraction_id, layer, channel = unit
         path = f"{_layer_path(extraction_id, layer)}/units/{channel}/{name}"
-        return self.fetch(path, query, {"if-none-match": known_etag}, FORWARDED_HEADERS)
+        headers = {"if-none-match": known_etag}
+        return await anyio.to_thread.run_sync(
+            self.fetch, path, query, headers, FORWARDED_HEADERS, limiter=self._threads
+        )
 
 
 def _layer_path(extraction_id: str, layer: str) -> str:

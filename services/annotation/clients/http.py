@@ -1,5 +1,6 @@
 """Client of another service's HTTP API, with this service's own access token."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
@@ -9,15 +10,21 @@ from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
 from starlette.responses import Response, StreamingResponse
 
+from services.annotation.clients.breaker import Breaker
 from services.common.access.credentials import bearer, client_context
-from services.common.errors import Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.grpc import from_json
 from services.common.observability.tracing import traceparent
 from services.common.redaction import quoted
 from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
+from services.common.work.parked import ParkedList, ParkedOutcome, message_in_path
 
-TIMEOUT_S = 10.0
+TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+"""Longest silence of a service within a call; a service that runs accepts a connection at once."""
+CALLS = 8
+"""Concurrent calls of one service. The pages have 40 threads; with three siblings that do not answer, some are left for
+pages that need none of them."""
 STREAM_SILENCE_S = 60.0
 """Longest silence of a stream; the services send a line at least every fifteen seconds."""
 
@@ -39,17 +46,19 @@ T = TypeVar("T")
 class ServiceClient:
     """A client of one service. `name` appears in error messages, for example "training service".
 
-    Every method may raise Unavailable, and Forbidden if the token of PRIMITIVES_TOKEN does not allow reading there.
+    Every method may raise Unavailable, and Forbidden if the token of PRIMITIVES_TOKEN does not allow reading there. A
+    service that does not answer is not called for a while; see `Breaker`.
     """
 
-    def __init__(self, name: str, base_url: str, shared: Shared) -> None:
+    def __init__(self, name: str, base_url: str, shared: Shared, limit: int = CALLS) -> None:
         self._name, self._base_url = name, base_url
+        self._breaker = Breaker(name, limit)
         self._headers = bearer(shared.token)
         self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key)
         self._client = httpx.Client(
             base_url=base_url,
             headers=self._headers,
-            timeout=TIMEOUT_S,
+            timeout=TIMEOUT,
             verify=self._trust,
             event_hooks={"request": [_add_trace]},
         )
@@ -68,6 +77,20 @@ class ServiceClient:
         """The state of the service: its tasks, queues and dependencies."""
         return self._parse(self._request("/v1/status"), ServiceStatus.model_validate)
 
+    def parked(self) -> ParkedList:
+        """The parked messages of the service."""
+        return self._parse(self._request("/v1/parked"), ParkedList.model_validate)
+
+    def act_on_parked(self, message_id: str, verb: str) -> ParkedOutcome:
+        """Replay or discard a parked message. Conflict if the message could have no effect. The token of
+        PRIMITIVES_TOKEN must allow writing there."""
+        try:
+            answer = self._client.post(f"/v1/parked/{message_in_path(message_id)}/{verb}")
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+        self._check(answer, ERRORS | {409: Conflict})
+        return self._parse(answer, ParkedOutcome.model_validate)
+
     def fetch(self, path: str, query: Query, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
         """The complete answer to a request with some `headers`, with those of its headers that are `forwarded`."""
         answer = self._request(path, query, headers)
@@ -75,10 +98,12 @@ class ServiceClient:
 
     async def stream(self, path: str, headers: Mapping[str, str], forwarded: tuple[str, ...]) -> Response:
         """As `fetch`, but passes the answer on block by block while it arrives."""
-        client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S), verify=self._trust)
+        timeout = httpx.Timeout(TIMEOUT.write, connect=TIMEOUT.connect, read=STREAM_SILENCE_S)
+        client = httpx.AsyncClient(timeout=timeout, verify=self._trust)
         request = client.build_request("GET", f"{self._base_url}{path}", headers=self._headers | _sendable(headers))
         try:
-            answer = await client.send(request, stream=True)
+            with self._breaker.call():
+                answer = await _begin(client, request)
             if answer.is_error:
                 await answer.aread()
                 self._check(answer)
@@ -98,7 +123,8 @@ class ServiceClient:
         self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         try:
-            answer = self._client.get(path, params=query, headers=_sendable(headers or {}))
+            with self._breaker.call():
+                answer = self._client.get(path, params=query, headers=_sendable(headers or {}))
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
         self._check(answer)
@@ -110,14 +136,14 @@ class ServiceClient:
         except (ParseError, ValueError) as error:
             raise Unavailable(f"The {self._name} is of another version: its answer has other fields") from error
 
-    def _check(self, answer: httpx.Response) -> None:
+    def _check(self, answer: httpx.Response, errors: Mapping[int, type[PrimitivesError]] = ERRORS) -> None:
         if not answer.is_error:
             return
         try:
             message = answer.json()["message"]
         except (ValueError, KeyError, TypeError):
             message = f"status {answer.status_code}"
-        raise ERRORS.get(answer.status_code, Unavailable)(f"The {self._name} answered: {message}")
+        raise errors.get(answer.status_code, Unavailable)(f"The {self._name} answered: {message}")
 
     def _unavailable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"The {self._name} at {self._base_url} does not answer: {error}")
@@ -160,6 +186,15 @@ def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _forwarded_headers(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:
     return {name: answer.headers[name] for name in names if name in answer.headers}
+
+
+async def _begin(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send a request whose answer is a stream. Its beginning has the time-out of other calls."""
+    try:
+        async with asyncio.timeout(TIMEOUT.read):
+            return await client.send(request, stream=True)
+    except TimeoutError as error:
+        raise httpx.ReadTimeout("timed out", request=request) from error
 
 
 async def _blocks(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -1,12 +1,11 @@
 """Client of the training service, for the pages of runs."""
 
-from collections.abc import Sequence
-
 from primitives.training.v1.training_pb2 import ListRunsResponse, Run
 from starlette.responses import Response
 
 from services.annotation.clients.http import ServiceClient, id_in_path
 from services.common.http.streams import HEADERS
+from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
 
 
@@ -16,9 +15,9 @@ class TrainingService(ServiceClient):
     def __init__(self, base_url: str, shared: Shared) -> None:
         super().__init__("training service", base_url, shared)
 
-    def runs(self) -> Sequence[Run]:
-        """All runs, newest first."""
-        return self.get("/v1/runs", ListRunsResponse).runs
+    def runs(self, window: Window = FIRST_PAGE) -> ListRunsResponse:
+        """A page of all runs, newest first."""
+        return self.get("/v1/runs", ListRunsResponse, window.model_dump())
 
     def run(self, run_id: str) -> Run:
         """One run. NotFound if it does not exist."""

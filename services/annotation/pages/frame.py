@@ -26,6 +26,7 @@ from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
+from services.common.work.parked import ParkedMessages
 from services.imaging.units import unit_name
 
 _HERE = Path(__file__).parent.parent
@@ -53,6 +54,7 @@ class Frame:
     extraction: ExtractionService
     rendering: RenderingService
     monitor: Monitor
+    parked: ParkedMessages
     static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
 
     def page(

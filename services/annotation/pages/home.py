@@ -1,5 +1,6 @@
 """The home page, the reader's own answers, and the summary of all readers."""
 
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -7,10 +8,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame
-from services.annotation.schemas import ResponseView, StudyView, Summary, UnitPlace
+from services.annotation.pages.overview import page_of, pages_of, window_of_page
+from services.annotation.schemas import ResponseView, StudyView, UnitPlace
 from services.annotation.workflow.readers import Reader
 
+STUDIES_A_PAGE = 20
+LATEST_ANSWERS = 50
+"""Answers of the reader on the home page."""
 ANSWERS_A_PAGE = 50
+ANSWERED_A_PAGE = 500
+"""Answered units on a page of the summary."""
 
 
 def routes(frame: Frame) -> APIRouter:
@@ -20,9 +27,19 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/")
     def home(request: Request, reader: signed_in) -> Response:
-        studies = frame.studies.all(reader).studies
-        answered = _units_by_layer(frame.responses.places(reader), studies)
-        return frame.page("home.html", request, reader, studies=studies, answered=answered)
+        page = page_of(request)
+        part = frame.studies.all(reader, window_of_page(page, STUDIES_A_PAGE))
+        latest, answers = frame.responses.latest(reader, LATEST_ANSWERS)
+        context: dict[str, Any] = {
+            "studies": part.studies,
+            "total": part.total,
+            "page": page,
+            "pages": pages_of(part.total, STUDIES_A_PAGE),
+            "answered": _units_by_layer(latest, _studies_of(frame, latest)),
+            "answers": answers,
+            "shown": LATEST_ANSWERS,
+        }
+        return frame.page("home.html", request, reader, **context)
 
     @router.get("/answers")
     def answers(
@@ -30,50 +47,57 @@ def routes(frame: Frame) -> APIRouter:
         reader: signed_in,
         page: Annotated[int, Query(ge=1, le=100_000)] = 1,
     ) -> Response:
-        studies = frame.studies.all(reader).studies
         own = frame.responses.own(reader, (page - 1) * ANSWERS_A_PAGE, ANSWERS_A_PAGE)
+        studies = _studies_of(frame, own.responses)
         thumbs = frame.units.thumbs(reader, [(one.study_id, one.layer, one.unit) for one in own.responses])
-        pages = max(1, -(-own.total // ANSWERS_A_PAGE))
+        pages = pages_of(own.total, ANSWERS_A_PAGE)
         context: dict[str, Any] = {"answered": _by_layer(own.responses, studies), "thumbs": thumbs, "total": own.total}
         return frame.page("answers.html", request, reader, page=page, pages=pages, notices=_notices(studies), **context)
 
     @router.get("/summary")
     def summary(request: Request, reader: signed_in) -> Response:
-        studies = frame.studies.all(reader).studies
-        answerable = {(study.study_id, layer.name): layer.all.units for study in studies for layer in study.layers}
-        readers = _summary(frame.responses.summary(), studies)
-        return frame.page("summary.html", request, reader, readers=readers, answerable=answerable)
+        page = page_of(request)
+        part = frame.responses.summary(window=window_of_page(page, ANSWERED_A_PAGE))
+        studies = _studies_of(frame, [place for one in part.readers for place in one.answered])
+        context: dict[str, Any] = {
+            "readers": [(one.name, one.total, _units_by_layer(one.answered, studies)) for one in part.readers],
+            "counts": frame.responses.totals_by_layer({one.name for one in part.readers}, studies.keys()),
+            "answerable": {(study_id, layer.name): layer.all.units for study_id, study in studies.items()
+                           for layer in study.layers},
+            "page": page,
+            "pages": pages_of(part.total, ANSWERED_A_PAGE),
+        }  # fmt: skip
+        return frame.page("summary.html", request, reader, **context)
 
     return router
 
 
 Grouped = list[tuple[StudyView, str, list[ResponseView]]]
 AnsweredUnits = list[tuple[StudyView, str, list[int]]]
+StudiesById = Mapping[str, StudyView]
 
 
-def _by_layer(own: list[ResponseView], studies: list[StudyView]) -> Grouped:
+def _studies_of(frame: Frame, places: Iterable[UnitPlace | ResponseView]) -> StudiesById:
+    """The studies of some units or answers, by id."""
+    return frame.studies.some({place.study_id for place in places})
+
+
+def _by_layer(own: list[ResponseView], studies: StudiesById) -> Grouped:
     """Answers grouped by study and layer, in their order."""
-    by_id = {study.study_id: study for study in studies}
     groups = groupby(own, key=lambda one: (one.study_id, one.layer))
-    return [(by_id[study_id], layer, list(group)) for (study_id, layer), group in groups]
+    return [(studies[study_id], layer, list(group)) for (study_id, layer), group in groups]
 
 
-def _summary(summary: Summary, studies: list[StudyView]) -> list[tuple[str, int, AnsweredUnits]]:
-    """Each reader's name, number of answers, and answered units by study and layer."""
-    return [(one.name, len(one.answered), _units_by_layer(one.answered, studies)) for one in summary.readers]
-
-
-def _units_by_layer(places: list[UnitPlace], studies: list[StudyView]) -> AnsweredUnits:
+def _units_by_layer(places: list[UnitPlace], studies: StudiesById) -> AnsweredUnits:
     """Units grouped by study and layer, in their order."""
-    by_id = {study.study_id: study for study in studies}
     groups = groupby(places, key=_layer_of)
-    return [(by_id[study], layer, [place.unit for place in group]) for (study, layer), group in groups]
+    return [(studies[study], layer, [place.unit for place in group]) for (study, layer), group in groups]
 
 
 def _layer_of(place: UnitPlace) -> tuple[str, str]:
     return place.study_id, place.layer
 
 
-def _notices(studies: list[StudyView]) -> list[str]:
+def _notices(studies: StudiesById) -> list[str]:
     """The different notices of the studies' data sets."""
-    return list(dict.fromkeys(study.notice for study in studies if study.notice))
+    return list(dict.fromkeys(study.notice for study in studies.values() if study.notice))

@@ -14,6 +14,7 @@ from services.annotation.pages.links import UNITS_A_PAGE, channel_of
 from services.annotation.schemas import LayerView, Place, StudyView
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
+from services.common.paging import Window
 from services.common.redaction import quoted
 
 
@@ -43,7 +44,7 @@ def routes(frame: Frame) -> APIRouter:
         place = default_class(study, place)
         window = ((page - 1) * UNITS_A_PAGE, UNITS_A_PAGE)
         part = frame.units.part(reader, study_id, layer, place, window)
-        pages = max(1, -(-part.total // UNITS_A_PAGE))
+        pages = pages_of(part.total, UNITS_A_PAGE)
         context: dict[str, Any] = {"study": study, "layer": layer_of(study, layer), "place": place, "part": part}
         context |= {"tabs": _tabs(study, layer, place), "page": page, "pages": pages}
         saved = saved_of(frame, request, reader, study_id, layer)
@@ -54,8 +55,18 @@ def routes(frame: Frame) -> APIRouter:
 
 def page_of(request: Request) -> int:
     """The page number in the query string; 1 if it is not a number."""
-    number = re.fullmatch("[1-9][0-9]{0,7}", request.query_params.get("page", "1"))
+    number = re.fullmatch("[1-9][0-9]{0,5}", request.query_params.get("page", "1"))
     return int(number[0]) if number else 1
+
+
+def window_of_page(page: int, size: int) -> Window:
+    """The items of a page, with pages from 1."""
+    return Window(offset=(page - 1) * size, limit=size)
+
+
+def pages_of(total: int, size: int) -> int:
+    """The number of pages that a list has; an empty list has one."""
+    return max(1, -(-total // size))
 
 
 def default_class(study: StudyView, place: Place) -> Place:

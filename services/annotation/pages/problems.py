@@ -31,7 +31,10 @@ TITLES = {
 
 
 def add_problem_pages(app: FastAPI, frame: Frame) -> None:
-    """Answer errors of pages with an error page."""
+    """Answer errors of pages with an error page.
+
+    The handlers run in threads, because a page reads the session from the records.
+    """
 
     def page(request: Request, status: int, message: str) -> Response:
         title = TITLES.get(status, "Something went wrong")
@@ -51,13 +54,13 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
         return page(request, status_of(error), str(error))
 
     @app.exception_handler(HTTPException)
-    async def http_problem(request: Request, error: HTTPException) -> Response:
+    def http_problem(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
             return problem_of(error)
         return page(request, error.status_code, "There is no such page." if error.status_code == 404 else error.detail)
 
     @app.exception_handler(RequestValidationError)
-    async def not_understood(request: Request, error: RequestValidationError) -> Response:
+    def not_understood(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith(FOR_PROGRAMS):
             return problem_of(error)
         return page(request, 422, "The address or the form contains a value that this page does not accept.")

@@ -9,11 +9,13 @@ from primitives.training.v1.training_pb2 import EpochMetrics, Run, RunSettings
 from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame, field_value
+from services.annotation.pages.overview import page_of, pages_of, window_of_page
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput
 from services.common.work.views import has_ended
 
 MOST_COMPARED = 6
+RUNS_A_PAGE = 100
 CURVES = ("epoch", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "train_auc", "val_auc")
 ABSENT = "–"
 
@@ -35,8 +37,16 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/runs")
     def runs(request: Request, reader: signed_in) -> Response:
-        rows = [(run, best_epoch(run)) for run in frame.training.runs()]
-        return frame.page("runs.html", request, reader, runs=rows, most=MOST_COMPARED)
+        page = page_of(request)
+        part = frame.training.runs(window_of_page(page, RUNS_A_PAGE))
+        context: dict[str, Any] = {
+            "runs": [(run, best_epoch(run)) for run in part.runs],
+            "most": MOST_COMPARED,
+            "total": part.total,
+            "page": page,
+            "pages": pages_of(part.total, RUNS_A_PAGE),
+        }
+        return frame.page("runs.html", request, reader, **context)
 
     @router.get("/runs/compare")
     def compare(

@@ -1,17 +1,25 @@
-"""The status page: the state of the four services, side by side."""
+"""The status page: the state of the four services, side by side, with their parked messages."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import Response
 
+from services.annotation.clients.http import ServiceClient
 from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
-from services.common.errors import PrimitivesError
+from services.common.errors import NotFound, PrimitivesError
+from services.common.observability.logs import get_logger
+from services.common.redaction import quoted
 from services.common.runtime.status import ServiceStatus
+from services.common.work.parked import ParkedMessage, ParkedMessages, ParkedOutcome
+
+log = get_logger(__name__)
+
+Verb = Literal["replay", "discard"]
 
 
 class ServiceReport(NamedTuple):
@@ -20,6 +28,10 @@ class ServiceReport(NamedTuple):
     name: str
     status: ServiceStatus | None
     error: str = ""
+    messages: list[ParkedMessage] | None = None
+    """The parked messages; None if they cannot be read, or if the reader must not see them."""
+    may_operate: bool = False
+    """Whether the reader may replay and discard them."""
 
     @property
     def healthy(self) -> bool:
@@ -40,26 +52,62 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/status")
     def status(request: Request, reader: signed_in) -> Response:
-        return frame.page("status.html", request, reader, services=all_reports(frame))
+        return show(request, reader)
+
+    @router.post("/status/{service}/parked/{message_id}/{verb}")
+    def act(
+        request: Request, _: signed_in, service: str, message_id: str, verb: Verb, csrf: Annotated[str, Form()] = ""
+    ) -> Response:
+        if service not in SERVICES:
+            raise NotFound(f"There is no service {quoted(service)}.")
+        reader = frame.auth.operator(request, service, csrf)
+        return show(request, reader, _act(frame, service, message_id, verb, reader))
+
+    def show(request: Request, reader: Reader, outcome: ParkedOutcome | None = None) -> Response:
+        reports = all_reports(frame, reader.sees_units, lambda service: frame.auth.may_operate(request, service))
+        return frame.page("status.html", request, reader, services=reports, outcome=outcome)
 
     return router
 
 
-def all_reports(frame: Frame) -> list[ServiceReport]:
+SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
+
+
+def all_reports(frame: Frame, with_parked: bool, may_operate: Callable[[str], bool]) -> list[ServiceReport]:
     """The reports of the four services, requested in parallel: a slow service does not delay the others."""
-    calls: dict[str, Callable[[], ServiceStatus]] = {
-        "training": frame.training.status,
-        "activation_extraction": frame.extraction.status,
-        "patch_rendering": frame.rendering.status,
-        "annotation": frame.monitor.status,
-    }
-    with ThreadPoolExecutor(len(calls), "status") as pool:
-        reports = [pool.submit(copy_context().run, _report, name, call) for name, call in calls.items()]
-        return [report.result() for report in reports]
+    with ThreadPoolExecutor(len(SERVICES), "status") as pool:
+        reports = [pool.submit(copy_context().run, _report, frame, name, with_parked) for name in SERVICES]
+        return [report.result()._replace(may_operate=may_operate(report.result().name)) for report in reports]
 
 
-def _report(name: str, call: Callable[[], ServiceStatus]) -> ServiceReport:
+def _report(frame: Frame, service: str, with_parked: bool) -> ServiceReport:
+    client = _client(frame, service)
     try:
-        return ServiceReport(name, call())
+        report = ServiceReport(service, (client or frame.monitor).status())
     except PrimitivesError as error:
-        return ServiceReport(name, None, str(error))
+        return ServiceReport(service, None, str(error))
+    if not (with_parked and report.parked):
+        return report
+    try:
+        return report._replace(messages=(client.parked() if client else frame.parked.all()).messages)
+    except PrimitivesError as error:  # the status is shown in any case
+        return report._replace(error=str(error))
+
+
+def _act(frame: Frame, service: str, message_id: str, verb: Verb, reader: Reader) -> ParkedOutcome:
+    log.info("parked message chosen", service=service, message=message_id, verb=verb, reader=reader.name)
+    client = _client(frame, service)
+    if client is not None:
+        return client.act_on_parked(message_id, verb)
+    act: Callable[[ParkedMessages, str, str], ParkedOutcome] = getattr(ParkedMessages, verb)
+    return act(frame.parked, message_id, reader.name)
+
+
+def _client(frame: Frame, service: str) -> ServiceClient | None:
+    """The client of another service; None for this one."""
+    others: dict[str, ServiceClient] = {
+        "training": frame.training,
+        "activation_extraction": frame.extraction,
+        "patch_rendering": frame.rendering,
+    }
+    return others.get(service)

@@ -22,11 +22,12 @@ from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of, number_of
-from services.annotation.pages.overview import Tab, page_of
+from services.annotation.pages.overview import Tab, page_of, pages_of, window_of_page
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
 from services.common.redaction import quoted
 
+EXTRACTIONS_A_PAGE = 100
 UNITS_A_PAGE = 24
 PICTURES = 16
 """Top pictures that a unit's page shows at once; the reader can unfold the others."""
@@ -66,12 +67,18 @@ def _list_routes(frame: Frame) -> APIRouter:
 
     @router.get("/extractions")
     def extractions(request: Request, reader: researcher) -> Response:
-        return frame.page("extractions.html", request, reader, extractions=frame.extraction.extractions())
+        page = page_of(request)
+        part = frame.extraction.extractions(window_of_page(page, EXTRACTIONS_A_PAGE))
+        pages = pages_of(part.total, EXTRACTIONS_A_PAGE)
+        context: dict[str, Any] = {"extractions": part.extractions, "total": part.total, "page": page, "pages": pages}
+        return frame.page("extractions.html", request, reader, **context)
 
     @router.get("/extractions/{extraction_id}")
     def extraction(request: Request, extraction_id: str, reader: researcher) -> Response:
         found = frame.extraction.extraction(extraction_id)
-        context: dict[str, Any] = {"layers": [_layer_context(frame, found, layer) for layer in found.results]}
+        answered = frame.responses.answered_in_layers(extraction_id)
+        layers = [_layer_context(frame, found, layer, answered.get(layer.name, 0)) for layer in found.results]
+        context: dict[str, Any] = {"layers": layers}
         return frame.page("extraction.html", request, reader, **context, **_extraction_context(frame, found))
 
     @router.get("/extractions/{extraction_id}/layers/{layer}")
@@ -92,7 +99,7 @@ def _list_routes(frame: Frame) -> APIRouter:
             "sorts": [(name, _sort_words(part, name)) for name in SORTS if _sortable(part, name)],
             "kinds": KIND_WORDS,
             "page": page,
-            "pages": max(1, -(-part.total // UNITS_A_PAGE)),
+            "pages": pages_of(part.total, UNITS_A_PAGE),
         }
         return frame.page("units.html", request, reader, **context, **_extraction_context(frame, found))
 
@@ -142,13 +149,13 @@ def _picture_routes(frame: Frame) -> APIRouter:
     key_in_path = Annotated[UnitKey, Depends(unit_key)]
 
     @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp")
-    def picture(request: Request, _: researcher, key: key_in_path, source: Source, rank: str) -> Response:
+    async def picture(request: Request, _: researcher, key: key_in_path, source: Source, rank: str) -> Response:
         query = _drawing(request, PICTURE_FIELDS) | {"from": source}
-        return frame.rendering.picture(key, f"pictures/{number_of(rank)}.webp", query, _known_etag(request))
+        return await frame.rendering.picture(key, f"pictures/{number_of(rank)}.webp", query, _known_etag(request))
 
     @router.get("/unit-sheets/{extraction_id}/{layer}/{unit}.webp")
-    def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
-        return frame.rendering.picture(key, "sheet.webp", _drawing(request, SHEET_FIELDS), _known_etag(request))
+    async def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
+        return await frame.rendering.picture(key, "sheet.webp", _drawing(request, SHEET_FIELDS), _known_etag(request))
 
     return router
 
@@ -191,7 +198,7 @@ def _layer(extraction: Extraction, name: str) -> ExtractionLayer:
     return found
 
 
-def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer) -> dict[str, Any]:
+def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer, answered: int) -> dict[str, Any]:
     """The row of a layer on the page of an extraction."""
     where = extraction.extraction_id, layer.name
     part = frame.extraction.units(*where, {"sort": "auc", "limit": 1})
@@ -199,7 +206,7 @@ def _layer_context(frame: Frame, extraction: Extraction, layer: ExtractionLayer)
     return {
         "layer": layer,
         "silent": frame.extraction.units(*where, {"silent": "true", "limit": 0}).total,
-        "answered": len(frame.responses.by_unit(*where)),
+        "answered": answered,
         "best": best,
         "auc": best.auc_by_class[-1] if best is not None else None,
     }

@@ -1,7 +1,7 @@
 """Saves answers, each in one transaction with its log entry and its event, and reads them."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from itertools import groupby
 
 from google.protobuf import json_format
 from primitives.annotation.v1.events_pb2 import ResponseGiven
@@ -10,14 +10,28 @@ from sqlalchemy.orm import Session
 from services.annotation import repository
 from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
-from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, UnitPlace
+from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, SummaryQuery, UnitPlace
 from services.annotation.tables import ResponseLogRow, ResponseRow
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, Overtaken
 from services.common.identity import new_id
+from services.common.paging import Window, next_offset
 from services.common.records import now
 from services.common.work.ports import Ports
 from services.imaging.units import unit_name
+
+FIRST_UNITS = SummaryQuery()
+
+
+@dataclass(frozen=True)
+class Share:
+    """A reader in the window of a summary: the number of answers, and the part of them that the window covers."""
+
+    reader_id: str
+    name: str
+    answers: int
+    offset: int
+    limit: int
 
 
 @dataclass
@@ -62,25 +76,39 @@ class Responses:
             rows, total = repository.responses_of(session, reader.reader_id, offset, limit)
             return ResponseList(responses=[ResponseView.model_validate(row) for row in rows], total=total)
 
-    def places(self, reader: Reader) -> list[UnitPlace]:
-        """The units that the reader answered, by study, layer and unit."""
+    def latest(self, reader: Reader, count: int) -> tuple[list[UnitPlace], int]:
+        """The units that the reader answered last, by study, layer and unit, and the number of all."""
         with self.ports.records.reading() as session:
-            keys = repository.places_of(session, reader.reader_id)
-        return [UnitPlace(study_id=study, layer=layer, unit=unit) for study, layer, unit in keys]
+            keys = repository.latest_places(session, reader.reader_id, count)
+            total = repository.count_responses(session, ResponseRow.reader_id == reader.reader_id)
+        return _places(sorted(keys)), total
 
-    def summary(self, study_id: str = "") -> Summary:
-        """All readers and the units that each answered, in one study or in all, without the answers themselves."""
+    def summary(self, study_id: str = "", window: Window = FIRST_UNITS) -> Summary:
+        """A page of all readers and the units that each answered, in one study or in all, without the answers
+        themselves."""
         with self.ports.records.reading() as session:
-            rows = repository.answered_by_reader(session, study_id)
-        readers = []
-        for name, group in groupby(rows, key=lambda row: row[0]):
-            places = [
-                UnitPlace(study_id=study, layer=layer, unit=unit)
-                for _, study, layer, unit in group
-                if study is not None and layer is not None and unit is not None
-            ]
-            readers.append(ReaderSummary(name=name, answered=places))
-        return Summary(readers=readers)
+            counts = repository.answers_by_reader(session, study_id)
+            shares = _shares(counts, window)
+            answered = repository.all_answered_by(session, [share.reader_id for share in shares[1:-1]], study_id)
+            for share in {*shares[:1], *shares[-1:]}:  # the window may begin or end between the answers of a reader
+                part = repository.answered_by(session, share.reader_id, study_id, share.offset, share.limit)
+                answered[share.reader_id] = part
+        readers = [
+            ReaderSummary(name=share.name, answered=_places(answered.get(share.reader_id, [])), total=share.answers)
+            for share in shares
+        ]
+        total = sum(max(answers, 1) for _, _, answers in counts)
+        return Summary(readers=readers, total=total, next_offset=next_offset(window, total))
+
+    def totals_by_layer(self, names: Collection[str], study_ids: Collection[str]) -> dict[tuple[str, str, str], int]:
+        """How many units of each layer of some studies some readers answered, by reader, study and layer."""
+        with self.ports.records.reading() as session:
+            return repository.totals_by_layer(session, names, study_ids)
+
+    def answered_in_layers(self, extraction_id: str) -> dict[str, int]:
+        """How many units of each layer were answered in the studies of an extraction."""
+        with self.ports.records.reading() as session:
+            return repository.answered_in_layers(session, extraction_id)
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
@@ -112,6 +140,22 @@ class Responses:
         session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
         session.flush()
         self.ports.outbox.publish(session, json_format.ParseDict(place | {"version": version}, ResponseGiven()))
+
+
+def _shares(counts: Iterable[tuple[str, str, int]], window: Window) -> list[Share]:
+    """The readers in a window over the answers of all readers (id, name, number). One without an answer takes one
+    place."""
+    shares, begin, end = [], 0, window.offset + window.limit
+    for reader_id, name, answers in counts:
+        skipped, shown = max(window.offset - begin, 0), min(end - begin, answers)
+        begin += max(answers, 1)
+        if window.offset < begin and begin - max(answers, 1) < end:
+            shares.append(Share(reader_id, name, answers, skipped, max(shown - skipped, 0)))
+    return shares
+
+
+def _places(keys: Iterable[UnitKey]) -> list[UnitPlace]:
+    return [UnitPlace(study_id=study_id, layer=layer, unit=unit) for study_id, layer, unit in keys]
 
 
 def _answer_of(row: ResponseRow | ResponseLogRow) -> Answer:

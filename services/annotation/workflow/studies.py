@@ -1,5 +1,7 @@
 """Turns completed renderings into studies, and reads studies."""
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +17,18 @@ from services.annotation.schemas import LayerView, ListProgress, OpenStudyReques
 from services.annotation.tables import LayerRow, MammogramRow, RankRow, ReceivedRenderingRow, StudyRow, UnitRow
 from services.annotation.workflow.readers import Reader
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.errors import NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
+from services.common.paging import FIRST_PAGE, Window
 from services.common.progress import Progress
+from services.common.records import ACTIVE, get_row, newest_page
 from services.common.redaction import quoted
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
+from services.common.work.replays import EVENT_SENT, replay_command, replay_event
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.views import PlanStages, plan_stages, task_fields
 
 JOBS_QUEUE = "annotation.jobs"
@@ -47,17 +54,25 @@ class Studies:
                 study.plan_id = event.plan.plan_id
                 self._enqueue(session, study)
 
-    def start(self, request: OpenStudyRequest) -> StudyView:
+    def start(self, request: OpenStudyRequest, key: CallKey | None = None) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
-        study_id = new_id("study")
-        with self.ports.records.transaction() as session:
-            if session.get(ReceivedRenderingRow, request.rendering_id) is None:
-                raise NotFound(f"there is no completed rendering {quoted(request.rendering_id)}")
-            self._enqueue(session, _new_row(study_id, request.rendering_id, request))
-        return self.get(study_id)
+
+        def begin(start: Start) -> None:
+            with self.ports.records.transaction() as session:
+                if session.get(ReceivedRenderingRow, request.rendering_id) is None:
+                    raise NotFound(f"there is no completed rendering {quoted(request.rendering_id)}")
+                start.record(session)
+                self._enqueue(session, _new_row(start.task_id, request.rendering_id, request))
+
+        return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
 
     def open(self, command: events_pb2.OpenStudy) -> None:
-        """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing."""
+        """Handle OpenStudy: read the rendering, then write all rows in one transaction. A repetition does nothing. Busy
+        if another process opens the study now."""
+        with self.ports.leases.hold(command.study_id):
+            self._open(command)
+
+    def _open(self, command: events_pb2.OpenStudy) -> None:
         with self.ports.records.transaction() as session:
             study = repository.study_row(session, command.study_id)
             if study.ended:
@@ -76,7 +91,19 @@ class Studies:
         with self.ports.records.transaction() as session:
             study = repository.study_row(session, command.study_id)
             if not study.ended:
+                study.parked = "command"
                 self._fail(session, study, reason)
+
+    def open_replayed(self, command: events_pb2.OpenStudy) -> Replay:
+        """Prepare the replay of a parked OpenStudy: the study that it has failed is opened again."""
+        with self.ports.records.transaction() as session:
+            study = get_row(session, StudyRow, command.study_id, "study", lock=True)
+
+            def requeue() -> None:
+                study.requeue()
+                self._send_open(session, study.study_id)
+
+            return replay_command(study, f"study {study.study_id}", requeue)
 
     def rendering_parked(self, event: rendering_events.RenderingCompleted, reason: str) -> None:
         """RenderingCompleted was parked: record the plan's study as failed, so that callers see the reason."""
@@ -84,20 +111,36 @@ class Studies:
         with self.ports.records.transaction() as session:
             if event.HasField("plan") and session.get(StudyRow, study_id) is None:
                 study = _new_row(study_id, event.rendering_id, PlanStudy())
-                study.plan_id = event.plan.plan_id
+                study.plan_id, study.parked = event.plan.plan_id, "event"
                 session.add(study)
                 self._fail(session, study, reason)
+
+    def rendering_replayed(self, event: rendering_events.RenderingCompleted) -> Replay:
+        """Prepare the replay of a parked RenderingCompleted."""
+        if not event.HasField("plan"):
+            return EVENT_SENT
+        study_id = _study_of(event.plan.plan_id)
+        with self.ports.records.transaction() as session:
+            study = session.get(StudyRow, study_id, with_for_update=True)
+            return replay_event(session, study, f"study {study_id}")
 
     def get(self, study_id: str, reader: Reader | None = None) -> StudyView:
         """One study, with the progress of a reader."""
         with self.ports.records.reading() as session:
             return self._views(session, [repository.study_row(session, study_id)], reader)[0]
 
-    def all(self, reader: Reader | None = None) -> StudyList:
-        """All studies, newest first, with the progress of a reader."""
+    def all(self, reader: Reader | None = None, window: Window = FIRST_PAGE) -> StudyList:
+        """A page of all studies, newest first, with the progress of a reader."""
         with self.ports.records.reading() as session:
-            rows = session.scalars(select(StudyRow).order_by(StudyRow.created.desc(), StudyRow.study_id)).all()
-            return StudyList(studies=self._views(session, list(rows), reader))
+            page = newest_page(session, StudyRow, window)
+            studies = self._views(session, page.rows, reader)
+        return StudyList(studies=studies, total=page.total, next_offset=page.next_offset)
+
+    def some(self, study_ids: Collection[str]) -> dict[str, StudyView]:
+        """Some studies by id, without the progress of a reader."""
+        with self.ports.records.reading() as session:
+            rows = list(repository.study_rows(session, study_ids).values())
+            return {view.study_id: view for view in self._views(session, rows, None)}
 
     def withholding(self, extraction_id: str) -> list[str]:
         """The titles of the studies of an extraction that withhold classes until a unit is answered."""
@@ -114,27 +157,40 @@ class Studies:
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""
         with self.ports.records.transaction() as session:
-            for study in session.scalars(select(StudyRow).where(StudyRow.state.in_(("queued", "running")))).all():
-                self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
+            for study_id in self.unattended(session, set()):
+                self._send_open(session, study_id)
+
+    def unattended(self, session: Session, attended: set[str]) -> set[str]:
+        """Return the ids of studies that are neither open nor being opened. `attended` are the ids with a lease."""
+        return set(session.scalars(select(StudyRow.study_id).where(StudyRow.state.in_(ACTIVE)))) - attended
+
+    def enqueue_again(self, ids: Iterable[str]) -> None:
+        """Send the command of studies whose command is gone."""
+        with self.ports.records.transaction() as session:
+            for study_id in ids:
+                self._send_open(session, study_id)
+
+    def _send_open(self, session: Session, study_id: str) -> None:
+        self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study_id))
 
     def _enqueue(self, session: Session, study: StudyRow) -> None:
         """Record a study and send the command to open it, unless it is already recorded."""
         if session.get(StudyRow, study.study_id) is None:
             session.add(study)
-            self.ports.outbox.send(session, JOBS_QUEUE, events_pb2.OpenStudy(study_id=study.study_id))
+            self._send_open(session, study.study_id)
 
     def _fail(self, session: Session, study: StudyRow, reason: str) -> None:
         study.end("failed", reason)
         event = events_pb2.StudyFailed(study_id=study.study_id, plan_id=study.plan_id, error=reason)
         self.ports.outbox.publish(session, event)
 
-    def _views(self, session: Session, rows: list[StudyRow], reader: Reader | None) -> list[StudyView]:
-        layers = repository.layers(session, [row.study_id for row in rows])
-        answered = repository.answered_by_layer(session, reader.reader_id if reader else "")
-        return [
-            _study_view(row, [_layer_view(layer, answered) for layer in layers if layer.study_id == row.study_id])
-            for row in rows
-        ]
+    def _views(self, session: Session, rows: Sequence[StudyRow], reader: Reader | None) -> list[StudyView]:
+        study_ids = [row.study_id for row in rows]
+        answered = repository.answered_by_layer(session, reader.reader_id, study_ids) if reader is not None else {}
+        layers: defaultdict[str, list[LayerView]] = defaultdict(list)
+        for layer in repository.layers(session, study_ids):
+            layers[layer.study_id].append(_layer_view(layer, answered))
+        return [_study_view(row, layers[row.study_id]) for row in rows]
 
 
 def _study_of(plan_id: str) -> str:

@@ -102,7 +102,7 @@ class Units:
         with self.ports.records.reading() as session:
             rows = repository.units_by_key(session, keys)
             answered = repository.answered_keys(session, keys, reader.reader_id)
-            studies = {key[0]: repository.study_row(session, key[0]) for key in rows}
+            studies = repository.study_rows(session, {key[0] for key in rows})
         views = {}
         for key, row in rows.items():
             study = studies[key[0]]

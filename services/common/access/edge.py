@@ -1,11 +1,13 @@
 """The edge of a service: its address, TLS, and who may call. Its HTTP and gRPC servers share it."""
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput
+from services.common.machine.files import allowed_files
 from services.common.settings import Shared
 
 
@@ -20,6 +22,33 @@ class Tls:
     key: Path
     client_ca: Path | None = None
 
+    def context(self) -> ssl.SSLContext:
+        """Make the context of a server. InvalidInput if the files are not a certificate, its key and authorities."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(str(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
+            raise InvalidInput(f"the TLS files {files} cannot be used: {error}") from error
+        return context
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """How many connections a server has, and the seconds for which the HTTP server waits for a caller."""
+
+    connections: int = 1000
+    header_s: float = 10.0
+    """For a TLS handshake, and then for the request line and the headers of each request."""
+    body_s: float = 30.0
+    send_s: float = 60.0
+    """While the caller accepts nothing of an answer."""
+    keep_alive_s: float = 10.0
+    """For the next request on a connection."""
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -31,6 +60,7 @@ class Edge:
     tls: Tls | None = None
     allowed_hosts: frozenset[str] = frozenset()
     """Host names, other than those of loopback, under which services without tokens may be called."""
+    limits: ConnectionLimits = ConnectionLimits()
 
 
 def open_edge(service: str, shared: Shared) -> Edge:
@@ -46,7 +76,15 @@ def open_edge(service: str, shared: Shared) -> Edge:
         )
     tokens = Tokens(shared.tokens_file) if shared.tokens_file is not None else None
     hosts = frozenset(name.strip().lower() for name in shared.allowed_hosts.split(",") if name.strip())
-    return Edge(service, shared.host, tokens, _tls(shared), hosts)
+    limits = ConnectionLimits(
+        # The HTTP and gRPC servers of four services, their stores and their children may share a process.
+        connections=min(shared.max_connections, allowed_files() // 16),
+        header_s=shared.http_header_s,
+        body_s=shared.http_body_s,
+        send_s=shared.http_send_s,
+        keep_alive_s=shared.http_keep_alive_s,
+    )
+    return Edge(service, shared.host, tokens, _tls(shared), hosts, limits)
 
 
 def is_loopback(host: str) -> bool:

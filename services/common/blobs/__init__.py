@@ -3,10 +3,10 @@
 from urllib.parse import urlsplit
 
 from services.common.blobs.folder import FolderBlobs
-from services.common.blobs.port import Blobs, ObjectRef, StoredObject
+from services.common.blobs.port import Blobs, ObjectRef, StoredObject, missing_objects
 from services.common.errors import InvalidInput
 
-__all__ = ["Blobs", "FolderBlobs", "ObjectRef", "StoredObject", "open_blobs"]
+__all__ = ["Blobs", "FolderBlobs", "ObjectRef", "StoredObject", "missing_objects", "open_blobs"]
 
 
 def open_blobs(url: str) -> Blobs:

@@ -1,7 +1,8 @@
 """The port for objects: whole puts, ranged gets, keys with slashes. It needs nothing beyond the plain S3 verbs."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -82,6 +83,19 @@ class Blobs(Protocol):
 
         A killed process leaves them. They may be invisible to `scan`, but they use space.
         """
+
+
+def missing_objects(blobs: Blobs, refs: Iterable[ObjectRef]) -> set[ObjectRef]:
+    """Return the references to objects that do not exist. One listing for each bucket finds them."""
+    by_bucket: dict[str, dict[str, ObjectRef]] = {}
+    for ref in refs:
+        by_bucket.setdefault(ref.bucket, {})[ref.key] = ref
+    missing: set[ObjectRef] = set()
+    for bucket, by_key in by_bucket.items():
+        prefix = os.path.commonprefix(list(by_key))  # noqa: RUF071 - a store lists by any beginning of a key
+        existing = set(blobs.list(bucket, prefix))
+        missing.update(ref for key, ref in by_key.items() if key not in existing)
+    return missing
 
 
 def read_verified(blobs: Blobs, ref: ObjectRef) -> bytes:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -35,19 +36,24 @@ CONNECT_LIMIT_S, READ_LIMIT_S = 5.0, 60.0
 CONNECTIONS = 16
 
 _ABSENT = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
-_TRANSIENT = (
-    "SlowDown",
-    "InternalError",
-    "ServiceUnavailable",
-    "RequestTimeout",
-    "ServerBusy",
-    "XMinioServerNotInitialized",
-    "XMinioStorageFull",
-    # The store received other bytes than were sent: they were cut or altered on the way.
+
+_TOO_SOON = (408, 425, 429)
+"""Statuses below 500 after which another attempt may succeed: too slow, too early, too many."""
+
+_PASSING = (
+    "OperationAborted",  # another call changes the same thing
+    # The body was cut, altered or delayed on its way to the store.
     "BadDigest",
     "IncompleteBody",
+    "RequestTimeout",
     "XAmzContentSHA256Mismatch",
 )
+"""Codes of other statuses after which the same call may succeed a moment later."""
+
+_DENIED = (401, 403)
+_EXPIRED = ("ExpiredToken", "InvalidToken", "RequestExpired", "TokenRefreshRequired")
+"""Statuses and codes of keys that are wrong, expired or not allowed to do this, and of a clock that differs from the
+store's. They pass when somebody mends them, but not within seconds."""
 
 _ADDRESS = re.compile(r"[^\s:@]++(:\d{1,5})?")
 
@@ -247,7 +253,11 @@ class S3Blobs:
             answer.release_conn()
 
     def _try(self, call: Callable[[], T], bucket: str, key: str) -> T:
-        """Call until it succeeds or has failed ATTEMPTS times, with growing, jittered waits in between."""
+        """Call until it succeeds or has failed ATTEMPTS times, with growing, jittered waits in between.
+
+        NotFound for an absent object. InvalidInput for a call that would fail again. Unavailable for a store that does
+        not serve it now, or denies it to these keys.
+        """
         wait = FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -256,7 +266,9 @@ class S3Blobs:
                 if error.code in _ABSENT:
                     self._buckets.discard(bucket)
                     raise NotFound(f"there is no object {bucket}/{key}") from error
-                if error.code not in _TRANSIENT:
+                if error.response.status in _DENIED or error.code in _EXPIRED:
+                    raise Unavailable(f"the store denies {bucket}/{key}: {error.code} {error.message}") from error
+                if not _passes(error):
                     raise InvalidInput(f"the store refuses {bucket}/{key}: {error.code} {error.message}") from error
                 failure: Exception = error
             except (_Retry, ServerError, InvalidResponseError, HTTPError, OSError) as error:
@@ -266,6 +278,12 @@ class S3Blobs:
                 time.sleep(wait * random.uniform(0.5, 1.5))
                 wait = min(wait * 2, LONGEST_WAIT_S)
         raise Unavailable(f"the store does not serve {bucket}/{key}: {failure!r}") from failure
+
+
+def _passes(error: S3Error) -> bool:
+    """Return whether the same call may succeed a moment later. Stores invent codes, so the status decides."""
+    status = error.response.status
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TOO_SOON or error.code in _PASSING
 
 
 def _stored(item: Object) -> StoredObject:

@@ -3,11 +3,23 @@
 from services.common.bus.consumer import Consumer
 from services.common.bus.memory import MemoryBus
 from services.common.bus.messages import Envelope, decode, encode, ids_of
-from services.common.bus.port import Bus, Depth, Parked
+from services.common.bus.port import Bus, Depth, Parked, Replay
 from services.common.errors import InvalidInput
 from services.common.redaction import scheme_of
 
-__all__ = ["Bus", "Consumer", "Depth", "Envelope", "MemoryBus", "Parked", "decode", "encode", "ids_of", "open_bus"]
+__all__ = [
+    "Bus",
+    "Consumer",
+    "Depth",
+    "Envelope",
+    "MemoryBus",
+    "Parked",
+    "Replay",
+    "decode",
+    "encode",
+    "ids_of",
+    "open_bus",
+]
 
 
 def open_bus(url: str) -> Bus:

@@ -1,6 +1,7 @@
 """What the connections to RabbitMQ share: names, limits, connection parameters, and envelopes as AMQP messages."""
 
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pika
@@ -46,7 +47,7 @@ def publish_envelope(
     mandatory: bool = False,
     reason: str = "",
 ) -> None:
-    """Publish an envelope as a persistent message. `reason` is the header of a parked message."""
+    """Publish an envelope as a persistent message, with the time. `reason` is the header of a parked message."""
     optional = {"reason": reason, "traceparent": envelope.traceparent}
     headers = {"attempt": envelope.attempt} | {name: value for name, value in optional.items() if value}
     properties = pika.BasicProperties(
@@ -54,6 +55,7 @@ def publish_envelope(
         delivery_mode=pika.DeliveryMode.Persistent.value,
         message_id=envelope.id,
         type=envelope.type,
+        timestamp=int(datetime.now(UTC).timestamp()),
         headers=headers,
     )
     channel.basic_publish(exchange, routing_key, envelope.body.encode(), properties, mandatory=mandatory)

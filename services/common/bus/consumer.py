@@ -10,8 +10,8 @@ from google.protobuf import message
 from opentelemetry.trace import SpanKind
 
 from services.common.bus.messages import Envelope, decode, ids_of
-from services.common.bus.port import Bus
-from services.common.errors import Busy, JobCrashed, LeaseLost, PrimitivesError, Unavailable
+from services.common.bus.port import Bus, Replay
+from services.common.errors import Busy, InvalidInput, JobCrashed, LeaseLost, PrimitivesError, Unavailable
 from services.common.observability.logs import get_logger, log_scope
 from services.common.observability.metrics import MESSAGES
 from services.common.observability.tracing import span
@@ -21,20 +21,21 @@ log = get_logger(__name__)
 
 M = TypeVar("M", bound=message.Message)
 
-RETRIED = (Unavailable, JobCrashed)
-"""Errors after which a retry may succeed. After any other error the message is parked at once: it would fail again."""
-
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 15.0
+"""The wait before a message is sent again. It doubles with each attempt, or with each message that meets a service that
+is away."""
 DEFER_S = 2.0
 
 
 class Consumer:
     """One queue of a service, with one handler per message type.
 
-    A message is acknowledged when its handler returns. After an error of RETRIED it is sent again, with its attempt
-    counted, until `max_attempts`. Then, and after any other error, `on_parked` may record the failure, and the message
-    is parked. Busy defers the message. LeaseLost acknowledges it: the process that took over the lease handles it.
+    A message is acknowledged when its handler returns. After Unavailable the consumer pauses, and the message is sent
+    again: it says nothing about the message, so no attempt is counted, however long records, store or broker are away.
+    After JobCrashed it is sent again with its attempt counted, until `max_attempts`. Then, and after any other error,
+    `on_parked` may record the failure, and the message is parked. Busy defers the message. LeaseLost acknowledges it:
+    the process that took over the lease handles it.
     """
 
     def __init__(self, bus: Bus, queue: str, max_attempts: int) -> None:
@@ -42,13 +43,36 @@ class Consumer:
         self._bus = bus
         self._max_attempts = max_attempts
         self._handlers: dict[str, tuple[Callable[[Any], None], Callable[[Any, str], None] | None]] = {}
+        self._on_replay: dict[str, Callable[[Any], Replay]] = {}
         self._stopping = threading.Event()
+        self._away = 0
+        """Messages in succession that met Unavailable."""
 
     def on(
-        self, kind: type[M], handler: Callable[[M], None], on_parked: Callable[[M, str], None] | None = None
+        self,
+        kind: type[M],
+        handler: Callable[[M], None],
+        on_parked: Callable[[M, str], None] | None = None,
+        on_replay: Callable[[M], Replay] | None = None,
     ) -> None:
-        """Call `handler` with every message of a type, and `on_parked(message, reason)` before one is parked."""
+        """Call `handler` with every message of a type, and `on_parked(message, reason)` before one is parked.
+
+        `on_replay` is called before a parked one is sent again, and takes back what `on_parked` has recorded.
+        """
         self._handlers[kind.DESCRIPTOR.full_name] = (handler, on_parked)
+        if on_replay is not None:
+            self._on_replay[kind.DESCRIPTOR.full_name] = on_replay
+
+    def prepare_replay(self, envelope: Envelope) -> Replay:
+        """Take back what the parking of a message has recorded. Conflict if the message could have no effect."""
+        on_replay = self._on_replay.get(envelope.type)
+        try:
+            content = decode(envelope)
+        except InvalidInput as error:
+            return Replay(True, f"The message is sent again. It is parked again if it still cannot be read: {error}")
+        if on_replay is None:
+            return Replay(True, f"The message is sent again. Queue {self.queue} does not expect {envelope.kind}.")
+        return on_replay(content)
 
     def declare(self, events: tuple[type[message.Message], ...] = ()) -> None:
         """Declare the queue, bound to these events. All services declare before any of them starts to publish."""
@@ -83,22 +107,27 @@ class Consumer:
         """Handle a message and return the outcome. If this raises, the bus delivers the message again."""
         try:
             self._handle(envelope)
-        except Busy as error:
-            self._defer(envelope, error)
-            return "deferred"
-        except LeaseLost as error:
-            log.warning("result dropped", queue=self.queue, message=envelope.id, reason=str(error))
-            return "dropped"
-        except RETRIED as error:
-            if self._stopping.is_set():
-                raise  # not an attempt: the service is stopping, and the bus retains the message
-            return self._retry_or_park(envelope, error)
-        except PrimitivesError as error:
-            return self._park(envelope, str(error))
-        except Exception as error:  # a defect: parked with its name, logged with its traceback
-            log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
-            return self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
+        except Exception as error:  # every error has one of the outcomes below
+            return self._answer(envelope, error)
+        self._away = 0
         return "done"
+
+    def _answer(self, envelope: Envelope, error: Exception) -> str:
+        match error:
+            case Busy():
+                return self._defer(envelope, error)
+            case LeaseLost():
+                log.warning("result dropped", queue=self.queue, message=envelope.id, reason=str(error))
+                return "dropped"
+            case Unavailable():
+                return self._pause(envelope, error)
+            case JobCrashed():
+                return self._retry_or_park(envelope, error)
+            case PrimitivesError():
+                return self._park(envelope, str(error))
+        # A defect is parked with its name, and logged with its traceback.
+        log.exception("handler failed", queue=self.queue, message=envelope.id, type=envelope.type)
+        return self._park(envelope, redacted(f"{type(error).__name__}: {error}"))
 
     def _handle(self, envelope: Envelope) -> None:
         content = decode(envelope)
@@ -107,19 +136,31 @@ class Consumer:
         handler, _ = self._handlers[envelope.type]
         handler(content)
 
-    def _defer(self, envelope: Envelope, error: Busy) -> None:
+    def _defer(self, envelope: Envelope, error: Busy) -> str:
         """Send the message again without counting an attempt: a running job must neither run twice nor be lost."""
         log.info("deferred", queue=self.queue, message=envelope.id, reason=str(error))
         if self._stopping.wait(DEFER_S):
             raise error
         self._bus.send(self.queue, envelope)
+        return "deferred"
 
-    def _retry_or_park(self, envelope: Envelope, error: Exception) -> str:
+    def _pause(self, envelope: Envelope, error: Unavailable) -> str:
+        """Wait, longer each time, and send the message again with the same attempt. If the service stops meanwhile, the
+        bus retains the message."""
+        log.warning("waiting", queue=self.queue, message=envelope.id, reason=str(error))
+        self._away += 1
+        if self._stopping.wait(_wait_s(self._away)):
+            raise error
+        self._bus.send(self.queue, envelope)
+        return "paused"
+
+    def _retry_or_park(self, envelope: Envelope, error: JobCrashed) -> str:
+        if self._stopping.is_set():
+            raise error  # not an attempt: the service is stopping, and the bus retains the message
         if envelope.attempt >= self._max_attempts:
             return self._park(envelope, f"abandoned after {envelope.attempt} attempts: {error}")
-        wait = min(FIRST_RETRY_S * 2 ** (envelope.attempt - 1), LONGEST_RETRY_S)
         log.warning("retrying", queue=self.queue, message=envelope.id, attempt=envelope.attempt, reason=str(error))
-        self._stopping.wait(wait)
+        self._stopping.wait(_wait_s(envelope.attempt))
         self._bus.send(self.queue, replace(envelope, attempt=envelope.attempt + 1))
         return "retried"
 
@@ -129,10 +170,15 @@ class Consumer:
         if handler is not None and handler[1] is not None:
             try:
                 handler[1](decode(envelope), reason)
-            except RETRIED:
-                raise  # the failure must be recorded before the message is parked: it is delivered again
+            except Unavailable as error:
+                return self._pause(envelope, error)  # the failure must be recorded before the message is parked
             except Exception as error:  # a defect must not bring the message back forever
                 log.exception("failure not recorded", queue=self.queue, message=envelope.id)
                 reason = f"{reason} (and the failure could not be recorded: {error})"
         self._bus.park(self.queue, envelope, reason)
         return "parked"
+
+
+def _wait_s(attempt: int) -> float:
+    """Return the seconds to wait before the next attempt."""
+    return min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 30), LONGEST_RETRY_S)

@@ -2,7 +2,9 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from services.common.bus.messages import Envelope
 from services.common.bus.port import Deliver, Depth, Parked
@@ -10,6 +12,9 @@ from services.common.errors import NotFound, Unavailable
 from services.common.observability.logs import get_logger
 
 log = get_logger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 10.0
+"""The wait before a message whose delivery failed is delivered again. It doubles each time."""
 
 
 class MemoryBus:
@@ -55,11 +60,22 @@ class MemoryBus:
 
     def park(self, queue: str, envelope: Envelope, reason: str) -> None:
         with self._changed:
-            self._parked[queue].append(Parked(envelope, reason))
+            self._parked[queue].append(Parked(envelope, reason, datetime.now(UTC)))
 
-    def parked(self, queue: str) -> list[Parked]:
+    def parked(self, queue: str, most: int | None = None) -> list[Parked]:
         with self._changed:
-            return list(self._parked[queue])
+            return self._parked[queue][:most]
+
+    def replay(self, queue: str, ids: Collection[str]) -> list[str]:
+        with self._changed:
+            found = self._unpark(queue, ids)
+            self._declared(queue).extend(replace(envelope, attempt=1) for envelope in found)
+            self._changed.notify_all()
+        return [envelope.id for envelope in found]
+
+    def discard(self, queue: str, ids: Collection[str]) -> list[str]:
+        with self._changed:
+            return [envelope.id for envelope in self._unpark(queue, ids)]
 
     def depth(self, queue: str) -> Depth:
         with self._changed:
@@ -81,19 +97,28 @@ class MemoryBus:
             self._closed = True
 
     def _serve(self, queue: str, deliver: Deliver) -> None:
+        wait = FIRST_WAIT_S
         while (envelope := self._next(queue)) is not None:
             try:
                 deliver(envelope)
+                wait = FIRST_WAIT_S
             except Exception:  # the contract: a message is delivered again after any error
                 log.exception("delivery failed", queue=queue, message=envelope.id)
                 with self._changed:
                     self._queues[queue].appendleft(envelope)
+                    self._changed.wait_for(lambda: not self._delivering, wait)
+                wait = min(wait * 2, LONGEST_WAIT_S)
 
     def _next(self, queue: str) -> Envelope | None:
         with self._changed:
             waiting = self._queues[queue]
             self._changed.wait_for(lambda: waiting or not self._delivering)
             return waiting.popleft() if self._delivering else None
+
+    def _unpark(self, queue: str, ids: Collection[str]) -> list[Envelope]:
+        messages = self._parked[queue]
+        self._parked[queue] = [one for one in messages if one.envelope.id not in ids]
+        return [one.envelope for one in messages if one.envelope.id in ids]
 
     def _declared(self, queue: str) -> deque[Envelope]:
         if queue not in self._queues:

@@ -1,7 +1,8 @@
 """The port for messages. Commands go to one queue, events to every queue that is bound to their type."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from services.common.bus.messages import Envelope
@@ -11,10 +12,19 @@ Deliver = Callable[[Envelope], None]
 
 @dataclass(frozen=True)
 class Parked:
-    """A message that is not retried, and the reason."""
+    """A message that is not retried, the reason, and when it was parked (None if an earlier version parked it)."""
 
     envelope: Envelope
     reason: str
+    since: datetime | None = None
+
+
+class Replay(NamedTuple):
+    """What a replay of a parked message does, as a sentence. The message is sent again if it is `needed`: otherwise its
+    work has been enqueued in another way."""
+
+    needed: bool
+    effect: str
 
 
 class Depth(NamedTuple):
@@ -49,8 +59,18 @@ class Bus(Protocol):
     def park(self, queue: str, envelope: Envelope, reason: str) -> None:
         """Put a message of a queue aside for a person to look at."""
 
-    def parked(self, queue: str) -> list[Parked]:
-        """Return the parked messages of a queue, oldest first."""
+    def parked(self, queue: str, most: int | None = None) -> list[Parked]:
+        """Return the parked messages of a queue in the order in which they were parked, or any `most` of them. Those
+        that another process reads at the same moment may be left out."""
+
+    def replay(self, queue: str, ids: Collection[str]) -> list[str]:
+        """Send parked messages to their queue again, as at their first attempt. Return the ids of those found.
+
+        A message is parked until the queue has confirmed it. If the process dies in between, it is in both places.
+        """
+
+    def discard(self, queue: str, ids: Collection[str]) -> list[str]:
+        """Remove parked messages for good. Return the ids of those that were found."""
 
     def depth(self, queue: str) -> Depth:
         """Return the depth of a declared queue. NotFound if it does not exist. Raises Unavailable within seconds."""

@@ -5,7 +5,7 @@ does only I/O: one for the publisher, and one per subscription, whose handlers r
 message is acknowledged on the channel that delivered it or not at all: after a reconnect the broker delivers it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from pika.adapters.blocking_connection import BlockingChannel
@@ -16,10 +16,10 @@ from services.common.bus.amqp import (
     QUORUM,
     connection_parameters,
     publish_envelope,
-    read_envelope,
     waiting_messages,
 )
 from services.common.bus.messages import Envelope
+from services.common.bus.parking import discard_parked, read_parked, replay_parked
 from services.common.bus.port import Deliver, Depth, Parked
 from services.common.bus.publisher import Publisher
 from services.common.bus.subscription import Subscription
@@ -64,22 +64,19 @@ class RabbitBus:
         )
         self._publisher.do(send)
 
-    def parked(self, queue: str) -> list[Parked]:
-        def read(channel: BlockingChannel) -> list[Parked]:
-            found = []
-            last = None
-            while True:
-                method, properties, body = channel.basic_get(queue + PARKED)
-                if method is None:
-                    break
-                last = method.delivery_tag
-                found.append(Parked(read_envelope(properties, body), str((properties.headers or {}).get("reason", ""))))
-            if last is not None:
-                channel.basic_nack(last, multiple=True, requeue=True)
-            return found
-
-        found: list[Parked] = self._publisher.do(read)
+    def parked(self, queue: str, most: int | None = None) -> list[Parked]:
+        found: list[Parked] = self._publisher.do(partial(read_parked, queue=queue, most=most))
         return found
+
+    def replay(self, queue: str, ids: Collection[str]) -> list[str]:
+        done: list[str] = []  # outlives a connection that breaks, after which the rest is done on a new one
+        self._publisher.do(partial(replay_parked, queue=queue, ids=ids, done=done))
+        return list(dict.fromkeys(done))
+
+    def discard(self, queue: str, ids: Collection[str]) -> list[str]:
+        done: list[str] = []
+        self._publisher.do(partial(discard_parked, queue=queue, ids=ids, done=done))
+        return list(dict.fromkeys(done))
 
     def depth(self, queue: str) -> Depth:
         def count(channel: BlockingChannel) -> Depth:

@@ -101,13 +101,19 @@ class Subscription:
         self._work.put(_Delivery(channel, method.delivery_tag, read_envelope(properties, body)))
 
     def _handle_all(self) -> None:
+        wait = FIRST_RECONNECT_S
         while (delivery := self._work.get()) is not None:
             try:
                 self._deliver(delivery.envelope)
                 answer = partial(delivery.channel.basic_ack, delivery.tag)
+                wait = FIRST_RECONNECT_S
             except Exception:  # the contract: a message is delivered again after any error
                 log.exception("delivery failed", queue=self._queue, message=delivery.envelope.id)
                 answer = partial(delivery.channel.basic_nack, delivery.tag, requeue=True)
+                # The broker delivers it again at once. Without a wait, one that accepts nothing would count twenty
+                # deliveries within seconds, after which a quorum queue may drop the message.
+                self._stopping.wait(jittered(wait))
+                wait = min(wait * 2, LONGEST_RECONNECT_S)
             self._answer(delivery, answer)
 
     def _answer(self, delivery: _Delivery, answer: Callable[[], None]) -> None:

@@ -7,6 +7,9 @@ from services.common.bus.amqp import EXCHANGE, PARKED, QUORUM
 DELIVERY_LIMIT = 20
 """Deliveries after which the broker itself parks a message that kills its consumers."""
 
+UNLIMITED = 1_000_000_000
+"""Deliveries of a parked message. Reading one is a delivery, and RabbitMQ 4 and later would drop it after 20."""
+
 
 def definitions(queues: dict[str, list[str]], vhost: str = "/") -> dict[str, Any]:
     """Return RabbitMQ's definitions of queues, from the types of events to which each queue is bound."""
@@ -42,20 +45,29 @@ def definitions(queues: dict[str, list[str]], vhost: str = "/") -> dict[str, Any
             for type_ in sorted(queues[name])
         ],
         "policies": [
-            {
-                "vhost": vhost,
-                "name": name,
-                "pattern": f"^{name.replace('.', chr(92) + '.')}$",
-                "apply-to": "queues",
-                "priority": 1,
-                "definition": {
-                    "delivery-limit": DELIVERY_LIMIT,
-                    "dead-letter-exchange": "",
-                    "dead-letter-routing-key": name + PARKED,
-                    "dead-letter-strategy": "at-least-once",
-                    "overflow": "reject-publish",
-                },
-            }
-            for name in names
+            _policy(vhost, name, definition)
+            for queue in names
+            for name, definition in ((queue, _limits(queue)), (queue + PARKED, {"delivery-limit": UNLIMITED}))
         ],
+    }
+
+
+def _limits(queue: str) -> dict[str, Any]:
+    return {
+        "delivery-limit": DELIVERY_LIMIT,
+        "dead-letter-exchange": "",
+        "dead-letter-routing-key": queue + PARKED,
+        "dead-letter-strategy": "at-least-once",
+        "overflow": "reject-publish",
+    }
+
+
+def _policy(vhost: str, name: str, definition: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "vhost": vhost,
+        "name": name,
+        "pattern": f"^{name.replace('.', chr(92) + '.')}$",
+        "apply-to": "queues",
+        "priority": 1,
+        "definition": definition,
     }

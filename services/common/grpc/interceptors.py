@@ -3,7 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import grpc
@@ -17,6 +19,7 @@ from services.common.access.tokens import Caller, Tokens
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import GRPC_REQUESTS
 from services.common.observability.tracing import span
+from services.common.work.starts import HEADER, CallKey
 
 log = get_logger(__name__)
 
@@ -34,6 +37,9 @@ UNKNOWN_FIELDS = "it has fields that this version of the service does not know"
 
 READING_METHODS = ("Get", "List", "Watch")
 """Prefixes of the methods that change nothing; every other method needs a token with the write scope."""
+
+_CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""The name of the caller of the current call; empty if the service needs no tokens."""
 
 _REFLECTION = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
@@ -77,6 +83,27 @@ class AroundStreams(AroundCalls):
         if handler is None or not handler.response_streaming:
             return handler
         return super().intercept_service(lambda _: handler, details)
+
+
+class HealthThreads(grpc.ServerInterceptor):
+    """Runs the calls of health in threads of their own, so that they do not wait for other calls.
+
+    It must be the outermost interceptor: gRPC reads the threads from the function that it calls.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = continuation(details)
+        if handler is None or _service_and_method(details)[0] != health.SERVICE_NAME:
+            return handler
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            return (handler.unary_unary or handler.unary_stream)(request, context)
+
+        answer.experimental_thread_pool = self._threads  # type: ignore[attr-defined]
+        return _handler_like(handler, answer, answer, handler.request_deserializer)
 
 
 class _Unreadable(NamedTuple):
@@ -188,7 +215,9 @@ def authentication(service: str, tokens: Tokens) -> CallScope:
         area, method = _service_and_method(details)
         if area != health.SERVICE_NAME:
             reads = area in _REFLECTION or method.startswith(READING_METHODS)
-            caller_of(tokens, context).check(service, "read" if reads else "write")
+            caller = caller_of(tokens, context)
+            caller.check(service, "read" if reads else "write")
+            _CALLER.set(caller.name)  # in this thread, whose next call sets its own
         yield
 
     return around
@@ -222,6 +251,11 @@ def _service_and_method(details: Any) -> tuple[str, str]:
 def caller_of(tokens: Tokens, context: grpc.ServicerContext) -> Caller:
     """Return the holder of the token in a call's metadata. NotSignedIn if there is no valid one."""
     return tokens.caller(_metadata(context, "authorization"))
+
+
+def start_key(context: grpc.ServicerContext) -> CallKey | None:
+    """Return the idempotency key in the metadata of a call; None without one. InvalidInput if it is not valid."""
+    return CallKey.of(_CALLER.get(), _metadata(context, HEADER) or None)
 
 
 def _metadata(context: grpc.ServicerContext, name: str) -> str:

@@ -13,6 +13,7 @@ from services.common.grpc.interceptors import (
     AroundCalls,
     AroundStreams,
     CallScope,
+    HealthThreads,
     UnreadableRequests,
     authentication,
     bounded_streams,
@@ -22,9 +23,11 @@ from services.common.grpc.interceptors import (
 
 LARGEST_REQUEST = 1 << 20
 """Bytes of a request, the same as over HTTP. gRPC itself ends a call with a larger one as RESOURCE_EXHAUSTED."""
-CALLS, STREAMS, HEALTH_STREAMS = 8, 32, 8
+CALLS, STREAMS, HEALTH_CALLS, HEALTH_STREAMS = 8, 32, 4, 8
 """Threads for calls with one answer, and for streams: a stream, also one of reflection, holds a thread until it ends.
-Health needs no token, so its streams have threads of their own and take none from callers."""
+Health has threads of its own: it answers while all others wait, and needs no token, so it takes none from callers."""
+IDLE_S = 300.0
+"""Seconds without a call after which a connection is closed. Clients connect again by themselves."""
 
 
 class GrpcServer:
@@ -36,8 +39,9 @@ class GrpcServer:
         if edge.tokens is not None:
             around.append(authentication(edge.service, edge.tokens))
         self._server = grpc.server(
-            ThreadPoolExecutor(CALLS + STREAMS + HEALTH_STREAMS, "grpc"),
+            ThreadPoolExecutor(CALLS + STREAMS, "grpc"),
             interceptors=[
+                HealthThreads(ThreadPoolExecutor(HEALTH_CALLS + HEALTH_STREAMS, "grpc-health")),
                 *map(AroundCalls, around),
                 AroundStreams(bounded_streams(STREAMS, HEALTH_STREAMS)),
                 UnreadableRequests(),
@@ -45,6 +49,9 @@ class GrpcServer:
             options=[
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error
                 ("grpc.max_receive_message_length", LARGEST_REQUEST),
+                ("grpc.server_handshake_timeout_ms", round(edge.limits.header_s * 1000)),
+                ("grpc.max_connection_idle_ms", round(IDLE_S * 1000)),
+                ("grpc.max_allowed_incoming_connections", edge.limits.connections),
             ],
         )
         register(self._server)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -25,6 +28,8 @@ DIGITS = 15
 """Digits of a length that is read: Python refuses to read a number with thousands of them."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH_PATHS = ("/healthz", "/readyz")
+NO_BODY = (b"", b"{}", b"null")
+"""Bodies that say nothing."""
 
 STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.InvalidInput: 422,
@@ -76,7 +81,10 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses={"default": {"model": Problem, "description": "What went wrong."}},
         # HTTPBearer documents the header for callers and /docs; Authentication below checks it.
-        dependencies=[Depends(refuse_query), *([Depends(HTTPBearer(auto_error=False))] if tokens is not None else [])],
+        dependencies=[
+            Depends(refuse_unknown),
+            *([Depends(HTTPBearer(auto_error=False))] if tokens is not None else []),
+        ],
     )
     app.state.registry = registry_of(service)
     for kind in (errors.PrimitivesError, RequestValidationError, HTTPException):
@@ -90,23 +98,36 @@ def create_app(
     return app
 
 
-def refuse_query(request: Request) -> None:
-    """InvalidInput for a call that changes something and has a query: its options belong into its body, and those in
-    the address would be ignored. Pages are free to have one."""
-    if request.method not in SAFE_METHODS and request.url.path.startswith("/v1/") and request.query_params:
-        names = ", ".join(map(quoted, list(request.query_params)[:10]))
-        raise errors.InvalidInput(f"this call has no parameters in its address, but {names}; see its body")
+async def refuse_unknown(request: Request) -> None:
+    """InvalidInput for a call that changes something with parameters that its route does not have: in its address, or
+    in a body that the route does not read. They would be ignored, and the work would be another than the caller meant.
+
+    Models of bodies refuse their unknown fields themselves (`RequestModel`). Pages are free to have parameters.
+    """
+    if request.method in SAFE_METHODS or not request.url.path.startswith("/v1/"):
+        return
+    route: APIRoute = request.scope["route"]
+    known = {one.alias for one in get_flat_params(route.dependant) if isinstance(one.field_info, Query)}
+    if unknown := [name for name in request.query_params if name not in known]:
+        names = ", ".join(map(quoted, unknown[:10]))
+        raise errors.InvalidInput(f"this call has no parameters {names} in its address; see its body and its path")
+    if route.body_field is None and (await request.body()).strip() not in NO_BODY:
+        raise errors.InvalidInput("this call has no body; its parameters are in its address")
 
 
-def _answer_problem(_: Request, error: Exception) -> JSONResponse:
+async def _answer_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (errors.PrimitivesError, RequestValidationError, HTTPException))
     return problem_of(error)
 
 
 def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) -> None:
+    """Health answers on the event loop, so that it needs none of the threads that other calls may occupy.
+
+    So `ready` must return at once: it may read neither records, store nor broker.
+    """
 
     @app.get("/healthz", tags=["health"])
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive", "service": service, "version": __version__}
 
@@ -116,7 +137,7 @@ def _add_health_routes(app: FastAPI, service: str, ready: Callable[[], bool]) ->
         response_class=PlainTextResponse,
         responses={503: {"description": "Not ready to accept work.", "content": {"text/plain": {}}}},
     )
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """The service accepts work."""
         return PlainTextResponse("ready") if ready() else PlainTextResponse("not ready", status_code=503)
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
-from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from services.common.http.streams import EventStream, Streams
+from services.common.paging import PageView, Window
 from services.common.work.tasks import Verb
 from services.common.work.views import TaskView, has_ended
 
@@ -27,17 +27,18 @@ class TaskRoutes(Generic[V]):
     kept: str = "What is done is kept."
     """The sentence that says what a pause keeps."""
 
-    def add_list(self, router: APIRouter, view: type[BaseModel], all_: Callable[[], BaseModel]) -> None:
+    def add_list(self, router: APIRouter, view: type[PageView], all_: Callable[[Window], PageView]) -> None:
         """Add `GET /{plural}`."""
-        router.add_api_route(
+
+        @router.get(
             f"/{self.plural}",
-            all_,
-            methods=["GET"],
             name=f"list_{self.plural}",
-            description=f"All {self.plural}, newest first.",
+            description=f"A page of all {self.plural}, newest first.",
             response_model=view,
             tags=[self.plural],
         )
+        def list_tasks(window: Annotated[Window, Query()]) -> PageView:
+            return all_(window)
 
     def add(self, router: APIRouter) -> None:
         """Add the routes of a single task: get it, act on it, watch it."""

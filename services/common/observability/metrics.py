@@ -22,6 +22,11 @@ HTTP_REQUESTS = Histogram(
     ("service", "method", "route", "code"),
     buckets=CALL_BUCKETS_S,
 )
+HTTP_CLOSED = Counter(
+    "primitives_http_closed_connections_total",
+    "Connections that the server closed. reason: handshake, header, body, send (limits of time), malformed, crowded.",
+    ("service", "reason"),
+)
 GRPC_REQUESTS = Histogram(
     "primitives_grpc_request_duration_seconds",
     "Seconds of a gRPC call; a Watch call lasts until its task or plan has ended.",

@@ -7,24 +7,18 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateSchema
 
-from services.common.errors import InvalidInput, Overtaken, Unavailable
+from services.common.errors import InvalidInput, Unavailable
 from services.common.observability.logs import get_logger
+from services.common.records.faults import READ_ONLY, code_of, domain_error
+from services.common.records.postgres import create_postgres_engine
 from services.common.redaction import scheme_of
 
 log = get_logger(__name__)
-
-_DUPLICATE_KEY = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "23505")
-"""The codes of SQLite and PostgreSQL for a key that another row already has."""
-
-POOL_SIZE, MAX_OVERFLOW = 3, 5
-"""Connections of a process to PostgreSQL: those that stay open, and additional ones under load."""
-CONNECTIONS = POOL_SIZE + MAX_OVERFLOW
-"""The connections that the server must allow for each process: docs/kubernetes.md counts them."""
 
 
 class Records:
@@ -68,14 +62,13 @@ class Records:
         with Session(engine, expire_on_commit=False) as session:
             try:
                 yield session
-            except (OperationalError, InterfaceError) as error:
-                raise Unavailable(f"the records do not answer: {error.orig}") from error
-            except IntegrityError as error:
-                if _fault_of(error) not in _DUPLICATE_KEY:
+            except DBAPIError as error:
+                if code_of(error) == READ_ONLY:
+                    self.engine.dispose()  # new connections find the server that writes now
+                raised = domain_error(error)
+                if raised is None:
                     raise
-                raise Overtaken(f"another process has just recorded the same: {error.orig}") from error
-            except DataError as error:  # a NUL in a name, a number that is too large: the caller's fault on every form
-                raise InvalidInput(f"the records cannot hold such a value: {error.orig}") from error
+                raise raised from error
             except NoConnectionFree as error:
                 raise Unavailable("the records do not answer: all connections to them are in use") from error
 
@@ -100,10 +93,6 @@ def open_records(url: str) -> Records:
     )
 
 
-def _fault_of(error: IntegrityError) -> str:
-    return str(getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None))
-
-
 def _open_sqlite(url: URL) -> Engine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False})
@@ -112,18 +101,11 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _open_postgres(url: URL) -> Engine:
-    """Open connections that see only one schema. They are checked before use, since the server may have restarted."""
+    """Open the server. Make the schema if it is missing."""
     schema = str(url.query["schema"])
     if not schema.isidentifier():
         raise InvalidInput(f"schema {schema!r} of the records is not an identifier")
-    engine = create_engine(
-        url.difference_update_query(["schema"]),
-        pool_pre_ping=True,
-        pool_size=POOL_SIZE,
-        max_overflow=MAX_OVERFLOW,
-        hide_parameters=True,  # errors that quote a statement would quote text of readers
-        connect_args={"options": f"-csearch_path={schema}", "connect_timeout": 5},
-    )
+    engine = create_postgres_engine(url.difference_update_query(["schema"]), schema)
     try:
         with engine.begin() as connection:
             # Looked up first, since a service's role need not have the right to make a schema.

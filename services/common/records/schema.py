@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, select
 from services.common.errors import Conflict, InvalidInput, Unavailable
 from services.common.observability.logs import get_logger
 from services.common.records.database import Records
+from services.common.records.postgres import without_limits
 
 log = get_logger(__name__)
 
@@ -33,7 +34,8 @@ def migrate(records: Records, versions: Path) -> Migration:
     """
     config = _config(versions)
     script = ScriptDirectory.from_config(config)
-    with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
+    begun = records.engine.execution_options(begin="IMMEDIATE").begin()
+    with begun as connection, without_limits(connection):
         _lock(connection)
         before = _version(connection)
         if _is_newer(before, script):
@@ -55,7 +57,8 @@ def downgrade(records: Records, versions: Path, to: str) -> Migration:
     known = [revision.revision for revision in script.walk_revisions()]
     if to not in known:
         raise InvalidInput(f"there is no version {to!r} of these tables; the versions are {', '.join(sorted(known))}")
-    with records.engine.execution_options(begin="IMMEDIATE").begin() as connection:
+    begun = records.engine.execution_options(begin="IMMEDIATE").begin()
+    with begun as connection, without_limits(connection):
         _lock(connection)
         before = _version(connection)
         if before not in known[: known.index(to) + 1]:

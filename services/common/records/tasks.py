@@ -4,6 +4,7 @@ import time
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,6 +23,15 @@ ENDED = ("completed", "failed", "cancelled")
 PROGRESS_INTERVAL_S = 0.5
 
 
+class Requeue(BaseModel):
+    """When a failed task was queued again (ISO 8601), and why it had failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: str
+    reason: str
+
+
 class TaskColumns:
     """The columns of a table of tasks. A task is queued, then running, then in one of the states ENDED."""
 
@@ -31,6 +41,10 @@ class TaskColumns:
     created: Mapped[datetime] = mapped_column(UtcTime, default=now)
     started: Mapped[datetime | None] = mapped_column(UtcTime)
     finished: Mapped[datetime | None] = mapped_column(UtcTime)
+    parked: Mapped[str] = mapped_column(String(16), default="", server_default="")
+    """`command` or `event` if the task failed because such a message was parked: a replay of it sets the task back.
+    Empty for any other task, and for tasks that failed under earlier versions."""
+    requeues: Mapped[list[Requeue]] = mapped_column(ModelColumn(list[Requeue]), default=list, server_default="[]")
 
     @property
     def ended(self) -> bool:
@@ -54,6 +68,12 @@ class TaskColumns:
         if not self.ended:
             self.state, self.error, self.finished = state, error, now()
             self.started = self.started or self.finished
+
+    def requeue(self) -> None:
+        """Record that a task that failed is queued again, and why it had failed."""
+        self.requeues = [*self.requeues, Requeue(at=now().isoformat(), reason=self.error)]
+        self.state, self.error, self.parked = "queued", "", ""
+        self.started = self.finished = None
 
 
 class WorkColumns(TaskColumns):
@@ -97,6 +117,13 @@ class WorkColumns(TaskColumns):
             total = self.progress.total if total is None else total
             self.progress = self.progress.model_copy(update={"done": total, "total": total})
         self.end("completed")
+
+    def requeue(self) -> None:
+        """Record that a task that failed is queued again. The time that it had run counts, the time since does not."""
+        started, idle = self.started, now() - (self.finished or now())
+        super().requeue()
+        self.started = started
+        self.paused_s = (self.paused_s or 0.0) + idle.total_seconds()
 
     def _end_pause(self) -> None:
         if self.paused is not None and self.started is not None:

@@ -52,12 +52,12 @@ def _call(target: str, spec: Any, job: Job[Any]) -> tuple[str, Any]:
     log.debug("job begins", job=function)
     try:
         with transient_faults(f"the job {target}"):
-            return "result", getattr(_import_job(module), function)(job, spec)
+            return "result", getattr(import_job(module), function)(job, spec)
     except Exception as error:  # the parent records whatever a job raises
         return "error", (type(error).__name__, str(error), traceback.format_exc())
 
 
-def _import_job(module: str) -> ModuleType:
+def import_job(module: str) -> ModuleType:
     """Import the module of a job. What its import creates lives as long as the process, so later collections of garbage
     leave it out: with torch, each full collection took a quarter of a second to go through it."""
     if module not in sys.modules:

@@ -1,7 +1,7 @@
 """Tasks whose work is cut into parts. Any process performs any part; the last part to be recorded has them merged."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic
 
@@ -10,6 +10,7 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypeVar
 
+from services.common.blobs import ObjectRef, missing_objects
 from services.common.work.jobs import M, S, T
 from services.common.work.tasks import Assignment, R, Step, Tasks
 
@@ -41,16 +42,39 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
     def merge(self, session: Session, task: R) -> None:
         """Merge the parts, or enqueue the command that merges them. It is called when all parts are recorded."""
 
+    def part_objects(self, _part: Any) -> Iterable[ObjectRef]:
+        """The objects that a finished part's row refers to."""
+        return ()
+
+    def check_results(self, key: str) -> Callable[[Session], None]:
+        """Find the finished parts whose objects are gone, so that they are done again."""
+        columns = inspect(self.part_table).primary_key
+        with self.ports.records.reading() as session:
+            parts = session.scalars(select(self.part_table).where(columns[0] == key)).all()
+        objects = {ref for part in parts for ref in self.part_objects(part)}
+        missing = missing_objects(self.ports.blobs, objects)
+        lost = [inspect(part).identity for part in parts if missing.intersection(self.part_objects(part))]
+
+        def forget(session: Session) -> None:
+            for identity in lost:
+                session.delete(session.get_one(self.part_table, identity))
+
+        return forget
+
     def enqueue(self, session: Session, task: R) -> None:
         """Send the commands of the missing parts. If no part is missing, start the merge."""
-        columns = inspect(self.part_table).primary_key
-        key = inspect(task).identity[0] if inspect(task).identity else getattr(task, columns[0].name)
-        finished = {tuple(row) for row in session.execute(select(*columns).where(columns[0] == key))}
-        missing = [one for one in self.part_commands(session, task) if self.part_key(one) not in finished]
+        missing = self.missing_commands(session, task)
         for command in missing:
             self.ports.outbox.send(session, self.queue, command)
         if not missing:
             self.merge(session, task)
+
+    def missing_commands(self, session: Session, task: R) -> list[C]:
+        """The commands of the parts that are not recorded yet."""
+        columns = inspect(self.part_table).primary_key
+        key = inspect(task).identity[0] if inspect(task).identity else getattr(task, columns[0].name)
+        finished = {tuple(row) for row in session.execute(select(*columns).where(columns[0] == key))}
+        return [one for one in self.part_commands(session, task) if self.part_key(one) not in finished]
 
     def perform_part(self, command: C, step: Step[R, S, T, M]) -> None:
         """Perform a part that is not done yet. `step.record` adds the part's row; the last part starts the merge.
@@ -96,5 +120,11 @@ class FanOutTasks(Tasks[R], Generic[R, C]):
 
 def count_parts(session: Session, table: type[Any], key: str) -> int:
     """The number of finished parts of a task."""
-    query = select(func.count()).where(inspect(table).primary_key[0] == key)
-    return session.scalar(query) or 0
+    return counts_of_parts(session, table, [key]).get(key, 0)
+
+
+def counts_of_parts(session: Session, table: type[Any], keys: Collection[str]) -> dict[str, int]:
+    """The numbers of finished parts of tasks, by task. A task without one is left out."""
+    task = inspect(table).primary_key[0]
+    query = select(task, func.count()).where(task.in_(keys)).group_by(task)
+    return dict(session.execute(query).all())

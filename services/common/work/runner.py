@@ -31,8 +31,11 @@ second, so it takes effect within five."""
 class JobRunner:
     """Runs job functions in a spawned child, one after the other."""
 
-    def __init__(self, name: str, log_format: str = "console", log_level: str = "info") -> None:
+    def __init__(
+        self, name: str, log_format: str = "console", log_level: str = "info", silence_s: float = math.inf
+    ) -> None:
         self.name = name
+        self._silence_s = silence_s
         self._log_settings = (log_format, log_level)
         self._lock = threading.Lock()
         self._child: BaseProcess | None = None
@@ -49,7 +52,8 @@ class JobRunner:
         pause_s: float = STOP_S,
     ) -> T:
         """Return the function's result. Raise the domain error that it raised; JobFailed for any other exception, with
-        its name and message; JobCrashed if the child ends without an answer; Unavailable if the runner is closed.
+        its name and message; JobCrashed if the child ends without an answer, or reports nothing for `silence_s` and is
+        killed; Unavailable if the runner is closed.
 
         When `order()` is no longer WORK, the job is requested to stop. JobStopped if it stops, or if it is killed
         because it did not stop within STOP_S of a cancel or `pause_s` of a pause. If it returns instead, that is its
@@ -64,7 +68,7 @@ class JobRunner:
             connection = self._ensure_child()
             try:
                 connection.send((job.target, spec, log_ids()))
-                result: T = self._await(connection, handlers, _Supervisor(connection, order, pause_s))
+                result: T = self._await(connection, handlers, _Supervisor(connection, order, pause_s, self._silence_s))
                 return result
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 code = self._discard_child()
@@ -92,6 +96,7 @@ class JobRunner:
             if not connection.poll(POLL_S):
                 continue
             kind, content = connection.recv()
+            supervisor.note_message()
             if kind in handlers:
                 handlers[kind](content)
             elif kind == "result":
@@ -131,16 +136,18 @@ class JobRunner:
 
 
 class _Supervisor:
-    """Sends orders to the child, and checks that it follows them in time."""
+    """Sends orders to the child, and checks that it follows them in time and makes progress."""
 
-    def __init__(self, connection: Connection, order: Callable[[], Order], pause_s: float) -> None:
+    def __init__(self, connection: Connection, order: Callable[[], Order], pause_s: float, silence_s: float) -> None:
         self._connection, self._order = connection, order
+        self._silence_s, self._last_message = silence_s, time.monotonic()
         self._seconds = {Order.PAUSE: pause_s, Order.CANCEL: STOP_S}
         self._sent = Order.WORK
         self._deadline = math.inf
 
     def check(self) -> None:
-        """Send a new order to the child. Raise JobStopped if an earlier one was not followed in time."""
+        """Send a new order to the child. Raise JobStopped if an earlier one was not followed in time, and JobCrashed if
+        the child has been silent for too long: it hangs."""
         order = self._order()
         if order is not self._sent and order is not Order.WORK:  # a stop is never withdrawn: the job may have returned
             self._connection.send(order)
@@ -148,6 +155,12 @@ class _Supervisor:
             self._deadline = min(self._deadline, time.monotonic() + self._seconds[order])
         if time.monotonic() > self._deadline:
             raise errors.JobStopped(f"the job did not {self._sent.value} in time and was killed")
+        if time.monotonic() > self._last_message + self._silence_s:
+            raise errors.JobCrashed(f"the job reported nothing for {self._silence_s:g} s and was killed")
+
+    def note_message(self) -> None:
+        """Note that the child has sent something."""
+        self._last_message = time.monotonic()
 
 
 class _DomainError(Exception):

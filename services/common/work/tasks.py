@@ -6,7 +6,7 @@ spec of each job and what to record of its result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal
 
@@ -16,17 +16,19 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypeVar
 
+from services.common.bus import Replay
 from services.common.errors import Conflict, JobStopped, NotFound
 from services.common.observability.instrumentation import observed_job
 from services.common.observability.logs import get_logger
 from services.common.observability.metrics import count_growth
 from services.common.observability.tracing import add_trace_ids
 from services.common.progress import Progress
-from services.common.records import Lease, ProgressWriter, WorkColumns, get_row
+from services.common.records import ACTIVE, Lease, ProgressWriter, WorkColumns, get_row
 from services.common.redaction import quoted
 from services.common.work.jobs import JobFunction, JobReport, M, S, T
 from services.common.work.orders import RecordedOrders
 from services.common.work.ports import Ports
+from services.common.work.replays import replay_command, replay_event
 from services.common.work.runner import STOP_S, JobRunner
 
 log = get_logger(__name__)
@@ -128,15 +130,44 @@ class Tasks(ABC, Generic[R]):
     def command_parked(self, command: message.Message, reason: str) -> None:
         """Fail the task of a command that is not retried."""
         with self.ports.records.transaction() as session:
-            task = self.locked(session, getattr(command, self._key_column.name))
-            self.fail_or_cancel(session, task, "failed", reason)
+            task = self.locked(session, self._key_of(command))
+            if not task.ended:
+                task.parked = "command"
+                self.fail_or_cancel(session, task, "failed", reason)
+
+    def command_replayed(self, command: message.Message) -> Replay:
+        """Queue the task of a parked command again, with all work that is not done. Conflict if the task has ended in
+        another way, or can no longer continue."""
+        key = self._key_of(command)
+        forget_lost = self.check_results(key)
+        with self.ports.records.transaction() as session:
+            task = self.locked(session, key)
+
+            def requeue() -> None:
+                forget_lost(session)
+                task.requeue()
+                session.flush()
+                self.enqueue(session, task)
+
+            return replay_command(task, f"{self.noun} {key}", requeue)
+
+    def event_replayed(self, key: str) -> Replay:
+        """Remove the row of a task that could not begin because its event was parked; see `record_failed`."""
+        with self.ports.records.transaction() as session:
+            return replay_event(session, session.get(self.table, key, with_for_update=True), f"{self.noun} {key}")
+
+    def check_results(self, _key: str) -> Callable[[Session], None]:
+        """Check what a failed task has stored, since the collector removes it. Return what makes the record forget the
+        results that are gone. Conflict if the task cannot continue without them."""
+        return lambda _session: None
 
     def record_failed(self, task: R, reason: str) -> None:
-        """Add the row of a task that could not be started, as failed, so that its plan shows the reason. Do nothing if
-        there is a row already."""
+        """Add a failed row for a task that could not begin because its event was parked, so that its plan shows the
+        reason. Do nothing if there is a row already."""
         with self.ports.records.transaction() as session:
             if session.get(self.table, getattr(task, self._key_column.name)) is None:
                 task.state = "queued"
+                task.parked = "event"
                 task.end("failed", reason)
                 session.add(task)
 
@@ -183,6 +214,18 @@ class Tasks(ABC, Generic[R]):
                 elif task.active:
                     self.enqueue(session, task)
 
+    def unattended(self, session: Session, attended: set[str]) -> set[str]:
+        """Return the ids of active tasks that no process works on. `attended` are the ids with a lease."""
+        return set(session.scalars(select(self._key_column).where(self.table.state.in_(ACTIVE)))) - attended
+
+    def enqueue_again(self, ids: Iterable[str]) -> None:
+        """Enqueue tasks whose commands are gone, unless they are not active any more."""
+        with self.ports.records.transaction() as session:
+            for key in ids:
+                task = self.locked(session, key)
+                if task.active:
+                    self.enqueue(session, task)
+
     def locked(self, session: Session, key: str) -> R:
         """The task's row, locked until the transaction ends. NotFound if there is none."""
         task: R = get_row(session, self.table, key, self.noun, lock=True)
@@ -191,6 +234,9 @@ class Tasks(ABC, Generic[R]):
     @property
     def _key_column(self) -> Any:
         return inspect(self.table).primary_key[0]
+
+    def _key_of(self, command: message.Message) -> str:
+        return str(getattr(command, self._key_column.name))
 
     def _run_job(self, key: str, step: Step[R, S, T, M], assignment: Assignment[S], lease: Lease) -> T:
         job, write = step.job, ProgressWriter(self.ports.records, self.table, key)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from services.common.errors import NotFound
 from services.common.progress import Progress
-from services.common.records import ENDED, Records, TaskColumns
+from services.common.records import ENDED, Records, Requeue, TaskColumns
 from services.common.redaction import quoted
 
 
@@ -42,6 +42,8 @@ class TaskView(BaseModel):
     created: Moment
     started: Moment
     finished: Moment
+    requeues: list[Requeue] = []
+    """When the task, after it had failed, was queued again by a replay of its parked message."""
 
 
 def task_fields(task: TaskColumns) -> dict[str, Any]:

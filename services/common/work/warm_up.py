@@ -3,11 +3,11 @@
 Importing torch takes seconds, which each plan would otherwise pay once a service.
 """
 
-import importlib
 import threading
 
 from services.common.errors import PrimitivesError
 from services.common.observability.logs import get_logger
+from services.common.work.child import import_job
 from services.common.work.jobs import Job, JobFunction
 from services.common.work.runner import JobRunner
 
@@ -26,7 +26,7 @@ def warm_up(runner: JobRunner, module: str) -> threading.Thread:
 @IMPORT_MODULE.implements
 def import_module(_job: Job, module: str) -> None:
     """Import a module in the child."""
-    importlib.import_module(module)
+    import_job(module)
 
 
 def _warm_up(runner: JobRunner, module: str) -> None:

@@ -1,5 +1,6 @@
 """What the rendering service answers about its renderings and their pictures."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -8,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.redaction import quoted
-from services.common.work.fan_out import count_parts
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
 from services.imaging.manifests import RenderedGroup, RenderingManifest, read_table
@@ -30,12 +31,16 @@ class Queries:
     def get(self, rendering_id: str) -> RenderingView:
         """Return one rendering. NotFound if it does not exist."""
         with self.ports.records.reading() as session:
-            return _view(session, get_row(session, RenderingRow, rendering_id, "rendering"))
+            row = get_row(session, RenderingRow, rendering_id, "rendering")
+            return _view(row, _finished(session, [rendering_id]))
 
-    def all(self) -> RenderingList:
-        """Return all renderings, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> RenderingList:
+        """Return a page of all renderings, newest first."""
         with self.ports.records.reading() as session:
-            return RenderingList(renderings=[_view(session, row) for row in newest_first(session, RenderingRow)])
+            page = newest_page(session, RenderingRow, window)
+            finished = _finished(session, [row.rendering_id for row in page.rows])
+            views = [_view(row, finished) for row in page.rows]
+        return RenderingList(renderings=views, total=page.total, next_offset=page.next_offset)
 
     def plan(self, plan_id: str) -> PlanStages:
         """Return this service's stage of a plan. NotFound before the stage has begun."""
@@ -78,11 +83,18 @@ class Queries:
 
 def count_pictures(session: Session, rendering_id: str) -> int:
     """Count the pictures of a rendering's finished groups."""
-    total = select(func.sum(GroupRow.pictures)).where(GroupRow.rendering_id == rendering_id)
-    return session.scalar(total) or 0
+    return _finished(session, [rendering_id]).get(rendering_id, (0, 0))[1]
 
 
-def _view(session: Session, row: RenderingRow) -> RenderingView:
+def _finished(session: Session, rendering_ids: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Count the finished groups of renderings and their pictures. A rendering without a finished group is left out."""
+    query = select(GroupRow.rendering_id, func.count(), func.sum(GroupRow.pictures))
+    query = query.where(GroupRow.rendering_id.in_(rendering_ids)).group_by(GroupRow.rendering_id)
+    return {rendering_id: (groups, pictures) for rendering_id, groups, pictures in session.execute(query)}
+
+
+def _view(row: RenderingRow, finished: dict[str, tuple[int, int]]) -> RenderingView:
+    groups_done, pictures = finished.get(row.rendering_id, (0, 0))
     return RenderingView(
         rendering_id=row.rendering_id,
         plan_id=row.plan_id,
@@ -92,8 +104,8 @@ def _view(session: Session, row: RenderingRow) -> RenderingView:
         format=row.format,
         quality=row.quality,
         groups=row.groups,
-        groups_done=count_parts(session, GroupRow, row.rendering_id),
-        pictures=count_pictures(session, row.rendering_id),
+        groups_done=groups_done,
+        pictures=pictures,
         manifest=row.manifest,
         **task_fields(row),
     )

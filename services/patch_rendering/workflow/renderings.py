@@ -1,5 +1,6 @@
 """Renderings: an extraction is rendered in groups of units. The last group writes the manifest and publishes it."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
+from services.common.bus import Replay
 from services.common.grpc import to_message, to_request
 from services.common.identity import derived_id, new_id
 from services.common.observability.metrics import PICTURES_RENDERED
@@ -19,6 +21,8 @@ from services.common.records import get_row
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobReport
 from services.common.work.plan_options import PlanRendering
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.imaging.manifests import ExtractionManifest, RenderedGroup, RenderedLayer, RenderingManifest, put_content
 from services.patch_rendering.names import BUCKET, JOBS_QUEUE
@@ -49,7 +53,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
                 session.add(ReceivedExtractionRow(extraction_id=event.extraction_id, manifest=manifest))
         if event.HasField("plan"):
             options = to_request(event.plan.rendering, PlanRendering)
-            self._start(_rendering_id(event.plan), event.extraction_id, manifest, options, event.plan)
+            self._start(Start(_rendering_id(event.plan)), event.extraction_id, manifest, options, event.plan)
 
     def plan_failed(self, event: extraction_events.ExtractionCompleted, reason: str) -> None:
         """Record that a plan's rendering failed, because its ExtractionCompleted could not be handled."""
@@ -65,18 +69,26 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             )
             self.record_failed(row, reason)
 
-    def start(self, request: StartRenderingRequest) -> str:
+    def plan_replayed(self, event: extraction_events.ExtractionCompleted) -> Replay:
+        """Prepare the replay of a parked ExtractionCompleted."""
+        return self.event_replayed(_rendering_id(event.plan)) if event.HasField("plan") else EVENT_SENT
+
+    def start(self, request: StartRenderingRequest, key: CallKey | None = None) -> str:
         """Queue a rendering and return its id. NotFound if this service has no record of the extraction."""
-        with self.ports.records.reading() as session:
-            extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
-        rendering_id = new_id("rendering")
-        self._start(rendering_id, request.extraction_id, extraction.manifest, request)
-        return rendering_id
+
+        def begin(start: Start) -> None:
+            with self.ports.records.reading() as session:
+                extraction = get_row(session, ReceivedExtractionRow, request.extraction_id, "completed extraction")
+            self._start(start, request.extraction_id, extraction.manifest, request)
+
+        return start_once(self.ports.records, new_id("rendering"), key, begin, request)
 
     def render_units(self, command: events_pb2.RenderUnits) -> None:
-        """Perform RenderUnits. The last group completes the rendering."""
+        """Perform RenderUnits. The last group completes the rendering, and so does a command that arrives again after
+        the process of the last group died."""
         prepare, record = partial(self._prepare, command), partial(self._record_group, command)
         self.perform_part(command, Step(RENDER_UNITS, prepare, record, counter=PICTURES_RENDERED))
+        self._complete(command.rendering_id)
 
     def publish_completed(self, session: Session, task: RenderingRow) -> None:
         assert task.manifest is not None
@@ -89,25 +101,32 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
         self.ports.outbox.publish(session, event)
 
     def part_commands(self, session: Session, task: RenderingRow) -> list[events_pb2.RenderUnits]:
-        extraction = read_extraction(self.ports.blobs, _extraction_ref(session, task))
-        return _commands(task.rendering_id, extraction, task.group_units)
+        layers = task.layers
+        if layers is None:
+            layers = _units(read_extraction(self.ports.blobs, _extraction_ref(session, task)))
+        return _commands(task.rendering_id, layers, task.group_units)
 
     def part_key(self, command: events_pb2.RenderUnits) -> tuple[str, str, int]:
         return command.rendering_id, command.layer, command.first
 
+    def part_objects(self, part: GroupRow) -> Iterable[ObjectRef]:
+        return part.group.pack, part.group.pictures, part.group.units
+
     def parts_expected(self, task: RenderingRow) -> int:
         return task.groups
 
-    def merge(self, session: Session, task: RenderingRow) -> None:
-        manifest = self._manifest(session, task)
-        body = manifest.model_dump_json(indent=1).encode()
-        key = f"renderings/{task.rendering_id}/manifest.json"
-        task.manifest = put_content(self.ports.blobs, BUCKET, key, body)
-        self.complete(session, task, manifest.pictures)
+    def enqueue(self, session: Session, task: RenderingRow) -> None:
+        """Send the commands of the missing groups. If none is missing, any command completes the rendering."""
+        for command in self.missing_commands(session, task) or self.part_commands(session, task)[:1]:
+            self.ports.outbox.send(session, JOBS_QUEUE, command)
+
+    def merge(self, _session: Session, _task: RenderingRow) -> None:
+        """Do nothing: `render_units` completes the rendering later, without a lock on its row while it uses the
+        store."""
 
     def _start(
         self,
-        rendering_id: str,
+        start: Start,
         extraction_id: str,
         ref: ObjectRef,
         options: PlanRendering,
@@ -115,9 +134,10 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
     ) -> None:
         """Record a rendering and enqueue its groups, unless it is recorded already."""
         extraction = read_extraction(self.ports.blobs, ref)
-        commands = _commands(rendering_id, extraction, self.settings.group_units)
+        layers = _units(extraction)
+        commands = _commands(start.task_id, layers, self.settings.group_units)
         row = RenderingRow(
-            rendering_id=rendering_id,
+            rendering_id=start.task_id,
             plan_id=plan.plan_id if plan else "",
             plan=plan,
             extraction_id=extraction_id,
@@ -127,10 +147,12 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             quality=self.settings.quality,
             groups=len(commands),
             group_units=self.settings.group_units,
-            pictures_expected=sum(layer.units for layer in extraction.layers) * extraction.top_k,
+            pictures_expected=sum(layers.values()) * extraction.top_k,
+            layers=layers,
         )
         with self.ports.records.transaction() as session:
-            if session.get(RenderingRow, rendering_id) is None:
+            start.record(session)
+            if session.get(RenderingRow, start.task_id) is None:
                 session.add(row)
                 for command in commands:
                     self.ports.outbox.send(session, JOBS_QUEUE, command)
@@ -173,12 +195,28 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             )
         )
 
-    def _manifest(self, session: Session, rendering: RenderingRow) -> RenderingManifest:
-        ref = _extraction_ref(session, rendering)
+    def _complete(self, rendering_id: str) -> None:
+        """Complete an active rendering whose groups are all recorded. Do nothing for any other."""
+        with self.ports.records.reading() as session:
+            rendering = get_row(session, RenderingRow, rendering_id, self.noun)
+            if not rendering.active or self.parts_done(session, rendering_id) < rendering.groups:
+                return
+            ref = _extraction_ref(session, rendering)
+            of_rendering = select(GroupRow).where(GroupRow.rendering_id == rendering_id)
+            groups = session.scalars(of_rendering.order_by(GroupRow.first)).all()
+        manifest = self._manifest(rendering, ref, groups)
+        key, body = f"renderings/{rendering_id}/manifest.json", manifest.model_dump_json(indent=1).encode()
+        stored = put_content(self.ports.blobs, BUCKET, key, body)
+        with self.ports.records.transaction() as session:
+            task = self.locked(session, rendering_id)
+            if task.active:
+                task.manifest = stored
+                self.complete(session, task, manifest.pictures)
+
+    def _manifest(self, rendering: RenderingRow, ref: ObjectRef, rows: Sequence[GroupRow]) -> RenderingManifest:
         extraction = read_extraction(self.ports.blobs, ref)
-        of_rendering = select(GroupRow).where(GroupRow.rendering_id == rendering.rendering_id)
         groups: dict[str, list[RenderedGroup]] = {layer.name: [] for layer in extraction.layers}
-        for row in session.scalars(of_rendering.order_by(GroupRow.first)):
+        for row in rows:
             groups[row.layer].append(row.group)
         layers = tuple(
             RenderedLayer(
@@ -202,7 +240,7 @@ class Renderings(FanOutTasks[RenderingRow, events_pb2.RenderUnits]):
             kind=rendering.kind,
             picture_format=rendering.format,
             quality=rendering.quality,
-            pictures=count_pictures(session, rendering.rendering_id),
+            pictures=sum(row.pictures for row in rows),
             layers=layers,
         )
 
@@ -215,12 +253,14 @@ def _extraction_ref(session: Session, rendering: RenderingRow) -> ObjectRef:
     return session.get_one(ReceivedExtractionRow, rendering.extraction_id).manifest
 
 
-def _commands(rendering_id: str, extraction: ExtractionManifest, units: int) -> list[events_pb2.RenderUnits]:
-    """The command of each group of at most `units` units of a layer."""
+def _units(extraction: ExtractionManifest) -> dict[str, int]:
+    return {layer.name: layer.units for layer in extraction.layers}
+
+
+def _commands(rendering_id: str, layers: Mapping[str, int], units: int) -> list[events_pb2.RenderUnits]:
+    """The command of each group of at most `units` units of a layer. `layers` gives the units of each."""
     return [
-        events_pb2.RenderUnits(
-            rendering_id=rendering_id, layer=layer.name, first=first, last=min(first + units, layer.units) - 1
-        )
-        for layer in extraction.layers
-        for first in range(0, layer.units, units)
+        events_pb2.RenderUnits(rendering_id=rendering_id, layer=layer, first=first, last=min(first + units, total) - 1)
+        for layer, total in layers.items()
+        for first in range(0, total, units)
     ]

@@ -1,9 +1,13 @@
 """The HTTP side of evaluations and comparisons."""
 
-from fastapi import APIRouter, FastAPI, Response
+from typing import Annotated
 
+from fastapi import APIRouter, FastAPI, Query, Response
+
+from services.common.http.idempotency import StartKey
 from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import (
     CompareRequest,
@@ -24,9 +28,9 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
     router = APIRouter(prefix="/v1")
 
     @router.post("/evaluations", status_code=202, tags=["evaluations"])
-    def start_evaluation(request: StartEvaluationRequest) -> EvaluationView:
+    def start_evaluation(request: StartEvaluationRequest, key: StartKey) -> EvaluationView:
         """Evaluate a checkpoint of a run on a split."""
-        return evaluations.start(request)
+        return evaluations.start(request, key)
 
     routes = TaskRoutes(
         "evaluation",
@@ -56,14 +60,14 @@ def add_evaluation_routes(app: FastAPI, evaluations: Evaluations, comparisons: C
         return Response(evaluations.figure(evaluation_id, figure), media_type=SVG)
 
     @router.post("/comparisons", tags=["comparisons"])
-    def compare_evaluations(request: CompareRequest) -> ComparisonView:
+    def compare_evaluations(request: CompareRequest, key: StartKey) -> ComparisonView:
         """Compare two completed evaluations of the same split; the same request finds the same comparison."""
-        return comparisons.compare(request)
+        return comparisons.compare(request, key)
 
     @router.get("/comparisons", tags=["comparisons"])
-    def list_comparisons() -> ComparisonList:
-        """All comparisons, newest first."""
-        return comparisons.all()
+    def list_comparisons(window: Annotated[Window, Query()]) -> ComparisonList:
+        """A page of all comparisons, newest first."""
+        return comparisons.all(window)
 
     @router.get("/comparisons/{comparison_id}", tags=["comparisons"])
     def get_comparison(comparison_id: str) -> ComparisonView:

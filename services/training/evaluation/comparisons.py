@@ -1,12 +1,14 @@
 """Comparisons of two evaluations."""
 
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from services.common.errors import Conflict, InvalidInput, Overtaken
+from services.common.errors import Conflict, InvalidInput
 from services.common.identity import derived_id
-from services.common.records import get_row, newest_first, now
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page, now
 from services.common.work.ports import Ports
+from services.common.work.starts import CallKey, Start, start_once
 from services.training.evaluation.comparison import compare
 from services.training.evaluation.predictions import read_predictions
 from services.training.evaluation.schemas import CompareRequest, ComparisonList, ComparisonView
@@ -21,36 +23,37 @@ class Comparisons:
     ports: Ports
     evaluations: Evaluations
 
-    def compare(self, request: CompareRequest) -> ComparisonView:
+    def compare(self, request: CompareRequest, key: CallKey | None = None) -> ComparisonView:
         """Compare two evaluations; the same request finds the same comparison. Conflict unless both are completed, on
         the same split of the same data set."""
         if request.evaluation_a == request.evaluation_b:
             raise InvalidInput(f"evaluation {request.evaluation_a} is compared with itself")
         comparison_id = derived_id("comparison", request.model_dump_json())
-        with self.ports.records.reading() as session:
-            found = session.get(ComparisonRow, comparison_id)
-            if found is not None:
-                return found.result
-        comparison = self._compare(comparison_id, request)
-        row = ComparisonRow(
-            comparison_id=comparison_id,
-            evaluation_a=request.evaluation_a,
-            evaluation_b=request.evaluation_b,
-            result=comparison,
-        )
-        with suppress(Overtaken), self.ports.records.transaction() as session:
-            session.add(row)
-        return self.get(comparison_id)
+        begin = partial(self._begin, request)
+        return self.get(start_once(self.ports.records, comparison_id, key, begin, request))
 
-    def all(self) -> ComparisonList:
-        """All comparisons, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> ComparisonList:
+        """A page of all comparisons, newest first."""
         with self.ports.records.reading() as session:
-            return ComparisonList(comparisons=[row.result for row in newest_first(session, ComparisonRow)])
+            page = newest_page(session, ComparisonRow, window)
+            comparisons = [row.result for row in page.rows]
+        return ComparisonList(comparisons=comparisons, total=page.total, next_offset=page.next_offset)
 
     def get(self, comparison_id: str) -> ComparisonView:
         """One comparison. NotFound if there is none."""
         with self.ports.records.reading() as session:
             return get_row(session, ComparisonRow, comparison_id, "comparison").result
+
+    def _begin(self, request: CompareRequest, start: Start) -> None:
+        with self.ports.records.reading() as session:
+            known = session.get(ComparisonRow, start.task_id) is not None
+        result = None if known else self._compare(start.task_id, request)
+        with self.ports.records.transaction() as session:
+            start.record(session)
+            if result is not None:
+                row = ComparisonRow(comparison_id=start.task_id, result=result)
+                row.evaluation_a, row.evaluation_b = request.evaluation_a, request.evaluation_b
+                session.add(row)
 
     def _compare(self, comparison_id: str, request: CompareRequest) -> ComparisonView:
         a, b = (self.evaluations.manifest(one) for one in (request.evaluation_a, request.evaluation_b))

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import grpc
 from primitives.training.v1 import evaluation_pb2 as pb
 
-from services.common.grpc import to_message, to_request
+from services.common.grpc import start_key, to_message, to_request
 from services.common.grpc.task_methods import TaskMethods
 from services.common.http.streams import Streams
+from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import CompareRequest, StartEvaluationRequest
 from services.training.evaluation.workflow import Evaluations
@@ -21,16 +22,18 @@ class EvaluationMethods:
         self._evaluation = TaskMethods(pb.Evaluation, evaluations.get, evaluations.act, streams)
 
     def StartEvaluation(
-        self, request: pb.StartEvaluationRequest, _: grpc.ServicerContext
+        self, request: pb.StartEvaluationRequest, context: grpc.ServicerContext
     ) -> pb.StartEvaluationResponse:
-        started = self._evaluations.start(to_request(request, StartEvaluationRequest))
+        started = self._evaluations.start(to_request(request, StartEvaluationRequest), start_key(context))
         return pb.StartEvaluationResponse(evaluation=to_message(started, pb.Evaluation))
 
     def GetEvaluation(self, request: pb.GetEvaluationRequest, _: grpc.ServicerContext) -> pb.GetEvaluationResponse:
         return pb.GetEvaluationResponse(evaluation=self._evaluation.get(request.evaluation_id))
 
-    def ListEvaluations(self, _: pb.ListEvaluationsRequest, __: grpc.ServicerContext) -> pb.ListEvaluationsResponse:
-        return to_message(self._evaluations.all(), pb.ListEvaluationsResponse)
+    def ListEvaluations(
+        self, request: pb.ListEvaluationsRequest, _: grpc.ServicerContext
+    ) -> pb.ListEvaluationsResponse:
+        return to_message(self._evaluations.all(to_request(request, Window)), pb.ListEvaluationsResponse)
 
     def PauseEvaluation(
         self, request: pb.PauseEvaluationRequest, _: grpc.ServicerContext
@@ -65,14 +68,16 @@ class EvaluationMethods:
         return pb.GetEvaluationFigureResponse(svg=self._evaluations.figure(request.evaluation_id, request.figure))
 
     def CompareEvaluations(
-        self, request: pb.CompareEvaluationsRequest, _: grpc.ServicerContext
+        self, request: pb.CompareEvaluationsRequest, context: grpc.ServicerContext
     ) -> pb.CompareEvaluationsResponse:
-        comparison = self._comparisons.compare(to_request(request, CompareRequest))
+        comparison = self._comparisons.compare(to_request(request, CompareRequest), start_key(context))
         return pb.CompareEvaluationsResponse(comparison=to_message(comparison, pb.Comparison))
 
     def GetComparison(self, request: pb.GetComparisonRequest, _: grpc.ServicerContext) -> pb.GetComparisonResponse:
         comparison = self._comparisons.get(request.comparison_id)
         return pb.GetComparisonResponse(comparison=to_message(comparison, pb.Comparison))
 
-    def ListComparisons(self, _: pb.ListComparisonsRequest, __: grpc.ServicerContext) -> pb.ListComparisonsResponse:
-        return to_message(self._comparisons.all(), pb.ListComparisonsResponse)
+    def ListComparisons(
+        self, request: pb.ListComparisonsRequest, _: grpc.ServicerContext
+    ) -> pb.ListComparisonsResponse:
+        return to_message(self._comparisons.all(to_request(request, Window)), pb.ListComparisonsResponse)

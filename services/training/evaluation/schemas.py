@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
+from services.common.paging import PageView
 from services.common.requests import RequestModel
 from services.common.work.views import Moment, TaskView
 from services.training.schemas import LARGEST_INT32, Identifier
@@ -60,8 +61,8 @@ class EvaluationView(TaskView):
     manifest: ObjectRef | None
 
 
-class EvaluationList(BaseModel):
-    """All evaluations, newest first."""
+class EvaluationList(PageView):
+    """A page of all evaluations, newest first."""
 
     evaluations: list[EvaluationView]
 
@@ -198,7 +199,7 @@ class ComparisonView(BaseModel):
     created: Moment
 
 
-class ComparisonList(BaseModel):
-    """All comparisons, newest first."""
+class ComparisonList(PageView):
+    """A page of all comparisons, newest first."""
 
     comparisons: list[ComparisonView]

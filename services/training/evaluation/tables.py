@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.blobs import ObjectRef
@@ -16,6 +16,7 @@ class EvaluationRow(WorkColumns, Base):
     """An evaluation of a checkpoint on a split. It has a `manifest` once it is completed."""
 
     __tablename__ = "evaluations"
+    __table_args__ = (Index("ix_evaluations_newest", "created", "evaluation_id"),)
 
     evaluation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
@@ -30,6 +31,7 @@ class ComparisonRow(Base):
     """A comparison of two evaluations, as it is answered."""
 
     __tablename__ = "comparisons"
+    __table_args__ = (Index("ix_comparisons_newest", "created", "comparison_id"),)
 
     comparison_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     evaluation_a: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"))

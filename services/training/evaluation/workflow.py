@@ -10,8 +10,10 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.identity import new_id
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.redaction import quoted
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
@@ -42,12 +44,18 @@ class Evaluations(Tasks[EvaluationRow]):
     noun: ClassVar[str] = "evaluation"
     table: ClassVar[type[EvaluationRow]] = EvaluationRow
 
-    def start(self, request: StartEvaluationRequest) -> EvaluationView:
+    def start(self, request: StartEvaluationRequest, key: CallKey | None = None) -> EvaluationView:
         """Queue an evaluation of a checkpoint that a run has now.
 
         Conflict or NotFound if it has no such checkpoint, InvalidInput if the data set has no such split or other
         classes.
         """
+        evaluation_id = start_once(
+            self.ports.records, new_id("evaluation"), key, lambda start: self._begin(start, request), request
+        )
+        return self.get(evaluation_id)
+
+    def _begin(self, start: Start, request: StartEvaluationRequest) -> None:
         with self.ports.records.reading() as session:
             run = RunView.model_validate(get_row(session, RunRow, request.run_id, "run"))
             dataset = get_row(session, DatasetRow, request.dataset_id or run.dataset_id, "data set")
@@ -56,7 +64,7 @@ class Evaluations(Tasks[EvaluationRow]):
         data.shards(request.split)
         require_same_classes(open_checkpoint(self.ports.blobs, checkpoint), data)
         evaluation = EvaluationRow(
-            evaluation_id=new_id("evaluation"),
+            evaluation_id=start.task_id,
             run_id=run.run_id,
             dataset_id=dataset.dataset_id,
             checkpoint=checkpoint,
@@ -64,10 +72,10 @@ class Evaluations(Tasks[EvaluationRow]):
             settings=request.settings.model_dump(),
         )
         with self.ports.records.transaction() as session:
+            start.record(session)
             session.add(evaluation)
             session.flush()
             self.enqueue(session, evaluation)
-            return EvaluationView.model_validate(evaluation)
 
     def evaluate(self, command: events_pb2.EvaluateCheckpoint) -> None:
         """Perform EvaluateCheckpoint. An evaluation that is paused meanwhile starts again when it is resumed."""
@@ -91,11 +99,12 @@ class Evaluations(Tasks[EvaluationRow]):
             evaluation.manifest = manifest
             self.complete(session, evaluation)
 
-    def all(self) -> EvaluationList:
-        """All evaluations, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> EvaluationList:
+        """A page of all evaluations, newest first."""
         with self.ports.records.reading() as session:
-            rows = newest_first(session, EvaluationRow)
-            return EvaluationList(evaluations=[EvaluationView.model_validate(row) for row in rows])
+            page = newest_page(session, EvaluationRow, window)
+            evaluations = [EvaluationView.model_validate(row) for row in page.rows]
+        return EvaluationList(evaluations=evaluations, total=page.total, next_offset=page.next_offset)
 
     def get(self, evaluation_id: str) -> EvaluationView:
         """One evaluation. NotFound if there is none."""

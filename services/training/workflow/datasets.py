@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
 from services.common.identity import derived_id
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.dataset import DatasetManifest
 from services.training.importer import ImportSource, import_directory
@@ -50,11 +51,12 @@ class Datasets(Tasks[BuildRow]):
             _register(session, manifest, ref)
         return self.get(manifest.dataset_id)
 
-    def all(self) -> DatasetList:
-        """All data sets, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> DatasetList:
+        """A page of all data sets, newest first."""
         with self.ports.records.reading() as session:
-            rows = newest_first(session, DatasetRow)
-            return DatasetList(datasets=[DatasetView.model_validate(row) for row in rows])
+            page = newest_page(session, DatasetRow, window)
+            datasets = [DatasetView.model_validate(row) for row in page.rows]
+        return DatasetList(datasets=datasets, total=page.total, next_offset=page.next_offset)
 
     def get(self, dataset_id: str) -> DatasetView:
         """One data set. NotFound if there is none."""

@@ -1,5 +1,7 @@
-"""Imports of checkpoints that were trained elsewhere: each becomes a completed run."""
+"""Imports of checkpoints that were trained elsewhere: each becomes a completed run, which a repeated import finds."""
 
+import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from torch import Tensor
 
 from services import __version__
 from services.common.blobs import ObjectRef
-from services.common.errors import InvalidInput
-from services.common.identity import derived_id, new_id
+from services.common.errors import InvalidInput, NotFound, Overtaken
+from services.common.identity import derived_id
+from services.common.work.starts import sha256_of_request
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input, without_auxiliary
 from services.imaging.checkpoint import CheckpointManifest, load_weights, pack, read_weights
 from services.imaging.manifests import put_content
@@ -61,11 +64,15 @@ class Imports:
         path: Path,
         original: OriginalCheckpoint | None = None,
     ) -> RunView:
-        """Store weights, and the optimizer state of one of the original's checkpoints, as a completed run."""
+        """Store weights, and the optimizer state of a checkpoint of the original, as a completed run. A file is one
+        run for each data set and settings, however often it is imported."""
         weights = without_auxiliary(settings.architecture, weights)
         network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics, settings.channels)
         load_weights(network, weights, str(path), check_only=True)
-        run_id = new_id("run")
+        kind = "weights" if original is None else "original"
+        run_id = derived_id("run", sha256_of_request(kind, dataset.dataset_id, settings, _sha256_of(path)))
+        with suppress(NotFound):
+            return self.runs.get(run_id)
         resume: ObjectRef | None = None
         plain: dict[str, Any] = {}
         if original is not None:
@@ -105,7 +112,12 @@ class Imports:
             last_checkpoint=checkpoint,
         )
         run.end("completed")
-        with self.runs.ports.records.transaction() as session:
+        with suppress(Overtaken), self.runs.ports.records.transaction() as session:
             session.add(run)
             session.flush()
             self.runs.publish_completed(session, run)
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,18 +1,19 @@
 """Plans: one call that leads from data to an open study. This service does the first stages and publishes their end."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.common.errors import Conflict, InvalidInput, Overtaken
+from services.common.bus import Replay
+from services.common.errors import Conflict, InvalidInput
 from services.common.identity import derived_id, new_id
 from services.common.observability.tracing import add_trace_ids
 from services.common.records import get_row
 from services.common.redaction import quoted
 from services.common.work.ports import Ports
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Verb
 from services.common.work.views import PlanStages, Stage
 from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing
@@ -36,16 +37,19 @@ class Plans:
     datasets: Datasets
     runs: Runs
 
-    def start(self, request: StartPlanRequest) -> PlanStages:
+    def start(self, request: StartPlanRequest, key: CallKey | None = None) -> PlanStages:
         """Begin a plan. A plan that has begun already, also by another call at this moment, is answered as it is."""
-        plan_id = request.plan_id or new_id("plan")
-        add_trace_ids(plan_id=plan_id)
-        self._check(request)
-        with suppress(Overtaken), self.ports.records.transaction() as session:
-            if session.get(PlanRow, plan_id) is None:
-                session.add(PlanRow(plan_id=plan_id, request=request))
-                self._begin(session, plan_id, request)
-        return self.get(plan_id)
+
+        def begin(start: Start) -> None:
+            add_trace_ids(plan_id=start.task_id)
+            self._check(request)
+            with self.ports.records.transaction() as session:
+                start.record(session)
+                if session.get(PlanRow, start.task_id) is None:
+                    session.add(PlanRow(plan_id=start.task_id, request=request))
+                    self._begin(session, start.task_id, request)
+
+        return self.get(start_once(self.ports.records, request.plan_id or new_id("plan"), key, begin, request))
 
     def get(self, plan_id: str) -> PlanStages:
         """The stages of a plan that this service does: building the data set, training, both or neither."""
@@ -94,6 +98,10 @@ class Plans:
             run_id = derived_id("run", event.plan_id)
             run = RunRow(run_id=run_id, plan_id=event.plan_id, dataset_id=event.dataset_id, settings={})
             self.runs.record_failed(run, reason)
+
+    def continue_replayed(self, event: events_pb2.DatasetBuilt) -> Replay:
+        """Prepare the replay of a parked DatasetBuilt."""
+        return self.runs.event_replayed(derived_id("run", event.plan_id))
 
     def recover(self) -> None:
         """Publish again the completed runs that plans use instead of training (see `Tasks.recover`)."""

@@ -1,17 +1,20 @@
 """Runs: queued, trained slice by slice, and completed with a checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from primitives.training.v1 import events_pb2
 from sqlalchemy.orm import Session
 
-from services.common.blobs import ObjectRef
-from services.common.errors import Conflict, InvalidInput
+from services.common.blobs import ObjectRef, missing_objects
+from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.identity import new_id
 from services.common.observability.metrics import IMAGES_TRAINED
-from services.common.records import get_row, newest_first
+from services.common.paging import FIRST_PAGE, Window
+from services.common.records import get_row, newest_page
 from services.common.redaction import quoted
+from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input
 from services.imaging.capture import check_layers
@@ -41,16 +44,19 @@ class Runs(Tasks[RunRow]):
     noun: ClassVar[str] = "run"
     table: ClassVar[type[RunRow]] = RunRow
 
-    def start(self, request: StartRunRequest) -> RunView:
+    def start(self, request: StartRunRequest, key: CallKey | None = None) -> RunView:
         """Queue a run. InvalidInput if it cannot continue the run that it names, Conflict if that has no checkpoint."""
-        check_network(request.settings)
-        run_id = new_id("run")
-        with self.ports.records.transaction() as session:
-            dataset_row(session, request.dataset_id)
-            origin = self._origin(session, request)
-            self.queue(session, run_id, "", request.dataset_id, request.settings)
-            run_row(session, run_id).last_checkpoint = origin
-        return self.get(run_id)
+
+        def begin(start: Start) -> None:
+            check_network(request.settings)
+            with self.ports.records.transaction() as session:
+                dataset_row(session, request.dataset_id)
+                origin = self._origin(session, request)
+                start.record(session)
+                self.queue(session, start.task_id, "", request.dataset_id, request.settings)
+                run_row(session, start.task_id).last_checkpoint = origin
+
+        return self.get(start_once(self.ports.records, new_id("run"), key, begin, request))
 
     def train_slice(self, command: events_pb2.TrainSlice) -> None:
         """Perform TrainSlice: train until the run is complete, its slice of time is over, or it is paused. Then publish
@@ -70,10 +76,12 @@ class Runs(Tasks[RunRow]):
         step = Step(TRAIN_SLICE, prepare, record, counter=IMAGES_TRAINED, save=record_checkpoint, pause_s=SAVE_S)
         self.perform(command.run_id, step)
 
-    def all(self) -> RunList:
-        """All runs, newest first."""
+    def all(self, window: Window = FIRST_PAGE) -> RunList:
+        """A page of all runs, newest first."""
         with self.ports.records.reading() as session:
-            return RunList(runs=[RunView.model_validate(row) for row in newest_first(session, RunRow)])
+            page = newest_page(session, RunRow, window)
+            runs = [RunView.model_validate(row) for row in page.rows]
+        return RunList(runs=runs, total=page.total, next_offset=page.next_offset)
 
     def get(self, run_id: str) -> RunView:
         """One run. NotFound if there is none."""
@@ -99,6 +107,20 @@ class Runs(Tasks[RunRow]):
     def publish_failed(self, session: Session, task: RunRow) -> None:
         event = events_pb2.RunFailed(run_id=task.run_id, plan_id=task.plan_id, error=task.error)
         self.ports.outbox.publish(session, event)
+
+    def check_results(self, key: str) -> Callable[[Session], None]:
+        """Check that the checkpoints of a failed run still exist. Conflict if the collector has removed one."""
+        with self.ports.records.reading() as session:
+            run = run_row(session, key)
+        try:
+            if run.state == "failed":
+                manifests = [open_checkpoint(self.ports.blobs, ref) for ref in run.stored_checkpoints]
+                parts = [ref for manifest in manifests for ref in manifest.objects]
+                for ref in missing_objects(self.ports.blobs, parts):
+                    raise NotFound(f"there is no object {ref.bucket}/{ref.key}")
+        except (NotFound, InvalidInput) as error:
+            raise Conflict(f"run {key} cannot continue, since a checkpoint of it was removed: {error}") from error
+        return super().check_results(key)
 
     def _spec(self, session: Session, run: RunRow) -> SliceSpec:
         settings = self.settings

@@ -24,6 +24,8 @@ from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey
 from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
 
@@ -167,6 +169,59 @@ def test_a_plan_that_cannot_begin_shows_the_reason(extraction: Extraction) -> No
     extraction.extractions.plan_failed(extraction.event, "object training/c has sha256 x; expected y")
     [stage] = extraction.queries.plan("plan-1").stages
     assert (stage.state, stage.error) == ("failed", "object training/c has sha256 x; expected y")
+
+
+def test_a_replayed_shard_completes_the_plans_extraction(extraction: Extraction) -> None:
+    """The shards that are not done are sent again, and the plan continues: ExtractionCompleted is published after
+    ExtractionFailed."""
+    stored = extraction.blobs.put("activation-extraction", "state", b"state")
+    extraction.runner.answers["extract_shard"] = lambda _: ShardResult(
+        patches=3, state=ShardState(state=stored, maxima={"layer4": stored})
+    )
+    commands = extraction.begin()
+    extraction.extractions.extract_shard(commands[0])
+    extraction.extractions.command_parked(commands[1], "patch 5 is not a complete image")
+    assert [type(event).__name__ for event in extraction.sent()] == ["ExtractionFailed"]
+    assert not extraction.extractions.command_replayed(commands[1]).needed
+    assert extraction.sent() == commands[1:]
+    for command in commands[1:]:
+        extraction.extractions.extract_shard(command)
+    [merge] = extraction.sent()
+    extraction.extractions.merge_shards(merge)
+    [event] = extraction.sent()
+    assert isinstance(event, events_pb2.ExtractionCompleted) and event.plan.plan_id == "plan-1"
+
+
+def test_a_replay_after_the_collector_extracts_again(extraction: Extraction) -> None:
+    """The states of a failed extraction are garbage: shards whose states are gone are extracted again."""
+    commands = extraction.begin()
+    extraction.extractions.extract_shard(commands[0])
+    extraction.extractions.command_parked(commands[1], "broken")
+    extraction.sent()
+    extraction.extractions.command_replayed(commands[1])
+    assert extraction.sent() == commands
+
+
+def test_a_replayed_event_begins_the_plans_extraction(extraction: Extraction) -> None:
+    """The failed stage that stood for it is replaced when RunCompleted is handled."""
+    extraction.extractions.plan_failed(extraction.event, "object training/c has sha256 x; expected y")
+    assert extraction.begin() == []
+    replay = extraction.extractions.plan_replayed(extraction.event)
+    assert replay.needed and "object training/c has sha256 x" in replay.effect
+    assert [command.shard for command in extraction.begin()] == [0, 1, 2]
+    assert extraction.queries.plan("plan-1").stages[0].state == "queued"
+    assert extraction.extractions.plan_replayed(extraction.event) is EVENT_SENT
+    extraction.event.ClearField("plan")
+    assert extraction.extractions.plan_replayed(extraction.event) is EVENT_SENT
+
+
+def test_a_start_with_a_key_is_done_once(extraction: Extraction) -> None:
+    """The same request with the same key returns the same extraction."""
+    extraction.begin()
+    request, key = StartExtractionRequest(run_id="run-1", split="train"), CallKey("ci", "key-1")
+    first = extraction.extractions.start(request, key)
+    assert len(extraction.sent()) == 1
+    assert (extraction.extractions.start(request, key), extraction.sent()) == (first, [])
 
 
 def test_a_cancelled_extraction_performs_nothing_more(extraction: Extraction) -> None:

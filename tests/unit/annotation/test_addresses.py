@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import process_time
 
 import anyio
 import pytest
@@ -26,7 +27,8 @@ from services.common.settings import Shared
 from tests.fakes.annotation import LAYER, Annotation
 
 PIECE = "a."
-LONG = PIECE * 30_000
+LENGTH = 60_000
+LONG = PIECE * (LENGTH // 2)
 QUOTED_TOO_MUCH = PIECE * LONGEST_QUOTE
 NOBODY = "http://127.0.0.1:9"
 
@@ -69,6 +71,20 @@ def test_no_response_quotes_a_long_address(annotation: Annotation, signed_in: bo
         assert len(answer.headers.get("location", "")) < 2 * LONGEST_TARGET
 
 
+@pytest.mark.parametrize("piece", ["a.", "a:", "://a:", "token=", "bearer%20", "%CC%80"])
+def test_a_long_address_takes_milliseconds(annotation: Annotation, piece: str) -> None:
+    """60 kB of an address take a few milliseconds of CPU time, without and with a session. A machine may be a hundred
+    times slower; before, the first of these took 8 s."""
+    address = "/extractions/" + piece * (LENGTH // len(piece))
+    for reader in ("", "Ana"):
+        browser = annotation.browser(reader)
+        began = process_time()
+        browser.get(address, follow_redirects=False)
+        took = process_time() - began
+        print(f"{1000 * took:6.1f} ms  {piece}")
+        assert took < 0.5
+
+
 def test_nothing_of_an_address_is_read_before_the_session(annotation: Annotation) -> None:
     """Without a session, each page answers that the reader has to sign in; it does not say which names exist."""
     browser = annotation.browser()
@@ -106,13 +122,28 @@ def test_only_names_are_sent_to_other_services(name: str) -> None:
         lambda: extraction.units(name, LAYER, {}),
         lambda: extraction.units("extraction-1", name, {}),
         lambda: extraction.unit("extraction-1", name, 1),
-        lambda: rendering.picture((name, LAYER, 1), "sheet.webp", {}, ""),
-        lambda: rendering.picture(("extraction-1", name, 1), "sheet.webp", {}, ""),
+        lambda: anyio.run(rendering.picture, (name, LAYER, 1), "sheet.webp", {}, ""),
+        lambda: anyio.run(rendering.picture, ("extraction-1", name, 1), "sheet.webp", {}, ""),
     ]
     for call in calls:
         with pytest.raises(NotFound) as refused:
             call()
         assert len(str(refused.value)) < 2 * LONGEST_QUOTE
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "x/../y", "a b", "a\0", "é", LONG])
+def test_only_ids_of_messages_are_sent_to_other_services(name: str) -> None:
+    """Anything that cannot be the id of a message is NotFound, and no request is sent. A client shortens the address of
+    `.`, so that all parked messages would be replayed."""
+    with pytest.raises(NotFound):
+        TrainingService(NOBODY, Shared()).act_on_parked(name, "replay")
+
+
+@pytest.mark.parametrize("name", ["9f1c", "of:another-sender.7", "a?b=c#d%2e"])
+def test_ids_of_messages_are_sent_to_other_services(name: str) -> None:
+    """Ids pass the check, also those of other senders, and the request fails because nobody serves."""
+    with pytest.raises(Unavailable):
+        TrainingService(NOBODY, Shared()).act_on_parked(name, "replay")
 
 
 @pytest.mark.parametrize("layer", ["layer4", "features.0", "mixed_7c", "0", "conv-1"])
@@ -126,7 +157,7 @@ def test_names_are_sent_to_other_services(layer: str) -> None:
 def test_a_header_that_no_client_sends_is_left_out(header: str) -> None:
     """The header of a browser that is passed on may hold anything; the other service is called without it."""
     with pytest.raises(Unavailable):
-        RenderingService(NOBODY, Shared()).picture(("extraction-1", LAYER, 1), "sheet.webp", {}, header)
+        anyio.run(RenderingService(NOBODY, Shared()).picture, ("extraction-1", LAYER, 1), "sheet.webp", {}, header)
     with pytest.raises(Unavailable):
         anyio.run(TrainingService(NOBODY, Shared()).events, "run-1", header)
 

@@ -12,7 +12,9 @@ from services.annotation.schemas import OpenStudyRequest, Place
 from services.annotation.tables import Base, LayerRow, MammogramRow, RankRow, StudyRow, UnitRow
 from services.annotation.workflow import studies as studies_module
 from services.annotation.workflow.studies import Studies
-from services.common.errors import NotFound
+from services.common.errors import Conflict, InvalidInput, NotFound
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey
 from tests.fakes.annotation import LAYER, SILENT, YES, Annotation
 from tests.fakes.ports import World
 from tests.fakes.rendering import NOTICE, FakeRendering, store_rendering
@@ -119,6 +121,41 @@ def test_a_parked_message_fails_the_study_with_the_reason(waiting: Waiting) -> N
     waiting.studies.rendering_parked(waiting.rendering.completed("plan-2"), "no such thing")
     assert waiting.studies.plan("plan-2").stages[0].error == "no such thing"
     assert [type(event).__name__ for event in waiting.sent()] == ["StudyFailed", "StudyFailed"]
+
+
+def test_a_replay_opens_the_study_that_parking_failed(waiting: Waiting) -> None:
+    """After the cause is removed, a replay of OpenStudy opens the study; a replay of RenderingCompleted records it."""
+    waiting.studies.rendering_completed(waiting.rendering.completed("plan-1"))
+    [command] = waiting.sent()
+    waiting.studies.open_parked(command, "broken")
+    assert [type(event).__name__ for event in waiting.sent()] == ["StudyFailed"]
+    replay = waiting.studies.open_replayed(command)
+    assert not replay.needed and replay.effect.endswith("It had failed: broken")
+    [again] = waiting.sent()
+    waiting.studies.open(again)
+    assert [type(event).__name__ for event in waiting.sent()] == ["StudyOpened"]
+    with pytest.raises(Conflict, match="is completed, so this message has no effect"):
+        waiting.studies.open_replayed(command)
+    second = waiting.rendering.completed("plan-2", title="Second")
+    waiting.studies.rendering_parked(second, "no such thing")
+    assert "no such thing" in waiting.studies.rendering_replayed(second).effect
+    waiting.sent()
+    waiting.studies.rendering_completed(second)
+    assert len(waiting.sent()) == 1
+    assert waiting.studies.plan("plan-2").stages[0].state == "queued"
+    assert waiting.studies.rendering_replayed(second) is EVENT_SENT
+
+
+def test_a_study_with_a_key_is_opened_once(waiting: Waiting) -> None:
+    """The same request with the same key returns the same study; another request is refused."""
+    waiting.studies.rendering_completed(waiting.rendering.completed(""))
+    request, key = OpenStudyRequest(rendering_id="rendering-1", title="A"), CallKey("ci", "key-1")
+    first = waiting.studies.start(request, key)
+    assert len(waiting.sent()) == 1
+    assert waiting.studies.start(request, key).study_id == first.study_id
+    with pytest.raises(InvalidInput, match="sent before with another request"):
+        waiting.studies.start(OpenStudyRequest(rendering_id="rendering-1", title="B"), key)
+    assert waiting.sent() == []
 
 
 def test_recover_enqueues_unopened_studies_again(waiting: Waiting) -> None:

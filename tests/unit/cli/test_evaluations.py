@@ -38,6 +38,7 @@ class Service:
     def __init__(self, state: str = "completed") -> None:
         self.state, self.polls = state, 0
         self.posted: list[tuple[str, dict[str, Any]]] = []
+        self.keys: list[str] = []
 
     def get(self, _base: str, path: str) -> Any:
         if path.endswith("/report"):
@@ -47,8 +48,9 @@ class Service:
         state = self.state if self.polls > 1 else "running"
         return {"evaluation_id": "evaluation-1", "state": state, "error": "it broke", "progress": progress}
 
-    def post(self, _base: str, path: str, body: dict[str, Any]) -> Any:
+    def post(self, _base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
         self.posted.append((path, body))
+        self.keys.append(key)
         test = {"p": 0.0123}
         row = {"name": "cancer", "a": 0.9, "b": 0.8, "difference": ESTIMATE, "delong": test, "clustered": test}
         absent = row | {"name": "macro", "a": None, "b": None, "difference": ABSENT, "delong": {"p": None}}
@@ -68,8 +70,9 @@ def run(monkeypatch: pytest.MonkeyPatch, service: Service, *words: str) -> Any:
 def test_evaluate_prints_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """evaluate prints figures with intervals, or the reason why a figure is missing."""
     service = Service()
-    done = run(monkeypatch, service, "evaluate", "run-1", "--split", "test", "--checkpoint", "best")
+    done = run(monkeypatch, service, "evaluate", "run-1", "--split", "test", "--checkpoint", "best", "--key", "key-1")
     assert done.exit_code == 0, done.output
+    assert service.keys == ["key-1"]
     [(path, body)] = service.posted
     assert (path, body["run_id"], body["split"], body["checkpoint"]) == ("/v1/evaluations", "run-1", "test", "best")
     for text in (

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from services.cli import client, datasets
 from services.cli.main import app
-from services.common.errors import InvalidInput, NotFound
+from services.common.errors import InvalidInput, NotFound, PrimitivesError
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
 from services.training.api import add_routes
@@ -51,6 +51,15 @@ def config(folder: Path, **training: Any) -> str:
     return str(file)
 
 
+def test_a_command_with_a_key_starts_one_run(training: Training, tmp_path: Path) -> None:
+    """The same command with the same key prints the same run; another command with that key is refused."""
+    words = ("start", "--config", "resnet152_3class", "--dataset", training.dataset_id, "--key", "key-1")
+    assert run(*words)["run_id"] == run(*words)["run_id"]
+    assert len(training.sent()) == 1
+    with pytest.raises(PrimitivesError, match=r"422 .*sent before with another request"):
+        run("start", "--config", config(tmp_path, epochs=1), *words[3:])
+
+
 def test_a_preset_is_started_and_listed(training: Training) -> None:
     """The run has the preset's settings and appears in the list, both as JSON."""
     started = run("start", "--config", "resnet152_3class", "--dataset", training.dataset_id)
@@ -81,7 +90,7 @@ def test_a_checkpoint_file_that_resume_names_is_imported_first(
     file = tmp_path / "checkpoint_00000002.pth.tar"
     file.write_bytes(b"")
     requests: list[StartRunRequest] = []
-    monkeypatch.setattr(training.runs, "start", lambda request: requests.append(request) or imported)
+    monkeypatch.setattr(training.runs, "start", lambda request, _key: requests.append(request) or imported)
     imported = training.runs.get(queued(training))
 
     def import_original(path: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:
@@ -98,3 +107,15 @@ def queued(training: Training) -> str:
     with training.ports.records.transaction() as session:
         training.runs.queue(session, "run-1", "", training.dataset_id, RunSettings())
     return "run-1"
+
+
+def test_all_pages_of_a_list_are_read(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run list` prints the runs of every page. It also reads the whole list of a service that knows no pages."""
+    pages = {
+        "/v1/runs?offset=0&limit=500": {"runs": [{"run_id": "c"}, {"run_id": "b"}], "total": 3, "next_offset": 2},
+        "/v1/runs?offset=2&limit=500": {"runs": [{"run_id": "a"}], "total": 3, "next_offset": None},
+    }
+    monkeypatch.setattr(client, "get", lambda _base, path: pages[path])
+    assert [one["run_id"] for one in run("list")] == ["c", "b", "a"]
+    monkeypatch.setattr(client, "get", lambda *_: {"runs": [{"run_id": "old"}]})
+    assert run("list") == [{"run_id": "old"}]

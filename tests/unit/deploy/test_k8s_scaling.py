@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.records.database import CONNECTIONS
+from services.common.records.postgres import CONNECTIONS
 from tests.unit.deploy.manifests import (
     ROOT,
     SERVICES,

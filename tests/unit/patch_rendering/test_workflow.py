@@ -11,9 +11,11 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2 as pb
 
 from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import Conflict, JobStopped, NotFound
+from services.common.errors import Conflict, JobStopped, NotFound, Unavailable
 from services.common.grpc import to_message
 from services.common.http.streams import Streams
+from services.common.work.replays import EVENT_SENT
+from services.common.work.starts import CallKey
 from services.imaging.manifests import (
     ExtractedLayer,
     ExtractionManifest,
@@ -25,7 +27,7 @@ from services.patch_rendering.rpc import RenderingServicer
 from services.patch_rendering.schemas import StartRenderingRequest
 from services.patch_rendering.settings import RenderingSettings
 from services.patch_rendering.specs import RenderedUnits, RenderSpec
-from services.patch_rendering.tables import Base
+from services.patch_rendering.tables import Base, RenderingRow
 from services.patch_rendering.workflow.pictures import UnitPictures
 from services.patch_rendering.workflow.queries import Queries
 from services.patch_rendering.workflow.renderings import Renderings
@@ -145,6 +147,36 @@ def test_a_plan_that_cannot_begin_shows_the_reason(rendering: Rendering) -> None
     assert (stage.name, stage.state, stage.error) == ("rendering", "failed", "manifest is gone")
 
 
+def test_a_replayed_group_sends_the_missing_groups(rendering: Rendering) -> None:
+    """The rendering is queued again. Groups whose pictures are gone are rendered again too."""
+    commands = rendering.begin()
+    rendering.renderings.render_units(commands[0])
+    rendering.renderings.command_parked(commands[1], "disk is full")
+    rendering.sent()
+    assert not rendering.renderings.command_replayed(commands[1]).needed
+    assert rendering.sent() == commands, "the fake stores no pictures"
+    assert rendering.queries.plan("plan-1").stages[0].state == "queued"
+
+
+def test_a_replayed_event_begins_the_plans_rendering(rendering: Rendering) -> None:
+    """The failed stage that stood for it is replaced when ExtractionCompleted is handled."""
+    rendering.renderings.plan_failed(rendering.event, "manifest is gone")
+    assert rendering.begin() == []
+    assert "manifest is gone" in rendering.renderings.plan_replayed(rendering.event).effect
+    assert len(rendering.begin()) == 5
+    rendering.event.ClearField("plan")
+    assert rendering.renderings.plan_replayed(rendering.event) is EVENT_SENT
+
+
+def test_a_start_with_a_key_is_done_once(rendering: Rendering) -> None:
+    """The same request with the same key returns the same rendering."""
+    rendering.begin()
+    request, key = StartRenderingRequest(extraction_id="extraction-1", size=64), CallKey("ci", "key-1")
+    first = rendering.renderings.start(request, key)
+    assert len(rendering.sent()) == 5
+    assert (rendering.renderings.start(request, key), rendering.sent()) == (first, [])
+
+
 def test_cancelling_ends_a_rendering(rendering: Rendering) -> None:
     """A cancelled rendering renders no more groups and cannot be cancelled twice."""
     commands = rendering.begin()
@@ -196,9 +228,37 @@ def test_a_pause_at_the_last_moment_loses_nothing(rendering: Rendering) -> None:
     rendering.renderings.render_units(commands[-1])
     assert (rendering.sent(), rendering.queries.get(commands[0].rendering_id).state) == ([], "paused")
     rendering.renderings.act("resume", commands[0].rendering_id)
+    [again] = rendering.sent()
+    assert isinstance(again, events_pb2.RenderUnits)
+    rendering.renderings.render_units(again)
     assert [type(event).__name__ for event in rendering.sent()] == ["RenderingCompleted"]
     with pytest.raises(NotFound, match="no rendering of a plan 'plan-2'"):
         rendering.renderings.act_on_plan("pause", "plan-2")
+
+
+def test_a_store_that_is_away_holds_no_row(rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction waits for the store: with the store away, a pause and a resume succeed, and the last group is
+    recorded. Its command, delivered again, completes the rendering without rendering again."""
+    commands = rendering.begin()
+    for command in commands[:-1]:
+        rendering.renderings.render_units(command)
+
+    def away(*_: object) -> None:
+        with rendering.ports.records.transaction() as session:  # on SQLite it waits for any other transaction
+            session.get(RenderingRow, commands[0].rendering_id, with_for_update=True)
+        raise Unavailable("the store is away")
+
+    for call in ("get", "get_file", "get_range", "put", "put_file"):
+        monkeypatch.setattr(rendering.ports.blobs, call, away)
+    with pytest.raises(Unavailable, match="the store is away"):
+        rendering.renderings.render_units(commands[-1])
+    rendering.renderings.act("pause", commands[0].rendering_id)
+    rendering.renderings.act("resume", commands[0].rendering_id)
+    monkeypatch.undo()
+    [again] = rendering.sent()
+    rendering.renderings.render_units(again)  # type: ignore[arg-type]
+    assert len(rendering.runner.calls) == len(commands)
+    assert [type(event).__name__ for event in rendering.sent()] == ["RenderingCompleted"]
 
 
 def test_a_restart_enqueues_missing_groups(rendering: Rendering) -> None:

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import torch
-from primitives.training.v1 import events_pb2
+from primitives.training.v1 import events_pb2, training_pb2_grpc
 from primitives.training.v1 import training_pb2 as pb
 
+from services.common.access.edge import Edge
+from services.common.access.tokens import Tokens, add_token
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobCrashed, JobStopped, NotFound
 from services.common.http.streams import Streams
+from services.common.work.starts import CallKey
 from services.imaging.architectures import build_network
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.workflow import Evaluations
@@ -30,8 +34,9 @@ from services.training.workflow.datasets import Datasets
 from services.training.workflow.imports import Imports
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
-from tests.fakes.data import store_dataset
+from tests.fakes.data import store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
+from tests.fakes.serving import training_channel
 
 SETTINGS = RunSettings(architecture="test_resnet", weights="none", epochs=1)
 
@@ -386,6 +391,115 @@ def test_a_plan_that_cannot_continue_shows_the_reason(training: Training) -> Non
     assert [(s.name, s.state, s.error) for s in training.plans.get("plan-1").stages][1] == (
         "training", "failed", "the records are full",
     )  # fmt: skip
+
+
+def test_a_replayed_event_continues_the_plan(training: Training) -> None:
+    """After a replay of DatasetBuilt the run of the plan begins."""
+    training.plans.start(training.plan(dataset=PlanDataset()))
+    [build] = training.sent()
+    training.datasets.build(build)
+    [built] = training.sent()
+    training.plans.continue_failed(built, "the records are full")
+    assert "the records are full" in training.plans.continue_replayed(built).effect
+    training.plans.continue_with(built)
+    assert [type(command).__name__ for command in training.sent()] == ["TrainSlice"]
+    assert [stage.state for stage in training.plans.get("plan-1").stages] == ["completed", "queued"]
+
+
+def stored_checkpoint(training: Training) -> ObjectRef:
+    """A checkpoint whose manifest and weights are stored."""
+    ref, _ = store_checkpoint(training.blobs, training.data.manifest, "test_resnet", 64)
+    return ref
+
+
+def test_a_replayed_slice_continues_from_the_last_checkpoint(training: Training) -> None:
+    """The run is queued again with the slice that failed."""
+    checkpoint = stored_checkpoint(training)
+    training.runner.answers["train_slice"] = lambda _: ([saved(checkpoint)], False)
+    training.plans.start(training.plan())
+    [first] = training.sent()
+    training.runs.train_slice(first)
+    [second] = training.sent()
+    training.runs.command_parked(second, "abandoned after 5 attempts: exit code -9")
+    training.sent()
+    assert not training.runs.command_replayed(second).needed
+    assert training.sent() == [second]
+    training.runs.train_slice(second)
+    assert training.runner.calls[-1][1].checkpoint == checkpoint
+
+
+def test_a_run_whose_checkpoints_were_removed_is_not_replayed(training: Training) -> None:
+    """Conflict: the checkpoints of failed runs are garbage, and without them the run would train other weights."""
+    checkpoint = stored_checkpoint(training)
+    training.runner.answers["train_slice"] = lambda _: ([saved(checkpoint)], False)
+    training.plans.start(training.plan())
+    [first] = training.sent()
+    training.runs.train_slice(first)
+    [second] = training.sent()
+    training.runs.command_parked(second, "broken")
+    training.blobs.delete(checkpoint.bucket, checkpoint.key)
+    with pytest.raises(Conflict, match="cannot continue, since a checkpoint of it was removed"):
+        training.runs.command_replayed(second)
+    assert training.runs.get(second.run_id).state == "failed"
+
+
+def test_starts_with_a_key_are_done_once(training: Training) -> None:
+    """A run and a plan. A plan that is named is found by its name too, and a key of a run cannot start a plan."""
+    run, key = StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS), CallKey("ci", "key-1")
+    first = training.runs.start(run, key)
+    assert (training.runs.start(run, key).run_id, len(training.sent())) == (first.run_id, 1)
+    with pytest.raises(InvalidInput, match=f"another request, which started {first.run_id}"):
+        training.plans.start(training.plan(), key)
+    unnamed = training.plan(plan_id="")
+    plan = training.plans.start(unnamed, CallKey("ci", "key-2"))
+    assert training.plans.start(unnamed, CallKey("ci", "key-2")).plan_id == plan.plan_id
+    assert len(training.sent()) == 1
+    training.plans.start(training.plan())
+    assert training.plans.start(training.plan(), CallKey("ci", "key-3")).plan_id == "plan-1"
+    assert len(training.sent()) == 1
+
+
+def test_keys_over_grpc_belong_to_the_caller(training: Training, tmp_path: Path) -> None:
+    """The metadata `idempotency-key` is the same key as the header of HTTP. Each token has keys of its own."""
+    tokens = tmp_path / "tokens.json"
+    ci, lab = (add_token(tokens, name, ("training:write",)) for name in ("ci", "lab"))
+    servicer = TrainingServicer(
+        training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
+    )
+    request = pb.StartRunRequest(dataset_id=training.dataset_id)
+    request.settings.architecture, request.settings.weights = "test_resnet", "none"
+
+    def start(stub: training_pb2_grpc.TrainingServiceStub, token: str, epochs: int = 1) -> str:
+        request.settings.epochs = epochs
+        metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", "key-1"))
+        return str(stub.StartRun(request, metadata=metadata, timeout=30).run.run_id)
+
+    with training_channel(servicer, Edge("training", tokens=Tokens(tokens))) as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        first = start(stub, ci)
+        assert (start(stub, ci), start(stub, lab) != first) == (first, True)
+        with pytest.raises(grpc.RpcError) as refused:
+            start(stub, ci, epochs=2)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"which started {first}" in refused.value.details()
+    same = StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)
+    assert training.runs.start(same, CallKey("ci", "key-1")).run_id == first
+
+
+def test_a_repeated_import_is_one_run(training: Training, tmp_path: Path) -> None:
+    """The same file with the same data set and settings is the same run, and RunCompleted is published once. Another
+    file, or other settings, are another run."""
+    torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
+    torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "v.pth")
+
+    def imported(name: str, size: int = 64) -> str:
+        return training.imports.import_checkpoint(tmp_path / name, "test_resnet", training.dataset_id, size).run_id
+
+    first = imported("w.pth")
+    objects = list(training.blobs.list("training"))
+    assert (imported("w.pth"), len(training.sent())) == (first, 1)
+    assert list(training.blobs.list("training")) == objects
+    assert len({first, imported("v.pth"), imported("w.pth", 96)}) == 3
 
 
 def test_an_imported_network_is_published(training: Training, tmp_path: Path) -> None:

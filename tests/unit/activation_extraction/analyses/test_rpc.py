@@ -1,6 +1,6 @@
 """The gRPC side of analyses, and the kinds that it accepts."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from primitives.activation_extraction.v1 import analysis_pb2 as pb
@@ -9,11 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 from services.activation_extraction.analyses.kinds import KINDS
 from services.activation_extraction.analyses.rpc import AnalysisMethods
 from services.activation_extraction.analyses.schemas import TableQuery
-from services.activation_extraction.analyses.settings import AnalysisSettings
+from services.activation_extraction.analyses.settings import AnalysisSettings, DissectionSettings, InfluenceSettings
 from services.activation_extraction.tables import AnalysisRow
 from services.common.errors import InvalidInput
 from services.common.http.streams import Streams
 from services.common.work.plan_options import AnalysisKind
+from services.common.work.starts import CallKey
+from tests.fakes.serving import DirectCall
 from tests.unit.activation_extraction.analyses.extracted import Analysis
 
 
@@ -29,12 +31,12 @@ def test_grpc_starts_lists_and_acts(analysis: Analysis) -> None:
     """The field of the settings determines the kind. Each verb returns the new state. Rows are structs."""
     methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
     with pytest.raises(InvalidInput, match="settings of one kind of analysis are required"):
-        methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), None)  # type: ignore[arg-type]
+        methods.StartAnalysis(pb.StartAnalysisRequest(extraction_id="extraction-1"), DirectCall())  # type: ignore[arg-type]
     options = pb.StartAnalysisRequest(extraction_id="extraction-1", dissection=pb.DissectionSettings(tail=0.02))
     with pytest.raises(InvalidInput, match="tail"):
-        methods.StartAnalysis(options, None)  # type: ignore[arg-type]
+        methods.StartAnalysis(options, DirectCall())  # type: ignore[arg-type]
     options.dissection.tail = 0.05
-    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
+    started = methods.StartAnalysis(options, DirectCall()).analysis  # type: ignore[arg-type]
     assert (started.kind, started.settings["tail"], started.settings["over"]) == ("dissection", 0.05, "outlined")
     for verb, state in (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled")):
         request = getattr(pb, f"{verb}AnalysisRequest")(analysis_id=started.analysis_id)
@@ -61,7 +63,7 @@ def test_rankings_are_analyses(analysis: Analysis, options: pb.StartAnalysisRequ
     counts."""
     methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
     options.extraction_id = "extraction-1"
-    started = methods.StartAnalysis(options, None).analysis  # type: ignore[arg-type]
+    started = methods.StartAnalysis(options, DirectCall()).analysis  # type: ignore[arg-type]
     for command in analysis.sent():
         analysis.analyses.analyse_piece(command)
     [merge] = analysis.sent()
@@ -86,3 +88,18 @@ def test_a_kind_has_the_same_name_everywhere() -> None:
     for name, kind in KINDS.items():
         assert kind.name == name and len(name) <= length
         assert kind.settings().model_dump()["kind"] == name
+
+
+def test_the_kind_of_an_analysis_is_a_part_of_the_request(analysis: Analysis) -> None:
+    """The same key with the same settings finds the analysis, over gRPC and HTTP; another kind or another extraction is
+    another request, although both kinds have only defaults."""
+    methods = AnalysisMethods(analysis.analyses, analysis.queries, Streams())
+    call: Any = DirectCall(idempotency_key="key-1")
+    options = pb.StartAnalysisRequest(extraction_id="extraction-1", dissection=pb.DissectionSettings())
+    first = methods.StartAnalysis(options, call).analysis.analysis_id
+    assert methods.StartAnalysis(options, call).analysis.analysis_id == first
+    key = CallKey.of("", "key-1")
+    assert analysis.analyses.start("extraction-1", DissectionSettings(), key) == first
+    for extraction_id, settings in (("extraction-1", InfluenceSettings()), ("extraction-2", DissectionSettings())):
+        with pytest.raises(InvalidInput, match=f"key 'key-1' was sent before with another request, .*{first}"):
+            analysis.analyses.start(extraction_id, settings, key)

@@ -14,6 +14,7 @@ from services.activation_extraction.analyses.specs import MergeSpec
 from services.activation_extraction.tables import ExtractionRow
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, InvalidInput, JobStopped, NotFound
+from services.common.work.replays import EVENT_SENT
 from tests.fakes.data import RecordingJob
 from tests.unit.activation_extraction.analyses.extracted import SETTINGS, Analysis, Extracted
 
@@ -129,6 +130,28 @@ def test_a_parked_piece_fails_the_analysis(analysis: Analysis) -> None:
     assert (event.error, event.kind) == ("shard 1 is gone", "dissection")
     analysis.analyses.analyse_piece(commands[0])
     assert analysis.runner.calls == []
+
+
+def test_a_replayed_piece_sends_the_missing_pieces(analysis: Analysis) -> None:
+    """The analysis is queued again, and the pieces that are not done are sent."""
+    commands = analysis.begin()
+    analysis.analyses.analyse_piece(commands[0])
+    analysis.analyses.command_parked(commands[1], "shard 1 is gone")
+    analysis.sent()
+    assert not analysis.analyses.command_replayed(commands[1]).needed
+    assert analysis.sent() == commands[1:]
+
+
+def test_a_replayed_event_begins_the_plans_analyses(analysis: Analysis) -> None:
+    """Each analysis that could not begin begins. Those that have begun are left alone."""
+    event = analysis.event("dissection", "influence")
+    analysis.analyses.plan_failed(event, "later")
+    replay = analysis.analyses.plan_replayed(event)
+    assert replay.needed and replay.effect.count("It could not begin before: later") == 2
+    analysis.sent()
+    analysis.analyses.extraction_completed(event)
+    assert {view.state for view in analysis.queries.of("extraction-1").analyses} == {"queued"}
+    assert analysis.analyses.plan_replayed(event) is EVENT_SENT
 
 
 def test_a_paused_analysis_resumes_with_the_missing_pieces(analysis: Analysis) -> None:

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from services.common.bus import Consumer, Envelope, MemoryBus, consumer, encode
-from services.common.errors import Busy, InvalidInput, LeaseLost, Unavailable
+from services.common.errors import Busy, InvalidInput, JobCrashed, LeaseLost, Unavailable
 
 LIMIT_S = 10.0
 
@@ -62,13 +62,41 @@ def test_a_transient_fault_is_retried() -> None:
     assert (setup.calls, setup.parked) == (3, [])
 
 
+def test_an_outage_counts_no_attempt() -> None:
+    """However often a handler finds its records away, the message is sent again as the same attempt, and handled."""
+    setup = Setup(*[Unavailable("away")] * 50).send(encode(struct_pb2.Value(number_value=1)))
+    assert (setup.calls, setup.parked, setup.recorded) == (51, [], [])
+
+
+def test_waits_grow_during_an_outage_and_end_with_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message that meets an outage waits longer than the one before, up to the limit. A stop ends the wait, and
+    the message stays in the queue."""
+    monkeypatch.setattr(consumer, "FIRST_RETRY_S", 0.5)
+    setup = Setup(*[Unavailable("away")] * 9)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 8
+
+    monkeypatch.setattr(setup.consumer._stopping, "wait", wait)
+    monkeypatch.setattr(setup.bus, "send", lambda *_: None)
+    envelope = encode(struct_pb2.Value(number_value=1))
+    for _ in range(7):
+        setup.consumer._deliver(envelope)
+    with pytest.raises(Unavailable):
+        setup.consumer._deliver(envelope)
+    setup.bus.close()
+    assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+
 def test_a_lasting_fault_is_parked_after_the_last_attempt() -> None:
     """The message is parked with its reason and attempt, and the failure is recorded."""
-    setup = Setup(*[Unavailable("away")] * 9).send(encode(struct_pb2.Value(number_value=1)))
+    setup = Setup(*[JobCrashed("killed")] * 9).send(encode(struct_pb2.Value(number_value=1)))
     assert setup.calls == 3
     [(envelope, reason)] = setup.parked
     assert envelope.attempt == 3
-    assert reason == "abandoned after 3 attempts: away"
+    assert reason == "abandoned after 3 attempts: killed"
     assert setup.recorded == [reason]
 
 

@@ -1,6 +1,10 @@
 """The HTTP and gRPC sides that all services share."""
 
+import gc
 import math
+import signal
+import socket
+import threading
 
 import grpc
 import pytest
@@ -10,9 +14,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.common import errors
+from services.common.bus import MemoryBus
 from services.common.grpc import CODE_OF, GrpcServer, code_of, to_message, to_request
 from services.common.http.app import LARGEST_BODY, STATUS_OF, create_app, status_of
-from services.common.runtime.service import HttpServer
+from services.common.runtime.service import HttpServer, serve
 from services.training.schemas import EpochMetrics, StartRunRequest
 from tests.fakes.serving import NAME, PLAIN, serving_http, training_channel
 
@@ -148,3 +153,26 @@ def test_zero_and_false_are_values_over_grpc() -> None:
     settings = to_request(options, StartRunRequest).settings
     assert (settings.flips, settings.momentum, settings.warmup_steps) == (False, 0.0, 0)
     assert settings.epochs == StartRunRequest(dataset_id="dataset-1").settings.epochs
+
+
+def test_answers_are_sent_at_once() -> None:
+    """A connection does not delay small packets: an answer's body does not wait until its head is acknowledged."""
+    server = HttpServer(create_app("training", ready=lambda: True), PLAIN, 0)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        connection, _ = server._socket.accept()
+    with connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server.stop()
+
+
+def test_what_a_service_starts_with_is_left_out_of_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running service does not look at the objects of its modules in a garbage collection."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    gc.unfreeze()
+    until = threading.Event()
+    until.set()
+    serve([], MemoryBus(), until)
+    try:
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.unfreeze()

@@ -14,7 +14,7 @@ from services import __version__
 from services.common.bus import Envelope
 from services.common.errors import Unavailable
 from services.common.http.app import create_app
-from services.common.records import WorkColumns, leases_table, now, outbox_table
+from services.common.records import WorkColumns, idempotency_keys_table, leases_table, now, outbox_table
 from services.common.runtime import status as monitor
 from services.common.runtime.status import DependencyStatus, Monitor, add_status_routes
 from tests.fakes.ports import World
@@ -29,6 +29,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class Row(WorkColumns, Base):

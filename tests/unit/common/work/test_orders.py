@@ -137,3 +137,20 @@ def test_progress_shows_that_it_runs(records: Records) -> None:
         ProgressWriter(records, Row, "a")(Progress(done=1))
         with records.reading() as session:
             assert session.get_one(Row, "a").state == shown
+
+
+def test_the_time_until_a_replay_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that failed and is queued again has run for as long as before its failure."""
+    passed = [0.0]
+    monkeypatch.setattr(columns, "now", lambda: START + timedelta(seconds=passed[0]))
+    task = Row(key="a", state="queued", paused_s=0.0, requeues=[])
+    task.begin()
+    passed[0] += 10
+    task.end("failed", "broken")
+    passed[0] += 100
+    task.requeue()
+    task.begin()
+    passed[0] += 5
+    task.end("completed")
+    assert (task.seconds, task.error) == (15.0, "")
+    assert [one.reason for one in task.requeues] == ["broken"]

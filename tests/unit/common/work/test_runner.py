@@ -119,6 +119,18 @@ def test_a_job_that_does_not_leave_is_killed(runner: JobRunner, monkeypatch: pyt
     assert runner.run(jobs.ADD, Sum(left=1, right=1)) == 2
 
 
+def test_a_job_that_hangs_is_killed() -> None:
+    """A job that reports nothing for the limit is a crash, which counts as an attempt. Reports keep a job alive, and
+    the next job has a new child."""
+    runner = JobRunner("test-job", silence_s=5.0)
+    first = runner.run(jobs.PROCESS_ID, None)
+    with pytest.raises(JobCrashed, match="reported nothing for 5 s"):
+        runner.run(jobs.HANG, None)
+    assert runner.run(jobs.REPORT_FOR_LONGER, 6.0) == "done"
+    assert runner.run(jobs.PROCESS_ID, None) != first
+    runner.close()
+
+
 def test_a_pause_may_take_longer_than_a_cancel(runner: JobRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A paused job has its own time to save; when it is cancelled meanwhile, that of a cancel counts."""
     monkeypatch.setattr(module, "STOP_S", 0.2)

@@ -1,6 +1,7 @@
 """The life of a task, with and without parts, over the fakes."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,10 @@ from services.common.blobs import ObjectRef
 from services.common.errors import Busy, Conflict, JobStopped, LeaseLost, NotFound
 from services.common.observability.metrics import PATCHES_EXTRACTED
 from services.common.progress import Progress
-from services.common.records import Reference, WorkColumns, leases_table, outbox_table
+from services.common.records import Reference, WorkColumns, idempotency_keys_table, leases_table, now, outbox_table
 from services.common.work.fan_out import FanOutTasks
 from services.common.work.jobs import JobFunction, JobReport
+from services.common.work.replays import EVENT_SENT
 from services.common.work.tasks import Assignment, Step, Tasks, Verb
 from tests.fakes.ports import FakeRunner, World
 
@@ -32,6 +34,7 @@ class Base(DeclarativeBase):
 
 outbox_table(Base.metadata)
 leases_table(Base.metadata)
+idempotency_keys_table(Base.metadata)
 
 
 class SimpleRow(WorkColumns, Base):
@@ -55,12 +58,13 @@ class CutRow(WorkColumns, Base):
 
 
 class PartRow(Base):
-    """A finished part."""
+    """A finished part and the object that it refers to."""
 
     __tablename__ = "parts"
 
     extraction_id: Mapped[str] = mapped_column(ForeignKey("cut.extraction_id"), primary_key=True)
     part: Mapped[int] = mapped_column(Integer, primary_key=True)
+    state: Mapped[ObjectRef] = mapped_column(Reference)
 
 
 class Simple(Tasks[SimpleRow]):
@@ -110,6 +114,9 @@ class Cut(FanOutTasks[CutRow, events_pb2.ExtractShard]):
     def part_key(self, command: events_pb2.ExtractShard) -> tuple[str | int, ...]:
         return command.extraction_id, command.shard
 
+    def part_objects(self, part: PartRow) -> Sequence[ObjectRef]:
+        return [part.state]
+
     def parts_expected(self, task: CutRow) -> int:
         return task.parts
 
@@ -121,7 +128,8 @@ class Cut(FanOutTasks[CutRow, events_pb2.ExtractShard]):
         """Perform a part."""
 
         def record(session: Session, task: CutRow, _result: ObjectRef) -> None:
-            session.add(PartRow(extraction_id=task.extraction_id, part=command.shard))
+            state = self.ports.blobs.put("parts", f"{task.extraction_id}/{command.shard}", b"state")
+            session.add(PartRow(extraction_id=task.extraction_id, part=command.shard, state=state))
 
         self.perform_part(command, Step(WORK, lambda _, task: Assignment(task.extraction_id), record))
 
@@ -202,7 +210,7 @@ def test_a_step_is_performed_by_one_process_at_a_time(example: Example) -> None:
 def test_a_result_without_its_lease_is_not_recorded(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """LeaseLost when another process has taken the lease over: the record stays as it was."""
     leases = example.ports.leases
-    monkeypatch.setattr(leases, "_ttl_s", -1.0)
+    monkeypatch.setattr(leases, "_ttl", timedelta(seconds=-1))
 
     def taken_over(_: str) -> ObjectRef:
         with leases.hold("one"):
@@ -263,6 +271,77 @@ def test_a_parked_command_fails_its_task(example: Example) -> None:
     example.simple.command_parked(example.command, "broken")
     example.simple.command_parked(example.command, "later")
     assert (example.row().state, example.row().error, example.names()) == ("failed", "broken", ["RunFailed"])
+
+
+def test_a_replay_queues_a_task_again_that_parking_failed(example: Example) -> None:
+    """The task keeps the reason and the time of its failure, does its work and completes. The time between the failure
+    and the replay does not count."""
+    example.simple.command_parked(example.command, "broken")
+    assert (example.row().parked, example.names()) == ("command", ["RunFailed"])
+    replay = example.simple.command_replayed(example.command)
+    assert replay == (
+        False, "evaluation one is queued again with all work that is not done. It had failed: broken",
+    )  # fmt: skip
+    row = example.row()
+    assert (row.state, row.error, row.parked, row.finished) == ("queued", "", "", None)
+    [requeue] = row.requeues
+    assert requeue.reason == "broken" and datetime.fromisoformat(requeue.at) <= now()
+    [command] = example.sent()
+    example.simple.work(command)
+    assert (example.row().state, example.names()) == ("completed", ["RunCompleted"])
+    example.simple.command_parked(example.command, "later")
+    assert example.row().state == "completed"
+
+
+def test_a_replay_sends_all_parts_that_are_not_done(example: Example) -> None:
+    """The commands of other parts were dropped while the task had failed, so they are sent again too; finished parts
+    stay. A part whose object the collector has removed is done again."""
+    for number in (0, 2):
+        example.cut.work(example.parts[number])
+    example.cut.command_parked(example.parts[1], "broken")
+    example.blobs.delete("parts", "cut/2")
+    assert not example.cut.command_replayed(example.parts[1]).needed
+    assert example.sent() == example.parts[1:]
+    for command in example.parts[1:]:
+        example.cut.work(command)
+    assert example.names() == ["MergeExtraction"]
+    # A second parked part of the same failure: the task is at work again, so its message may be sent again.
+    replay = example.cut.command_replayed(example.parts[2])
+    assert (replay.needed, example.sent()) == (True, [])
+    assert replay.effect == "extraction cut is running. The message is sent again; work that is done is not repeated."
+
+
+def test_a_replay_of_work_that_has_ended_otherwise_is_refused(example: Example) -> None:
+    """Conflict for a task that is cancelled, completed, or failed without a parked command. Nothing is changed."""
+    example.simple.act("cancel", "one")
+    with pytest.raises(Conflict, match="evaluation one is cancelled, so this message has no effect; discard it"):
+        example.simple.command_replayed(example.command)
+    with example.ports.records.transaction() as session:
+        session.get_one(CutRow, "cut").end("failed", "under an earlier version")
+    with pytest.raises(Conflict, match="extraction cut is failed, so this message has no effect"):
+        example.cut.command_replayed(example.parts[0])
+    assert (example.row().state, example.row("cut").error) == ("cancelled", "under an earlier version")
+    assert example.names() == ["RunFailed"]
+
+
+def test_a_replay_of_a_paused_task_waits_for_its_resumption(example: Example) -> None:
+    """Its work is enqueued when it is resumed, so the message is not needed; it may be sent."""
+    example.simple.act("pause", "one")
+    replay = example.simple.command_replayed(example.command)
+    assert replay == (True, "evaluation one is paused. Its work is enqueued when it is resumed.")
+
+
+def test_a_replayed_event_begins_a_task_that_could_not_begin(example: Example) -> None:
+    """The failed row that stood for it is removed, so the event is handled as new. A task that has begun is left
+    alone."""
+    example.simple.record_failed(SimpleRow(evaluation_id="two"), "no such layer")
+    replay = example.simple.event_replayed("two")
+    assert replay.needed and replay.effect.endswith("begins evaluation two. It could not begin before: no such layer")
+    with example.ports.records.reading() as session:
+        assert session.get(SimpleRow, "two") is None
+    example.simple.command_parked(example.command, "broken")
+    assert example.simple.event_replayed("one") == example.simple.event_replayed("unknown") == EVENT_SENT
+    assert (example.row().state, example.row().parked) == ("failed", "command")
 
 
 def test_a_task_that_cannot_begin_is_recorded(example: Example) -> None:

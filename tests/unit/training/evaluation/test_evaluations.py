@@ -26,6 +26,7 @@ from services.training.tables import Base, RunRow
 from services.training.workflow.datasets import Datasets
 from tests.fakes.data import SilentJob, store_checkpoint, store_dataset
 from tests.fakes.ports import FakeRunner, World
+from tests.fakes.serving import DirectCall
 
 SIZE = 64
 SETTINGS = {"replicates": 50, "batch_size": 4}
@@ -262,7 +263,7 @@ def test_grpc_has_the_same_verbs(training: Training) -> None:
     """Each method returns the same as HTTP. A missing figure is unset, not zero."""
     methods: Any = EvaluationMethods(training.evaluations, training.comparisons, None)  # type: ignore[arg-type]
     options = pb.StartEvaluationRequest(run_id="run-1", settings=pb.EvaluationSettings(replicates=20))
-    evaluation_id = methods.StartEvaluation(options, None).evaluation.evaluation_id
+    evaluation_id = methods.StartEvaluation(options, DirectCall()).evaluation.evaluation_id
     for verb, state in (("Pause", "paused"), ("Resume", "queued")):
         request = getattr(pb, f"{verb}EvaluationRequest")(evaluation_id=evaluation_id)
         assert getattr(methods, f"{verb}Evaluation")(request, None).evaluation.state == state
@@ -281,7 +282,7 @@ def test_grpc_has_the_same_verbs(training: Training) -> None:
         training.evaluations.figure(evaluation_id, "rock")
     other = training.evaluate("run-2")
     compare = pb.CompareEvaluationsRequest(evaluation_a=evaluation_id, evaluation_b=other)
-    comparison = methods.CompareEvaluations(compare, None).comparison
+    comparison = methods.CompareEvaluations(compare, DirectCall()).comparison
     options = pb.GetComparisonRequest(comparison_id=comparison.comparison_id)
     assert methods.GetComparison(options, None).comparison == comparison
     assert list(methods.ListComparisons(pb.ListComparisonsRequest(), None).comparisons) == [comparison]
