@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from time import process_time
 
@@ -71,18 +72,21 @@ def test_no_response_quotes_a_long_address(annotation: Annotation, signed_in: bo
         assert len(answer.headers.get("location", "")) < 2 * LONGEST_TARGET
 
 
-@pytest.mark.parametrize("piece", ["a.", "a:", "://a:", "token=", "bearer%20", "%CC%80"])
+@pytest.mark.parametrize("piece", ["a.", "a+", "://a:", "token=", "bearer%20", "%CC%80"])
 def test_a_long_address_takes_milliseconds(annotation: Annotation, piece: str) -> None:
-    """60 kB of an address take a few milliseconds of CPU time, without and with a session. A machine may be a hundred
-    times slower; before, the first of these took 8 s."""
-    address = "/extractions/" + piece * (LENGTH // len(piece))
-    for reader in ("", "Ana"):
+    """60 kB of an address take some 20 ms of CPU time together with the client, without and with a session. Before, the
+    first of these took 2.4 s on the same machine."""
+    long = piece * (LENGTH // len(piece))
+    addresses = (f"/studies/x/layers/{LAYER}/units/{long}", f"/extractions/{long}")
+    for reader, address in product(("", "Ana"), addresses):
         browser = annotation.browser(reader)
-        began = process_time()
-        browser.get(address, follow_redirects=False)
-        took = process_time() - began
-        print(f"{1000 * took:6.1f} ms  {piece}")
-        assert took < 0.5
+        times = []
+        for _ in range(3):
+            began = process_time()
+            browser.get(address, follow_redirects=False)
+            times.append(process_time() - began)
+        print(f"{1000 * min(times):6.1f} ms  {address[:40]}")
+        assert min(times) < 0.5
 
 
 def test_nothing_of_an_address_is_read_before_the_session(annotation: Annotation) -> None:

@@ -138,6 +138,7 @@ def test_pictures_are_forwarded(browsed: Browsed) -> None:
     answer = ana.get(f"{PICTURE}?kind=crop&size=99&count=7&from=top&x=1")
     assert (answer.content, answer.headers["content-type"]) == (b"webp", "image/webp")
     assert (answer.headers["etag"], answer.headers["cache-control"]) == ('"a"', "private, max-age=9")
+    assert answer.headers["vary"] == "cookie"
     assert "x-secret" not in answer.headers
     assert ana.get(PICTURE, headers={"if-none-match": '"a"'}).status_code == 304
     ana.get(f"{SHEET}?count=8&from=sample&x=1")
