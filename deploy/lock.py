@@ -51,7 +51,8 @@ def resolve(requirements: Iterable[str]) -> dict[str, str]:
 
 def pinned_line(chosen: dict[str, Any]) -> tuple[str, str]:
     """Return name and line of a package from pip's report. SystemExit if its authors yanked the release."""
-    name = re.sub(r"[-_.]+", "-", chosen["metadata"]["name"]).lower()
+    words = chosen["metadata"]["name"].lower().replace("_", "-").replace(".", "-").split("-")
+    name = "-".join(word for word in words if word)
     if chosen.get("is_yanked"):
         raise SystemExit(f"{name} {chosen['metadata']['version']} was yanked by its authors: pin another version")
     digest = chosen["download_info"]["archive_info"]["hashes"]["sha256"]

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from services.activation_extraction.schemas import PhenomenonView, Ranking, UnitRank, UnitsQuery, UnitSummary
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 from services.imaging.units import unit_name
 
 RANKINGS: tuple[Ranking, ...] = ("own", "influence", "gradient", "ablation")
@@ -96,7 +97,9 @@ def _key(layer: LayerUnits, query: UnitsQuery) -> Key:
         return lambda unit: unit.best.iou if unit.best is not None else None
     if query.sort in RANKINGS:
         if query.sort not in layer.rankings:
-            raise InvalidInput(f"layer {layer.name} has no ranking {query.sort!r}; it has {', '.join(layer.rankings)}")
+            raise InvalidInput(
+                f"layer {layer.name} has no ranking {quoted(query.sort)}; it has {', '.join(layer.rankings)}"
+            )
         return lambda unit: _rank_of(unit.ranks, query.sort, label)
     return lambda unit: getattr(unit, query.sort)
 

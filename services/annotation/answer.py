@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from services.common.errors import Conflict, InvalidInput
 
 LONGEST_DESCRIPTION = 4000
+LONGEST_TYPED = 3 * LONGEST_DESCRIPTION
+"""Characters of a description as it was typed, where a letter with two accents may have three."""
 
 RECOGNIZABLE = ("yes", "no", "unsure")
 ASSOCIATED = ("yes", "no", "unsure", "not_applicable")
@@ -79,8 +81,11 @@ def complete(typed: Answer) -> Answer:
 
 
 def clean_text(text: str) -> str:
-    """Typed text in NFC with `\\n` line ends, without control characters and without space around it."""
-    lines = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    """Typed text in NFC with `\\n` line ends, without control characters and without space around it. Text that is too
+    long in any form stays in its own: normalizing takes quadratic time for accents."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if len(lines) <= LONGEST_TYPED:
+        lines = unicodedata.normalize("NFC", lines)
     return "".join(c for c in lines if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.responses import Response
 
-from services.annotation.sessions import Sessions, csrf_matches
+from services.annotation.sessions import HOST_TOKEN, Sessions, csrf_matches
 from services.annotation.workflow.readers import Reader, Readers, sees_units
 from services.common.access.audit import Actor, Audit
 from services.common.access.tokens import Caller, Tokens
@@ -17,6 +17,9 @@ from services.common.errors import Forbidden, InvalidInput, NotSignedIn
 from services.common.http.app import SAFE_METHODS
 
 COOKIE = "primitives_session"
+HOST_COOKIE = "__Host-primitives_session"
+"""The cookie over TLS. Browsers accept a cookie of this name only from this host over TLS, so neither another host of
+the domain nor somebody in the network can plant a session of their own."""
 READER_HEADER = "x-reader"
 CSRF_HEADER = "x-csrf-token"
 
@@ -123,26 +126,36 @@ class Auth:
         """Send a session's token to the browser, in a cookie that scripts cannot read."""
         settings = self.sessions.settings
         response.set_cookie(
-            COOKIE,
+            HOST_COOKIE if settings.over_tls else COOKIE,
             token,
             max_age=int(settings.session_absolute_s),
             path="/",
-            secure=settings.secure_cookies or settings.shared.tls_certificate is not None,
+            secure=settings.over_tls,
             httponly=True,
             samesite="lax",
         )
+        if settings.over_tls:  # the new session replaces one that was opened under the name before
+            response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
 
     def sign_out(self, request: Request, response: Response) -> None:
         """End the session and record it."""
         reader = self.session_reader(request)
         self.sessions.close(token_of(request))
         self.audit.record("sign_out", actor=Actor(reader=reader.name if reader is not None else ""))
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+        secure = self.sessions.settings.over_tls
+        for name in (COOKIE, HOST_COOKIE) if secure else (COOKIE,):
+            response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def token_of(request: Request) -> str:
-    """The token of the session from the request's cookie; empty if there is none."""
-    return request.cookies.get(COOKIE, "")
+    """The token of the session from the request's cookie; empty if there is none.
+
+    Under COOKIE, a token that was made for HOST_COOKIE is not accepted: somebody else has put it there.
+    """
+    if HOST_COOKIE in request.cookies:
+        return request.cookies[HOST_COOKIE]
+    token = request.cookies.get(COOKIE, "")
+    return "" if token.startswith(HOST_TOKEN) else token
 
 
 def check_csrf(request: Request, csrf: str) -> None:

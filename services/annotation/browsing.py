@@ -1,7 +1,7 @@
 """A view of the unit browser. It is a part of the address, so that readers can share it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +24,7 @@ class Browse(BaseModel):
 
     sort: Sort = "own"
     order: Literal["", "up", "down"] = ""
-    label: int | Literal[""] = ""
+    label: Annotated[int, Field(ge=0, lt=1000)] | Literal[""] = ""
     silent: Choice = ""
     labelled: Choice = ""
     search: str = Field(default="", max_length=100)

@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.http.app import SAFE_METHODS, is_own_origin, problem_of
+from services.common.access.edge import is_loopback
+from services.common.http.app import DIGITS, SAFE_METHODS, is_own_origin, problem_of
+from services.common.http.known_hosts import host_name
 
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
 """Prefixes of the addresses for programs, which need an access token if the service has any. Pages need a session."""
@@ -29,17 +31,23 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+HSTS = "max-age=31536000"
+"""Browsers use only HTTPS for this host name from now on, for a year. Other hosts of the domain are not concerned."""
 
 
 class Guard:
     """ASGI middleware that refuses requests from other origins and large requests, and adds HEADERS to responses.
 
-    Responses without a cache-control header get `no-store`, because pages contain answers.
+    Responses without a cache-control header get `no-store`, because pages contain answers. Private ones that a browser
+    may keep, which are pictures, belong to the session's cookie: another session of the same browser fetches them
+    again, also where the browser ignores the request to forget them at sign-out (without TLS). `over_tls` also adds
+    HSTS, except under a loopback name: there other programs of the machine serve without TLS.
     """
 
-    def __init__(self, app: ASGIApp, public_origin: str) -> None:
+    def __init__(self, app: ASGIApp, public_origin: str, over_tls: bool = False) -> None:
         self._app = app
         self._public_origin = public_origin
+        self._over_tls = over_tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,6 +60,10 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                if headers["cache-control"].startswith("private"):
+                    headers.setdefault("vary", "cookie")
+                if self._over_tls and not is_loopback(host_name(Headers(scope=scope).get("host", ""))):
+                    headers.setdefault("strict-transport-security", HSTS)
             await send(message)
 
         refusal = _refuse_nul(scope)
@@ -69,9 +81,9 @@ class Guard:
                 "PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN to the address that browsers see.",
             )
         length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdigit():
+        if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
             return _refuse(scope, 411, "The request does not state its length.")
-        if int(length) > MOST_BYTES:
+        if len(length) > DIGITS or int(length) > MOST_BYTES:
             return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
         return None
 

@@ -22,6 +22,7 @@ from services.annotation.tables import (
 )
 from services.common.errors import NotFound
 from services.common.records import get_row
+from services.common.redaction import quoted
 
 AnsweredByLayer = dict[tuple[str, str], tuple[int, int, int]]
 """By study and layer: the numbers of answered units in the list of all, in the subset and in the ranking."""
@@ -65,7 +66,7 @@ def open_study(session: Session, study_id: str, reader_id: str | None) -> StudyR
     """The row of an open study that a reader sees. NotFound if it is not open."""
     row = readable_study(session, study_id, reader_id)
     if row.state != "completed":
-        raise NotFound(f"study {study_id!r} is {row.state}; it has no units yet")
+        raise NotFound(f"study {quoted(study_id)} is {row.state}; it has no units yet")
     return row
 
 
@@ -87,7 +88,7 @@ def layer_row(session: Session, study_id: str, layer: str) -> LayerRow:
     """The row of a layer. NotFound if it does not exist."""
     row = session.get(LayerRow, (study_id, layer))
     if row is None:
-        raise NotFound(f"study {study_id} has no layer {layer!r}")
+        raise NotFound(f"study {study_id} has no layer {quoted(layer)}")
     return row
 
 
@@ -95,7 +96,7 @@ def unit_row(session: Session, key: UnitKey) -> UnitRow:
     """The row of a unit. NotFound if it does not exist."""
     row = session.get(UnitRow, key) if key[2] < 2**31 else None
     if row is None:
-        raise NotFound(f"study {key[0]} has no unit {key[2]} in a layer {key[1]!r}")
+        raise NotFound(f"study {key[0]} has no unit {key[2]} in a layer {quoted(key[1])}")
     return row
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.paging import PageView, Window
 from services.common.progress import Progress
+from services.common.requests import RequestModel
 from services.common.work.plan_options import LabelsShown, PlanStudy
 from services.common.work.views import Moment
 
@@ -24,10 +25,8 @@ class Place(BaseModel):
     filter: Literal["all", "unanswered", "answered"] = "all"
 
 
-class Members(BaseModel):
+class Members(RequestModel):
     """The readers of a study: all readers, or those with these names. Without either, no reader sees the study."""
-
-    model_config = ConfigDict(extra="forbid")
 
     everyone: bool = False
     names: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=1000)
@@ -47,10 +46,8 @@ class OpenStudyRequest(PlanStudy):
     members: Members | None = None
 
 
-class ChangeStudyRequest(BaseModel):
+class ChangeStudyRequest(RequestModel):
     """Change a study. What is absent stays as it is. Labels that a study shows cannot be withheld again."""
-
-    model_config = ConfigDict(extra="forbid")
 
     members: Members | None = None
     labels_shown: LabelsShown | None = None
@@ -200,13 +197,11 @@ class UnitView(BaseModel):
     response: ResponseView | None = None
 
 
-class PutResponseRequest(BaseModel):
+class PutResponseRequest(RequestModel):
     """An answer to a unit; `base_version` is the version that the caller has read, 0 for a first answer.
 
     associated, multiplicity and description may be empty if recognizable is "no".
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     recognizable: Literal["yes", "no", "unsure"]
     associated: Literal["", "yes", "no", "unsure", "not_applicable"] = ""

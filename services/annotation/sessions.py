@@ -17,6 +17,8 @@ from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import NotSignedIn
 from services.common.records import Records, now
 
+HOST_TOKEN = "h."
+"""The beginning of tokens that are made over TLS; see `auth.token_of`. Other tokens have no full stop."""
 SEEN_EVERY = timedelta(seconds=60)
 """The time of the last request is written at most this often, so that not every picture causes a write."""
 
@@ -35,7 +37,7 @@ class Sessions:
     def open(self, reader: Reader, old_token: str = "", caller: Caller | None = None) -> str:
         """Open a session and return its token. The browser's old session ends: no session token outlives a new sign-in.
         `caller` holds the access token that the reader entered."""
-        token = secrets.token_urlsafe(32)
+        token = (HOST_TOKEN if self.settings.over_tls else "") + secrets.token_urlsafe(32)
         time = self.clock()
         with self.records.transaction() as session:
             self._forget(session, old_token)

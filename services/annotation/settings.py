@@ -20,7 +20,9 @@ class AnnotationSettings(ServiceSettings):
         default=7 * 24 * 3600.0, gt=0, description="Seconds after which a reader has to sign in again in any case."
     )
     secure_cookies: bool = Field(
-        default=False, description="Send the session's cookie over HTTPS only; set it behind a TLS proxy."
+        default=False,
+        description="Browsers use HTTPS only: the session's cookie is secure, and the pages send HSTS. Set it behind a "
+        "TLS proxy; the service's own certificate has the same effect.",
     )
     training_url: str = Field(
         default="http://127.0.0.1:8001",
@@ -46,3 +48,8 @@ class AnnotationSettings(ServiceSettings):
         description="Origin under which browsers see the pages, such as https://reading.example. Set it if a proxy "
         "changes the Host.",
     )
+
+    @property
+    def over_tls(self) -> bool:
+        """Whether browsers connect over TLS: to this service, or to a proxy in front of it."""
+        return self.secure_cookies or self.shared.tls_certificate is not None

@@ -10,6 +10,7 @@ from services.cli.client import get, named_services, post
 from services.cli.migrations import SERVICES, ChosenServices, chosen_services
 from services.cli.output import print_json
 from services.common.errors import InvalidInput, NotFound
+from services.common.work.parked import message_in_path
 
 parked_app = typer.Typer(
     no_args_is_help=True, help="Messages that failed for good and wait for an operator: list, replay, discard."
@@ -59,7 +60,7 @@ def _first_that_has(message: str, verb: str, bases: Sequence[str]) -> Any:
     """Act on a message in the service that has it. NotFound if none has."""
     for base in bases:
         try:
-            return post(base, f"/v1/parked/{quote(message, '')}/{verb}", {})
+            return post(base, f"/v1/parked/{message_in_path(message)}/{verb}", {})
         except NotFound:
             continue
     raise NotFound(f"there is no parked message {message!r}")

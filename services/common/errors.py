@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.common.redaction import redacted
+from services.common.redaction import LONGEST_QUOTE, redacted, shortened
+
+LONGEST_MESSAGE = 4000
+"""Characters of an error's message. Over gRPC it travels in a header, which has a limit."""
+MOST_FAULTS = 20
+"""The number of faults of one request that an error describes."""
 
 
 class PrimitivesError(Exception):
-    """An error that a caller sees by name. Its text holds no secret, whatever it quotes."""
+    """An error that a caller sees by name. Its text holds no secret and is not long, whatever it quotes."""
 
     def __str__(self) -> str:
-        return redacted(super().__str__())
+        return shortened(redacted(super().__str__()), LONGEST_MESSAGE)
 
 
 class InvalidInput(PrimitivesError):
@@ -68,9 +73,18 @@ class JobStopped(PrimitivesError):
 def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
     """Describe the faults that pydantic found, each with its place: "settings.epochs: Input should be …".
 
-    The input itself is left out: it may be large, secret, or not expressible in JSON.
+    The input itself is left out: it may be large, secret, or not expressible in JSON. But places contain names of
+    fields that the caller chose, and messages may too.
     """
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    found = list(faults)
+    words = [_describe_fault(fault) for fault in found[:MOST_FAULTS]]
+    more = [f"and {len(found) - MOST_FAULTS} more"] if len(found) > MOST_FAULTS else []
+    return "; ".join(words + more)
+
+
+def _describe_fault(fault: Mapping[str, Any]) -> str:
+    place = ".".join(shortened(redacted(str(part))) for part in fault["loc"])
+    return f"{shortened(place)}: {shortened(redacted(fault['msg']), 2 * LONGEST_QUOTE)}"
 
 
 def error_of(name: str, message: str) -> PrimitivesError:

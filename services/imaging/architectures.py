@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 from services.imaging.lite0 import load_imagenet_lite0
 from services.imaging.preprocessing import Preprocessing
 
@@ -67,7 +68,7 @@ def _build(
     architecture: str, classes: int, weights: str, semantics: Semantics, transform_input: bool | None, channels: int
 ) -> nn.Module:
     if weights not in ("none", "imagenet"):
-        raise InvalidInput(f"weights {weights!r}; expected none or imagenet")
+        raise InvalidInput(f"weights {quoted(weights)}; expected none or imagenet")
     pretrained = weights == "imagenet"
     pool = None if semantics == "current" else _fixed_pool(architecture)
     if architecture in torchvision.models.list_models(module=torchvision.models):
@@ -88,8 +89,8 @@ def _build(
     if timm.is_model(architecture):
         return _timm(architecture, classes, pretrained, channels)
     raise InvalidInput(
-        f"network {architecture!r} is not known; expected a torchvision classifier (alexnet, vgg16, inception_v3, "
-        "resnet152, …) or one of timm's (efficientnet_lite0, …)"
+        f"network {quoted(architecture)} is not known; expected a torchvision classifier (alexnet, vgg16, "
+        "inception_v3, resnet152, …) or one of timm's (efficientnet_lite0, …)"
     )
 
 
@@ -131,7 +132,7 @@ def _native_preprocessing(architecture: str, image_size: int) -> Preprocessing:
     if architecture in torchvision.models.list_models(module=torchvision.models):
         return Preprocessing(size=image_size or _NATIVE_SIZE.get(architecture, 227))
     if not timm.is_model(architecture):
-        raise InvalidInput(f"network {architecture!r} is not known to torchvision or timm")
+        raise InvalidInput(f"network {quoted(architecture)} is not known to torchvision or timm")
     entry = timm.get_pretrained_cfg(architecture)
     if entry is None:
         return Preprocessing(size=image_size or 224)
@@ -211,7 +212,7 @@ def resolve_layers(architecture: str, network: nn.Module, layers: Iterable[str])
     for layer in requested:
         if layer not in offered and (layer not in modules or not layer):
             raise InvalidInput(
-                f"network {architecture} has no layer {layer!r}; it has {', '.join(offered)}, or any module path"
+                f"network {architecture} has no layer {quoted(layer)}; it has {', '.join(offered)}, or any module path"
             )
     return {layer: offered.get(layer, layer) for layer in requested}
 
@@ -222,7 +223,7 @@ def _fixed_pool(architecture: str) -> nn.Module:
         return nn.Identity()
     if architecture not in _FIXED_WINDOW:
         raise InvalidInput(
-            f"network {architecture!r} has no semantics torchvision-0.1.9; only alexnet, vgg…, "
+            f"network {quoted(architecture)} has no semantics torchvision-0.1.9; only alexnet, vgg…, "
             f"{', '.join(_FIXED_WINDOW)} have them"
         )
     return nn.AvgPool2d(_FIXED_WINDOW[architecture])

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, NotFound
+from services.common.redaction import quoted
 from services.imaging.manifests import read_table
 
 INDEX_SCHEMA = pa.schema(
@@ -134,7 +135,7 @@ class Dataset:
         found = [shard for shard in self.manifest.shards if shard.split == split]
         if not found:
             raise InvalidInput(
-                f"data set {self.manifest.name} has no split {split!r}; it has {', '.join(self.manifest.splits)}"
+                f"data set {self.manifest.name} has no split {quoted(split)}; it has {', '.join(self.manifest.splits)}"
             )
         return found
 

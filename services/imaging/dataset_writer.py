@@ -15,6 +15,7 @@ from PIL import Image
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 from services.imaging.dataset import (
     INDEX_SCHEMA,
     LESION_SCHEMA,
@@ -189,7 +190,9 @@ class DatasetWriter:
 
     def _check(self, patch: Patch) -> None:
         if patch.split not in SPLITS:
-            raise InvalidInput(f"patch {patch.name} is in split {patch.split!r}; expected one of {', '.join(SPLITS)}")
+            raise InvalidInput(
+                f"patch {patch.name} is in split {quoted(patch.split)}; expected one of {', '.join(SPLITS)}"
+            )
         if not 0 <= patch.label < len(self._classes):
             raise InvalidInput(
                 f"patch {patch.name} has label {patch.label}; expected 0 to {len(self._classes) - 1} "

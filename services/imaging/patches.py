@@ -7,12 +7,15 @@ import re
 from dataclasses import dataclass
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 SPLITS = ("train", "val", "test")
 
+# Numbers have at most nine digits, since tables hold 32 bits. A longer one is no box.
 _BOX_SUFFIX = re.compile(
-    r"-x(?P<row>\d+)_y(?P<column>\d+)_w(?P<height>\d+)_h(?P<width>\d+)"
-    r"_imgfrac(?P<image_fraction>[\d.]+)_stridefrac(?P<stride_fraction>[\d.]+?)(?P<suffix>\.jpe?g|\.png)$"
+    r"-x(?P<row>[0-9]{1,9})_y(?P<column>[0-9]{1,9})_w(?P<height>[0-9]{1,9})_h(?P<width>[0-9]{1,9})"
+    r"_imgfrac(?P<image_fraction>[0-9.]{1,20})_stridefrac(?P<stride_fraction>[0-9.]{1,20}?)"
+    r"(?P<suffix>\.jpe?g|\.png)$"
 )
 _DDSM_EXAM = re.compile(r"-(?P<exam>[A-D]_\d{4})_\d\.(?:LEFT|RIGHT)_(?:CC|MLO)")
 
@@ -49,17 +52,20 @@ def parse_patch_name(name: str) -> PatchName:
     """Read `<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg`, or `.png`.
 
     Careful: the number after `x` is the **row**, and the number after `y` is the **column** (as in the original's
-    server/backend.py, the view that the experts used). InvalidInput for a name without a square box.
+    server/backend.py, the view that the experts used). InvalidInput for a name without a square box, and for numbers of
+    more than nine digits.
     """
     found = _BOX_SUFFIX.search(name)
     if found is None:
         raise InvalidInput(
-            f"patch name {name!r} has no box; expected "
+            f"patch name {quoted(name)} has no box; expected "
             "<mammogram>-x<row>_y<column>_w<height>_h<width>_imgfrac<f>_stridefrac<g>.jpg"
         )
     box = Box(int(found["row"]), int(found["column"]), int(found["height"]), int(found["width"]))
     if box.height != box.width or box.height == 0:
-        raise InvalidInput(f"patch name {name!r} has a box of {box.height} x {box.width} pixels; expected a square")
+        raise InvalidInput(
+            f"patch name {quoted(name)} has a box of {box.height} x {box.width} pixels; expected a square"
+        )
     return PatchName(name[: found.start()], box, found["image_fraction"], found["stride_fraction"], found["suffix"])
 
 
@@ -69,7 +75,8 @@ def exam_of(mammogram: str) -> str:
     found = _DDSM_EXAM.search(mammogram)
     if found is None:
         raise InvalidInput(
-            f"mammogram name {mammogram!r} contains no exam; expected <type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
+            f"mammogram name {quoted(mammogram)} contains no exam; expected "
+            "<type>_<volume>-<A-D>_<case>_1.<SIDE>_<VIEW>"
         )
     return found["exam"]
 

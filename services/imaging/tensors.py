@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 Read = Callable[[int, int], bytes]
 """Reads `length` bytes from `offset`."""
@@ -71,7 +72,9 @@ class Tensors:
 
     def _entry(self, tensor: str) -> dict[str, Any]:
         if tensor not in self._entries:
-            raise InvalidInput(f"{self._name} has no tensor {tensor!r}; it has {', '.join(sorted(self._entries))}")
+            raise InvalidInput(
+                f"{self._name} has no tensor {quoted(tensor)}; it has {', '.join(sorted(self._entries))}"
+            )
         return self._entries[tensor]
 
     def _array(self, tensor: str, first: int, shape: tuple[int, ...]) -> NDArray[Any]:

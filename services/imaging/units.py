@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 UnitName = Annotated[str, Field(pattern=r"^unit_[0-9]{4,9}$")]
 """The name of a unit in a path or request, such as `unit_0001`."""
@@ -29,4 +30,6 @@ def unit_channel(unit: str | int) -> int:
         return int(name[1]) - 1
     if _CHANNEL.fullmatch(unit):
         return int(unit)
-    raise InvalidInput(f"{unit!r} names no unit; units are called unit_0001 and so on, or by their channel from 0")
+    raise InvalidInput(
+        f"{quoted(unit)} names no unit; units are called unit_0001 and so on, or by their channel from 0"
+    )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from services.common.errors import NotFound
 from services.common.machine.cache import BoundedCache
+from services.common.redaction import quoted
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey, resize_grey
 from services.imaging.patches import Box
@@ -60,7 +61,7 @@ class SourcePatches:
         facts = self.dataset.mammograms.get(patch["mammogram"])
         if facts is None:
             raise NotFound(
-                f"data set {self.dataset.manifest.name} has no mammogram {patch['mammogram']!r}, "
+                f"data set {self.dataset.manifest.name} has no mammogram {quoted(patch['mammogram'])}, "
                 f"which patch {patch['name']} was cut from"
             )
         preview = self._images.get(patch["mammogram"], lambda: self._reduce(patch["mammogram"]))

@@ -2,6 +2,7 @@
 
 from services.common.blobs import ObjectRef
 from services.common.errors import Conflict, NotFound
+from services.common.redaction import quoted
 from services.training.schemas import RunView
 from services.training.tables import WITHOUT_CHECKPOINT
 
@@ -16,5 +17,5 @@ def resolve_checkpoint(run: RunView, choice: str) -> ObjectRef:
     chosen = by_name.get(choice)
     if chosen is None:
         names = ", ".join(name for name, ref in by_name.items() if name and ref is not None)
-        raise NotFound(f"run {run.run_id} has no checkpoint {choice!r}; it has {names or 'one without a name'}")
+        raise NotFound(f"run {run.run_id} has no checkpoint {quoted(choice)}; it has {names or 'one without a name'}")
     return chosen

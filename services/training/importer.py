@@ -10,6 +10,7 @@ from pathlib import Path
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
 from services.common.machine.reading import read_at_most
+from services.common.redaction import quoted
 from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.decode import LARGEST_IMAGE, decode_grey
@@ -130,14 +131,14 @@ def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
 def _read_line(directory: Path, line: str, where: str, classes: int) -> Entry:
     name, _, label = line.strip().rpartition(" ")
     if not name or not (label.isascii() and label.isdecimal()) or len(name) > LONGEST_PATH or len(label) > 9:
-        raise InvalidInput(f"{where}: {line[:200]!r}; expected '<path of a patch> <label>'")
+        raise InvalidInput(f"{where}: {quoted(line)}; expected '<path of a patch> <label>'")
     if int(label) >= classes:
         raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
     path = directory / name
     try:
         inside, exists = path.resolve().is_relative_to(directory.resolve()), path.is_file()
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{where}: {name[:200]!r} is not a path: {error}") from error
+        raise InvalidInput(f"{where}: {quoted(name)} is not a path: {error}") from error
     if not inside:
         raise InvalidInput(f"{where}: {name} leads out of {directory}")
     if not exists:

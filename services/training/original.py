@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from services.common.errors import InvalidInput
 from services.common.machine.reading import read_at_most
+from services.common.redaction import quoted
 from services.imaging.architectures import native_preprocessing
 from services.imaging.checkpoint import read_file, state_dict_of
 from services.training.distributed import Team
@@ -173,7 +174,7 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
         )
     epoch = content["epoch"]
     if not isinstance(epoch, int) or not 0 <= epoch <= LARGEST_INT32:
-        raise InvalidInput(f"{path} has epoch {epoch!r}; expected a number of epochs")
+        raise InvalidInput(f"{path} has epoch {quoted(epoch)}; expected a number of epochs")
     weights = state_dict_of(content, path)
     return OriginalCheckpoint(epoch, weights, _momentum(content["optimizer"], weights, path))
 
@@ -199,7 +200,7 @@ def _momentum(optimizer: Any, weights: dict[str, Tensor], path: Path) -> dict[st
         ids = [id_ for group in optimizer["param_groups"] for id_ in group["params"]]
         buffers = {id_: entries.get("momentum_buffer") for id_, entries in optimizer["state"].items()}
     except (TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput(f"{path} has an optimizer that is not a state of SGD: {error!r}") from error
+        raise InvalidInput(f"{path} has an optimizer that is not a state of SGD: {quoted(error)}") from error
     names = [name for name in weights if not name.endswith(BUFFERS)]
     if len(ids) != len(names):
         raise InvalidInput(f"{path} has an optimizer of {len(ids)} weights; its state_dict has {len(names)}")

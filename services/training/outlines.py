@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.errors import InvalidInput, describe_faults
 from services.common.machine.reading import read_at_most
+from services.common.redaction import quoted
 from services.imaging.patches import Lesion
 
 FARTHEST = 1e6
@@ -45,5 +46,5 @@ def _read_line(line: str, where: str, mammograms: frozenset[str]) -> Lesion:
     except ValidationError as error:
         raise InvalidInput(f"{where}: {describe_faults(error.errors())}") from error
     if content.mammogram not in mammograms:
-        raise InvalidInput(f"{where}: the data set has no patch of mammogram {content.mammogram!r}")
+        raise InvalidInput(f"{where}: the data set has no patch of mammogram {quoted(content.mammogram)}")
     return Lesion(content.mammogram, content.phenomenon, tuple(content.outline))

@@ -24,6 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 from services.imaging.breast import breast_mask
 from services.imaging.dicom import DicomMammogram, display_grey, read_dicom
 from services.imaging.patches import Box, Lesion, Mammogram, Patch, PatchName
@@ -137,7 +138,7 @@ def assign_phenomena(rng: Generator, cells: int) -> list[str]:
 def label_of(phenomenon: str) -> int:
     """Return the class of a phenomenon, as an index of `SAMPLE_CLASSES`. "" is normal."""
     if phenomenon and phenomenon not in LESIONS:
-        raise InvalidInput(f"phenomenon {phenomenon!r}; expected '' or one of {', '.join(LESIONS)}")
+        raise InvalidInput(f"phenomenon {quoted(phenomenon)}; expected '' or one of {', '.join(LESIONS)}")
     if not phenomenon:
         return SAMPLE_CLASSES.index("normal")
     return SAMPLE_CLASSES.index("cancer" if phenomenon in CANCEROUS else "benign")

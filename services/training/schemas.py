@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
 from services.common.paging import PageView
+from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
 from services.common.work.views import Moment, PlanStages, TaskView
 from services.imaging.architectures import Semantics
@@ -15,10 +16,10 @@ LARGEST_INT32 = 2**31 - 1
 Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
 
 
-class RunSettings(BaseModel):
+class RunSettings(RequestModel):
     """How a run trains. The defaults fine-tune ImageNet weights on a small data set such as the sample."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     architecture: str = Field(
         default="efficientnet_lite0", max_length=200, description="A torchvision or timm classifier."
@@ -156,7 +157,7 @@ class RunView(TaskView):
     checkpoints: list[KeptCheckpoint]
 
 
-class StartRunRequest(BaseModel):
+class StartRunRequest(RequestModel):
     """Train on a data set, from the beginning or from the last checkpoint of another run."""
 
     dataset_id: str = Identifier
@@ -168,13 +169,13 @@ class StartRunRequest(BaseModel):
     )
 
 
-class PlanDataset(BaseModel):
+class PlanDataset(RequestModel):
     """A registered data set; if empty, the sample."""
 
     dataset_id: str = Field(default="", max_length=64)
 
 
-class PlanNetwork(BaseModel):
+class PlanNetwork(RequestModel):
     """Settings to train with, or a completed run with the checkpoint to use."""
 
     train: RunSettings | None = None
@@ -195,7 +196,7 @@ class PlanNetwork(BaseModel):
         return self
 
 
-class StartPlanRequest(BaseModel):
+class StartPlanRequest(RequestModel):
     """Everything from data to an open study. The same plan_id starts nothing twice."""
 
     plan_id: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9-]{0,63})?$")

@@ -20,7 +20,7 @@ FLOORS = (
     ("records",),
     ("bus", "blobs"),
     ("machine", "observability"),
-    ("settings", "errors", "identity", "paging", "progress"),
+    ("settings", "errors", "identity", "paging", "progress", "requests"),
     ("redaction",),
 )
 """The rooms of services/common from top to bottom. A room imports rooms of lower floors only."""

@@ -1,5 +1,6 @@
 """Every input has a limit, and an input above it is refused with a reason. docs/threat-model.md lists the limits."""
 
+import ast
 import io
 import json
 import zipfile
@@ -13,6 +14,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from primitives.training.v1 import events_pb2, training_pb2, training_pb2_grpc
+from pydantic import ValidationError
 
 from services.common.blobs import FolderBlobs
 from services.common.bus import Envelope, decode
@@ -21,17 +23,46 @@ from services.common.errors import InvalidInput
 from services.common.grpc import LARGEST_REQUEST
 from services.common.http.app import create_app
 from services.common.machine.reading import read_at_most
+from services.common.requests import MOST_FIELDS
 from services.imaging.checkpoint import read_file
 from services.imaging.manifests import read_table
 from services.imaging.tensors import LARGEST_HEADER, Tensors, local_tensors
 from services.training.importer import ImportSource, import_directory
 from services.training.original import read_run
 from services.training.outlines import read_outlines
-from services.training.schemas import StartRunRequest
+from services.training.schemas import StartPlanRequest, StartRunRequest
 from tests.fakes.ddsm import make_ddsm
 from tests.fakes.serving import training_channel
 
 TRAIN_SLICE = events_pb2.TrainSlice.DESCRIPTOR.full_name
+
+
+ROOT = Path(__file__).parents[2]
+OF_OPERATORS = ("services/cli", *(f"services/common/{room}" for room in ("bus", "blobs", "records", "access")))
+"""Folders whose errors quote settings and names of our own with !r, not what callers send."""
+
+
+def test_errors_quote_short_parts_of_names() -> None:
+    """Names are quoted with `quoted`, which redacts and cuts them; `!r` would quote all of an address of 60 kB."""
+    whole = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "services").rglob("*.py")
+        if not path.relative_to(ROOT).as_posix().startswith(OF_OPERATORS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FormattedValue) and node.conversion == ord("r")
+    ]
+    assert whole == []
+
+
+def test_a_body_has_a_number_of_fields() -> None:
+    """Many unknown fields are one error, which says how many there are, at every level. An error for each of them took
+    a second for a body of the largest size."""
+    many = {f"x{number}": 1 for number in range(MOST_FIELDS + 1)}
+    for body, place in ((many, ""), ({"extraction": many}, "extraction")):
+        with pytest.raises(ValidationError, match=f"there are {MOST_FIELDS + 1} fields") as refused:
+            StartPlanRequest.model_validate(body)
+        [fault] = refused.value.errors()
+        assert ".".join(map(str, fault["loc"])) == place
 
 
 def test_a_body_has_a_depth() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from services.activation_extraction.network import open_network
 from services.common.blobs import Blobs
 from services.common.errors import NotFound
+from services.common.redaction import quoted
 from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest, read_table
@@ -67,7 +68,7 @@ class Context(Generic[S]):
             if layer.name == name:
                 return layer
         raise NotFound(
-            f"extraction {self.manifest.extraction_id} has no layer {name!r}; it has {', '.join(self.layers)}"
+            f"extraction {self.manifest.extraction_id} has no layer {quoted(name)}; it has {', '.join(self.layers)}"
         )
 
     def statistics(self, name: str) -> pa.Table:

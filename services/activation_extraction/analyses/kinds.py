@@ -6,6 +6,7 @@ from services.activation_extraction.analyses.dissection import Dissection
 from services.activation_extraction.analyses.gradient import Gradient
 from services.activation_extraction.analyses.influence import Influence
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 _ALL: tuple[Kind, ...] = (Dissection(), Influence(), Gradient(), Ablation())
 
@@ -16,5 +17,5 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 def kind_of(name: str) -> Kind:
     """A kind by its name. InvalidInput names the kinds that exist."""
     if name not in KINDS:
-        raise InvalidInput(f"there is no analysis of kind {name!r}; there are {', '.join(KINDS)}")
+        raise InvalidInput(f"there is no analysis of kind {quoted(name)}; there are {', '.join(KINDS)}")
     return KINDS[name]

@@ -9,6 +9,7 @@ from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_first, newest_page
+from services.common.redaction import quoted
 from services.common.work.fan_out import count_parts, counts_of_parts
 from services.common.work.ports import Ports
 from services.common.work.views import task_fields
@@ -52,7 +53,7 @@ class AnalysisQueries:
         view = self.get(analysis_id)
         found = [one for one in self._manifest(view).layers if one.name == layer]
         if not found:
-            raise NotFound(f"analysis {analysis_id} has no layer {layer!r}; it has {', '.join(view.layers)}")
+            raise NotFound(f"analysis {analysis_id} has no layer {quoted(layer)}; it has {', '.join(view.layers)}")
         table = read_table(self.ports.blobs, found[0].table)
         rows = table.slice(min(query.offset, len(table)), query.limit).to_pylist()
         return AnalysisTable(

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
+from services.common.requests import RequestModel
 from services.imaging.manifests import TAILS
 
 SMALLEST_SCALE, LARGEST_SCALE = 1, 16
@@ -12,10 +13,10 @@ LAYERS = "The extracted layers to analyse; none names all."
 LayerNames = tuple[Annotated[str, Field(max_length=200)], ...]
 
 
-class PatchSettings(BaseModel):
+class PatchSettings(RequestModel):
     """Settings of an analysis of patches."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     layers: LayerNames = Field(default=(), max_length=64, description=LAYERS)
     patches: int = Field(
@@ -24,10 +25,10 @@ class PatchSettings(BaseModel):
     seed: int = Field(default=7, ge=0, lt=2**31, description="The same seed draws the same patches.")
 
 
-class DissectionSettings(BaseModel):
+class DissectionSettings(RequestModel):
     """How units are dissected."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     kind: Literal["dissection"] = "dissection"
     over: Literal["outlined", "all"] = Field(
@@ -50,10 +51,10 @@ class DissectionSettings(BaseModel):
         return tail
 
 
-class InfluenceSettings(BaseModel):
+class InfluenceSettings(RequestModel):
     """How units are ranked by influence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     kind: Literal["influence"] = "influence"
     layers: LayerNames = Field(default=(), max_length=64, description=LAYERS)

@@ -37,6 +37,7 @@ from services.common.blobs import ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import NotFound
 from services.common.machine.cache import BoundedCache
+from services.common.redaction import quoted
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
     QUANTILES,
@@ -129,7 +130,7 @@ class Units:
         found = next((one for one in manifest.layers if one.name == layer), None)
         if found is None:
             names = ", ".join(one.name for one in manifest.layers)
-            raise NotFound(f"extraction {extraction_id} has no layer {layer!r}; it has {names}")
+            raise NotFound(f"extraction {extraction_id} has no layer {quoted(layer)}; it has {names}")
         return Layer(manifest, found, self._analysis_tables(extraction_id, layer))
 
     def _analysis_tables(self, extraction_id: str, layer: str) -> dict[str, ObjectRef]:

@@ -1,7 +1,6 @@
 """Clients of the extraction and rendering services, for the pages of units."""
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -13,7 +12,7 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
 )
 from starlette.responses import Response
 
-from services.annotation.clients.http import Query, ServiceClient
+from services.annotation.clients.http import Query, ServiceClient, id_in_path, layer_in_path
 from services.common.errors import Unavailable
 from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
@@ -37,7 +36,7 @@ class ExtractionService(ServiceClient):
 
     def extraction(self, extraction_id: str) -> Extraction:
         """One extraction. NotFound if it does not exist."""
-        return self.get(f"/v1/extractions/{quote(extraction_id, '')}", Extraction)
+        return self.get(f"/v1/extractions/{id_in_path('extraction', extraction_id)}", Extraction)
 
     def units(self, extraction_id: str, layer: str, query: Query) -> ListUnitsResponse:
         """Units of a layer. `query` has the fields of a UnitsQuery of the extraction service."""
@@ -73,4 +72,4 @@ class RenderingService(ServiceClient):
 
 
 def _layer_path(extraction_id: str, layer: str) -> str:
-    return f"/v1/extractions/{quote(extraction_id, '')}/layers/{quote(layer, '')}"
+    return f"/v1/extractions/{id_in_path('extraction', extraction_id)}/layers/{layer_in_path(layer)}"

@@ -1,9 +1,9 @@
 """Client of another service's HTTP API, with this service's own access token."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import httpx
 from google.protobuf.json_format import ParseError
@@ -15,9 +15,10 @@ from services.common.access.credentials import bearer, client_context
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
 from services.common.grpc import from_json
 from services.common.observability.tracing import traceparent
+from services.common.redaction import quoted
 from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
-from services.common.work.parked import ParkedList, ParkedOutcome
+from services.common.work.parked import ParkedList, ParkedOutcome, message_in_path
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 """Longest silence of a service within a call; a service that runs accepts a connection at once."""
@@ -30,6 +31,12 @@ STREAM_SILENCE_S = 60.0
 ERRORS = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: NotFound, 422: InvalidInput}
 """The error that a page raises for a status code; Unavailable for any other. 409 means that something is not finished
 yet, so a page cannot show it."""
+
+LONGEST_HEADER = 1000
+"""Characters of a header that is passed on to another service."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 Query = Mapping[str, str | int | list[int]]
 M = TypeVar("M", bound=Message)
@@ -78,7 +85,7 @@ class ServiceClient:
         """Replay or discard a parked message. Conflict if the message could have no effect. The token of
         PRIMITIVES_TOKEN must allow writing there."""
         try:
-            answer = self._client.post(f"/v1/parked/{quote(message_id, '')}/{verb}")
+            answer = self._client.post(f"/v1/parked/{message_in_path(message_id)}/{verb}")
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
         self._check(answer, ERRORS | {409: Conflict})
@@ -93,7 +100,7 @@ class ServiceClient:
         """As `fetch`, but passes the answer on block by block while it arrives."""
         timeout = httpx.Timeout(TIMEOUT.write, connect=TIMEOUT.connect, read=STREAM_SILENCE_S)
         client = httpx.AsyncClient(timeout=timeout, verify=self._trust)
-        request = client.build_request("GET", f"{self._base_url}{path}", headers=self._headers | _nonempty(headers))
+        request = client.build_request("GET", f"{self._base_url}{path}", headers=self._headers | _sendable(headers))
         try:
             with self._breaker.call():
                 answer = await _begin(client, request)
@@ -117,7 +124,7 @@ class ServiceClient:
     ) -> httpx.Response:
         try:
             with self._breaker.call():
-                answer = self._client.get(path, params=query, headers=_nonempty(headers or {}))
+                answer = self._client.get(path, params=query, headers=_sendable(headers or {}))
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
         self._check(answer)
@@ -142,14 +149,39 @@ class ServiceClient:
         return Unavailable(f"The {self._name} at {self._base_url} does not answer: {error}")
 
 
+def id_in_path(noun: str, name: str) -> str:
+    """Return the id of a run or an extraction, for the path of a request to another service.
+
+    It comes from an address that anyone can write: `..` would name another resource there. NotFound unless it is an id.
+    """
+    return _checked(_ID, noun, name)
+
+
+def layer_in_path(name: str) -> str:
+    """Return the name of a layer, for the path of a request to another service. NotFound unless it can be one."""
+    return _checked(_LAYER, "layer", name)
+
+
+def _checked(pattern: re.Pattern[str], noun: str, name: str) -> str:
+    if pattern.fullmatch(name) is None:
+        raise NotFound(f"there is no {noun} {quoted(name)}")
+    return name
+
+
 def _add_trace(request: httpx.Request) -> None:
     """Make the request a part of the trace of the page that sends it."""
     if parent := traceparent():
         request.headers["traceparent"] = parent
 
 
-def _nonempty(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if value}
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the headers that are empty, and those that a browser has not sent in this form: a client refuses to
+    send some of them."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if 0 < len(value) <= LONGEST_HEADER and value.isascii() and value.isprintable()
+    }
 
 
 def _forwarded_headers(answer: httpx.Response, names: tuple[str, ...]) -> dict[str, str]:

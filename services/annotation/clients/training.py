@@ -1,11 +1,9 @@
 """Client of the training service, for the pages of runs."""
 
-from urllib.parse import quote
-
 from primitives.training.v1.training_pb2 import ListRunsResponse, Run
 from starlette.responses import Response
 
-from services.annotation.clients.http import ServiceClient
+from services.annotation.clients.http import ServiceClient, id_in_path
 from services.common.http.streams import HEADERS
 from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
@@ -23,11 +21,11 @@ class TrainingService(ServiceClient):
 
     def run(self, run_id: str) -> Run:
         """One run. NotFound if it does not exist."""
-        return self.get(f"/v1/runs/{quote(run_id, '')}", Run)
+        return self.get(f"/v1/runs/{id_in_path('run', run_id)}", Run)
 
     async def events(self, run_id: str, last_event_id: str) -> Response:
         """The server-sent events of a run, passed on while they arrive. NotFound if the run does not exist."""
-        path = f"/v1/runs/{quote(run_id, '')}/events"
+        path = f"/v1/runs/{id_in_path('run', run_id)}/events"
         answer = await self.stream(path, {"last-event-id": last_event_id}, ("content-type",))
         answer.headers.update(HEADERS)
         return answer

@@ -1,13 +1,19 @@
-"""Builds the addresses of all pages and pictures, and reads the units that they name."""
+"""Builds the addresses of all pages and pictures, and reads the units and numbers that they name."""
 
+import re
 from urllib.parse import quote, urlencode
 
 from services.annotation.browsing import Browse
 from services.annotation.schemas import Place
 from services.common.errors import InvalidInput, NotFound
+from services.common.redaction import quoted
 from services.imaging.units import unit_channel, unit_name
 
 UNITS_A_PAGE = 24
+LONGEST_TARGET = 2000
+"""Characters of an address that signing in returns to; all of ours are shorter."""
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def overview(study_id: str, layer: str, place: Place, page: int = 1, unit: int | None = None) -> str:
@@ -76,9 +82,10 @@ def unit_sheet(unit_key: tuple[str, str, int], kind: str, count: int, size: int)
 
 
 def local_path(target: str) -> str:
-    """The target after signing in: the path itself if it belongs to this service, else the home page."""
+    """The target after signing in: the path itself if it belongs to this service and is not too long, else the home
+    page."""
     leaves_site = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
-    return "/" if leaves_site else target
+    return "/" if leaves_site or len(target) > LONGEST_TARGET else target
 
 
 def _unit_path(unit_key: tuple[str, str, int]) -> str:
@@ -107,4 +114,12 @@ def channel_of(name: str) -> int:
             return unit_channel(name)
     except InvalidInput:
         pass
-    raise NotFound(f"there is no unit {name!r}; units are called unit_0001 and so on")
+    raise NotFound(f"there is no unit {quoted(name)}; units are called unit_0001 and so on")
+
+
+def number_of(text: str) -> int:
+    """The number of a picture or mammogram in an address. NotFound for anything else: Python refuses to read a number
+    with thousands of digits."""
+    if _NUMBER.fullmatch(text) is None:
+        raise NotFound(f"there is no picture {quoted(text)}")
+    return int(text)

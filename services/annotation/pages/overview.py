@@ -15,6 +15,7 @@ from services.annotation.schemas import LayerView, Place, StudyView
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
 from services.common.paging import Window
+from services.common.redaction import quoted
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def layer_of(study: StudyView, name: str) -> LayerView:
     """A layer of a study. NotFound if it does not exist."""
     found = next((layer for layer in study.layers if layer.name == name), None)
     if found is None:
-        raise NotFound(f"study {study.study_id} has no layer {name!r}")
+        raise NotFound(f"study {study.study_id} has no layer {quoted(name)}")
     return found
 
 

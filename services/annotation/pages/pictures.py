@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame
-from services.annotation.pages.links import channel_of
+from services.annotation.pages.links import channel_of, number_of
 from services.annotation.workflow.readers import Reader
 from services.imaging.media import media_type
 
@@ -19,17 +19,17 @@ def routes(frame: Frame) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     signed_in = Annotated[Reader, Depends(frame.auth.page_reader)]
 
-    @router.get("/pictures/{study_id}/{layer}/{unit}/{rank:int}.jpg")
-    def picture(study_id: str, layer: str, unit: str, rank: int, reader: signed_in) -> Response:
-        return _image(frame.units.picture(reader, (study_id, layer, channel_of(unit)), rank))
+    @router.get("/pictures/{study_id}/{layer}/{unit}/{rank}.jpg")
+    def picture(study_id: str, layer: str, unit: str, rank: str, reader: signed_in) -> Response:
+        return _image(frame.units.picture(reader, (study_id, layer, channel_of(unit)), number_of(rank)))
 
     @router.get("/sheets/{study_id}/{layer}/{unit}.jpg")
     def sheet(study_id: str, layer: str, unit: str, reader: signed_in) -> Response:
         return _image(frame.units.sheet(reader, (study_id, layer, channel_of(unit))))
 
-    @router.get("/mammograms/{study_id}/{number:int}.jpg")
-    def mammogram(study_id: str, number: int, reader: signed_in) -> Response:
-        return _image(frame.units.mammogram(reader, study_id, min(number, 2**31 - 1)))
+    @router.get("/mammograms/{study_id}/{number}.jpg")
+    def mammogram(study_id: str, number: str, reader: signed_in) -> Response:
+        return _image(frame.units.mammogram(reader, study_id, number_of(number)))
 
     return router
 

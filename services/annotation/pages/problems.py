@@ -8,10 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from services.annotation.guard import HEADERS
+from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.common.errors import NotSignedIn, PrimitivesError
 from services.common.http.app import Problem, problem_of, status_of
 from services.common.observability.logs import get_logger
+from services.common.redaction import quoted
 
 log = get_logger(__name__)
 
@@ -48,7 +50,7 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
             return problem_of(error)
         if isinstance(error, NotSignedIn) and request.method == "GET":
             target = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return RedirectResponse(f"/sign-in?next={quote(target, '')}", status_code=303)
+            return RedirectResponse(f"/sign-in?next={quote(links.local_path(target), '')}", status_code=303)
         return page(request, status_of(error), str(error))
 
     @app.exception_handler(HTTPException)
@@ -65,7 +67,7 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
 
     @app.exception_handler(Exception)
     def defect(request: Request, error: Exception) -> Response:
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=quoted(request.url.path), exc_info=error)
         if request.url.path.startswith(FOR_PROGRAMS):
             body = Problem(error="Defect", message="The service has a defect; its log has the details.")
             return JSONResponse(body.model_dump(), status_code=500, headers=HEADERS)

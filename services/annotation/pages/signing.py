@@ -50,7 +50,8 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.post("/sign-out")
     def sign_out(request: Request, csrf: Annotated[str, Form()] = "") -> Response:
-        response = RedirectResponse("/sign-in", status_code=303)
+        # The browser keeps pictures of patients for a year. They go with the session, also one that has ended already.
+        response = RedirectResponse("/sign-in", status_code=303, headers={"clear-site-data": '"cache"'})
         if frame.auth.session_reader(request) is not None:
             check_csrf(request, csrf)
             frame.auth.sign_out(request, response)

@@ -16,6 +16,7 @@ from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound, PrimitivesError
 from services.common.observability.logs import get_logger
+from services.common.redaction import quoted
 from services.common.runtime.status import ServiceStatus
 from services.common.work.parked import ParkedMessage, ParkedMessages, ParkedOutcome
 
@@ -57,9 +58,11 @@ def routes(frame: Frame) -> APIRouter:
         return show(request, reader)
 
     @router.post("/status/{service}/parked/{message_id}/{verb}")
-    def act(request: Request, service: str, message_id: str, verb: Verb, csrf: Annotated[str, Form()] = "") -> Response:
+    def act(
+        request: Request, _: researcher, service: str, message_id: str, verb: Verb, csrf: Annotated[str, Form()] = ""
+    ) -> Response:
         if service not in SERVICES:
-            raise NotFound(f"There is no service {service}.")
+            raise NotFound(f"There is no service {quoted(service)}.")
         reader = frame.auth.operator(request, service, csrf)
         return show(request, reader, _act(frame, service, message_id, verb, reader))
 

@@ -20,7 +20,7 @@ from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.units import Neighbours
-from services.common.errors import Forbidden, PrimitivesError
+from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError
 from services.common.identity import new_id
 from services.imaging.units import unit_name
 
@@ -112,10 +112,11 @@ class SurveyForm(BaseModel):
     access_token: str = ""
 
     def draft(self) -> "Draft":
-        """The draft in the form. Invalid versions and keys are replaced."""
+        """The draft in the form. Invalid versions and keys are left out."""
         answer = Answer(self.recognizable, self.associated, self.multiplicity, self.description)
         number = re.fullmatch("[0-9]{1,8}", self.base_version)
-        return Draft(answer, int(number[0]) if number else 0, re.sub("[^!-~]", "", self.idempotency_key)[:64])
+        key = self.idempotency_key if re.fullmatch("[!-~]{1,64}", self.idempotency_key) else ""
+        return Draft(answer, int(number[0]) if number else 0, key)
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,35 @@ def routes(frame: Frame) -> APIRouter:
     ) -> Survey:
         return Survey(frame, request, (study_id, layer, channel_of(unit)), place)
 
+    def sent_survey(
+        request: Request,
+        study_id: str,
+        layer: str,
+        unit: str,
+        place: Annotated[Place, Depends(place_of)],
+        reader: Annotated[Reader | None, Depends(frame.auth.session_reader)],
+    ) -> Survey:
+        try:
+            return survey_of(request, study_id, layer, unit, place)
+        except NotFound as error:
+            if reader is None:  # nobody learns anything about an address before signing in
+                raise NotSignedIn("Please sign in to see this page.") from error
+            raise
+
+    # FastAPI resolves the parameters in this order: the session is checked before the names of the address are read.
     @router.get(path)
     def show(
-        survey: Annotated[Survey, Depends(survey_of)], reader: Annotated[Reader, Depends(frame.auth.page_reader)]
+        reader: Annotated[Reader, Depends(frame.auth.page_reader)], survey: Annotated[Survey, Depends(survey_of)]
     ) -> Response:
         saved = saved_of(frame, survey.request, reader, *survey.key[:2])
         return survey.page(reader, saved=saved)
 
     @router.post(path)
-    def save(survey: Annotated[Survey, Depends(survey_of)], form: Annotated[SurveyForm, Form()]) -> Response:
-        reader = frame.auth.session_reader(survey.request)
+    def save(
+        reader: Annotated[Reader | None, Depends(frame.auth.session_reader)],
+        survey: Annotated[Survey, Depends(sent_survey)],
+        form: Annotated[SurveyForm, Form()],
+    ) -> Response:
         draft = form.draft()
         if reader is None:
             if form.sign_in_name is None:

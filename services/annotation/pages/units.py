@@ -5,7 +5,7 @@ if the service has tokens (see `auth.researcher`), and no page of a study links 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from primitives.activation_extraction.v1.activation_extraction_pb2 import (
@@ -21,10 +21,11 @@ from services.annotation.browsing import KINDS, RANKINGS, SORTS, Browse
 from services.annotation.pages import links
 from services.annotation.pages.distribution import distribution
 from services.annotation.pages.frame import Frame
-from services.annotation.pages.links import channel_of
+from services.annotation.pages.links import channel_of, number_of
 from services.annotation.pages.overview import Tab, page_of, pages_of, window_of_page
 from services.annotation.workflow.readers import Reader
 from services.common.errors import NotFound
+from services.common.redaction import quoted
 
 EXTRACTIONS_A_PAGE = 100
 UNITS_A_PAGE = 24
@@ -45,6 +46,9 @@ UnitKey = tuple[str, str, int]
 """Extraction, layer, channel."""
 AnsweredUnits = dict[int, list[tuple[str, int]]]
 """By channel: the studies in which the unit was answered, each with the number of answers."""
+PICTURE_FIELDS = ("kind", "size")
+SHEET_FIELDS = (*PICTURE_FIELDS, "first", "count")
+Source = Literal["top", "sample"]
 T = TypeVar("T")
 
 
@@ -144,14 +148,14 @@ def _picture_routes(frame: Frame) -> APIRouter:
     researcher = Annotated[Reader, Depends(frame.auth.researcher)]
     key_in_path = Annotated[UnitKey, Depends(unit_key)]
 
-    @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp")
-    async def picture(request: Request, _: researcher, key: key_in_path, source: str, rank: int) -> Response:
-        query = {**request.query_params, "from": source}
-        return await frame.rendering.picture(key, f"pictures/{rank}.webp", query, _known_etag(request))
+    @router.get("/unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp")
+    async def picture(request: Request, _: researcher, key: key_in_path, source: Source, rank: str) -> Response:
+        query = _drawing(request, PICTURE_FIELDS) | {"from": source}
+        return await frame.rendering.picture(key, f"pictures/{number_of(rank)}.webp", query, _known_etag(request))
 
     @router.get("/unit-sheets/{extraction_id}/{layer}/{unit}.webp")
     async def sheet(request: Request, _: researcher, key: key_in_path) -> Response:
-        return await frame.rendering.picture(key, "sheet.webp", dict(request.query_params), _known_etag(request))
+        return await frame.rendering.picture(key, "sheet.webp", _drawing(request, SHEET_FIELDS), _known_etag(request))
 
     return router
 
@@ -190,7 +194,7 @@ def _extraction_context(frame: Frame, extraction: Extraction) -> dict[str, Any]:
 def _layer(extraction: Extraction, name: str) -> ExtractionLayer:
     found = next((layer for layer in extraction.results if layer.name == name), None)
     if found is None:
-        raise NotFound(f"extraction {extraction.extraction_id} has no layer {name!r}")
+        raise NotFound(f"extraction {extraction.extraction_id} has no layer {quoted(name)}")
     return found
 
 
@@ -262,6 +266,11 @@ def _around(order: list[int], unit: int) -> dict[str, int | None]:
 
 def _page_with(order: list[int], unit: int) -> int:
     return order.index(unit) // UNITS_A_PAGE + 1 if unit in order else 1
+
+
+def _drawing(request: Request, fields: Sequence[str]) -> dict[str, str]:
+    """The fields of the query string that say how to draw a picture. The rendering service checks their values."""
+    return {name: request.query_params[name] for name in fields if name in request.query_params}
 
 
 def _known_etag(request: Request) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.annotation.reader_names import name_key, reader_name
+from services.annotation.reader_names import is_same_name, lookup_keys, name_key, reader_name
 from services.annotation.tables import ReaderRow
 from services.common.access.tokens import Caller
 from services.common.errors import Forbidden, Overtaken
@@ -29,14 +29,14 @@ class Readers:
     records: Records
 
     def named(self, typed: str) -> Reader:
-        """The reader with a name, created if new. Names that differ only in case are one; the first spelling stays.
+        """The reader with a name, created if new. Names that look the same or differ only in case are one; the first
+        spelling stays.
 
-        InvalidInput explains why a name is not valid.
+        InvalidInput explains why a new name is not valid.
         """
-        name = reader_name(typed)
         with self.records.reading() as session:
-            known = _find(session, name)
-        return known or self._create(name)
+            known = _find(session, typed)
+        return known or self._create(reader_name(typed))
 
     def of_call(self, caller: Caller | None, typed: str | None) -> Reader | None:
         """The reader that a call names, or that its access token is bound to; None if there is neither.
@@ -73,10 +73,17 @@ def sees_units(caller: Caller | None) -> bool:
 
 
 def is_bound_to_another(caller: Caller, typed: str) -> bool:
-    """Whether a token is bound to another reader than the one named. InvalidInput if the name is not valid."""
-    return bool(caller.reader) and name_key(reader_name(typed)) != name_key(reader_name(caller.reader))
+    """Whether a token is bound to another reader than the one named."""
+    return bool(caller.reader) and not is_same_name(typed, caller.reader)
 
 
-def _find(session: Session, name: str) -> Reader | None:
-    row = session.scalar(select(ReaderRow).where(ReaderRow.name_key == name_key(name)))
-    return Reader(row.reader_id, row.name) if row is not None else None
+def _find(session: Session, typed: str) -> Reader | None:
+    """The reader with a name. One from before `name_key` is found by its own spelling first, so that it stays the same
+    reader, and then by any name that looks the same."""
+    keys = lookup_keys(typed)
+    for key in keys:
+        row = session.scalar(select(ReaderRow).where(ReaderRow.name_key == key))
+        if row is not None:
+            return Reader(row.reader_id, row.name)
+    readers = session.scalars(select(ReaderRow).order_by(ReaderRow.created, ReaderRow.reader_id)) if keys else ()
+    return next((Reader(row.reader_id, row.name) for row in readers if name_key(row.name) == keys[-1]), None)

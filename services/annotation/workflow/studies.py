@@ -42,6 +42,7 @@ from services.common.identity import derived_id, new_id
 from services.common.paging import FIRST_PAGE, Window
 from services.common.progress import Progress
 from services.common.records import ACTIVE, get_row, newest_page
+from services.common.redaction import quoted
 from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.replays import EVENT_SENT, replay_command, replay_event
@@ -85,7 +86,7 @@ class Studies:
             readers = self._named(request.members)
             with self.ports.records.transaction() as session:
                 if session.get(ReceivedRenderingRow, request.rendering_id) is None:
-                    raise NotFound(f"there is no completed rendering {request.rendering_id!r}")
+                    raise NotFound(f"there is no completed rendering {quoted(request.rendering_id)}")
                 start.record(session)
                 study = _new_row(start.task_id, request.rendering_id, request)
                 self._enqueue(session, study)

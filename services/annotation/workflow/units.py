@@ -23,6 +23,7 @@ from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.imaging.units import unit_name
 
@@ -138,7 +139,7 @@ class Units:
             repository.readable_study(session, study_id, reader.reader_id)
             row = repository.mammograms(session, study_id, [number]).get(number)
         if row is None:
-            raise NotFound(f"study {study_id!r} has no mammogram {number}")
+            raise NotFound(f"study {quoted(study_id)} has no mammogram {number}")
         return self.ports.blobs.get(row.preview_bucket, row.preview_key)
 
 

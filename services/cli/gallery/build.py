@@ -1,7 +1,7 @@
 """Writes a gallery: an index, a page for each layer and each unit, and all pictures as files next to them."""
 
-import re
 import shutil
+import string
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +30,8 @@ STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
 UNFINISHED = ".unfinished-"
 """Prefix of the folder into which pages are written until all of them exist."""
+LETTERS = frozenset(string.ascii_letters + string.digits + "_-")
+"""Characters of a layer's name that the name of its folder keeps."""
 FEW = 0.1
 """Share of the split's patches. If fewer pictures are shown, patches are read one by one."""
 
@@ -165,7 +167,7 @@ class LayerFolder:
         self._pages, self._layer = pages, layer
         neighbours = zip([None, *units[:-1]], units, [*units[1:], None], strict=True)
         self._neighbours = {unit: (before, after) for before, unit, after in neighbours}
-        self._name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '_', layer.name)}"
+        self._name = f"{number:02d}-{''.join(letter if letter in LETTERS else '_' for letter in layer.name)}"
         self._folder = pages.folder / self._name
         self._folder.mkdir()
         self._statistics = read_table(pages.blobs, layer.statistics).to_pylist()

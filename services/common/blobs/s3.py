@@ -55,7 +55,7 @@ _EXPIRED = ("ExpiredToken", "InvalidToken", "RequestExpired", "TokenRefreshRequi
 """Statuses and codes of keys that are wrong, expired or not allowed to do this, and of a clock that differs from the
 store's. They pass when somebody mends them, but not within seconds."""
 
-_ADDRESS = re.compile(r"[^\s:@]+(:\d{1,5})?")
+_ADDRESS = re.compile(r"[^\s:@]++(:\d{1,5})?")
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from google.protobuf import json_format, message, symbol_database
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 LONGEST_BODY = 1 << 20
 """Characters of a message's JSON: messages hold names and hashes, never content."""
@@ -44,7 +45,7 @@ def decode(envelope: Envelope) -> message.Message:
     try:
         content: message.Message = symbol_database.Default().GetSymbol(envelope.type)()
     except KeyError as error:
-        raise InvalidInput(f"message {envelope.id} has the unknown type {envelope.type!r}") from error
+        raise InvalidInput(f"message {envelope.id} has the unknown type {quoted(envelope.type)}") from error
     if len(envelope.body) > LONGEST_BODY:
         raise InvalidInput(
             f"message {envelope.id} has {len(envelope.body)} characters; expected at most {LONGEST_BODY}"

@@ -34,8 +34,7 @@ CODE_OF: dict[type[errors.PrimitivesError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 
-LONGEST_DETAILS = 4000
-"""Characters of an error message: it travels in a header, which has a limit."""
+UNKNOWN_FIELDS = "it has fields that this version of the service does not know"
 
 READING_METHODS = ("Get", "List", "Watch")
 """Prefixes of the methods that change nothing; other methods need a token with the write scope, unless a service names
@@ -113,18 +112,25 @@ class _Unreadable(NamedTuple):
 
 
 class UnreadableRequests(grpc.ServerInterceptor):
-    """Ends a call with an unreadable request as INVALID_ARGUMENT; gRPC itself would end it as INTERNAL."""
+    """Ends a call with an unreadable request as INVALID_ARGUMENT; gRPC itself would end it as INTERNAL.
+
+    Of methods that change something, so are requests with fields that this version does not know. They come from a
+    newer caller, and without them the work would not be what the caller meant. Reading methods ignore them.
+    """
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
         if handler is None or handler.request_streaming or handler.request_deserializer is None:
             return handler
+        area, method = _service_and_method(details)
+        changes = area not in (*_REFLECTION, health.SERVICE_NAME) and not method.startswith(READING_METHODS)
 
         def read(content: bytes) -> Any:
             try:
-                return handler.request_deserializer(content)
+                request = handler.request_deserializer(content)
             except message.DecodeError as error:
                 return _Unreadable(str(error))
+            return _Unreadable(UNKNOWN_FIELDS) if changes and _has_unknown_fields(request) else request
 
         def one(request: Any, context: grpc.ServicerContext) -> Any:
             return handler.unary_unary(_readable(request), context)
@@ -133,6 +139,14 @@ class UnreadableRequests(grpc.ServerInterceptor):
             yield from handler.unary_stream(_readable(request), context)
 
         return _handler_like(handler, one, many, read)
+
+
+def _has_unknown_fields(request: message.Message) -> bool:
+    """Return whether a request, or a message in it, has fields that its type does not have."""
+    known = type(request)()
+    known.CopyFrom(request)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != request.ByteSize()
 
 
 def _readable(request: Any) -> Any:
@@ -158,7 +172,7 @@ def errors_as_codes(details: Any, context: grpc.ServicerContext) -> Iterator[Non
     try:
         yield
     except errors.PrimitivesError as error:
-        context.abort(code_of(error), str(error)[:LONGEST_DETAILS])
+        context.abort(code_of(error), str(error))
     except Exception as error:  # a defect: the caller receives its name, the log its traceback
         log.exception("call failed", method=details.method)
         context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -19,12 +22,16 @@ from services.common import errors
 from services.common.access.audit import name_caller
 from services.common.access.tokens import Access, Tokens
 from services.common.observability.metrics import registry_of
+from services.common.redaction import quoted, shortened
 
 LARGEST_BODY = 1 << 20
-LONGEST_MESSAGE = 4000
+DIGITS = 15
+"""Digits of a length that is read: Python refuses to read a number with thousands of them."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH_PATHS = ("/healthz", "/readyz")
 METRICS_PATH = "/metrics"
+NO_BODY = (b"", b"{}", b"null")
+"""Bodies that say nothing."""
 
 STATUS_OF: dict[type[errors.PrimitivesError], int] = {
     errors.InvalidInput: 422,
@@ -86,8 +93,11 @@ def create_app(
         # FastAPI's own spans would lie within ours, and its error records quote text from which we remove secrets.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses={"default": {"model": Problem, "description": "What went wrong."}},
-        # This documents the header for callers and /docs; Authentication below checks it.
-        dependencies=[Depends(HTTPBearer(auto_error=False))] if tokens is not None else [],
+        # HTTPBearer documents the header for callers and /docs; Authentication below checks it.
+        dependencies=[
+            Depends(refuse_unknown),
+            *([Depends(HTTPBearer(auto_error=False))] if tokens is not None else []),
+        ],
     )
     app.state.registry = registry_of(service)
     for kind in (errors.PrimitivesError, RequestValidationError, HTTPException):
@@ -100,6 +110,23 @@ def create_app(
         app.add_middleware(Authentication, service=service, tokens=tokens, is_public=public, access_of=access_of)
     _add_health_routes(app, service, ready)
     return app
+
+
+async def refuse_unknown(request: Request) -> None:
+    """InvalidInput for a call that changes something with parameters that its route does not have: in its address, or
+    in a body that the route does not read. They would be ignored, and the work would be another than the caller meant.
+
+    Models of bodies refuse their unknown fields themselves (`RequestModel`). Pages are free to have parameters.
+    """
+    if request.method in SAFE_METHODS or not request.url.path.startswith("/v1/"):
+        return
+    route: APIRoute = request.scope["route"]
+    known = {one.alias for one in get_flat_params(route.dependant) if isinstance(one.field_info, Query)}
+    if unknown := [name for name in request.query_params if name not in known]:
+        names = ", ".join(map(quoted, unknown[:10]))
+        raise errors.InvalidInput(f"this call has no parameters {names} in its address; see its body and its path")
+    if route.body_field is None and (await request.body()).strip() not in NO_BODY:
+        raise errors.InvalidInput("this call has no body; its parameters are in its address")
 
 
 async def _answer_problem(_: Request, error: Exception) -> JSONResponse:
@@ -212,7 +239,7 @@ class BodyLimit:
             return
         too_large = HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > LARGEST_BODY:
+        if declared.isdigit() and (len(declared) > DIGITS or int(declared) > LARGEST_BODY):
             await problem_of(too_large)(scope, receive, send)
             return
         received = 0
@@ -229,5 +256,5 @@ class BodyLimit:
 
 
 def _answer(status: int, name: str, message: str) -> JSONResponse:
-    printable = message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    printable = shortened(message, errors.LONGEST_MESSAGE).encode(errors="replace").decode()
     return JSONResponse(Problem(error=name, message=printable).model_dump(), status_code=status)

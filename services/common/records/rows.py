@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.common.errors import NotFound
 from services.common.paging import Window, next_offset
+from services.common.redaction import quoted
 
 R = TypeVar("R")
 
@@ -26,7 +27,7 @@ def get_row(session: Session, table: type[R], key: Any, noun: str, lock: bool = 
     """The row of a key, locked until the transaction ends if `lock`. NotFound names the noun and the key."""
     row = session.get(table, key, with_for_update=lock)
     if row is None:
-        raise NotFound(f"there is no {noun} {key!r}")
+        raise NotFound(f"there is no {noun} {quoted(key)}")
     return row
 
 

@@ -51,7 +51,8 @@ class ModelColumn(TypeDecorator[Any]):
     def process_result_value(self, value: Any, _dialect: Any) -> Any:
         if value is None or (self.never_null and value == {}):
             return None
-        return self._adapter.validate_python(value)
+        # Unlike requests, rows may have fields that this version does not know: a newer one may have written them.
+        return self._adapter.validate_python(value, extra="ignore")
 
 
 class MessageColumn(TypeDecorator[message.Message]):

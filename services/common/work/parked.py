@@ -1,20 +1,25 @@
 """The parked messages of a service, for an operator: listed, replayed and discarded."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
 from services.common.bus import Bus, Consumer, Parked, Replay, ids_of
 from services.common.errors import Conflict, NotFound
 from services.common.observability.logs import get_logger
+from services.common.redaction import quoted
 from services.common.work.views import Moment
 
 log = get_logger(__name__)
 
 MOST_LISTED = 200
 """Messages of a queue that are listed. Its depth in the status of the service counts all."""
+
+_MESSAGE_ID = re.compile(r"[!-\-0-~][!-.0-~]{0,199}")
 
 Outcome = Literal["requeued", "sent", "refused", "discarded"]
 
@@ -92,7 +97,7 @@ class ParkedMessages:
         chosen = [consumer for consumer in self.consumers if queue in ("", consumer.queue)]
         if queue and not chosen:
             raise NotFound(
-                f"there is no queue {queue!r}; it is one of {', '.join(one.queue for one in self.consumers)}"
+                f"there is no queue {quoted(queue)}; it is one of {', '.join(one.queue for one in self.consumers)}"
             )
         return ParkedOutcomes(messages=[done for one in chosen for done in self._replay_queue(one, caller)])
 
@@ -128,7 +133,18 @@ class ParkedMessages:
             for parked in self.bus.parked(consumer.queue):
                 if parked.envelope.id == message_id:
                     return consumer, parked
-        raise NotFound(f"there is no parked message {message_id!r}")
+        raise NotFound(f"there is no parked message {quoted(message_id)}")
+
+
+def message_in_path(message_id: str) -> str:
+    """Return the id of a message, escaped for the path of a request.
+
+    NotFound for one that would name another path: a client shortens `/v1/parked/./replay`, which is then the address
+    that replays all messages. Ids of ours have letters and digits only; other senders may have others.
+    """
+    if _MESSAGE_ID.fullmatch(message_id) is None:
+        raise NotFound(f"there is no parked message {quoted(message_id)}")
+    return quote(message_id, "")
 
 
 def _prepare(consumer: Consumer, parked: Parked) -> Replay:

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from services.common.requests import RequestModel
 
 
-class ExtractionOptions(BaseModel):
+class ExtractionOptions(RequestModel):
     """How to extract."""
 
     split: str = Field(default="val", max_length=8)
@@ -40,7 +42,7 @@ PictureKind = Literal["overlay", "heat_map", "contour", "crop", "mammogram"]
 PictureFormat = Literal["jpeg", "webp"]
 
 
-class PlanRendering(BaseModel):
+class PlanRendering(RequestModel):
     """How a plan renders."""
 
     size: int = Field(default=227, ge=32, le=1024)
@@ -52,7 +54,7 @@ LabelsShown = Annotated[str, Field(pattern="^(after_answer|always)$")] | Literal
 """When a reader sees the class of a patch. The contract of the last release has the pattern, so it stays as it was."""
 
 
-class PlanStudy(BaseModel):
+class PlanStudy(RequestModel):
     """The study that a plan opens."""
 
     title: str = Field(default="", max_length=200)

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from services.common.errors import InvalidInput, Overtaken
 from services.common.records import LONGEST_KEY, RecordedKey, Records, find_key, record_key
+from services.common.redaction import quoted
 
 HEADER = "idempotency-key"
 """The name of the HTTP header and of the gRPC metadata."""
-VALID = re.compile(f"[!-~]{{1,{LONGEST_KEY}}}")
+VALID = re.compile("[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class CallKey:
         if sent is None:
             return None
         key = sent[1:-1] if len(sent) > 1 and sent[0] == sent[-1] == '"' else sent
-        if not VALID.fullmatch(key):
+        if len(key) > LONGEST_KEY or not VALID.fullmatch(key):
             raise InvalidInput(f"an idempotency key has 1 to {LONGEST_KEY} printable ASCII characters without spaces")
         return cls(caller, key)
 
@@ -79,7 +80,7 @@ def _started_before(records: Records, start: Start) -> str | None:
         return None
     if found.request_sha256 != start.request_sha256:
         raise InvalidInput(
-            f"the idempotency key {start.key.key!r} was sent before with another request, which started "
+            f"the idempotency key {quoted(start.key.key)} was sent before with another request, which started "
             f"{found.task_id}; send a new key with a new request"
         )
     return found.task_id

@@ -24,6 +24,7 @@ from services.common.observability.metrics import count_growth
 from services.common.observability.tracing import add_trace_ids
 from services.common.progress import Progress
 from services.common.records import ACTIVE, Lease, ProgressWriter, WorkColumns, get_row
+from services.common.redaction import quoted
 from services.common.work.jobs import JobFunction, JobReport, M, S, T
 from services.common.work.orders import RecordedOrders
 from services.common.work.ports import Ports
@@ -197,7 +198,7 @@ class Tasks(ABC, Generic[R]):
             rows = select(self.table).where(self.table.plan_id == plan_id).with_for_update()
             task = session.scalars(rows).first() if plan_id else None
             if task is None:
-                raise NotFound(f"there is no {self.noun} of a plan {plan_id!r}")
+                raise NotFound(f"there is no {self.noun} of a plan {quoted(plan_id)}")
             self.act_on(session, verb, task)
 
     def recover(self) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from services.common.errors import NotFound
 from services.common.progress import Progress
 from services.common.records import ENDED, Records, Requeue, TaskColumns
+from services.common.redaction import quoted
 
 
 def _iso(value: Any) -> Any:
@@ -95,5 +96,5 @@ def plan_stages(records: Records, table: type[TaskColumns], plan_id: str, name: 
     with records.reading() as session:
         rows = session.scalars(select(table).where(plan_column == plan_id)).all() if plan_id else []
         if not rows:
-            raise NotFound(f"there is no {name} of a plan {plan_id!r}")
+            raise NotFound(f"there is no {name} of a plan {quoted(plan_id)}")
         return PlanStages(plan_id=plan_id, stages=[Stage.of(name, getattr(row, f"{name}_id"), row) for row in rows])

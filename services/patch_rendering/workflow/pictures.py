@@ -9,6 +9,7 @@ from services.common.blobs import ObjectRef
 from services.common.errors import NotFound
 from services.common.machine.cache import BoundedCache
 from services.common.records import get_row
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import ExtractedLayer, ExtractionManifest
@@ -125,7 +126,7 @@ def _layer(manifest: ExtractionManifest, name: str) -> ExtractedLayer:
         if layer.name == name:
             return layer
     raise NotFound(
-        f"extraction {manifest.extraction_id} has no layer {name!r}; it has "
+        f"extraction {manifest.extraction_id} has no layer {quoted(name)}; it has "
         f"{', '.join(layer.name for layer in manifest.layers)}"
     )
 

@@ -11,6 +11,7 @@ from services.common.blobs.port import read_verified
 from services.common.errors import Conflict, NotFound
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.common.work.views import PlanStages, plan_stages, task_fields
 from services.imaging.manifests import RenderedGroup, RenderingManifest, read_table
@@ -72,7 +73,7 @@ class Queries:
                 if rendered.name == layer and group.first <= unit <= group.last:
                     return group
         existing = ", ".join(f"{rendered.name} (units 0 to {rendered.units - 1})" for rendered in manifest.layers)
-        raise NotFound(f"rendering {rendering_id} has no unit {unit} of layer {layer!r}; it has {existing}")
+        raise NotFound(f"rendering {rendering_id} has no unit {unit} of layer {quoted(layer)}; it has {existing}")
 
     def _manifest(self, view: RenderingView) -> RenderingManifest:
         if view.manifest is None:

@@ -6,16 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.blobs import ObjectRef
 from services.common.paging import PageView
+from services.common.requests import RequestModel
 from services.common.work.views import Moment, TaskView
 from services.training.schemas import LARGEST_INT32, Identifier
 
 MOST_REPLICATES = 10_000
 
 
-class BootstrapSettings(BaseModel):
+class BootstrapSettings(RequestModel):
     """How intervals are computed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     replicates: int = Field(default=1000, ge=10, le=MOST_REPLICATES, description="Number of draws of patients.")
     seed: int = Field(default=7, ge=0, le=LARGEST_INT32)
@@ -24,7 +25,7 @@ class BootstrapSettings(BaseModel):
 class EvaluationSettings(BootstrapSettings):
     """How an evaluation computes its figures."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     specificities: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         default=[0.8, 0.9, 0.95], max_length=20, description="The report has the sensitivity at each of these."
@@ -33,7 +34,7 @@ class EvaluationSettings(BootstrapSettings):
     batch_size: int = Field(default=32, ge=1, le=1024)
 
 
-class StartEvaluationRequest(BaseModel):
+class StartEvaluationRequest(RequestModel):
     """Evaluate a checkpoint of a run on a split of its own data set, or of another with the same classes."""
 
     run_id: str = Identifier
@@ -148,7 +149,7 @@ class Report(BaseModel):
     confusion: list[ConfusionRow]
 
 
-class CompareRequest(BaseModel):
+class CompareRequest(RequestModel):
     """Compare two completed evaluations of the same split. The same request returns the same comparison."""
 
     evaluation_a: str = Identifier

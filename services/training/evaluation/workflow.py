@@ -12,6 +12,7 @@ from services.common.errors import Conflict, NotFound
 from services.common.identity import new_id
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page
+from services.common.redaction import quoted
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.checkpoint import open_checkpoint
@@ -126,7 +127,7 @@ class Evaluations(Tasks[EvaluationRow]):
         """A figure of a completed evaluation as SVG. NotFound names the figures that it has."""
         figures = self.manifest(evaluation_id).figures
         if name not in figures:
-            raise NotFound(f"evaluation {evaluation_id} has no figure {name!r}; it has {', '.join(figures)}")
+            raise NotFound(f"evaluation {evaluation_id} has no figure {quoted(name)}; it has {', '.join(figures)}")
         return read_verified(self.ports.blobs, figures[name])
 
     def enqueue(self, session: Session, task: EvaluationRow) -> None:

@@ -13,6 +13,7 @@ from services.common.identity import derived_id, new_id
 from services.common.observability.tracing import add_trace_ids
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page
+from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Verb
@@ -145,7 +146,7 @@ class Plans:
                 )
         if request.extraction.split not in splits:
             raise InvalidInput(
-                f"data set {dataset_id or 'sample'} has no split {request.extraction.split!r}; it has "
+                f"data set {dataset_id or 'sample'} has no split {quoted(request.extraction.split)}; it has "
                 f"{', '.join(splits)}"
             )
 

@@ -13,6 +13,7 @@ from services.common.identity import new_id
 from services.common.observability.metrics import IMAGES_TRAINED
 from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page
+from services.common.redaction import quoted
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step, Tasks
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input
@@ -179,7 +180,11 @@ def check_resumable(checkpoint: CheckpointManifest, request: StartRunRequest) ->
     }
     same = ("dataset_id", "architecture", "semantics", "transform_input", "image_size", "channels", "optimizer")
     names = (*same, *(ORDERING if checkpoint.step else ()))
-    faults = [f"{name} {wanted[name]!r}, expected {found[name]!r}" for name in names if wanted[name] != found[name]]
+    faults = [
+        f"{name} {quoted(wanted[name])}, expected {quoted(found[name])}"
+        for name in names
+        if wanted[name] != found[name]
+    ]
     if faults:
         raise InvalidInput(f"a run cannot resume from run {checkpoint.run_id} with {'; '.join(faults)}")
 

@@ -245,6 +245,7 @@ def test_pictures_are_the_stored_bytes_and_cached_privately(annotation: Annotati
         answer = browser.get(path)
         assert answer.content.startswith(b"\xff\xd8")
         assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+        assert answer.headers["vary"] == "cookie"  # no later session of the browser is shown it
 
 
 def test_the_box_of_a_patch_is_in_percent_of_its_mammogram(annotation: Annotation) -> None:

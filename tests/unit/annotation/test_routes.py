@@ -77,9 +77,9 @@ PAGES = {
     "GET /studies/{study_id}/layers/{layer}": "303 200 404 200",
     "GET /studies/{study_id}/layers/{layer}/units/{unit}": "303 200 404 200",
     "POST /studies/{study_id}/layers/{layer}/units/{unit}": "401 403 404 403",
-    "GET /pictures/{study_id}/{layer}/{unit}/{rank:int}.jpg": "401 200 404 200",
+    "GET /pictures/{study_id}/{layer}/{unit}/{rank}.jpg": "401 200 404 200",
     "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200",
-    "GET /mammograms/{study_id}/{number:int}.jpg": "401 200 404 200",
+    "GET /mammograms/{study_id}/{number}.jpg": "401 200 404 200",
     "GET /runs": "303 503 503 503",
     "GET /runs/compare": "303 503 503 503",
     "GET /runs/{run_id}": "303 503 503 503",
@@ -88,7 +88,7 @@ PAGES = {
     "GET /extractions/{extraction_id}": "303 403 403 503",
     "GET /extractions/{extraction_id}/layers/{layer}": "303 403 403 503",
     "GET /extractions/{extraction_id}/layers/{layer}/units/{unit}": "303 403 403 503",
-    "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank:int}.webp": "401 403 403 503",
+    "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp": "401 403 403 503",
     "GET /unit-sheets/{extraction_id}/{layer}/{unit}.webp": "401 403 403 503",
 }
 """By route, the code for a browser that is not signed in, and for those that are signed in with the tokens of a member,
@@ -148,7 +148,7 @@ class Routed(Annotation):
         values = {"study_id": self.study_id, "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "verb": "replay"}  # fmt: skip
-        return route.replace("{rank:int}", "1").replace("{number:int}", "0").format(**values)
+        return route.replace("{rank}", "1").replace("{number}", "0").format(**values)
 
 
 @pytest.fixture(scope="module")

@@ -132,14 +132,16 @@ def test_lists_link_to_units(browsed: Browsed) -> None:
 
 
 def test_pictures_are_forwarded(browsed: Browsed) -> None:
-    """Pictures keep the headers for caching and no others; a browser that has the picture gets 304."""
+    """Pictures keep the headers for caching and no others; a browser that has the picture gets 304. Only the fields of
+    a query that say how to draw are passed on."""
     ana = browsed.browser("Ana")
-    answer = ana.get(f"{PICTURE}?kind=crop&size=99")
+    answer = ana.get(f"{PICTURE}?kind=crop&size=99&count=7&from=top&x=1")
     assert (answer.content, answer.headers["content-type"]) == (b"webp", "image/webp")
     assert (answer.headers["etag"], answer.headers["cache-control"]) == ('"a"', "private, max-age=9")
+    assert answer.headers["vary"] == "cookie"
     assert "x-secret" not in answer.headers
     assert ana.get(PICTURE, headers={"if-none-match": '"a"'}).status_code == 304
-    ana.get(f"{SHEET}?count=8")
+    ana.get(f"{SHEET}?count=8&from=sample&x=1")
     units = f"extractions/extraction-1/layers/{LAYER}/units/1"
     assert browsed.requests[0] == {"path": f"{units}/pictures/3.webp", "kind": "crop", "size": "99", "from": "sample"}
     assert browsed.requests[-1] == {"path": f"{units}/sheet.webp", "count": "8"}
@@ -154,6 +156,10 @@ def test_pictures_are_forwarded(browsed: Browsed) -> None:
         (f"{PATH}/units/seven", 404, "units are called"),
         (f"{PATH}?sort=ablation", 422, "no ranking"),
         (f"{PATH}?label=9", 422, "no class 9"),
+        (f"{PATH}?label={'9' * 20}", 422, "does not accept"),
+        ("/extractions/..%2f..", 404, "no such page"),
+        ("/extractions/%2e%2e/layers/%2e%2e/units/unit_0001", 404, "There is no extraction"),
+        (f"/unit-pictures/extraction-1/{LAYER}/unit_0002/other/3.webp", 422, "source"),
         (f"{PATH}?sort=size", 422, "does not accept"),
     ],
 )

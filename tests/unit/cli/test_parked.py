@@ -56,6 +56,14 @@ def test_messages_of_all_services_are_listed_and_found_by_id(example: Example) -
     assert run("list") == []
 
 
+def test_a_dot_is_no_message(example: Example) -> None:
+    """It is not found. A client shortens `/v1/parked/./replay` to the address that replays all messages."""
+    example.park()
+    with pytest.raises(NotFound):
+        run("replay", ".")
+    assert len(run("list")) == 1
+
+
 def test_all_messages_are_replayed(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `--all`, of every service; with `--queue`, of one."""
     example.park()

@@ -24,12 +24,18 @@ def test_x_is_the_row_and_y_the_column() -> None:
         NAME.replace("w620_h620", "w0_h0"),
         NAME.replace("x630", "x-3"),
         NAME + ".exe",
+        NAME.replace("x630", "x9999999999"),
+        NAME.replace("x630", f"x{'9' * 5000}"),
+        NAME.replace("w620_h620", f"w{'9' * 5000}_h{'9' * 5000}"),
+        NAME.replace("x630", "x٦٣٠"),
+        NAME.replace("0.25", "0" * 5000),
     ],
 )
 def test_a_name_without_a_square_box_is_refused(bad: str) -> None:
-    """InvalidInput names the file."""
-    with pytest.raises(InvalidInput, match="patch name"):
+    """InvalidInput names the file, also if a number is larger than a table can hold or Python reads."""
+    with pytest.raises(InvalidInput, match="patch name") as refused:
         parse_patch_name(bad)
+    assert len(str(refused.value)) < 500
 
 
 def test_the_exam_stands_for_the_patient() -> None:

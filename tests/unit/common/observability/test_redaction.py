@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from services.common.errors import Unavailable
+from services.common.errors import LONGEST_MESSAGE, MOST_FAULTS, InvalidInput, Unavailable, describe_faults
 from services.common.observability.logs import configure_logs, get_logger
-from services.common.redaction import redacted, scheme_of
+from services.common.redaction import LONGEST_QUOTE, quoted, redacted, scheme_of
 from services.common.settings import Shared
 
 SECRET = "hunter2-hunter2"
@@ -27,6 +27,11 @@ SECRET = "hunter2-hunter2"
         f"Illegal header value b'Bearer {SECRET}\\n'",
         f"authorization: bearer {SECRET}",
         f"Cookie: primitives_session={SECRET}; other=1",
+        f"Cookie: other=1; __Host-primitives_session={SECRET}",
+        f"expected amqp://USER:PASSWORD@HOST,amqp://user:{SECRET}@host",
+        f"amqp://a:1amqp://user:{SECRET}@host",
+        f"BEARER   {SECRET}",
+        f"PASSWD={SECRET},SECRET_KEY={SECRET}",
     ],
 )
 def test_a_secret_is_removed(text: str) -> None:
@@ -53,6 +58,32 @@ def test_text_without_secrets_is_unchanged(text: str) -> None:
     """Error messages that show the form of a URL stay readable."""
     assert redacted(text) == text
     assert str(Unavailable(text)) == text
+
+
+def test_what_is_quoted_is_short_and_has_no_secret() -> None:
+    """A quoted name is escaped, redacted and cut, in this order: a cut URL does not show where its password ends."""
+    assert quoted("a'\n") == repr("a'\n")
+    assert quoted(7) == "7"
+    long = quoted(f"s3://KEY:{SECRET * 20}@host/" + "x" * 1000)
+    assert SECRET not in long and "KEY:***@host" in long
+    assert len(long) <= LONGEST_QUOTE + 2 and long.endswith(" characters)'")
+    assert quoted("x" * LONGEST_QUOTE) == repr("x" * LONGEST_QUOTE)
+
+
+def test_the_message_of_an_error_is_short() -> None:
+    """It is redacted before it is cut, and says how long it was."""
+    message = str(InvalidInput("x" * (LONGEST_MESSAGE - 20) + f" s3://KEY:{SECRET}@host" + "y" * 100_000))
+    assert len(message) == LONGEST_MESSAGE
+    assert "characters)" in message and SECRET[:4] not in message
+
+
+def test_the_faults_of_a_request_are_few_and_short() -> None:
+    """Places contain names that the caller chose, and messages may quote the input. Both are cut and redacted."""
+    fault = {"loc": ("body", "x" * 100_000, f"token={SECRET}"), "msg": f"found s3://KEY:{SECRET}@h {'y' * 100_000}"}
+    described = describe_faults([fault] * 1000)
+    assert SECRET not in described
+    assert len(described) < MOST_FAULTS * 4 * LONGEST_QUOTE
+    assert described.endswith("; and 980 more")
 
 
 @pytest.fixture
