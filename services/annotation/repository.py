@@ -58,7 +58,7 @@ def readable_study(session: Session, study_id: str, reader_id: str | None) -> St
     exist and for one of other readers."""
     row = session.get(StudyRow, study_id)
     if row is None or (row.members_only and reader_id is not None and not _is_member(session, study_id, reader_id)):
-        raise NotFound(f"there is no study {study_id!r}")
+        raise NotFound(f"there is no study {quoted(study_id)}")
     return row
 
 

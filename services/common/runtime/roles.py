@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from services.common.bus import Bus, Consumer
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 from services.common.runtime.idle import IdleEnd
 from services.common.runtime.service import Service, run_alone
 from services.common.settings import ComputeSettings, Role
@@ -44,7 +45,7 @@ def check_role(settings: ComputeSettings, bus: Bus) -> None:
     """Raise InvalidInput if a process leaves work to others, although its bus connects no other processes."""
     if settings.role != "all" and not bus.durable:
         variable = f"{settings.model_config['env_prefix']}ROLE"
-        raise InvalidInput(f"{variable} is {settings.role!r}; on memory:// one process must do all")
+        raise InvalidInput(f"{variable} is {quoted(settings.role)}; on memory:// one process must do all")
 
 
 def run_in_role(name: str, settings: ComputeSettings, create: Callable[[Bus, IdleEnd | None], Service]) -> None:

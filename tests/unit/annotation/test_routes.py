@@ -176,9 +176,9 @@ def test_every_route_is_in_the_table(routed: Routed) -> None:
 def test_who_may_call_a_route(routed: Routed, route: str) -> None:
     """Each role has the code of the table. A PUT saves the same answer with the same key, so that it is saved once."""
     method, _, path = route.partition(" ")
-    bodies: dict[str, Any] = {
-        "POST": {"rendering_id": "rendering-1"}, "PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}
-    }  # fmt: skip
+    bodies: dict[str, Any] = {"PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}}
+    if route == "POST /v1/studies":
+        bodies["POST"] = {"rendering_id": "rendering-1"}
     client = Browser(routed.app, follow_redirects=False)
     found = {
         role: client.request(
