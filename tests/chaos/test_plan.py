@@ -35,6 +35,7 @@ from tests.servers import fresh_database, fresh_vhost
 
 PREFIXES = ("TRAINING", "EXTRACTION", "RENDERING", "ANNOTATION")
 QUEUES = [f"{name}.{kind}" for name in NAMES for kind in ("jobs", "events")]
+QUEUES += ["training.plain_jobs", "activation_extraction.merges"]
 POINTS = {
     "training": ("before_handling:1", "after_commit:4", "before_acknowledging:2", "after_publish:1"),
     "activation_extraction": ("before_commit:1", "before_acknowledging:1", "before_publish:1", "after_commit:2"),

@@ -2,7 +2,7 @@
 interpreter while it searches.
 
 The patterns are found in the source. Each one runs on strings that are made of its own parts, since those are what
-makes it try again and again. Times are CPU times of this thread. Their growth is checked: a quadratic pattern takes 16
+makes it repeat its search. Times are CPU times of this thread. Their growth is checked: a quadratic pattern takes 16
 times as long for four times the text. And each pattern takes at most 50 ms for 1 MiB on a machine that does a fixed
 piece of work in REFERENCE_S; a slower machine has more time, in proportion.
 """

@@ -4,6 +4,9 @@ import threading
 import time
 
 from services.common.bus import Deliver, Envelope
+from services.common.observability.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class IdleEnd:
@@ -44,16 +47,20 @@ class IdleEnd:
                     self._working = False
                     self._count()
                     if self._turn_s and time.monotonic() - self._began >= self._turn_s:
-                        self._over.set()
+                        self._end(f"its turn of {self._turn_s:g} s is over")
 
         return watch
 
     def _count(self) -> None:
         self._cancel()
         if not self._working:
-            self._timer = threading.Timer(self._idle_s, self._over.set)
+            self._timer = threading.Timer(self._idle_s, self._end, (f"it has had no message for {self._idle_s:g} s",))
             self._timer.daemon = True
             self._timer.start()
+
+    def _end(self, reason: str) -> None:
+        log.info("worker ends", reason=reason)
+        self._over.set()
 
     def _cancel(self) -> None:
         if self._timer is not None:

@@ -54,7 +54,7 @@ def test_names_that_no_database_stores_are_refused(annotation_everywhere: Annota
 
 
 @pytest.mark.parametrize("name", ["Ａｎａ", "ᴬna", "ANA", "\u2003Ana\u3000"])
-def test_names_that_look_the_same_are_one_reader(annotation: Annotation, name: str) -> None:
+def test_names_that_appear_the_same_are_one_reader(annotation: Annotation, name: str) -> None:
     """Letters of full width, raised letters and the like are those that they stand for (NFKC)."""
     ana = annotation.readers.named("Ana")
     assert annotation.readers.named(name) == ana
@@ -94,7 +94,7 @@ def test_earlier_readers_stay_the_same(annotation: Annotation, name: str) -> Non
     assert is_bound_to_another(bound, "Ben")
 
 
-def test_no_new_reader_looks_like_an_earlier_one(annotation: Annotation) -> None:
+def test_no_new_reader_resembles_an_earlier_one(annotation: Annotation) -> None:
     """A name that looks like that of an earlier reader signs in as that one. Two earlier readers whose names look the
     same stay two."""
     wide = add_earlier_reader(annotation, "Ａｎａ")
@@ -210,7 +210,7 @@ def test_nobody_plants_a_session_under_the_earlier_name(tmp_path: Path) -> None:
 
 
 def test_signing_out_clears_cookies_and_cached_pictures(tmp_path: Path) -> None:
-    """The browser is asked to remove what it has cached, pictures of patients among it, also if the session has ended
+    """The browser is made to remove what it has cached, pictures of patients among it, also if the session has ended
     already. It removes the cookie, which over TLS needs the same attributes as when it was set."""
     annotation = Annotation(tmp_path, secure_cookies=True)
     browser = over_tls(annotation)
