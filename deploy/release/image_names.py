@@ -22,7 +22,7 @@ OWN = re.compile(r"visual-primitives/[a-z-]+(:|@|$)")
 """Our own images: Compose builds them on the machine, so a tag is enough there."""
 DEFAULT = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-EXACT = re.compile(r"\d\.\d|\d{4}-\d{2}-\d{2}")
+EXACT = re.compile(r"[0-9](\.[0-9]|-[0-9]{2}-[0-9]{2})")
 """A part of every tag with a full version: 17.11-bookworm, RELEASE.2025-09-07T16-13-09Z."""
 
 
