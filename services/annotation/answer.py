@@ -2,12 +2,16 @@
 
 import unicodedata
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from services.common.errors import Conflict, InvalidInput
 
 LONGEST_DESCRIPTION = 4000
 LONGEST_TYPED = 3 * LONGEST_DESCRIPTION
 """Characters of a description as it was typed, where a letter with two accents may have three."""
+
+MOST_ACCENTS = 30
+"""Accents on one letter of text that is normalized; no language needs more (Unicode's Stream-Safe Text Format)."""
 
 RECOGNIZABLE = ("yes", "no", "unsure")
 ASSOCIATED = ("yes", "no", "unsure", "not_applicable")
@@ -82,11 +86,18 @@ def complete(typed: Answer) -> Answer:
 
 def clean_text(text: str) -> str:
     """Typed text in NFC with `\\n` line ends, without control characters and without space around it. Text that is too
-    long in any form stays in its own: normalizing takes quadratic time for accents."""
+    long in any form, or with too many accents on one letter, stays in its own: normalizing takes quadratic time for
+    accents."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    if len(lines) <= LONGEST_TYPED:
+    if len(lines) <= LONGEST_TYPED and _most_accents(lines) <= MOST_ACCENTS:
         lines = unicodedata.normalize("NFC", lines)
     return "".join(c for c in lines if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
+
+
+def _most_accents(text: str) -> int:
+    """The largest number of accents (combining characters) in a row."""
+    runs = groupby(text, key=lambda character: unicodedata.combining(character) != 0)
+    return max((sum(1 for _ in run) for combining, run in runs if combining), default=0)
 
 
 def _description_fault(answer: Answer) -> str:

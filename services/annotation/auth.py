@@ -12,7 +12,7 @@ from starlette.responses import Response
 from services.annotation.sessions import HOST_TOKEN, Sessions, csrf_matches
 from services.annotation.workflow.readers import Reader, Readers, sees_units
 from services.common.access.audit import Actor, Audit
-from services.common.access.tokens import Caller, Tokens
+from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
 from services.common.http.app import SAFE_METHODS
 
@@ -65,10 +65,10 @@ class Auth:
             )
         return reader
 
-    def may_operate(self, request: Request, service: str) -> bool:
-        """Whether the session allows replaying and discarding the parked messages of a service: its access token must
-        allow writing there."""
-        return self.sessions.allows(token_of(request), service, "write")
+    def may_operate(self, request: Request, service: str, access: Access = "write") -> bool:
+        """Whether the session allows reading the parked messages of a service, or replaying and discarding them: its
+        access token must allow that there, and belong to no reader."""
+        return self.sessions.allows(token_of(request), service, access)
 
     def operator(self, request: Request, service: str, csrf: str) -> Reader:
         """The reader of a form that acts on the parked messages of a service. Forbidden if the session does not allow
@@ -92,7 +92,9 @@ class Auth:
         caller: Caller | None = getattr(request.state, "caller", None)
         named = request.headers.get(READER_HEADER)
         if caller is not None or named is not None:
-            reader = self.readers.of_call(caller, _utf8(named) if named is not None else None)
+            reader = self.readers.of_call(
+                caller, _utf8(named) if named is not None else None, reads=request.method in SAFE_METHODS
+            )
             request.state.reader = reader.name if reader is not None else ""
             return reader
         reader = self.session_reader(request)
@@ -111,7 +113,7 @@ class Auth:
             if self.tokens is not None:
                 caller = self.tokens.holder(access_token.strip())
                 caller.check("annotation", "write")
-            reader = self.readers.of_call(caller, name)
+            reader = self.readers.of_call(caller, name, reads=False)
         except (NotSignedIn, Forbidden) as error:  # without the name: a person may type a secret into its field
             actor = Actor(caller.name if caller is not None else "")
             self.audit.record("sign_in", outcome=f"refused: {type(error).__name__}", actor=actor)

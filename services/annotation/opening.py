@@ -1,6 +1,6 @@
 """Reads a rendering into the rows of a study. Reading is slow and holds no lock."""
 
-import hashlib
+import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,16 +43,16 @@ class StudyContent:
 
 @dataclass
 class Mammograms:
-    """Numbers the mammograms of a data set and records which are used. The numbers reveal nothing about the names."""
+    """Numbers the mammograms of a data set at random and records which are used. The numbers reveal nothing about the
+    names: a number that followed from them could be found again from the list of a public data set."""
 
     dataset: Dataset
-    study_id: str
     used: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        names = sorted(self.dataset.mammograms, key=self._shuffled)
-        self._names = names
-        self._numbers = {name: number for number, name in enumerate(names)}
+        self._names = list(self.dataset.mammograms)
+        random.SystemRandom().shuffle(self._names)
+        self._numbers = {name: number for number, name in enumerate(self._names)}
 
     def number(self, name: str) -> int | None:
         """The number of a mammogram, which is then used; None if the data set has no mammogram of this name."""
@@ -69,15 +69,12 @@ class Mammograms:
             columns = {name: row[name] for name in ("name", "side", "view", "height", "width", "preview_key")}
             yield columns | {"number": number, "preview_bucket": bucket}
 
-    def _shuffled(self, name: str) -> str:
-        return hashlib.sha256(f"{self.study_id}/{name}".encode()).hexdigest()
 
-
-def read_study(blobs: Blobs, manifest: ObjectRef, study_id: str, units_per_class: int) -> StudyContent:
+def read_study(blobs: Blobs, manifest: ObjectRef, units_per_class: int) -> StudyContent:
     """Read all rows of a study. NotFound or InvalidInput if an object is missing or differs from its reference."""
     rendering = RenderingManifest.model_validate_json(read_verified(blobs, manifest))
     dataset = Dataset.open(blobs, rendering.dataset)
-    mammograms = Mammograms(dataset, study_id)
+    mammograms = Mammograms(dataset)
     source = _Source(blobs, mammograms, last_class=len(dataset.manifest.classes) - 1)
     layers = [source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)]
     return StudyContent(

@@ -264,24 +264,25 @@ def totals_by_layer(
     return {(name, study, layer): count for name, study, layer, count in session.execute(query)}
 
 
-def answers_by_unit(session: Session, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
-    """Unit, study and number of answers, for all units of a layer that were answered in a study of an extraction."""
+def answers_by_unit(session: Session, viewer_id: str, extraction_id: str, layer: str) -> list[tuple[int, str, int]]:
+    """Unit, study and number of answers, for all units of a layer that were answered in a study of an extraction that
+    the viewer sees."""
     counts = (
         select(ResponseRow.unit, ResponseRow.study_id, func.count())
         .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
-        .where(StudyRow.extraction_id == extraction_id, ResponseRow.layer == layer)
+        .where(StudyRow.extraction_id == extraction_id, ResponseRow.layer == layer, seen_by(viewer_id))
         .group_by(ResponseRow.unit, ResponseRow.study_id)
         .order_by(ResponseRow.unit, ResponseRow.study_id)
     )
     return [(*row,) for row in session.execute(counts)]
 
 
-def answered_in_layers(session: Session, extraction_id: str) -> dict[str, int]:
-    """How many units of each layer were answered in the studies of an extraction."""
+def answered_in_layers(session: Session, viewer_id: str, extraction_id: str) -> dict[str, int]:
+    """How many units of each layer were answered in the studies of an extraction that the viewer sees."""
     units = (
         select(ResponseRow.layer, ResponseRow.unit)
         .join(StudyRow, StudyRow.study_id == ResponseRow.study_id)
-        .where(StudyRow.extraction_id == extraction_id)
+        .where(StudyRow.extraction_id == extraction_id, seen_by(viewer_id))
         .distinct()
         .subquery()
     )

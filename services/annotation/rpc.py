@@ -70,7 +70,7 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
         return pb.GetUnitResponse(unit=to_message(unit, pb.Unit))
 
     def PutResponse(self, request: pb.PutResponseRequest, context: grpc.ServicerContext) -> pb.PutResponseResponse:
-        reader, key = self._reader(context), _key(request)
+        reader, key = self._reader(context, reads=False), _key(request)
         for name in _KEY_FIELDS:
             request.ClearField(name)
         options = to_request(request, PutResponseRequest)
@@ -92,18 +92,18 @@ class AnnotationServicer(annotation_pb2_grpc.AnnotationServiceServicer):
     def GetPlan(self, request: pb.GetPlanRequest, context: grpc.ServicerContext) -> pb.GetPlanResponse:
         return to_message(self._studies.plan(request.plan_id, self._optional_reader(context)), pb.GetPlanResponse)
 
-    def _reader(self, context: grpc.ServicerContext) -> Reader:
-        reader = self._optional_reader(context)
+    def _reader(self, context: grpc.ServicerContext, reads: bool = True) -> Reader:
+        reader = self._optional_reader(context, reads)
         if reader is None:
             raise NotSignedIn("name the reader in the metadata: reader, or reader-bin for a name that is not ASCII")
         return reader
 
-    def _optional_reader(self, context: grpc.ServicerContext) -> Reader | None:
+    def _optional_reader(self, context: grpc.ServicerContext, reads: bool = True) -> Reader | None:
         metadata = dict(context.invocation_metadata() or ())
         name = metadata.get("reader-bin", metadata.get("reader"))
         caller = caller_of(self._tokens, context) if self._tokens is not None else None
         try:
-            return self._readers.of_call(caller, name.decode() if isinstance(name, bytes) else name)
+            return self._readers.of_call(caller, name.decode() if isinstance(name, bytes) else name, reads)
         except UnicodeDecodeError as error:
             raise InvalidInput("the metadata reader-bin is not UTF-8") from error
 

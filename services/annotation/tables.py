@@ -69,6 +69,9 @@ class StudyRow(TaskColumns, Base):
     extraction_id: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
     members_only: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     """Whether only the readers in `members` see the study; otherwise all readers do."""
+    list_reveals: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    """Whether a reader who has answered the whole list sees all labels. This holds for every study that was opened to
+    show them then, also if it shows them after each answer now: what a reader has seen is never withheld again."""
 
 
 class LayerRow(Base):
@@ -128,8 +131,8 @@ class RankRow(Base):
 
 
 class MammogramRow(Base):
-    """A mammogram that pictures of a study were cut from. Its number reveals nothing about its name, which may contain
-    the pathology."""
+    """A mammogram that pictures of a study were cut from. Its number is random and so reveals nothing about its name,
+    which may contain the pathology."""
 
     __tablename__ = "mammograms"
 

@@ -24,7 +24,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("study_id", "reader_id"),
     )
     op.create_index(op.f("ix_members_reader_id"), "members", ["reader_id"], unique=False)
-    op.add_column("studies", sa.Column("members_only", sa.Boolean(), nullable=False, server_default=sa.false()))
+    for name in ("members_only", "list_reveals"):
+        op.add_column("studies", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     for table in ("responses", "response_log"):
         op.add_column(table, sa.Column("after_reveal", sa.Boolean(), nullable=False, server_default=sa.false()))
         op.execute(AFTER_REVEAL.format(table=table))
@@ -34,6 +35,7 @@ def downgrade() -> None:
     """Drop the table and the columns. Studies of named members are open to all readers then."""
     for table in ("responses", "response_log"):
         op.drop_column(table, "after_reveal")
-    op.drop_column("studies", "members_only")
+    for name in ("list_reveals", "members_only"):
+        op.drop_column("studies", name)
     op.drop_index(op.f("ix_members_reader_id"), table_name="members")
     op.drop_table("members")

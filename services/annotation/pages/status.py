@@ -14,6 +14,7 @@ from starlette.responses import Response
 from services.annotation.clients.http import ServiceClient
 from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
+from services.common.access.tokens import Access
 from services.common.errors import NotFound, PrimitivesError
 from services.common.observability.logs import get_logger
 from services.common.redaction import quoted
@@ -67,7 +68,7 @@ def routes(frame: Frame) -> APIRouter:
         return show(request, reader, _act(frame, service, message_id, verb, reader))
 
     def show(request: Request, reader: Reader, outcome: ParkedOutcome | None = None) -> Response:
-        reports = all_reports(frame, lambda service: frame.auth.may_operate(request, service))
+        reports = all_reports(frame, lambda service, access: frame.auth.may_operate(request, service, access))
         return frame.page("status.html", request, reader, services=reports, outcome=outcome)
 
     return router
@@ -76,20 +77,21 @@ def routes(frame: Frame) -> APIRouter:
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 
 
-def all_reports(frame: Frame, may_operate: Callable[[str], bool]) -> list[ServiceReport]:
-    """The reports of the four services, requested in parallel: a slow service does not delay the others."""
+def all_reports(frame: Frame, may: Callable[[str, Access], bool]) -> list[ServiceReport]:
+    """The reports of the four services, requested in parallel: a slow service does not delay the others. A session that
+    `may` read a service sees its parked messages, and one that may write there their buttons."""
     with ThreadPoolExecutor(len(SERVICES), "status") as pool:
-        reports = [pool.submit(copy_context().run, _report, frame, name) for name in SERVICES]
-        return [report.result()._replace(may_operate=may_operate(report.result().name)) for report in reports]
+        reports = [pool.submit(copy_context().run, _report, frame, name, may(name, "read")) for name in SERVICES]
+        return [report.result()._replace(may_operate=may(report.result().name, "write")) for report in reports]
 
 
-def _report(frame: Frame, service: str) -> ServiceReport:
+def _report(frame: Frame, service: str, with_parked: bool) -> ServiceReport:
     client = _client(frame, service)
     try:
         report = ServiceReport(service, (client or frame.monitor).status())
     except PrimitivesError as error:
         return ServiceReport(service, None, str(error))
-    if not report.parked:
+    if not (with_parked and report.parked):
         return report
     try:
         return report._replace(messages=(client.parked() if client else frame.parked.all()).messages)

@@ -76,10 +76,10 @@ def _list_routes(frame: Frame) -> APIRouter:
     @router.get("/extractions/{extraction_id}")
     def extraction(request: Request, extraction_id: str, reader: researcher) -> Response:
         found = frame.extraction.extraction(extraction_id)
-        answered = frame.responses.answered_in_layers(extraction_id)
+        answered = frame.responses.answered_in_layers(reader, extraction_id)
         layers = [_layer_context(frame, found, layer, answered.get(layer.name, 0)) for layer in found.results]
         context: dict[str, Any] = {"layers": layers}
-        return frame.page("extraction.html", request, reader, **context, **_extraction_context(frame, found))
+        return frame.page("extraction.html", request, reader, **context, **_extraction_context(frame, reader, found))
 
     @router.get("/extractions/{extraction_id}/layers/{layer}")
     def units(
@@ -87,7 +87,7 @@ def _list_routes(frame: Frame) -> APIRouter:
     ) -> Response:
         found = frame.extraction.extraction(extraction_id)
         page = page_of(request)
-        answered = frame.responses.by_unit(extraction_id, layer)
+        answered = frame.responses.by_unit(reader, extraction_id, layer)
         part = find(frame, found, layer, view, ((page - 1) * UNITS_A_PAGE, UNITS_A_PAGE), set(answered))
         context: dict[str, Any] = {
             "layer": _layer(found, layer),
@@ -101,7 +101,7 @@ def _list_routes(frame: Frame) -> APIRouter:
             "page": page,
             "pages": pages_of(part.total, UNITS_A_PAGE),
         }
-        return frame.page("units.html", request, reader, **context, **_extraction_context(frame, found))
+        return frame.page("units.html", request, reader, **context, **_extraction_context(frame, reader, found))
 
     return router
 
@@ -120,7 +120,7 @@ def _unit_routes(frame: Frame) -> APIRouter:
         extraction_id, layer, channel = key
         extraction = frame.extraction.extraction(extraction_id)
         found = frame.extraction.unit(*key)
-        answered = frame.responses.by_unit(extraction_id, layer)
+        answered = frame.responses.by_unit(reader, extraction_id, layer)
         part = find(frame, extraction, layer, view, (0, 0), set(answered))
         order = list(part.order)
         context: dict[str, Any] = {
@@ -138,7 +138,7 @@ def _unit_routes(frame: Frame) -> APIRouter:
             "examples": _spread(found.sample, EXAMPLES),
             "first": PICTURES,
         }
-        return frame.page("unit.html", request, reader, **context, **_extraction_context(frame, extraction))
+        return frame.page("unit.html", request, reader, **context, **_extraction_context(frame, reader, extraction))
 
     return router
 
@@ -187,8 +187,8 @@ def find(
     return part
 
 
-def _extraction_context(frame: Frame, extraction: Extraction) -> dict[str, Any]:
-    return {"extraction": extraction, "withholding": frame.studies.withholding(extraction.extraction_id)}
+def _extraction_context(frame: Frame, reader: Reader, extraction: Extraction) -> dict[str, Any]:
+    return {"extraction": extraction, "withholding": frame.studies.withholding(reader, extraction.extraction_id)}
 
 
 def _layer(extraction: Extraction, name: str) -> ExtractionLayer:

@@ -34,15 +34,15 @@ class Blinding:
     """What a study withholds from a reader."""
 
     labels_shown: str
-    list_answered: bool
-    """Whether the reader has answered the subset of every layer."""
+    list_revealed: bool
+    """Whether the reader sees all labels of the study because the subset of every layer is answered."""
     sees_units: bool
     """Whether the reader may open the unit browser, which shows all ranks."""
 
     def reveals(self, answered: bool) -> bool:
         """Whether the reader sees the classes of the patches of a unit that the reader has answered, or has not."""
-        shown = {"always": True, "after_answer": answered, "after_list": self.list_answered}
-        return shown.get(self.labels_shown, False)
+        shown = {"always": True, "after_answer": answered}
+        return self.list_revealed or shown.get(self.labels_shown, False)
 
     @property
     def shows_ranks(self) -> bool:
@@ -58,22 +58,20 @@ def blindings_of(session: Session, studies: Collection[StudyRow], reader: Reader
     for layer in repository.layers(session, study_ids):
         layers[layer.study_id].append(layer)
     return {
-        study.study_id: Blinding(
-            study.labels_shown, is_list_answered(layers[study.study_id], answered), reader.sees_units
-        )
-        for study in studies
+        study.study_id: blinding_with(study, layers[study.study_id], answered, reader.sees_units) for study in studies
     }
 
 
 def blinding_of(session: Session, study: StudyRow, reader: Reader) -> Blinding:
     """What a study withholds from a reader now."""
-    answered = study.labels_shown == "after_list" and repository.is_list_answered(
-        session, study.study_id, reader.reader_id
-    )
-    return Blinding(study.labels_shown, answered, reader.sees_units)
+    revealed = study.list_reveals and repository.is_list_answered(session, study.study_id, reader.reader_id)
+    return Blinding(study.labels_shown, revealed, reader.sees_units)
 
 
-def is_list_answered(layers: Iterable[LayerRow], answered: repository.AnsweredByLayer) -> bool:
-    """The same as `repository.is_list_answered`, from numbers that are read already."""
+def blinding_with(
+    study: StudyRow, layers: Iterable[LayerRow], answered: repository.AnsweredByLayer, sees_units: bool
+) -> Blinding:
+    """The same as `blinding_of`, from numbers that are read already."""
     listed = [(row.in_subset, answered.get((row.study_id, row.layer), (0, 0, 0))[1]) for row in layers]
-    return any(units for units, _ in listed) and all(done >= units for units, done in listed)
+    complete = any(units for units, _ in listed) and all(done >= units for units, done in listed)
+    return Blinding(study.labels_shown, study.list_reveals and complete, sees_units)

@@ -38,8 +38,17 @@ class Readers:
             known = _find(session, typed)
         return known or self._create(reader_name(typed))
 
-    def of_call(self, caller: Caller | None, typed: str | None) -> Reader | None:
-        """The reader that a call names, or that its access token is bound to; None if there is neither.
+    def known(self, typed: str) -> Reader:
+        """The reader with a name. One that does not exist has no id, so it has no answers and is no member of studies.
+
+        InvalidInput explains why a new name is not valid.
+        """
+        with self.records.reading() as session:
+            return _find(session, typed) or Reader("", reader_name(typed))
+
+    def of_call(self, caller: Caller | None, typed: str | None, reads: bool) -> Reader | None:
+        """The reader that a call names, or that its access token is bound to; None if there is neither. A call that
+        only `reads` creates no reader.
 
         Forbidden if the token is bound to another reader than the one named.
         """
@@ -47,7 +56,9 @@ class Readers:
         if caller is not None and typed is not None and is_bound_to_another(caller, typed):
             raise Forbidden(f"This access token belongs to another reader than {reader_name(typed)}.")
         name = bound or typed
-        return replace(self.named(name), sees_units=sees_units(caller)) if name is not None else None
+        if name is None:
+            return None
+        return replace(self.known(name) if reads else self.named(name), sees_units=sees_units(caller))
 
     def _create(self, name: str) -> Reader:
         try:

@@ -67,12 +67,12 @@ class Responses:
             row = repository.response_row(session, key, reader.reader_id)
             return ResponseView.model_validate(row) if row is not None else None
 
-    def by_unit(self, extraction_id: str, layer: str) -> dict[int, list[tuple[str, int]]]:
-        """The answered units of a layer in all studies of an extraction: by channel, the studies and their numbers of
-        answers. The answers themselves are shown only to their readers."""
+    def by_unit(self, reader: Reader, extraction_id: str, layer: str) -> dict[int, list[tuple[str, int]]]:
+        """The answered units of a layer in the studies of an extraction that a reader sees: by channel, the studies and
+        their numbers of answers. The answers themselves are shown only to their readers."""
         answered: dict[int, list[tuple[str, int]]] = {}
         with self.ports.records.reading() as session:
-            for unit, study_id, count in repository.answers_by_unit(session, extraction_id, layer):
+            for unit, study_id, count in repository.answers_by_unit(session, reader.reader_id, extraction_id, layer):
                 answered.setdefault(unit, []).append((study_id, count))
         return answered
 
@@ -113,10 +113,10 @@ class Responses:
         with self.ports.records.reading() as session:
             return repository.totals_by_layer(session, names, study_ids)
 
-    def answered_in_layers(self, extraction_id: str) -> dict[str, int]:
-        """How many units of each layer were answered in the studies of an extraction."""
+    def answered_in_layers(self, reader: Reader, extraction_id: str) -> dict[str, int]:
+        """How many units of each layer were answered in the studies of an extraction that a reader sees."""
         with self.ports.records.reading() as session:
-            return repository.answered_in_layers(session, extraction_id)
+            return repository.answered_in_layers(session, reader.reader_id, extraction_id)
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str

@@ -31,7 +31,7 @@ from services.annotation.tables import (
     StudyRow,
     UnitRow,
 )
-from services.annotation.workflow.blinding import COSTS, DEFAULT_MODE, MODES, Blinding, is_list_answered
+from services.annotation.workflow.blinding import COSTS, DEFAULT_MODE, MODES, blinding_with
 from services.annotation.workflow.readers import Reader, Readers
 from services.common.access.audit import Actor, Audit
 from services.common.blobs import ObjectRef
@@ -47,9 +47,11 @@ from services.common.work.plan_options import PlanStudy
 from services.common.work.ports import Ports
 from services.common.work.replays import EVENT_SENT, replay_command, replay_event
 from services.common.work.starts import CallKey, Start, start_once
-from services.common.work.views import PlanStages, plan_stages, task_fields
+from services.common.work.views import PlanStages, no_stage, plan_stages, task_fields
 
 JOBS_QUEUE = "annotation.jobs"
+HIDDEN_ERROR = "It could not be opened. An operator sees the reason."
+"""The error of a study for its readers: a reason may quote what the study withholds."""
 
 
 @dataclass
@@ -103,6 +105,11 @@ class Studies:
         readers = self._named(request.members)
         with self.ports.records.transaction() as session:
             study = get_row(session, StudyRow, study_id, "study", lock=True)
+            if study.parked == "event":
+                raise Conflict(
+                    f"study {study_id} could not begin, and begins again when its parked message is replayed; change it "
+                    "afterwards"
+                )
             if request.labels_shown is not None:
                 _show_labels(study, request.labels_shown)
             if request.members is not None:
@@ -129,7 +136,7 @@ class Studies:
                 return
             study.begin()
             manifest = session.get_one(ReceivedRenderingRow, study.rendering_id).manifest
-        content = read_study(self.ports.blobs, manifest, study.study_id, study.units_per_class)
+        content = read_study(self.ports.blobs, manifest, study.units_per_class)
         with self.ports.records.transaction() as session:
             study = session.get_one(StudyRow, command.study_id, with_for_update=True)
             if not study.ended:
@@ -192,11 +199,13 @@ class Studies:
             rows = list(repository.study_rows(session, study_ids).values())
             return {view.study_id: view for view in self._views(session, rows, None)}
 
-    def withholding(self, extraction_id: str) -> list[str]:
-        """The titles of the studies of an extraction that withhold classes until a unit is answered."""
+    def withholding(self, reader: Reader, extraction_id: str) -> list[str]:
+        """The titles of the studies of an extraction that a reader sees and that withhold classes."""
         with self.ports.records.reading() as session:
             query = select(StudyRow.title).where(
-                StudyRow.extraction_id == extraction_id, StudyRow.labels_shown != "always"
+                StudyRow.extraction_id == extraction_id,
+                StudyRow.labels_shown != "always",
+                repository.seen_by(reader.reader_id),
             )
             return list(session.scalars(query.order_by(StudyRow.created)))
 
@@ -204,9 +213,14 @@ class Studies:
         """The stage of a plan that this service performs. NotFound before it has begun, and for a reader who does not
         see the study."""
         plan = plan_stages(self.ports.records, StudyRow, plan_id, "study")
-        for stage in plan.stages:
-            self.get(stage.id, reader)
-        return plan
+        try:
+            views = [self.get(stage.id, reader) for stage in plan.stages]
+        except NotFound as error:  # with the words for a plan that does not exist
+            raise no_stage("study", plan_id) from error
+        stages = [
+            stage.model_copy(update={"error": view.error}) for stage, view in zip(plan.stages, views, strict=True)
+        ]
+        return PlanStages(plan_id=plan_id, stages=stages)
 
     def recover(self) -> None:
         """Enqueue again the studies that an earlier process did not open."""
@@ -288,13 +302,15 @@ def _study_of(plan_id: str) -> str:
 
 
 def _new_row(study_id: str, rendering_id: str, options: PlanStudy) -> StudyRow:
+    labels_shown = options.labels_shown or DEFAULT_MODE
     return StudyRow(
         study_id=study_id,
         plan_id="",
         rendering_id=rendering_id,
         title=clean_text(options.title),
         units_per_class=options.units_per_class,
-        labels_shown=options.labels_shown or DEFAULT_MODE,
+        labels_shown=labels_shown,
+        list_reveals=labels_shown == "after_list",
         state="queued",
     )
 
@@ -349,7 +365,7 @@ def _study_view(
     row: StudyRow, layers: list[LayerRow], answered: repository.AnsweredByLayer, reader: Reader | None
 ) -> StudyView:
     sees_units = reader is None or reader.sees_units
-    blinding = Blinding(row.labels_shown, is_list_answered(layers, answered), sees_units)
+    blinding = blinding_with(row, layers, answered, sees_units)
     return StudyView(
         study_id=row.study_id,
         plan_id=row.plan_id,
@@ -364,5 +380,5 @@ def _study_view(
         labels_cost=COSTS.get(row.labels_shown, ""),
         ranks_shown=blinding.shows_ranks,
         layers=[_layer_view(layer, answered) for layer in layers],
-        **task_fields(row),
+        **task_fields(row) | ({} if sees_units or not row.error else {"error": HIDDEN_ERROR}),
     )

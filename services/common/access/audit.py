@@ -105,7 +105,10 @@ class Audit:
         it may be rotated."""
         descriptor = self._open(file)
         try:
-            os.write(descriptor, json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+            written = json.dumps(line).encode() + b"\n"  # ASCII, so that no character is taken for the end of a line
+            if os.write(descriptor, written) < len(written):
+                os.write(descriptor, b"\n")  # the next event begins a line of its own
+                raise OSError("only a part of the line was written")
         finally:
             os.close(descriptor)
 
@@ -119,4 +122,4 @@ _LOG_NAMES = {"event": "security_event", "time": "event_time"}
 
 
 def _short(text: str) -> str:
-    return redacted(text[:LONGEST_FIELD])
+    return redacted(text)[:LONGEST_FIELD]

@@ -111,12 +111,14 @@ class ParkedMessages:
     def _replay_queue(self, consumer: Consumer, caller: str) -> list[ParkedOutcome]:
         prepared: list[tuple[Parked, Replay]] = []
         refused: list[tuple[Parked, str]] = []
-        for parked in self.bus.parked(consumer.queue):
-            try:
-                prepared.append((parked, _prepare(consumer, parked)))
-            except Conflict as error:
-                refused.append((parked, str(error)))
-        self._settle(consumer.queue, prepared)
+        try:
+            for parked in self.bus.parked(consumer.queue):
+                try:
+                    prepared.append((parked, _prepare(consumer, parked)))
+                except Conflict as error:
+                    refused.append((parked, str(error)))
+        finally:  # what is prepared is sent, also if a later message meets an error
+            self._settle(consumer.queue, prepared)
         queue = consumer.queue
         return [_replayed(queue, parked, replay, caller) for parked, replay in prepared] + [
             _done(queue, parked, "refused", reason, caller) for parked, reason in refused

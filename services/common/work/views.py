@@ -96,5 +96,10 @@ def plan_stages(records: Records, table: type[TaskColumns], plan_id: str, name: 
     with records.reading() as session:
         rows = session.scalars(select(table).where(plan_column == plan_id)).all() if plan_id else []
         if not rows:
-            raise NotFound(f"there is no {name} of a plan {quoted(plan_id)}")
+            raise no_stage(name, plan_id)
         return PlanStages(plan_id=plan_id, stages=[Stage.of(name, getattr(row, f"{name}_id"), row) for row in rows])
+
+
+def no_stage(name: str, plan_id: str) -> NotFound:
+    """The error of a plan that has no stage `name`, or none that the caller may see."""
+    return NotFound(f"there is no {name} of a plan {quoted(plan_id)}")

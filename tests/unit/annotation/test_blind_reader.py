@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from primitives.annotation.v1 import events_pb2
 from sqlalchemy import select
 
+from services.annotation.schemas import ChangeStudyRequest
 from services.annotation.tables import ResponseLogRow
 from services.common.access.tokens import Tokens, add_token
 from tests.fakes.annotation import FORM, Annotation, Browser
@@ -195,3 +196,16 @@ def test_a_change_before_the_reveal_is_blind(reader: ReaderAtWork) -> None:
     unit = reader.reading_list()[0]
     reader.answer(unit)
     assert reader.answer(unit, 1)["after_reveal"] is False
+
+
+@pytest.mark.parametrize("reader", ["after_list"], indirect=True)
+def test_what_a_reader_has_seen_is_not_withheld_again(reader: ReaderAtWork) -> None:
+    """An owner who shows labels after each answer from now on takes nothing back from a reader who has completed the
+    list: units outside of the list stay revealed, and answers to them are marked."""
+    listed = reader.reading_list()
+    outside = next(unit for unit in reader.all_units() if unit not in listed)
+    for unit in listed:
+        reader.answer(unit)
+    reader.annotation.studies.change(reader.annotation.study_id, ChangeStudyRequest(labels_shown="after_answer"))
+    assert reader.get(f"/layers/{outside[0]}/units/{outside[1]}")["revealed"] is True
+    assert reader.answer(outside)["after_reveal"] is True

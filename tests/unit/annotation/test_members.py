@@ -6,12 +6,14 @@ import pytest
 from primitives.common.v1 import plan_pb2
 
 from services.annotation.schemas import ChangeStudyRequest, Members, OpenStudyRequest
+from services.annotation.workflow.readers import Reader
 from services.cli.migrations import migrations_of
 from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.grpc import to_message, to_request
+from services.common.identity import derived_id
 from services.common.records import downgrade, migrate, open_records
 from services.common.work.plan_options import PlanStudy
-from tests.fakes.annotation import LAYER, YES, Annotation
+from tests.fakes.annotation import FORM, LAYER, YES, Annotation
 
 EVERYONE = Members(everyone=True)
 
@@ -148,3 +150,53 @@ def test_records_of_the_last_version_are_for_all_readers(tmp_path: Path) -> None
     assert sorted((one.unit, one.after_reveal) for one in before) == [(0, True), (0, True), (1, False)]
     assert annotation.studies.members(annotation.study_id) == EVERYONE
     assert annotation.studies.get(annotation.study_id).labels_shown == "after_answer"
+
+
+def test_a_plan_does_not_reveal_its_study(annotation: Annotation) -> None:
+    """For a reader who is no member, a plan has the words of one that has no study."""
+    ben = annotation.browser("Ben")
+    admit(annotation, "Ana")
+    hidden, absent = (ben.get(f"/v1/plans/{plan}").json()["message"] for plan in ("plan-1", "plan-none"))
+    assert hidden == absent.replace("plan-none", "plan-1")
+
+
+def test_the_unit_browser_names_only_studies_that_the_reader_sees(annotation: Annotation) -> None:
+    """Titles and numbers of answers of other studies are left out."""
+    ana, ben = annotation.readers.named("Ana"), annotation.readers.named("Ben")
+    annotation.responses.put(ana, annotation.key(), YES, 0)
+    admit(annotation, "Ana")
+    extraction_id = annotation.rendering.manifest.extraction_id
+    for reader, seen in ((ana, 1), (ben, 0)):
+        assert len(annotation.studies.withholding(reader, extraction_id)) == seen
+        assert len(annotation.responses.by_unit(reader, extraction_id, LAYER)) == seen
+        assert len(annotation.responses.answered_in_layers(reader, extraction_id)) == seen
+
+
+def test_reading_creates_no_reader(annotation: Annotation) -> None:
+    """A call that names an unknown reader reads as one without answers, and leaves no name for others to see. The
+    first answer creates the reader."""
+    ana = annotation.browser("Ana")
+    program = annotation.browser()
+    headers = {"x-reader": "Planted"}
+    assert program.get("/v1/responses", headers=headers).json() == {"responses": [], "total": 0}
+    assert program.get("/v1/studies", headers=headers).json()["total"] == 1
+    assert [one["name"] for one in ana.get("/v1/summary").json()["readers"]] == ["Ana"]
+    assert program.put(annotation.api_path(rest="/response"), headers=headers, json=FORM).status_code == 200
+    assert [one["name"] for one in ana.get("/v1/summary").json()["readers"]] == ["Ana", "Planted"]
+
+
+def test_a_study_that_could_not_begin_is_changed_after_its_replay(annotation: Annotation) -> None:
+    """The replay of its event begins the study again, so a change before it would be lost; it is refused. Readers are
+    not shown the reason of the failure, which may quote what a study withholds."""
+    event = annotation.rendering.completed("plan-3")
+    annotation.studies.rendering_parked(event, "cannot read benign_01.png")
+    study_id = derived_id("study", "plan-3")
+    with pytest.raises(Conflict, match="replayed"):
+        annotation.studies.change(study_id, ChangeStudyRequest(members=Members(names=["Ben"])))
+    reader = Reader("reader-x", "Ben", sees_units=False)
+    assert "benign" in annotation.studies.get(study_id).error
+    assert "benign" not in annotation.studies.get(study_id, reader).error
+    assert "benign" not in annotation.studies.plan("plan-3", reader).stages[0].error
+    assert annotation.studies.rendering_replayed(event).needed
+    annotation.studies.rendering_completed(event)
+    assert annotation.studies.get(study_id).state == "queued"

@@ -88,7 +88,7 @@ def test_earlier_readers_stay_the_same(annotation: Annotation, name: str) -> Non
     browser.answer(annotation.unit_path())
     bound = Caller(name="x", sha256="0" * 64, scopes=(), reader=name)
     for typed in (None, name):
-        found = annotation.readers.of_call(bound, typed)
+        found = annotation.readers.of_call(bound, typed, reads=False)
         assert found is not None and found.reader_id == reader_id
     assert not is_bound_to_another(bound, name)
     assert is_bound_to_another(bound, "Ben")

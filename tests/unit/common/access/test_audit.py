@@ -220,3 +220,31 @@ def test_an_export_is_recorded(file: Path, tmp_path: Path, monkeypatch: pytest.M
     assert events(file, "service", "event", "subject", "outcome") == [
         ("cli", "export", "run-1 checkpoint-1", f"onnx to {tmp_path / 'network.onnx'}")
     ]
+
+
+def test_a_line_is_ascii_and_redacted_before_it_is_cut(file: Path) -> None:
+    """No character of a path is taken for the end of a line, and a long password is not half of it in the file."""
+    audit = Audit("annotation", file)
+    audit.record("refusal", "GET /\u2028\u0085\x9b", outcome="403")
+    audit.record("refusal", "s3://user:" + "s" * 400 + "@host")
+    assert file.read_bytes().isascii() and len(file.read_text().splitlines()) == 2
+    assert "ssss" not in file.read_text()
+    assert lines(file)[0]["subject"] == "GET /\u2028\u0085\x9b"
+
+
+def test_a_line_that_is_cut_by_a_full_disk_is_reported(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The structured log has the event, and the next one begins a line of its own."""
+    written, whole = os.write, []
+
+    def cut(descriptor: int, content: bytes) -> int:
+        whole.append(content)
+        return written(descriptor, content[:20] if len(whole) == 1 else content)
+
+    monkeypatch.setattr("services.common.access.audit.os.write", cut)
+    audit = Audit("annotation", file)
+    audit.record("sign_in", "first")
+    audit.record("sign_in", "second")
+    assert "security event not written" in capsys.readouterr().out
+    assert json.loads(file.read_text().splitlines()[1])["subject"] == "second"
