@@ -82,7 +82,7 @@ def compute_plan(_job: Job, spec: PlanSpec) -> PlanFloor:
     with timed(seconds, "rendering"):
         rendering, pictures = _render(spec, extraction)
     with timed(seconds, "study"):
-        study = read_study(open_blobs(spec.blobs_url), rendering, NAME, spec.request.study.units_per_class)
+        study = read_study(open_blobs(spec.blobs_url), rendering, spec.request.study.units_per_class)
     losses = [epoch.val_loss for epoch in trained.epochs]
     units = sum(len(layer.units) for layer in study.layers)
     return PlanFloor(seconds=seconds, results=PlanResults(val_loss=losses, pictures=pictures, units=units))
