@@ -5,7 +5,7 @@ python -m deploy.cluster.gpus [--plans 2] [--namespace visual-primitives]
 It uses `kubectl` and the cluster that KUBECONFIG names, and PRIMITIVES_TOKEN as `primitives demo` does. The services
 must log as JSON at the level debug (PRIMITIVES_LOG_LEVEL), because the times of jobs come from the logs of the workers.
 The last line is JSON. The exit status is 1 if a plan fails, a message is parked, or a pod has waited for more than 30
-seconds for a GPU while no pod with a GPU was at work.
+seconds for a GPU while not all GPUs were at work.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.cluster.pods import GpuPod, Watch, longest_wait_for_nothing
+from deploy.cluster.pods import GpuPod, Watch, gpus_of_nodes, longest_wait_for_nothing
 from deploy.smoke.run import PLAN
 from services.cli.client import Services, get, plan_stages, post
 from services.cli.demo import services_at
@@ -115,15 +115,17 @@ def measure(namespace: str, count: int) -> dict[str, Any]:
             time.sleep(POLL_S)
         watch.stop()
         parked = [message for base in services.all() for message in get(base, "/v1/parked")["messages"]]
-    for pod in sorted(watch.pods.values(), key=lambda pod: pod.created):
+    pods = [pod for pod in watch.pods.values() if pod.finished is None or pod.finished > began]  # others are of before
+    for pod in sorted(pods, key=lambda pod: pod.created):
         print(json.dumps(described(pod, began)), file=sys.stderr)
     return {
         "plans": list(states.values()),
         "seconds": round(seconds),
-        "pods": len(watch.pods),
+        "gpus": gpus_of_nodes(),
+        "pods": len(pods),
         "most_with_a_gpu_at_once": dict(watch.most),
-        "jobs": sum(len(pod.jobs) for pod in watch.pods.values()),
-        "longest_wait_for_nothing_s": round(longest_wait_for_nothing(watch.pods.values(), began + seconds), 1),
+        "jobs": sum(len(pod.jobs) for pod in pods),
+        "longest_wait_for_nothing_s": round(longest_wait_for_nothing(pods, gpus_of_nodes(), began + seconds), 1),
         "parked": len(parked),
     }
 

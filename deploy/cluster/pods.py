@@ -101,6 +101,12 @@ def kubectl(*words: str, check: bool = True) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+def gpus_of_nodes() -> int:
+    """The number of GPUs that the nodes of the cluster offer."""
+    nodes = json.loads(kubectl("get", "nodes", "--output=json"))["items"]
+    return sum(int(node["status"]["allocatable"].get(GPU, 0)) for node in nodes)
+
+
 def requests_gpu(item: Any) -> bool:
     """Whether a pod requests a GPU."""
     return any(GPU in one["resources"].get("limits", {}) for one in item["spec"]["containers"])
@@ -145,26 +151,31 @@ def jobs_in(log: str) -> list[Interval]:
     return found
 
 
-def longest_wait_for_nothing(pods: Iterable[GpuPod], now: float) -> float:
-    """The longest time without a break in which a pod waited for a GPU while no pod with a GPU was at work.
+def longest_wait_for_nothing(pods: Iterable[GpuPod], gpus: int, now: float) -> float:
+    """The longest time without a break in which a pod waited for a GPU while not all GPUs were at work.
 
     Several pods that have their GPUs one after the other without work make one time.
     """
     known = list(pods)
-    busy = union(interval for pod in known for interval in pod.at_work())
+    busy = times_of_at_least(gpus, (interval for pod in known for interval in pod.at_work()))
     waits = [gap for pod in known for gap in without(pod.pending(now), busy)]
     return max((end - begin for begin, end in waits), default=0.0)
 
 
-def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Join intervals that overlap."""
-    joined: list[Interval] = []
-    for begin, end in sorted(intervals):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((begin, end))
-    return joined
+def times_of_at_least(count: int, intervals: Iterable[Interval]) -> list[Interval]:
+    """The times that are in at least `count` of the intervals, in order and apart."""
+    changes = sorted(
+        (change for begin, end in intervals for change in ((begin, 1), (end, -1))), key=lambda one: (one[0], -one[1])
+    )
+    times: list[Interval] = []
+    level, since = 0, 0.0
+    for moment, change in changes:
+        if level < count <= level + change:
+            since = moment
+        if level + change < count <= level and moment > since:
+            times.append((since, moment))
+        level += change
+    return times
 
 
 def without(interval: Interval, others: Iterable[Interval]) -> list[Interval]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deploy.cluster.gpus import is_good, is_over
-from deploy.cluster.pods import GpuPod, jobs_in, longest_wait_for_nothing, pod_of, without
+from deploy.cluster.pods import GpuPod, jobs_in, longest_wait_for_nothing, pod_of, times_of_at_least, without
 from deploy.smoke.run import PLAN
 
 NOW = 500.0
@@ -21,26 +21,40 @@ def pod(created: float, scheduled: float | None, finished: float | None, *jobs: 
 def test_a_wait_behind_a_working_pod_is_no_wait_for_nothing() -> None:
     """Only the time after the last job of the pod that has the GPU counts, until another pod gets it."""
     working = pod(0, 1, 112, (20, 60), (60, 100))
-    assert longest_wait_for_nothing([working, pod(10, 113, 200, (120, 130))], NOW) == 13
+    assert longest_wait_for_nothing([working, pod(10, 113, 200, (120, 130))], 1, NOW) == 13
 
 
 def test_starting_for_a_job_is_work() -> None:
     """From the moment when a pod gets its GPU, it starts for its first job. A pod that has no job is idle all the
     time."""
-    assert longest_wait_for_nothing([pod(0, 1, 60, (40, 50)), pod(0, 60, 70, (65, 66))], NOW) == 10
-    assert longest_wait_for_nothing([pod(1, 1, 50), pod(1, 50, 90, (60, 80))], NOW) == 49
+    assert longest_wait_for_nothing([pod(0, 1, 60, (40, 50)), pod(0, 60, 70, (65, 66))], 1, NOW) == 10
+    assert longest_wait_for_nothing([pod(1, 1, 50), pod(1, 50, 90, (60, 80))], 1, NOW) == 49
 
 
 def test_pods_without_work_one_after_the_other_make_one_wait() -> None:
     """A pod that waits behind several of them waits for all."""
     idle = [pod(0, 1, 11), pod(0, 11, 21), pod(0, 21, 31)]
-    assert longest_wait_for_nothing([*idle, pod(0, 31, 60, (40, 50))], NOW) == 31
-    assert longest_wait_for_nothing([], NOW) == 0
+    assert longest_wait_for_nothing([*idle, pod(0, 31, 60, (40, 50))], 1, NOW) == 31
+    assert longest_wait_for_nothing([], 1, NOW) == 0
 
 
 def test_a_pod_that_never_gets_a_gpu_waits_until_now() -> None:
     """That was the fault: a Deployment kept the only GPU, and a worker was pending without end."""
-    assert longest_wait_for_nothing([pod(100, None, None)], NOW) == 400
+    assert longest_wait_for_nothing([pod(100, None, None)], 1, NOW) == 400
+
+
+def test_with_several_gpus_every_idle_one_counts() -> None:
+    """A pod that waits while one of two GPUs is idle waits for nothing, whatever runs on the other."""
+    pods = [pod(0, 1, 200, (10, 190)), pod(0, 1, 60, (10, 40)), pod(30, 61, 100, (70, 80))]
+    assert longest_wait_for_nothing(pods, 2, NOW) == 21
+    assert longest_wait_for_nothing(pods, 1, NOW) == 1
+
+
+def test_times_of_at_least() -> None:
+    """Intervals that meet make one time; the level counts."""
+    assert times_of_at_least(1, [(0, 2), (2, 3), (1, 2), (5, 6)]) == [(0, 3), (5, 6)]
+    assert times_of_at_least(2, [(0, 4), (1, 3), (2, 6)]) == [(1, 4)]
+    assert times_of_at_least(1, []) == []
 
 
 def test_the_parts_of_an_interval() -> None:

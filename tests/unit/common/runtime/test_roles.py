@@ -1,5 +1,6 @@
 """What a process of training or activation extraction does in each role."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ SERVICES: dict[str, tuple[type[ComputeSettings], Callable[[Any, Any], Service], 
     "training": (TrainingSettings, training.create, TRAINING),
     "activation_extraction": (ExtractionSettings, activation_extraction.create, EXTRACTION),
 }
+LIMIT_S = 30.0
 PARTS = {"all": (0, 1, 2), "front": (2,), "worker": (0,), "plain-worker": (1,)}
 """The queues of each role: those of jobs, of plain jobs, of events."""
 
@@ -107,7 +109,7 @@ def test_a_front_answers_while_nothing_consumes_jobs(name: str, tmp_path: Path) 
         service.start()
         with httpx.Client(base_url=f"http://127.0.0.1:{service.http.port}", timeout=30) as client:
             assert client.get("/healthz").status_code == 200
-            listed = client.get("/v1/status").raise_for_status().json()["queues"]
-            while not listed:
+            deadline, listed = time.monotonic() + LIMIT_S, []
+            while not listed and time.monotonic() < deadline:  # until the broker has been probed
                 listed = client.get("/v1/status").raise_for_status().json()["queues"]
         assert {queue["name"]: queue["waiting"] for queue in listed} == dict(zip(queues, (1, 1, 0), strict=True))
