@@ -107,8 +107,8 @@ class Studies:
             study = get_row(session, StudyRow, study_id, "study", lock=True)
             if study.parked == "event":
                 raise Conflict(
-                    f"study {study_id} could not begin, and begins again when its parked message is replayed; change it "
-                    "afterwards"
+                    f"study {study_id} could not begin; it begins again when its parked message is replayed, so change "
+                    "it afterwards"
                 )
             if request.labels_shown is not None:
                 _show_labels(study, request.labels_shown)
