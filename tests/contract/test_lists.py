@@ -90,7 +90,7 @@ def test_the_answers_of_a_reader_are_read_from_indexes(records: Records) -> None
     migrate(records, migrations_of("annotation"))
     with Plans(records) as plans, records.reading() as session:
         repository.responses_of(session, "reader-1", 50, 50)
-        repository.answered_by(session, "reader-1", "", 1000, 1000)
+        repository.answered_by(session, "reader-1", "reader-1", "", (1000, 1000))
         repository.latest_places(session, "reader-1", 50)
     own, _, answered, latest = plans.read()
     assert_indexed(own, "ix_responses_by_reader")

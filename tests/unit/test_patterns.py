@@ -217,16 +217,29 @@ def fault_of(run: Run, parts: list[str]) -> tuple[str, float]:
     worst = 0.0
     measured = {shape: seconds(run, shape.text(CANDIDATE)) for shape in shapes_of(parts)}
     for shape in sorted(measured, key=measured.__getitem__, reverse=True)[:SLOWEST]:
-        short, long = (seconds(run, shape.text(length), 3) for length in (SHORT, LONG))
-        if long > GROWTH * short + NOISE_S:
-            return f"{shape}: {SHORT} characters take {short:.6f} s, {LONG} take {long:.6f} s", worst
-        large = seconds(run, shape.text(LARGEST), 2)
+        fault, large = growth_fault(run, shape)
         worst = max(worst, large)
-        if large > 2 * LARGEST / LONG * long + NOISE_S:
-            return f"{shape}: {LONG} characters take {long:.6f} s, {LARGEST} take {large:.6f} s", worst
-        if large > LIMIT_S and is_slow(run, shape.text(LARGEST)):
-            return f"{shape}: {LARGEST} characters take {large:.6f} s", worst
+        if not fault and large > LIMIT_S and is_slow(run, shape.text(LARGEST)):
+            fault = f"{LARGEST} characters take {large:.6f} s"
+        if fault:
+            return f"{shape}: {fault}", worst
     return "", worst
+
+
+def growth_fault(run: Run, shape: Shape) -> tuple[str, float]:
+    """Return how much more than linear the time grows, or nothing; and the seconds of LARGEST characters, if they were
+    measured. Short times that grow too much are measured again: another process may have taken the caches."""
+    for _ in range(TRIES):
+        short, long = (seconds(run, shape.text(length), 3) for length in (SHORT, LONG))
+        fault, large = f"{SHORT} characters take {short:.6f} s, {LONG} take {long:.6f} s", 0.0
+        if long <= GROWTH * short + NOISE_S:
+            large = seconds(run, shape.text(LARGEST), 2)
+            fault = f"{LONG} characters take {long:.6f} s, {LARGEST} take {large:.6f} s"
+            if large <= 2 * LARGEST / LONG * long + NOISE_S:
+                return "", large
+        if long > LIMIT_S:
+            break
+    return fault, large
 
 
 def test_a_quadratic_pattern_is_found() -> None:

@@ -137,14 +137,14 @@ def test_parked_messages_are_shown_and_replayed(tmp_path: Path, monkeypatch: pyt
 
 def test_only_operators_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The access token of the session must allow writing at the service, and belong to no reader. One that reads sees
-    the reason but no button, a reader sees neither, and their forms are refused."""
+    the message but no button, a reader sees neither, and their forms are refused."""
     siblings = Siblings(tmp_path, ("*:read", "training:write"))
     message_id = siblings.park()
     with world_with(siblings, tmp_path, monkeypatch) as world:
         for token, reads in ((siblings.researcher, True), (siblings.reader, False)):
             browser = signed_in(world, token)
             page = browser.get("/status").text
-            assert ("patch 5 is not a complete image" in page, ">Replay<" in page) == (reads, False)
+            assert ("CountPatches" in page, ">Replay<" in page) == (reads, False)
             refused = browser.post(f"/status/training/parked/{message_id}/replay", data={"csrf": csrf_of(page)})
             assert refused.status_code == 403 and "training:write" in refused.text
     assert len(siblings.example.bus.parked(QUEUE_OF_EXAMPLE)) == 1

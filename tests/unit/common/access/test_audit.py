@@ -8,9 +8,9 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-import structlog
 from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
+from structlog.testing import CapturingLogger
 from typer.testing import CliRunner
 
 from services.cli import evaluations
@@ -94,22 +94,28 @@ def test_a_line_has_no_secret_and_no_second_line(file: Path) -> None:
     assert len(text) < 1000
 
 
-def test_without_a_file_events_are_lines_of_the_log() -> None:
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
+    """What the audit log writes to the structured log, whatever logs an earlier test has configured."""
+    logger = CapturingLogger()
+    monkeypatch.setattr("services.common.access.audit.log", logger)
+    return logger
+
+
+def test_without_a_file_events_are_lines_of_the_log(logged: CapturingLogger) -> None:
     """They have the name of the logger, so that a collector of logs can select them."""
-    with structlog.testing.capture_logs() as captured:
-        Audit("x").record("token_made", "ana")
-    assert [(line["logger"], line["security_event"], line["subject"]) for line in captured] == [
-        ("audit", "token_made", "ana")
-    ]
+    Audit("x").record("token_made", "ana")
+    [line] = logged.calls
+    assert line.method_name == "info"
+    assert [line.kwargs[name] for name in ("logger", "security_event", "subject")] == ["audit", "token_made", "ana"]
 
 
-def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written(tmp_path: Path, logged: CapturingLogger) -> None:
     """A service does not start with it. If it fails later, the event is an error in the log and the call continues."""
     with pytest.raises(InvalidInput, match=r"audit file .* cannot be appended to"):
         open_edge("training", Shared(audit_file=tmp_path))
-    with structlog.testing.capture_logs() as captured:
-        Audit("x", tmp_path / "none" / "audit").record("export", "run-1")
-    assert [(line["log_level"], line["subject"]) for line in captured] == [("error", "run-1")]
+    Audit("x", tmp_path / "none" / "audit").record("export", "run-1")
+    assert [(line.method_name, line.kwargs["subject"]) for line in logged.calls] == [("error", "run-1")]
 
 
 def test_refused_http_calls_are_recorded(file: Path, tokens_file: Path) -> None:
@@ -233,7 +239,7 @@ def test_a_line_is_ascii_and_redacted_before_it_is_cut(file: Path) -> None:
 
 
 def test_a_line_that_is_cut_by_a_full_disk_is_reported(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path, monkeypatch: pytest.MonkeyPatch, logged: CapturingLogger
 ) -> None:
     """The structured log has the event, and the next one begins a line of its own."""
     written, whole = os.write, []
@@ -246,5 +252,7 @@ def test_a_line_that_is_cut_by_a_full_disk_is_reported(
     audit = Audit("annotation", file)
     audit.record("sign_in", "first")
     audit.record("sign_in", "second")
-    assert "security event not written" in capsys.readouterr().out
+    assert [(line.args[0], line.kwargs["subject"]) for line in logged.calls] == [
+        ("security event not written", "first")
+    ]
     assert json.loads(file.read_text().splitlines()[1])["subject"] == "second"
