@@ -115,7 +115,8 @@ def measure(namespace: str, count: int) -> dict[str, Any]:
             time.sleep(POLL_S)
         watch.stop()
         parked = [message for base in services.all() for message in get(base, "/v1/parked")["messages"]]
-    pods = [pod for pod in watch.pods.values() if pod.finished is None or pod.finished > began]  # others are of before
+    # Pods that had ended before belong to an earlier run.
+    pods = [pod for pod in watch.pods.values() if pod.finished is None or pod.finished > began]
     for pod in sorted(pods, key=lambda pod: pod.created):
         print(json.dumps(described(pod, began)), file=sys.stderr)
     return {
