@@ -70,14 +70,11 @@ class Auth:
         access token must allow that there, and belong to no reader."""
         return self.sessions.allows(token_of(request), service, access)
 
-    def operator(self, request: Request, service: str, csrf: str) -> Reader:
-        """The reader of a form that acts on the parked messages of a service. Forbidden if the session does not allow
-        it."""
-        reader = self.researcher(request)
+    def check_operator(self, request: Request, service: str, csrf: str) -> None:
+        """Raise Forbidden unless the session allows a form to act on the parked messages of a service."""
         check_csrf(request, csrf)
         if not self.may_operate(request, service):
             raise Forbidden(f"To do this, sign in with an access token that has the scope {service}:write.")
-        return reader
 
     def api_reader(self, request: Request) -> Reader:
         """The reader of an API call: the one that the header names, or the one of the session. NotSignedIn if there is

@@ -123,18 +123,6 @@ def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[st
     return {(study, layer): (every, subset, ranked) for study, layer, every, subset, ranked in session.execute(counts)}
 
 
-def is_list_answered(session: Session, study_id: str, reader_id: str) -> bool:
-    """Whether a reader has answered the subset of every layer of a study. A study without one has no list to answer."""
-    listed = session.scalar(select(func.sum(LayerRow.in_subset)).where(LayerRow.study_id == study_id)) or 0
-    answered = (
-        select(func.count())
-        .select_from(ResponseRow)
-        .join(UnitRow, _same_unit(ResponseRow, UnitRow))
-        .where(ResponseRow.study_id == study_id, ResponseRow.reader_id == reader_id, UnitRow.in_subset)
-    )
-    return 0 < listed <= (session.scalar(answered) or 0)
-
-
 def entries(session: Session, study_id: str, layer: str, place: Place, reader_id: str) -> list[Entry]:
     """All units of a list, in its order. The filter of `place` is not applied.
 

@@ -60,11 +60,16 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.post("/status/{service}/parked/{message_id}/{verb}")
     def act(
-        request: Request, _: researcher, service: str, message_id: str, verb: Verb, csrf: Annotated[str, Form()] = ""
+        request: Request,
+        reader: researcher,
+        service: str,
+        message_id: str,
+        verb: Verb,
+        csrf: Annotated[str, Form()] = "",
     ) -> Response:
         if service not in SERVICES:
             raise NotFound(f"There is no service {quoted(service)}.")
-        reader = frame.auth.operator(request, service, csrf)
+        frame.auth.check_operator(request, service, csrf)
         return show(request, reader, _act(frame, service, message_id, verb, reader))
 
     def show(request: Request, reader: Reader, outcome: ParkedOutcome | None = None) -> Response:

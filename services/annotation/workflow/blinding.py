@@ -52,11 +52,12 @@ class Blinding:
 
 def blindings_of(session: Session, studies: Collection[StudyRow], reader: Reader) -> dict[str, Blinding]:
     """What each of some studies withholds from a reader now, by its id."""
-    study_ids = [study.study_id for study in studies]
-    answered = repository.answered_by_layer(session, reader.reader_id, study_ids)
+    answered: repository.AnsweredByLayer = {}
     layers: defaultdict[str, list[LayerRow]] = defaultdict(list)
-    for layer in repository.layers(session, study_ids):
-        layers[layer.study_id].append(layer)
+    if listed := [study.study_id for study in studies if study.list_reveals]:
+        answered = repository.answered_by_layer(session, reader.reader_id, listed)
+        for layer in repository.layers(session, listed):
+            layers[layer.study_id].append(layer)
     return {
         study.study_id: blinding_with(study, layers[study.study_id], answered, reader.sees_units) for study in studies
     }
@@ -64,14 +65,14 @@ def blindings_of(session: Session, studies: Collection[StudyRow], reader: Reader
 
 def blinding_of(session: Session, study: StudyRow, reader: Reader) -> Blinding:
     """What a study withholds from a reader now."""
-    revealed = study.list_reveals and repository.is_list_answered(session, study.study_id, reader.reader_id)
-    return Blinding(study.labels_shown, revealed, reader.sees_units)
+    return blindings_of(session, [study], reader)[study.study_id]
 
 
 def blinding_with(
     study: StudyRow, layers: Iterable[LayerRow], answered: repository.AnsweredByLayer, sees_units: bool
 ) -> Blinding:
-    """The same as `blinding_of`, from numbers that are read already."""
+    """What a study withholds from a reader who has answered these numbers of units. A study whose layers have no subset
+    has no list to answer."""
     listed = [(row.in_subset, answered.get((row.study_id, row.layer), (0, 0, 0))[1]) for row in layers]
     complete = any(units for units, _ in listed) and all(done >= units for units, done in listed)
     return Blinding(study.labels_shown, study.list_reveals and complete, sees_units)
