@@ -92,13 +92,12 @@ class Audit:
             "outcome": _short(outcome),
         }
         if self.file is None:
-            log.info("security event", logger="audit", **{_LOG_NAMES.get(name, name): line[name] for name in line})
+            log.info("security event", logger="audit", **_in_log(line))
             return
         try:
             self._append(self.file, line)
         except OSError as error:
-            names = {_LOG_NAMES.get(name, name): line[name] for name in line}
-            log.error("security event not written", logger="audit", reason=str(error), **names)
+            log.error("security event not written", logger="audit", reason=str(error), **_in_log(line))
 
     def _append(self, file: Path, line: dict[str, str]) -> None:
         """Write a line with one call, so that lines of several processes do not mix. The file is opened for each line:
@@ -119,6 +118,11 @@ class Audit:
 
 _LOG_NAMES = {"event": "security_event", "time": "event_time"}
 """The structured log uses the names `event` and `timestamp` itself."""
+
+
+def _in_log(line: dict[str, str]) -> dict[str, str]:
+    """The fields of a line under the names that they have in the structured log."""
+    return {_LOG_NAMES.get(name, name): value for name, value in line.items()}
 
 
 def _short(text: str) -> str:
