@@ -139,11 +139,18 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
     return router
 
 
+OWNER_PATHS = ("members", "protocols", "protocol-preview")
+"""Parts of a study that only its owner may read."""
+
+
 def access_of(method: str, path: str) -> Access:
-    """The access that a call needs. Opening and changing studies, and reading who may see them, is for their owners."""
+    """The access that a call needs. Opening and changing studies and their protocols, and reading who may see them, is
+    for their owners."""
     parts = path.strip("/").split("/")
     is_study = parts[:2] == ["v1", "studies"] and len(parts) in (2, 3)
-    if (is_study and method not in SAFE_METHODS) or (parts[:2] == ["v1", "studies"] and parts[3:] == ["members"]):
+    if (is_study and method not in SAFE_METHODS) or (
+        parts[:2] == ["v1", "studies"] and parts[3:4] and parts[3] in OWNER_PATHS
+    ):
         return "manage"
     return method_access(method, path)
 

@@ -15,11 +15,14 @@ from services.annotation.consumer import EVENTS_QUEUE, create_consumers
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
+from services.annotation.protocol_api import protocol_routes, reading_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
+from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
+from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
@@ -70,7 +73,10 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
+    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
     add_routes(app, auth, studies, units, responses)
+    app.include_router(protocol_routes(protocols))
+    app.include_router(reading_routes(auth, readings))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    UniqueConstraint,
     false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -224,4 +225,105 @@ class ResponseLogRow(AnswerColumns, Base):
     layer: Mapped[str] = mapped_column(String(200))
     unit: Mapped[int] = mapped_column(Integer)
     reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    idempotency_key: Mapped[str] = mapped_column(String(64))
+
+
+class ProtocolRow(Base):
+    """A version of the protocol of a study. `document` is the text whose hash is `sha256`; it never changes."""
+
+    __tablename__ = "protocols"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.study_id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(200))
+    document: Mapped[str] = mapped_column(Text)
+    items: Mapped[int] = mapped_column(Integer)
+    opened: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    closed: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ProtocolReaderRow(Base):
+    """A reader of a protocol. Readers are pseudonyms to each other and in exports; `active` is the time of the last
+    call, from which leases count."""
+
+    __tablename__ = "protocol_readers"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "version"], ["protocols.study_id", "protocols.version"]),
+        UniqueConstraint("study_id", "version", "pseudonym"),
+    )
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), primary_key=True, index=True)
+    pseudonym: Mapped[str] = mapped_column(String(16))
+    active: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class ItemRow(Base):
+    """An item of a protocol: a unit, or a sham unit, which has no `unit`. `shown` has the channel and the rank of each
+    picture."""
+
+    __tablename__ = "items"
+    __table_args__ = (ForeignKeyConstraint(["study_id", "version"], ["protocols.study_id", "protocols.version"]),)
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(16))
+    layer: Mapped[str] = mapped_column(String(200))
+    unit: Mapped[int | None] = mapped_column(Integer)
+    shown: Mapped[list[list[int]]] = mapped_column(JSON)
+
+
+class ReadingRow(Base):
+    """One reading of an item: by whom, at which position of the reader's list, and the current answers.
+
+    `reading_id` is random, so that no address tells a sham or a repeat from another unit. `second_answer` is the answer
+    after the reveal, which locks `answer`. Versions count saved answers of both kinds.
+    """
+
+    __tablename__ = "readings"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "version", "item"], ["items.study_id", "items.version", "items.item"]),
+        UniqueConstraint("study_id", "version", "item", "slot"),
+        UniqueConstraint("study_id", "version", "reader_id", "item", "is_repeat"),
+        Index("ix_readings_of_reader", "study_id", "version", "reader_id", "position"),
+    )
+
+    reading_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_id: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(Integer)
+    item: Mapped[int] = mapped_column(Integer)
+    slot: Mapped[int] = mapped_column(Integer)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), index=True)
+    position: Mapped[int] = mapped_column(Integer)
+    is_repeat: Mapped[bool] = mapped_column(Boolean)
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    second_answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    draft: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    answer_version: Mapped[int] = mapped_column(Integer, default=0)
+    shown: Mapped[datetime | None] = mapped_column(UtcTime)
+    submitted: Mapped[datetime | None] = mapped_column(UtcTime)
+    revealed: Mapped[datetime | None] = mapped_column(UtcTime)
+    first_action_s: Mapped[float | None] = mapped_column(Float)
+    """Seconds from the display to the first key or click, as the browser measured them."""
+    active_s: Mapped[float | None] = mapped_column(Float)
+    """Seconds from the display to the answer, without idle time, as the browser measured them."""
+
+
+class ReadingLogRow(Base):
+    """Everything that a reader sent about a reading, in that order: answers, drafts and skips. Rows are only added."""
+
+    __tablename__ = "reading_log"
+    __table_args__ = (Index("ix_reading_log_key", "reading_id", "idempotency_key"),)
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    reading_id: Mapped[str] = mapped_column(ForeignKey("readings.reading_id"))
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    content: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    answer_version: Mapped[int] = mapped_column(Integer)
+    saved: Mapped[datetime] = mapped_column(UtcTime, default=now)
     idempotency_key: Mapped[str] = mapped_column(String(64))

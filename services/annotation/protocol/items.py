@@ -1,0 +1,80 @@
+"""The items of a study: its units and, between them, sham units."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.common.errors import InvalidInput
+
+
+class Shown(NamedTuple):
+    """A picture of an item: the picture of this rank (from 1) of a unit of the item's layer."""
+
+    unit: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """What readers judge. A sham has no unit: its patches belong to different units of the layer."""
+
+    number: int
+    kind: str
+    layer: str
+    unit: int | None
+    shown: tuple[Shown, ...]
+
+
+def unit_items(units: Sequence[tuple[str, int]], pictures: Mapping[tuple[str, int], int], patches: int) -> list[Item]:
+    """An item for each unit (layer, channel), with its first `patches` pictures. `pictures` counts those it has."""
+    return [
+        Item(
+            number,
+            "unit",
+            layer,
+            unit,
+            tuple(Shown(unit, rank + 1) for rank in range(min(patches, pictures[layer, unit]))),
+        )
+        for number, (layer, unit) in enumerate(units)
+    ]
+
+
+def sham_items(real: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """Sham units, numbered after the real ones. The layers take turns.
+
+    The picture of rank k in a sham is the picture of rank k of some unit, so that a sham has the activations of a real
+    unit, and no two of its pictures are of one unit as long as the layer has enough units. The units are chosen by
+    SHA-256 over `SEED/sham/NUMBER/UNIT`, in ascending order.
+
+    InvalidInput if no layer has two units.
+    """
+    by_layer: dict[str, list[Item]] = {}
+    for item in real:
+        by_layer.setdefault(item.layer, []).append(item)
+    layers = [layer for layer, items in by_layer.items() if len(items) >= 2]
+    if count and not layers:
+        raise InvalidInput("a sham unit mixes patches of several units, and no layer of this protocol has two units")
+    shams = []
+    for at in range(count):
+        layer = layers[at % len(layers)]
+        number = len(real) + at
+        units = sorted(by_layer[layer], key=lambda item: _key(f"{seed}/sham/{number}/{item.unit}"))
+        length = max(len(item.shown) for item in units)
+        shams.append(Item(number, "sham", layer, None, tuple(_mixed(units, length))))
+    return shams
+
+
+def _mixed(units: Sequence[Item], length: int) -> list[Shown]:
+    """One picture of each rank, each of the next unit that has one."""
+    shown: list[Shown] = []
+    for index in range(length):
+        candidates = [units[(index + step) % len(units)] for step in range(len(units))]
+        found = next((item.shown[index] for item in candidates if len(item.shown) > index), None)
+        if found is not None:
+            shown.append(found)
+    return shown
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

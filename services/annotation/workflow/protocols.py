@@ -1,0 +1,312 @@
+"""Opens and closes versions of the protocol of a study."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from services.annotation import protocol_queries as queries
+from services.annotation import repository
+from services.annotation.opening import OVERVIEW_PICTURES
+from services.annotation.picture import decode_pictures
+from services.annotation.protocol.design import Design, balanced_design
+from services.annotation.protocol.document import ProtocolDocument, UnitChoice, canonical, protocol_sha256
+from services.annotation.protocol.items import Item, sham_items, unit_items
+from services.annotation.protocol.order import Place, reading_order, with_repeats
+from services.annotation.protocol_queries import ProtocolKey
+from services.annotation.protocol_schemas import (
+    OpenProtocolRequest,
+    ProtocolList,
+    ProtocolPreview,
+    ProtocolView,
+    ReaderProgress,
+)
+from services.annotation.reader_names import name_key, reader_name
+from services.annotation.tables import ItemRow, ProtocolReaderRow, ProtocolRow, ReadingRow, StudyRow
+from services.annotation.workflow.readers import Reader, Readers
+from services.common.access.audit import Audit
+from services.common.errors import InvalidInput
+from services.common.records import get_row, now
+from services.common.redaction import quoted
+from services.common.work.ports import Ports
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything that follows from a document, a study and a number of readers."""
+
+    document: ProtocolDocument
+    units: list[Item]
+    shams: list[Item]
+    design: Design
+    lists: list[list[Place]]
+    """By reader: the places of the reading list, in their order."""
+
+    @property
+    def items(self) -> list[Item]:
+        """The units, and after them the shams."""
+        return [*self.units, *self.shams]
+
+
+@dataclass
+class Protocols:
+    """The use cases of protocols, for the owners of studies."""
+
+    ports: Ports
+    audit: Audit = field(default_factory=lambda: Audit("annotation"))
+
+    def preview(self, study_id: str, request: OpenProtocolRequest) -> ProtocolPreview:
+        """What a protocol would be if it were opened now. The same errors as `open`; nothing is saved."""
+        readers = _distinct_names(request)
+        with self.ports.records.reading() as session:
+            study = repository.open_study(session, study_id, None)
+            layout = lay_out(session, study, _with_seed(request.document), len(readers))
+        by_layer: dict[str, int] = {}
+        for item in layout.units:
+            by_layer[item.layer] = by_layer.get(item.layer, 0) + 1
+        lengths = [len(places) for places in layout.lists]
+        return ProtocolPreview(
+            document=layout.document,
+            sha256=protocol_sha256(layout.document),
+            units=len(layout.units),
+            units_by_layer=by_layer,
+            shams=len(layout.shams),
+            repeats=sum(place.is_repeat for places in layout.lists for place in places),
+            readers=len(readers),
+            readings=sum(lengths),
+            fewest_readings=min(lengths),
+            most_readings=max(lengths),
+            fewest_shared=layout.design.fewest_shared,
+            most_shared=layout.design.most_shared,
+        )
+
+    def open(self, study_id: str, request: OpenProtocolRequest) -> ProtocolView:
+        """Open a version of the protocol. An open earlier version closes; its answers stay with it.
+
+        InvalidInput if the document names what the study lacks, or if no design meets it; Conflict if another version
+        was opened at the same moment.
+        """
+        names = _distinct_names(request)
+        with self.ports.records.reading() as session:
+            study = repository.open_study(session, study_id, None)
+            layout = lay_out(session, study, _with_seed(request.document), len(names))
+        named = Readers(self.ports.records)
+        readers = [named.named(name) for name in names]
+        with self.ports.records.transaction() as session:
+            get_row(session, StudyRow, study_id, "study", lock=True)
+            _close_open_version(session, study_id)
+            row = _store(session, study_id, layout, readers)
+            key = row.study_id, row.version
+            outcome = f"version {row.version}, sha256 {row.sha256}, {len(readers)} readers"
+        self.audit.record("protocol_opened", study_id, outcome=outcome)
+        return self.get(key)
+
+    def close(self, key: ProtocolKey) -> ProtocolView:
+        """Close a version: nothing more can be answered, and its statistics may be seen. Closing again changes
+        nothing."""
+        with self.ports.records.transaction() as session:
+            row = queries.protocol_row(session, key, lock=True)
+            was_open = row.closed is None
+            row.closed = row.closed or now()
+        if was_open:
+            self.audit.record("protocol_closed", key[0], outcome=f"version {key[1]}")
+        return self.get(key)
+
+    def get(self, key: ProtocolKey) -> ProtocolView:
+        """A version of a protocol with the progress of its readers."""
+        with self.ports.records.reading() as session:
+            return _view(session, queries.protocol_row(session, key))
+
+    def all(self, study_id: str) -> ProtocolList:
+        """All versions of a study's protocol, newest first."""
+        with self.ports.records.reading() as session:
+            repository.study_row(session, study_id)
+            return ProtocolList(protocols=[_view(session, row) for row in queries.protocol_rows(session, study_id)])
+
+
+def _with_seed(document: ProtocolDocument) -> ProtocolDocument:
+    """The document in full: with its questionnaire and vocabulary, and with a random seed if it has none."""
+    seed = secrets.randbelow(2**53) if document.seed is None else document.seed  # exact in every language's numbers
+    return document.resolved().model_copy(update={"seed": seed})
+
+
+def lay_out(session: Session, study: StudyRow, document: ProtocolDocument, readers: int) -> Layout:
+    """Choose the units, make the shams, assign units to readers, and order each reader's list.
+
+    InvalidInput if the study lacks what the document names, if a pair of readers shares too few units, or if a reader
+    has too few units for the repeats.
+    """
+    units = _choose(session, study, document.units)
+    if not units:
+        raise InvalidInput(f"the protocol chooses no unit of study {study.study_id} that can be answered")
+    real = unit_items(list(units), units, document.patches)
+    shams = sham_items(real, document.shams, document.known_seed)
+    design = balanced_design(len(real), readers, document.readers_per_unit)
+    if readers > 1 and design.fewest_shared < document.shared_units:
+        raise InvalidInput(
+            f"two readers share {design.fewest_shared} units; the protocol requires {document.shared_units}. Choose "
+            "more units, more readers a unit, or fewer readers"
+        )
+    own: list[list[int]] = [[] for _ in range(readers)]
+    for item, block in zip(real, design.blocks, strict=True):
+        for reader in block:
+            own[reader].append(item.number)
+    lists = [
+        _reading_list(document, pseudonym(number), items, [sham.number for sham in shams])
+        for number, items in enumerate(own)
+    ]
+    return Layout(document, real, shams, design, lists)
+
+
+def pseudonym(number: int) -> str:
+    """The pseudonym of a reader of a protocol, by number from 0: `R01`."""
+    return f"R{number + 1:02d}"
+
+
+def _reading_list(document: ProtocolDocument, reader: str, units: list[int], shams: list[int]) -> list[Place]:
+    order = reading_order(document.known_seed, reader, [*units, *shams])
+    places = with_repeats(document.known_seed, reader, order, units, document.repeats)
+    found = len(places) - len(order)
+    if found < document.repeats:
+        raise InvalidInput(
+            f"reader {reader} has {len(units)} units, of which {found} can be read twice; the protocol requires "
+            f"{document.repeats} repeats"
+        )
+    return places
+
+
+def _choose(session: Session, study: StudyRow, choice: UnitChoice) -> dict[tuple[str, int], int]:
+    """The chosen units (layer, channel) by layer and number, each with the number of its pictures."""
+    layers = {row.layer for row in repository.layers(session, [study.study_id])}
+    _check_layers(study, layers, {*choice.layers, *choice.units})
+    label = choice.label if choice.label >= 0 else len(study.classes) - 1
+    if label >= len(study.classes):
+        raise InvalidInput(f"study {study.study_id} has no class {label}; it has 0 to {len(study.classes) - 1}")
+    ranked = queries.top_ranked(session, study.study_id, label, choice.top) if choice.choose == "ranked" else set()
+    chosen, known = {}, set()
+    for row in queries.readable_units(session, study.study_id):
+        known.add((row.layer, row.unit))
+        is_listed = {
+            "subset": row.in_subset,
+            "all": True,
+            "ranked": (row.layer, row.unit) in ranked,
+            "named": row.unit in choice.units.get(row.layer, ()),
+        }[choice.choose]
+        in_layers = not choice.layers or row.layer in choice.layers
+        most = OVERVIEW_PICTURES if choice.most_positives is None else choice.most_positives
+        in_range = (choice.least_positives or 0) <= row.positives <= most
+        if is_listed and in_layers and in_range:
+            chosen[row.layer, row.unit] = len(decode_pictures(row.pictures))
+    for layer, units in choice.units.items():
+        for unit in units:
+            if (layer, unit) not in known:
+                raise InvalidInput(
+                    f"layer {quoted(layer)} of study {study.study_id} has no unit {unit} that can be answered"
+                )
+    return chosen
+
+
+def _check_layers(study: StudyRow, known: set[str], named: set[str]) -> None:
+    if unknown := sorted(named - known):
+        raise InvalidInput(f"study {study.study_id} has no layer {quoted(unknown[0])}")
+
+
+def _distinct_names(request: OpenProtocolRequest) -> list[str]:
+    """The names of readers, each once. InvalidInput names one that is given twice."""
+    names = [reader_name(name) for name in request.readers]
+    keys = [name_key(name) for name in names]
+    for at, key in enumerate(keys):
+        if key in keys[:at]:
+            raise InvalidInput(f"reader {quoted(names[at])} is named twice")
+    return names
+
+
+def _close_open_version(session: Session, study_id: str) -> None:
+    for row in queries.protocol_rows(session, study_id):
+        row.closed = row.closed or now()
+
+
+def _store(session: Session, study_id: str, layout: Layout, readers: Sequence[Reader]) -> ProtocolRow:
+    """Write a version with its items, readers and reading lists."""
+    version = queries.newest_version(session, study_id) + 1
+    document = layout.document
+    row = ProtocolRow(
+        study_id=study_id,
+        version=version,
+        sha256=protocol_sha256(document),
+        title=document.title,
+        document=canonical(document),
+        items=len(layout.items),
+    )
+    session.add(row)
+    session.flush()
+    own = {"study_id": study_id, "version": version}
+    session.add_all(
+        ProtocolReaderRow(**own, reader_id=reader.reader_id, pseudonym=pseudonym(number))
+        for number, reader in enumerate(readers)
+    )
+    session.execute(
+        insert(ItemRow),
+        [
+            own | {"item": item.number, "kind": item.kind, "layer": item.layer, "unit": item.unit, "shown": item.shown}
+            for item in layout.items
+        ],
+    )
+    session.execute(insert(ReadingRow), [own | reading for reading in _readings(layout, readers)])
+    return row
+
+
+def _readings(layout: Layout, readers: Sequence[Reader]) -> list[dict[str, object]]:
+    """The rows of all readings. The slots of an item are numbered as its readers come."""
+    slots = [0] * len(layout.items)
+    rows: list[dict[str, object]] = []
+    for reader, places in zip(readers, layout.lists, strict=True):
+        for position, place in enumerate(places, 1):
+            rows.append(
+                {
+                    "reading_id": f"reading-{secrets.token_hex(10)}",
+                    "item": place.item,
+                    "slot": slots[place.item],
+                    "reader_id": reader.reader_id,
+                    "position": position,
+                    "is_repeat": place.is_repeat,
+                    "state": "waiting",
+                    "answer_version": 0,
+                }
+            )
+            slots[place.item] += 1
+    return rows
+
+
+def _view(session: Session, row: ProtocolRow) -> ProtocolView:
+    key = row.study_id, row.version
+    counts = queries.counts_by_reader(session, [key])
+    kinds = queries.item_counts(session, key)
+    readers = []
+    for reader, name in queries.protocol_readers(session, key):
+        readings, answered, skipped = counts.get((*key, reader.reader_id), (0, 0, 0))
+        readers.append(
+            ReaderProgress(
+                pseudonym=reader.pseudonym,
+                name=name,
+                readings=readings,
+                answered=answered,
+                skipped=skipped,
+                active=reader.active,
+            )
+        )
+    return ProtocolView(
+        study_id=row.study_id,
+        version=row.version,
+        sha256=row.sha256,
+        title=row.title,
+        state="open" if row.closed is None else "closed",
+        units=kinds.get("unit", 0),
+        shams=kinds.get("sham", 0),
+        opened=row.opened,
+        closed=row.closed,
+        document=ProtocolDocument.model_validate_json(row.document),
+        readers=readers,
+    )
