@@ -147,12 +147,11 @@ def access_of(method: str, path: str) -> Access:
     """The access that a call needs. Opening and changing studies and their protocols, and reading who may see them, is
     for their owners."""
     parts = path.strip("/").split("/")
-    is_study = parts[:2] == ["v1", "studies"] and len(parts) in (2, 3)
-    if (is_study and method not in SAFE_METHODS) or (
-        parts[:2] == ["v1", "studies"] and parts[3:4] and parts[3] in OWNER_PATHS
-    ):
-        return "manage"
-    return method_access(method, path)
+    if parts[:2] != ["v1", "studies"]:
+        return method_access(method, path)
+    changes_study = len(parts) in (2, 3) and method not in SAFE_METHODS
+    for_owner = len(parts) > 3 and parts[3] in OWNER_PATHS
+    return "manage" if changes_study or for_owner else method_access(method, path)
 
 
 def window_of(offset: Offset = 0, limit: Limit = 24) -> tuple[int, int]:
