@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, or_
 from sqlalchemy.orm import Session
 
+from services.annotation.roles import role_of_call
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import ReaderRow, SessionRow
 from services.annotation.workflow.readers import Reader, is_bound_to_another, sees_units
@@ -66,6 +67,7 @@ class Sessions:
                 return None
             reader = session.get_one(ReaderRow, row.reader_id)
             seen, may_see, access = row.seen, row.sees_units, row.access_sha256
+        caller = None
         if self.tokens is not None:
             caller = _holder(self.tokens, access)
             if caller is None or is_bound_to_another(caller, reader.name):
@@ -73,7 +75,7 @@ class Sessions:
             may_see = sees_units(caller)
         if time - seen > SEEN_EVERY:
             self._set_seen(token, time)
-        return Reader(reader.reader_id, reader.name, may_see)
+        return Reader(reader.reader_id, reader.name, may_see, role_of_call(caller))
 
     def allows(self, token: str, service: str, access: Access) -> bool:
         """Whether the access token that opened a session allows this access to a service, and belongs to no reader.

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.annotation.reader_names import is_same_name, lookup_keys, name_key, reader_name
+from services.annotation.roles import RIGHTS, Role, role_of_call
 from services.annotation.tables import ReaderRow
 from services.common.access.tokens import Caller
 from services.common.errors import Forbidden, Overtaken
@@ -15,11 +16,31 @@ from services.common.records import Records
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader. `sees_units`: whether the session or call may see ranks and statistics, which studies may withhold."""
+    """A reader, with what the session or call may do.
+
+    `sees_units` is not the role's alone: an access token may allow it to any reader (see `sees_units` below).
+    """
 
     reader_id: str
     name: str
     sees_units: bool = False
+    """Whether the reader may see ranks and statistics, which studies may withhold."""
+    role: Role = Role.READER
+
+    @property
+    def manages(self) -> bool:
+        """Whether the reader may open and change studies and their protocols."""
+        return RIGHTS[self.role].manages
+
+    @property
+    def adjudicates(self) -> bool:
+        """Whether the reader may settle conflicts between the answers of readers."""
+        return RIGHTS[self.role].adjudicates
+
+    @property
+    def administers(self) -> bool:
+        """Whether the reader may manage accounts."""
+        return RIGHTS[self.role].administers
 
 
 @dataclass
@@ -58,7 +79,8 @@ class Readers:
         name = bound or typed
         if name is None:
             return None
-        return replace(self.known(name) if reads else self.named(name), sees_units=sees_units(caller))
+        reader = self.known(name) if reads else self.named(name)
+        return replace(reader, sees_units=sees_units(caller), role=role_of_call(caller))
 
     def _create(self, name: str) -> Reader:
         try:
