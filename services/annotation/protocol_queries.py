@@ -186,11 +186,17 @@ def readable_units(session: Session, study_id: str) -> Sequence[UnitRow]:
 
 
 def top_ranked(session: Session, study_id: str, label: int, top: int) -> set[tuple[str, int]]:
-    """Layer and channel of the first units of each layer's ranking of a class."""
-    query = select(RankRow.layer, RankRow.unit).where(
-        RankRow.study_id == study_id, RankRow.label == label, RankRow.rank <= top
+    """Layer and channel of the first units, silent ones left out, of each layer's ranking of a class."""
+    of_unit = and_(
+        UnitRow.study_id == RankRow.study_id,
+        UnitRow.layer == RankRow.layer,
+        UnitRow.unit == RankRow.unit,
+        ~UnitRow.silent,
     )
-    return {(layer, unit) for layer, unit in session.execute(query)}
+    position = func.row_number().over(partition_by=RankRow.layer, order_by=RankRow.rank).label("position")
+    ranked = select(RankRow.layer, RankRow.unit, position).join(UnitRow, of_unit)
+    ranked = ranked.where(RankRow.study_id == study_id, RankRow.label == label).subquery()
+    return {(*row,) for row in session.execute(select(ranked.c.layer, ranked.c.unit).where(ranked.c.position <= top))}
 
 
 def item_counts(session: Session, key: ProtocolKey) -> dict[str, int]:

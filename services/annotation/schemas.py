@@ -87,6 +87,9 @@ class StudyView(BaseModel):
     labels_shown: str
     labels_cost: str = Field(default="", description="What showing labels before the whole list is answered costs.")
     ranks_shown: bool = Field(default=True, description="Whether the reader sees ranks of units without an answer.")
+    read_by_protocol: bool = Field(
+        default=False, description="Whether the study has a protocol. Its lists of units are then closed to readers."
+    )
     state: str
     error: str
     progress: Progress

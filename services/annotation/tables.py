@@ -70,6 +70,8 @@ class StudyRow(TaskColumns, Base):
     extraction_id: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
     members_only: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     """Whether only the readers in `members` see the study; otherwise all readers do."""
+    read_by_protocol: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    """Whether the study has a protocol. Its lists of units are then closed to readers."""
     list_reveals: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     """Whether a reader who has answered the whole list sees all labels. This holds for every study that was opened to
     show them then, also if it shows them after each answer now: what a reader has seen is never withheld again."""

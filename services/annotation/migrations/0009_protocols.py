@@ -8,7 +8,8 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and the mark of studies that have a protocol."""
+    op.add_column("studies", sa.Column("read_by_protocol", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "protocols",
         sa.Column("study_id", sa.String(length=64), nullable=False),
@@ -117,7 +118,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables."""
+    """Drop the tables and the column. All answers under protocols are lost."""
+    op.drop_column("studies", "read_by_protocol")
     op.drop_index("ix_reading_log_key", table_name="reading_log")
     op.drop_table("reading_log")
     op.drop_index(op.f("ix_readings_reader_id"), table_name="readings")

@@ -67,7 +67,7 @@ def _whole_blocks(units: int, size: int, loads: Counts, pairs: Counts) -> Blocks
     """Choose for each unit, among all groups of readers, the one with the least loads, and of these the one whose pairs
     share the fewest units; of equal ones the least used, then the first."""
     groups = np.array(list(combinations(range(len(loads)), size)))
-    ends = np.array(list(combinations(range(size), 2))).reshape(-1, 2)
+    ends = np.array(list(combinations(range(size), 2)), np.int64).reshape(-1, 2)
     used = np.zeros(len(groups), np.int64)
     chosen = []
     for _ in range(units):

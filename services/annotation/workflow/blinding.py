@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from services.annotation import repository
 from services.annotation.tables import LayerRow, StudyRow
 from services.annotation.workflow.readers import Reader
+from services.common.errors import Forbidden
 
 COSTS = {
     "after_list": "",
@@ -50,6 +51,19 @@ class Blinding:
         return self.sees_units or self.reveals(answered=False)
 
 
+def listed_study(session: Session, study_id: str, reader: Reader, is_open: bool = True) -> StudyRow:
+    """The row of a study whose lists of units a reader may use, and open if `is_open`.
+
+    Forbidden if the study has a protocol and the reader may not see units: its lists would tell shams and repeats from
+    other items, and show labels before the protocol does.
+    """
+    find = repository.open_study if is_open else repository.readable_study
+    study = find(session, study_id, reader.reader_id)
+    if study.read_by_protocol and not reader.sees_units:
+        raise Forbidden("This study is read under a protocol. Please use your reading list on the home page.")
+    return study
+
+
 def blindings_of(session: Session, studies: Collection[StudyRow], reader: Reader) -> dict[str, Blinding]:
     """What each of some studies withholds from a reader now, by its id."""
     answered: repository.AnsweredByLayer = {}
@@ -72,7 +86,9 @@ def blinding_with(
     study: StudyRow, layers: Iterable[LayerRow], answered: repository.AnsweredByLayer, sees_units: bool
 ) -> Blinding:
     """What a study withholds from a reader who has answered these numbers of units. A study whose layers have no subset
-    has no list to answer."""
+    has no list to answer. A study with a protocol reveals labels on the pages of its readings only."""
+    if study.read_by_protocol and not sees_units:
+        return Blinding("never", list_revealed=False, sees_units=False)
     listed = [(row.in_subset, answered.get((row.study_id, row.layer), (0, 0, 0))[1]) for row in layers]
     complete = any(units for units, _ in listed) and all(done >= units for units, done in listed)
     return Blinding(study.labels_shown, study.list_reveals and complete, sees_units)

@@ -95,7 +95,7 @@ class Protocols:
         named = Readers(self.ports.records)
         readers = [named.named(name) for name in names]
         with self.ports.records.transaction() as session:
-            get_row(session, StudyRow, study_id, "study", lock=True)
+            get_row(session, StudyRow, study_id, "study", lock=True).read_by_protocol = True
             _close_open_version(session, study_id)
             row = _store(session, study_id, layout, readers)
             key = row.study_id, row.version

@@ -12,7 +12,7 @@ from services.annotation.answer import Answer, StaleVersion, complete
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, SummaryQuery, UnitPlace
 from services.annotation.tables import ReaderRow, ResponseLogRow, ResponseRow, StudyRow
-from services.annotation.workflow.blinding import blinding_of
+from services.annotation.workflow.blinding import blinding_of, listed_study
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import InvalidInput, Overtaken
@@ -123,7 +123,7 @@ class Responses:
     ) -> tuple[ResponseView, str]:
         """Save an answer. Return it, and the study or unit whose labels the reader sees because of it; else empty."""
         with self.ports.records.transaction() as session:
-            study = repository.open_study(session, key[0], reader.reader_id)
+            study = listed_study(session, key[0], reader)
             if study.labels_shown == "after_list":  # of two last answers at once, the second must count the first
                 session.get_one(ReaderRow, reader.reader_id, with_for_update=True)
             if repository.unit_row(session, key).silent:

@@ -379,6 +379,7 @@ def _study_view(
         labels_shown=row.labels_shown,
         labels_cost=COSTS.get(row.labels_shown, ""),
         ranks_shown=blinding.shows_ranks,
+        read_by_protocol=row.read_by_protocol,
         layers=[_layer_view(layer, answered) for layer in layers],
         **task_fields(row) | ({} if sees_units or not row.error else {"error": HIDDEN_ERROR}),
     )

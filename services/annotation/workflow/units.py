@@ -20,7 +20,7 @@ from services.annotation.schemas import (
     UnitView,
 )
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
-from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of
+from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of, listed_study
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
@@ -49,7 +49,7 @@ class Units:
         """A window (offset, limit) of a filtered list. InvalidInput if the study does not have the class or order."""
         offset, limit = window
         with self.ports.records.reading() as session:
-            study = repository.open_study(session, study_id, reader.reader_id)
+            study = listed_study(session, study_id, reader)
             repository.layer_row(session, study_id, layer)
             blinding = blinding_of(session, study, reader)
             place = settle_place(study, blinding, place)
@@ -62,7 +62,7 @@ class Units:
     def get(self, reader: Reader, key: UnitKey) -> UnitView:
         """A unit with all its pictures and the reader's own answer."""
         with self.ports.records.reading() as session:
-            study = repository.open_study(session, key[0], reader.reader_id)
+            study = listed_study(session, key[0], reader)
             row = repository.unit_row(session, key)
             response = repository.response_row(session, key, reader.reader_id)
             revealed = blinding_of(session, study, reader).reveals(answered=response is not None)
@@ -87,7 +87,7 @@ class Units:
         """The neighbours of a unit in a list. The search for the next unanswered unit continues at the list's start.
         The filter of `place` is not applied."""
         with self.ports.records.reading() as session:
-            study = repository.open_study(session, key[0], reader.reader_id)
+            study = listed_study(session, key[0], reader)
             place = settle_place(study, blinding_of(session, study, reader), place)
             found = repository.entries(session, key[0], key[1], place, reader.reader_id)
         at = next((index for index, entry in enumerate(found) if entry.unit == key[2]), -1)
@@ -116,7 +116,7 @@ class Units:
     def picture(self, reader: Reader, key: UnitKey, rank: int) -> bytes:
         """The JPEG of one picture; `rank` starts at 1."""
         with self.ports.records.reading() as session:
-            repository.readable_study(session, key[0], reader.reader_id)
+            listed_study(session, key[0], reader, is_open=False)
             row = repository.unit_row(session, key)
         pictures = decode_pictures(row.pictures)
         if not 1 <= rank <= len(pictures):
@@ -127,7 +127,7 @@ class Units:
     def sheet(self, reader: Reader, key: UnitKey) -> bytes:
         """The JPEG of the contact sheet."""
         with self.ports.records.reading() as session:
-            repository.readable_study(session, key[0], reader.reader_id)
+            listed_study(session, key[0], reader, is_open=False)
             row = repository.unit_row(session, key)
         if row.sheet_size == 0:
             raise NotFound(f"{unit_name(key[2])} of {key[1]} is silent and has no contact sheet")
@@ -136,7 +136,7 @@ class Units:
     def mammogram(self, reader: Reader, study_id: str, number: int) -> bytes:
         """The JPEG of the preview of a full mammogram."""
         with self.ports.records.reading() as session:
-            repository.readable_study(session, study_id, reader.reader_id)
+            listed_study(session, study_id, reader, is_open=False)
             row = repository.mammograms(session, study_id, [number]).get(number)
         if row is None:
             raise NotFound(f"study {quoted(study_id)} has no mammogram {number}")
