@@ -65,6 +65,13 @@ class Auth:
             )
         return reader
 
+    def manager(self, request: Request) -> Reader:
+        """The reader of a page for the owners of studies. Forbidden if the role does not allow managing studies."""
+        reader = self.page_reader(request)
+        if not reader.manages:
+            raise Forbidden("This page is for the owners of studies. Sign in as a researcher or an administrator.")
+        return reader
+
     def may_operate(self, request: Request, service: str, access: Access = "write") -> bool:
         """Whether the session allows reading the parked messages of a service, or replaying and discarding them: its
         access token must allow that there, and belong to no reader."""

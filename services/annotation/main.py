@@ -80,7 +80,7 @@ def create_web(
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
-    add_pages(app, Frame(auth, studies, units, responses, *clients, monitor, parked))
+    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

@@ -195,8 +195,8 @@ def top_ranked(session: Session, study_id: str, label: int, top: int) -> set[tup
     )
     position = func.row_number().over(partition_by=RankRow.layer, order_by=RankRow.rank).label("position")
     ranked = select(RankRow.layer, RankRow.unit, position).join(UnitRow, of_unit)
-    ranked = ranked.where(RankRow.study_id == study_id, RankRow.label == label).subquery()
-    return {(*row,) for row in session.execute(select(ranked.c.layer, ranked.c.unit).where(ranked.c.position <= top))}
+    rows = ranked.where(RankRow.study_id == study_id, RankRow.label == label).subquery().c
+    return {(*row,) for row in session.execute(select(rows.layer, rows.unit).where(rows.position <= top))}
 
 
 def item_counts(session: Session, key: ProtocolKey) -> dict[str, int]:

@@ -8,6 +8,8 @@ from services.annotation.pages import (
     overview,
     pictures,
     problems,
+    protocols,
+    reading,
     reference,
     runs,
     signing,
@@ -21,7 +23,7 @@ from services.annotation.pages.frame import STATIC, Frame
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
-    for module in (signing, home, overview, survey, pictures, runs, units, status):
+    for module in (signing, home, overview, survey, reading, protocols, pictures, runs, units, status):
         app.include_router(module.routes(frame))
     app.include_router(reference.routes(app, frame))
     frame.serve_static(app)

@@ -19,9 +19,13 @@ from services.annotation.browsing import Browse
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
 from services.annotation.pages import links
+from services.annotation.protocol.questionnaire import AnswerValue, Question
+from services.annotation.protocol.vocabulary import Vocabulary
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
+from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
+from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
@@ -50,6 +54,8 @@ class Frame:
     studies: Studies
     units: Units
     responses: Responses
+    protocols: Protocols
+    readings: Readings
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService
@@ -107,6 +113,7 @@ class Frame:
             "spaced": _spaced,
             "sentence": _sentence,
             "field": field_value,
+            "answered": _answered,
         }
         environment.tests["known"] = _is_known
         return environment
@@ -134,6 +141,15 @@ def _moment(iso: str) -> str:
 
 def _numbered(items: list[str]) -> list[tuple[int, str]]:
     return list(enumerate(items))
+
+
+def _answered(value: AnswerValue, question: Question, vocabulary: Vocabulary | None) -> str:
+    """An answer to a question in words."""
+    if question.kind == "terms" and isinstance(value, list):
+        titles = vocabulary.titles() if vocabulary is not None else {}
+        return ", ".join(titles.get(term, term.partition(":")[2] or term) for term in value)
+    titles = {choice.id: choice.title for choice in question.choices}
+    return titles.get(value, value) if isinstance(value, str) else ", ".join(value)
 
 
 def _spaced(name: str) -> str:

@@ -31,6 +31,7 @@ def routes(frame: Frame) -> APIRouter:
         part = frame.studies.all(reader, window_of_page(page, STUDIES_A_PAGE))
         latest, answers = frame.responses.latest(reader, LATEST_ANSWERS)
         context: dict[str, Any] = {
+            "lists": frame.readings.lists(reader).lists,
             "studies": part.studies,
             "total": part.total,
             "page": page,

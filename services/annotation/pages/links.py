@@ -46,6 +46,31 @@ def mammogram(study_id: str, number: int) -> str:
     return f"/mammograms/{quote(study_id, '')}/{number}.jpg"
 
 
+def reading_list(study_id: str, version: int) -> str:
+    """The start of a reading list."""
+    return f"/reading/{quote(study_id, '')}/{version}"
+
+
+def reading(reading_id: str) -> str:
+    """The page of a reading."""
+    return f"/readings/{quote(reading_id, '')}"
+
+
+def reading_picture(reading_id: str, number: int) -> str:
+    """The picture of a patch of a reading."""
+    return f"{reading(reading_id)}/pictures/{number}.jpg"
+
+
+def reading_mammogram(reading_id: str, number: int) -> str:
+    """The preview of a mammogram that a patch of a reading was cut from."""
+    return f"{reading(reading_id)}/mammograms/{number}.jpg"
+
+
+def protocols(study_id: str) -> str:
+    """The page of a study's protocol, for its owner."""
+    return f"/studies/{quote(study_id, '')}/protocol"
+
+
 def overview_at(study_id: str, layer: str, unit: int) -> str:
     """The overview of all units of a layer, at a unit."""
     return overview(study_id, layer, Place(list="all"), unit // UNITS_A_PAGE + 1, unit)

@@ -21,18 +21,19 @@ def routes(frame: Frame) -> APIRouter:
 
     @router.get("/pictures/{study_id}/{layer}/{unit}/{rank}.jpg")
     def picture(study_id: str, layer: str, unit: str, rank: str, reader: signed_in) -> Response:
-        return _image(frame.units.picture(reader, (study_id, layer, channel_of(unit)), number_of(rank)))
+        return image_response(frame.units.picture(reader, (study_id, layer, channel_of(unit)), number_of(rank)))
 
     @router.get("/sheets/{study_id}/{layer}/{unit}.jpg")
     def sheet(study_id: str, layer: str, unit: str, reader: signed_in) -> Response:
-        return _image(frame.units.sheet(reader, (study_id, layer, channel_of(unit))))
+        return image_response(frame.units.sheet(reader, (study_id, layer, channel_of(unit))))
 
     @router.get("/mammograms/{study_id}/{number}.jpg")
     def mammogram(study_id: str, number: str, reader: signed_in) -> Response:
-        return _image(frame.units.mammogram(reader, study_id, number_of(number)))
+        return image_response(frame.units.mammogram(reader, study_id, number_of(number)))
 
     return router
 
 
-def _image(content: bytes) -> Response:
+def image_response(content: bytes) -> Response:
+    """A picture that only the reader's own browser may keep."""
     return Response(content, media_type=media_type(content), headers={"cache-control": CACHING})

@@ -1,6 +1,7 @@
 """The survey of a unit: its pictures and the four questions."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -127,9 +128,15 @@ class Draft:
     base_version: int
     key: str
 
-    def fields(self) -> dict[str, str]:
-        """The fields of a form that contains this draft."""
-        return asdict(self.answer) | {"base_version": str(self.base_version), "idempotency_key": self.key}
+    def fields(self) -> Iterator[tuple[str, str]]:
+        """The names and values of a form that contains this draft."""
+        yield from asdict(self.answer).items()
+        yield from (("base_version", str(self.base_version)), ("idempotency_key", self.key))
+
+    @property
+    def description(self) -> str:
+        """All text that the reader typed."""
+        return self.answer.description
 
 
 def routes(frame: Frame) -> APIRouter:

@@ -20,7 +20,13 @@ READERS = ["Ana", "Ben", "Cleo"]
 
 
 @pytest.fixture
-def study(annotation_everywhere: Annotation) -> ReaderStudy:
+def study(annotation: Annotation) -> ReaderStudy:
+    return ReaderStudy(annotation, READERS, readers_per_unit=2, patches=4)
+
+
+@pytest.fixture
+def study_everywhere(annotation_everywhere: Annotation) -> ReaderStudy:
+    """The study over both kinds of records, for tests that depend on their locks."""
     return ReaderStudy(annotation_everywhere, READERS, readers_per_unit=2, patches=4)
 
 
@@ -38,8 +44,9 @@ def make_inactive(study: ReaderStudy, name: str) -> None:
         member.active -= timedelta(days=31)
 
 
-def test_an_answer_is_saved_once_and_logged(study: ReaderStudy) -> None:
+def test_an_answer_is_saved_once_and_logged(study_everywhere: ReaderStudy) -> None:
     """A repeated call with the same key saves nothing; the answer is in the log, with the patches that do not fit."""
+    study = study_everywhere
     reading_id = study.ids("Ana")[0]
     for _ in range(2):
         view = study.answer("Ana", reading_id, misfits=[3, 1, 3], idempotency_key="k")
@@ -105,8 +112,9 @@ def test_a_draft_never_replaces_a_newer_answer(study: ReaderStudy) -> None:
     assert [kind for kind, _ in log_of(study, reading_id)] == ["draft", "answer"]
 
 
-def test_skipped_readings_come_at_the_end(study: ReaderStudy) -> None:
+def test_skipped_readings_come_at_the_end(study_everywhere: ReaderStudy) -> None:
     """The next reading is the first one to do; skipped ones come back when nothing else is left."""
+    study = study_everywhere
     ids, ana = study.ids("Ana"), study.reader("Ana")
     assert study.readings.list(ana, study.key).next == ids[0]
     study.readings.skip(ana, ids[0])
@@ -204,8 +212,9 @@ def test_a_closed_protocol_takes_nothing(study: ReaderStudy) -> None:
     assert study.readings.list(ana, study.key).next is None
 
 
-def test_a_reading_of_an_inactive_reader_can_be_taken_over(study: ReaderStudy) -> None:
+def test_a_reading_of_an_inactive_reader_can_be_taken_over(study_everywhere: ReaderStudy) -> None:
     """It moves to the end of the other reader's list; a late answer of the first reader is kept in the log only."""
+    study = study_everywhere
     ids = {name: study.ids(name) for name in READERS}
     ana = study.reader("Ana")
     with pytest.raises(NotFound, match="no unit of another reader is free"):
@@ -230,9 +239,10 @@ def test_a_call_of_the_reader_renews_the_lease(study: ReaderStudy) -> None:
         study.readings.take(study.reader("Ana"), study.key)
 
 
-def test_taking_over_at_once_never_exceeds_the_readers_of_a_unit(study: ReaderStudy) -> None:
+def test_taking_over_at_once_never_exceeds_the_readers_of_a_unit(study_everywhere: ReaderStudy) -> None:
     """Two readers take everything of a third one at the same time: no reading is taken twice, and no unit has two
     readings of one reader."""
+    study = study_everywhere
     make_inactive(study, "Ben")
 
     def take_all(name: str) -> int:
