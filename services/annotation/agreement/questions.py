@@ -15,7 +15,7 @@ from services.annotation.agreement.gwet import gwet_ac
 from services.annotation.agreement.krippendorff import krippendorff_alpha
 from services.annotation.agreement.percent import percent_agreement
 from services.annotation.agreement.ratings import MISSING, Ratings
-from services.annotation.agreement.result import Agreement, agreements
+from services.annotation.agreement.result import Agreement, agreement, agreements, intervals
 from services.annotation.agreement.statistic import Statistic
 from services.common.errors import InvalidInput
 
@@ -45,6 +45,9 @@ class TermsQuestion:
                 f"Question {self.name} has answers of shape {self.chosen.shape}; expected units, readers and "
                 f"{len(self.terms)} terms"
             )
+        missing = self.chosen == MISSING
+        if (missing.any(axis=2) != missing.all(axis=2)).any():
+            raise InvalidInput(f"Question {self.name} has an answer with missing terms; expected all or none missing")
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,24 @@ def statistics_of(ratings: Ratings, scale: Scale) -> list[Statistic]:
 
 
 def terms_agreement(question: TermsQuestion, resampling: Resampling | None) -> TermsAgreement:
-    """Return the agreement on each term as a yes-or-no question, and the summary over terms."""
+    """Return the agreement on each term as a yes-or-no question, and the summary over terms.
+
+    A reader who answers decides on every term, so all terms have the same units and share their resamples.
+    """
+    tables = [Ratings.of(question.chosen[:, :, place], 2).read() for place in range(len(question.terms))]
+    statistics = [statistics_of(ratings, "nominal") for ratings in tables]
+    ends = iter(intervals([one for term in statistics for one in term], resampling))
     terms = tuple(
-        _term_agreement(term, Ratings.of(question.chosen[:, :, place], 2), resampling)
-        for place, term in enumerate(question.terms)
+        TermAgreement(name, tuple(agreement(ratings, one, next(ends)) for one in found), _share(ratings))
+        for name, ratings, found in zip(question.terms, tables, statistics, strict=True)
     )
     return TermsAgreement(question.name, terms, _summaries(terms))
 
 
-def _term_agreement(term: str, ratings: Ratings, resampling: Resampling | None) -> TermAgreement:
-    found = choice_agreement(ChoiceQuestion(term, ratings), resampling)
+def _share(ratings: Ratings) -> float | None:
+    """Return the share of readings that chose a term."""
     given = ratings.codes[ratings.codes != MISSING]
-    return TermAgreement(found.question, found.results, float(given.mean()) if given.size else None)
+    return float(given.mean()) if given.size else None
 
 
 def _summaries(terms: Sequence[TermAgreement]) -> tuple[TermsSummary, ...]:

@@ -32,7 +32,7 @@ class Ratings:
         codes = np.asarray(self.codes)
         if codes.ndim != 2:
             raise InvalidInput(f"Ratings have {codes.ndim} dimensions; expected 2: units and readers")
-        if not np.issubdtype(codes.dtype, np.integer):
+        if codes.size and not np.issubdtype(codes.dtype, np.integer):
             raise InvalidInput(
                 f"Ratings have the type {codes.dtype}; expected integer codes, and {MISSING} for missing"
             )

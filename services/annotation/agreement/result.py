@@ -33,8 +33,13 @@ def agreements(
     ratings: Ratings, statistics: Sequence[Statistic], resampling: Resampling | None
 ) -> tuple[Agreement, ...]:
     """Return the result of each statistic of some ratings, without intervals if there is no resampling."""
-    intervals = [Interval()] * len(statistics) if resampling is None else bootstrap_intervals(statistics, resampling)
-    return tuple(agreement(ratings, *pair) for pair in zip(statistics, intervals, strict=True))
+    ends = intervals(statistics, resampling)
+    return tuple(agreement(ratings, *pair) for pair in zip(statistics, ends, strict=True))
+
+
+def intervals(statistics: Sequence[Statistic], resampling: Resampling | None) -> list[Interval]:
+    """Return the interval of each statistic; empty ones if there is no resampling."""
+    return [Interval()] * len(statistics) if resampling is None else bootstrap_intervals(statistics, resampling)
 
 
 def agreement(ratings: Ratings, statistic: Statistic, interval: Interval) -> Agreement:
