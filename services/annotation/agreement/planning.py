@@ -23,6 +23,9 @@ from services.annotation.agreement.bootstrap import NORMAL
 from services.annotation.agreement.ratings import Floats
 from services.common.errors import InvalidInput
 
+FEWEST_UNITS = 10
+"""Units with the rarest answer below which the formula is too optimistic (docs/lab/agreement.md)."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -55,6 +58,8 @@ class ExpectedInterval:
     half_width: float
     low: float
     high: float
+    caution: str = ""
+    """Why the real interval may be wider; empty if the design is large enough for the formula."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +82,19 @@ def expected_interval(design: Design, level: float = 0.95) -> ExpectedInterval:
     """Return the interval that a design is expected to have."""
     error = max(standard_error(design, trait_model), standard_error(design, dirichlet_model))
     half = NORMAL.inv_cdf((1 + level) / 2) * error
-    return ExpectedInterval(error, half, max(-1.0, design.kappa - half), min(1.0, design.kappa + half))
+    return ExpectedInterval(
+        error, half, max(-1.0, design.kappa - half), min(1.0, design.kappa + half), _caution(design)
+    )
+
+
+def _caution(design: Design) -> str:
+    rarest = design.units * min(design.prevalences) / sum(design.prevalences)
+    if rarest >= FEWEST_UNITS:
+        return ""
+    return (
+        f"about {rarest:.1f} units have the rarest answer; with fewer than {FEWEST_UNITS} the interval may be wider "
+        "than planned, or not exist"
+    )
 
 
 def units_needed(design: Design, half_width: float, level: float = 0.95) -> int:

@@ -90,6 +90,12 @@ def test_more_units_and_readers_give_a_narrower_interval() -> None:
     assert readers.half_width < few.half_width
 
 
+def test_a_rare_answer_has_a_caution() -> None:
+    """With a finding in 10% of the units, 100 units are enough and 50 are not."""
+    assert expected_interval(Design(100, 2, 0.5, (0.9, 0.1))).caution == ""
+    assert "about 5.0 units" in expected_interval(Design(50, 2, 0.5, (0.9, 0.1))).caution
+
+
 def test_units_for_a_width() -> None:
     """They are enough, and one less is not."""
     design = Design(2, 3, 0.5, (0.5, 0.3, 0.2))
