@@ -32,7 +32,7 @@ FLEISS_BCA = (0.33082891111865415, 0.5623497445603582)
 FLEISS_PERCENTILE = (0.3145845058383219, 0.5301180104174088)
 
 
-@settings(max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_replicates_equal_statistics_of_resampled_tables(seed: int) -> None:
     """Each replicate is the statistic of the table whose units were drawn one by one, undefined ones included."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -27,6 +27,7 @@ def test_published_values() -> None:
     assert round(cohen_kappa(PARADOX).value(), 4) == -0.0234
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(WEIGHTINGS))
 def test_equals_the_definition(seed: int, weighting: Weighting) -> None:
     """On random tables with missing readings, with and without weights."""
@@ -34,6 +35,7 @@ def test_equals_the_definition(seed: int, weighting: Weighting) -> None:
     assert same(cohen_kappa(ratings, weighting), slow.cohen(ratings, weighting))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(WEIGHTINGS))
 def test_equals_statsmodels(seed: int, weighting: Weighting) -> None:
     """On random complete tables."""

@@ -1,7 +1,7 @@
 """Fleiss' kappa."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import fleiss_kappa as reference
 
@@ -20,6 +20,7 @@ def test_published_values() -> None:
     assert fleiss_kappa(KRIPPENDORFF).value() == pytest.approx(0.76117, abs=5e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_equals_the_definition(seed: int) -> None:
     """On random tables with missing readings."""
@@ -27,6 +28,7 @@ def test_equals_the_definition(seed: int) -> None:
     assert same(fleiss_kappa(ratings), slow.fleiss(ratings))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_equals_statsmodels(seed: int) -> None:
     """On random complete tables."""

@@ -1,7 +1,7 @@
 """Gwet's AC1 and AC2."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.annotation.agreement.cohen import cohen_kappa
@@ -44,6 +44,7 @@ def test_the_paradox_of_kappa() -> None:
     assert cohen_kappa(PARADOX).value() < 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(NAMES)))
 def test_equals_the_definition(seed: int, weighting: Weighting) -> None:
     """On random tables with missing readings, with and without weights."""

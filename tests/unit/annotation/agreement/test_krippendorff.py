@@ -3,7 +3,7 @@
 import krippendorff
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.annotation.agreement.krippendorff import NAMES, Level, krippendorff_alpha
@@ -36,6 +36,7 @@ def test_published_values_of_gwet() -> None:
     assert krippendorff_alpha(GWET_SIX).value() == pytest.approx(0.4204384, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(NAMES)))
 def test_equals_the_definition(seed: int, level: Level) -> None:
     """On random tables with missing readings, at each level."""
@@ -43,6 +44,7 @@ def test_equals_the_definition(seed: int, level: Level) -> None:
     assert same(krippendorff_alpha(ratings, level), slow.krippendorff(ratings, level))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(NAMES)))
 def test_equals_another_package(seed: int, level: Level) -> None:
     """On random tables with missing readings, where alpha is defined."""

@@ -1,7 +1,7 @@
 """Percent agreement."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.annotation.agreement.percent import percent_agreement
@@ -18,6 +18,7 @@ def test_published_values() -> None:
     assert round(percent_agreement(FIVE_OBSERVERS).value(), 3) == 0.616
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_equals_the_definition(seed: int) -> None:
     """On random tables with missing readings."""

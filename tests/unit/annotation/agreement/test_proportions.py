@@ -1,7 +1,7 @@
 """Proportions."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -26,6 +26,7 @@ def test_published_intervals(
     assert [(one.low, one.high) for one in found] == [pytest.approx(score, abs=5e-5), pytest.approx(exact, abs=5e-5)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
 def test_equals_scipy(numbers: tuple[int, int]) -> None:
     """Both intervals at two levels, and the exact p-value."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.contingency_tables import mcnemar as reference
@@ -22,6 +22,7 @@ def test_published_tests() -> None:
     assert (round(symmetry.statistic or 0, 2), symmetry.degrees) == (19.11, 6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=16, max_size=16))
 def test_equals_statsmodels(cells: list[int]) -> None:
     """Both tests, on random tables without empty cells."""
@@ -32,6 +33,7 @@ def test_equals_statsmodels(cells: list[int]) -> None:
         assert (ours.degrees, ours.p_value) == (expected.df, pytest.approx(expected.pvalue, rel=1e-7))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_equals_statsmodels(there: int, back: int) -> None:
     """The exact p-value."""
