@@ -84,5 +84,13 @@ def lists(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_lists(QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def agreement(quick: Quick = False, as_json: AsJson = False) -> None:
+    """How often the intervals of agreement contain the true value, for several designs, and their planned widths."""
+    from bench.agreement import FULL, QUICK, bench_agreement
+
+    _print(bench_agreement(QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))

@@ -1,8 +1,10 @@
 """Imports go one way, and importing a module has no effect."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
+TESTS_ONLY = ("krippendorff", "statsmodels")
+"""References that only tests import; krippendorff is under the GPL, which our licence does not allow in the product."""
 WITHOUT_TORCH = ("patch_rendering", "annotation", "common")
 
 FLOORS = (
@@ -79,6 +83,29 @@ def test_nothing_imports_the_benches() -> None:
     """Only the command loads them, by name, in a checkout."""
     packages = (*SERVICES, "imaging", "common", "cli")
     assert [pair for package in packages for pair in imports(package) if pair[1].startswith("bench.")] == []
+
+
+def test_references_of_tests_are_not_shipped() -> None:
+    """No file outside the tests imports them, and only the extra for development installs them."""
+    folders = ("services", "bench", "deploy", "proto")
+    files = [ROOT / "hatch_build.py", *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+    pattern = re.compile(rf"\s*(?:import|from)\s+(?:{'|'.join(TESTS_ONLY)})\b")
+    assert [path for path in files if any(pattern.match(line) for line in path.read_text().splitlines())] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    named = {extra for extra, pins in extras.items() if any(pin.startswith(TESTS_ONLY) for pin in pins)}
+    assert named == {"dev"}
+
+
+def test_agreement_is_pure() -> None:
+    """The statistics import only numpy, the standard library and errors: no records, no HTTP."""
+    allowed = ("services.annotation.agreement.", "services.common.errors.", "numpy.")
+    foreign = {
+        module
+        for file, module in imports("annotation/agreement")
+        if not module.startswith(allowed) and module.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert foreign == set()
 
 
 def test_ports_are_opened_in_few_places() -> None:
