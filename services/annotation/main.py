@@ -24,6 +24,7 @@ from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
 from services.common.access.audit import Audit
@@ -73,14 +74,14 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
+    protocols, readings, results = Protocols(ports, audit), Readings(ports, audit), Results(ports)
     add_routes(app, auth, studies, units, responses)
-    app.include_router(protocol_routes(protocols))
-    app.include_router(reading_routes(auth, readings))
+    app.include_router(protocol_routes(auth, protocols, results))
+    app.include_router(reading_routes(auth, readings, results))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
-    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, *clients, monitor, parked))
+    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, results, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

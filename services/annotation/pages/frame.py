@@ -27,6 +27,7 @@ from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
@@ -56,6 +57,7 @@ class Frame:
     responses: Responses
     protocols: Protocols
     readings: Readings
+    results: Results
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService
@@ -111,6 +113,7 @@ class Frame:
             "value": _value,
             "numbered": _numbered,
             "spaced": _spaced,
+            "capitalized": _capitalized,
             "sentence": _sentence,
             "field": field_value,
             "answered": _answered,
@@ -154,6 +157,11 @@ def _answered(value: AnswerValue, question: Question, vocabulary: Vocabulary | N
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _capitalized(text: str) -> str:
+    """A text with a capital letter; the others stay as they are, unlike with Jinja's own filter."""
+    return text[:1].upper() + text[1:]
 
 
 def _sentence(message: str) -> str:

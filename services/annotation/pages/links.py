@@ -51,6 +51,11 @@ def reading_list(study_id: str, version: int) -> str:
     return f"/reading/{quote(study_id, '')}/{version}"
 
 
+def results(study_id: str, version: int) -> str:
+    """The results of a protocol."""
+    return f"{reading_list(study_id, version)}/results"
+
+
 def reading(reading_id: str) -> str:
     """The page of a reading."""
     return f"/readings/{quote(reading_id, '')}"

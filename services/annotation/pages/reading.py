@@ -222,6 +222,11 @@ def _list_routes(frame: Frame) -> APIRouter:
     def start(request: Request, study_id: str, version: int, reader: signed_in) -> Response:
         return _list_page(frame, request, reader, (study_id, version))
 
+    @router.get("/reading/{study_id}/{version}/results")
+    def results(request: Request, study_id: str, version: int, reader: signed_in) -> Response:
+        found = frame.results.of((study_id, version), reader, reader.manages)
+        return frame.page("results.html", request, reader, results=found)
+
     @router.post("/reading/{study_id}/{version}/take")
     def take(
         request: Request, study_id: str, version: int, reader: signed_in, form: Annotated[FormData, Depends(sent_form)]
