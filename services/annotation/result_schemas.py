@@ -38,6 +38,7 @@ class QuestionResult(BaseModel):
     question: str
     text: str
     kind: Literal["choice", "scale", "terms"]
+    titles: dict[str, str] = Field(description="Of the choices, or of the terms, by identifier.")
     agreement: QuestionAgreement | TermsAgreement
     shift: ShiftView | None
 

@@ -141,7 +141,10 @@ def _question_result(
     if kind == "terms":
         terms = vocabulary.term_ids() if vocabulary is not None else []
         found: Any = terms_agreement(TermsQuestion(question.id, terms, _chosen(question, terms, units)), resampling)
-        return QuestionResult(question=question.id, text=question.text, kind=kind, agreement=found, shift=None)
+        titles = vocabulary.titles() if vocabulary is not None else {}
+        return QuestionResult(
+            question=question.id, text=question.text, kind=kind, titles=titles, agreement=found, shift=None
+        )
     categories = max(2, len(question.choices))
     first = _table(units, lambda one: _code_of(question)(one.answer))
     ratings = Ratings.of(first, categories)
@@ -150,6 +153,7 @@ def _question_result(
         question=question.id,
         text=question.text,
         kind=kind,
+        titles={choice.id: choice.title for choice in question.choices},
         agreement=choice_agreement(ChoiceQuestion(question.id, ratings, scale), resampling),
         shift=_shift(question, first, units, resampling) if reveals else None,
     )

@@ -15,10 +15,14 @@ from primitives.annotation.v1 import annotation_pb2_grpc
 
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.schemas import ChangeStudyRequest, Members
+from services.annotation.workflow.protocols import Protocols
+from services.annotation.workflow.readings import Readings
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.grpc import GrpcServer
 from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
+from tests.fakes.reading import FORM as STRUCTURED
+from tests.fakes.reading import request
 
 AWAY = "http://127.0.0.1:9"
 READ, WRITE = "annotation:read", "annotation:write"
@@ -59,8 +63,25 @@ API = {
     "POST /v1/parked/replay": "401 403 200 403 200 403 403 403 403 403",
     "POST /v1/parked/{message_id}/replay": "401 403 404 403 404 403 403 403 403 403",
     "POST /v1/parked/{message_id}/discard": "401 403 404 403 404 403 403 403 403 403",
+    "POST /v1/studies/{study_id}/protocol-preview": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/reading-lists": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/reading-lists/{study_id}/{version}": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/reading-lists/{study_id}/{version}/readings": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/reading-lists/{study_id}/{version}/take": "401 403 404 403 404 403 403 404 404 404",
+    "GET /v1/readings/{reading_id}": "401 200 200 200 200 403 403 200 404 200",
+    "PUT /v1/readings/{reading_id}/draft": "401 403 204 403 204 403 403 204 404 204",
+    "PUT /v1/readings/{reading_id}/answer": "401 403 200 403 200 403 403 200 404 200",
+    "POST /v1/readings/{reading_id}/skip": "401 403 200 403 200 403 403 200 404 200",
+    "POST /v1/readings/{reading_id}/reveal": "401 403 409 403 409 403 403 409 404 409",
+    "POST /v1/studies/{study_id}/protocols/{version}/close": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/results": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/reading-lists/{study_id}/{version}/results": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/studies/{study_id}/protocols": "401 403 403 201 403 403 403 403 403 403",
 }
-"""By route, the code for each of CALLERS."""
+"""By route, the code for each of CALLERS. The calls are made in this order: a draft before the answer, which outdates
+it, and results after the protocol is closed."""
 
 BROWSERS = ("nobody", "member", "other", "researcher")
 PAGES = {
@@ -80,6 +101,20 @@ PAGES = {
     "GET /pictures/{study_id}/{layer}/{unit}/{rank}.jpg": "401 200 404 200",
     "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200",
     "GET /mammograms/{study_id}/{number}.jpg": "401 200 404 200",
+    "GET /reading/{study_id}/{version}": "303 200 404 200",
+    "GET /reading/{study_id}/{version}/results": "303 200 404 200",
+    "POST /reading/{study_id}/{version}/take": "401 403 403 403",
+    "GET /readings/{reading_id}": "303 200 404 200",
+    "POST /readings/{reading_id}": "401 403 404 403",
+    "POST /readings/{reading_id}/draft": "401 403 403 403",
+    "POST /readings/{reading_id}/skip": "401 403 403 403",
+    "POST /readings/{reading_id}/reveal": "401 403 403 403",
+    "GET /readings/{reading_id}/pictures/{number}.jpg": "401 200 404 200",
+    "GET /readings/{reading_id}/mammograms/{number}.jpg": "401 200 404 200",
+    "GET /studies/{study_id}/protocol": "303 403 403 403",
+    "POST /studies/{study_id}/protocol": "401 403 403 403",
+    "POST /studies/{study_id}/protocol/preview": "401 403 403 403",
+    "POST /studies/{study_id}/protocol/{version}/close": "401 403 403 403",
     "GET /runs": "303 503 503 503",
     "GET /runs/compare": "303 503 503 503",
     "GET /runs/{run_id}": "303 503 503 503",
@@ -115,7 +150,8 @@ METHODS = {
 
 
 class Routed(Annotation):
-    """The service with a token for each role, and a study whose only member is Ana."""
+    """The service with a token for each role, a study whose only member is Ana, and one that Ana and Cy read under a
+    protocol."""
 
     def __init__(self, folder: Path) -> None:
         file = folder / "tokens.json"
@@ -125,6 +161,10 @@ class Routed(Annotation):
         away = dict.fromkeys(("training_url", "extraction_url", "rendering_url"), AWAY)
         super().__init__(folder, tokens=self.known, **away)
         self.studies.change(self.study_id, ChangeStudyRequest(members=Members(names=["Ana"])))
+        self.read_study_id = self.open_plan("plan-2")
+        protocol = Protocols(self.ports).open(self.read_study_id, request(["Ana", "Cy"]))
+        key = protocol.study_id, protocol.version
+        self.reading_id = Readings(self.ports).places(self.readers.named("Ana"), key).readings[0].reading_id
         self.browsers = {name: self.signed_in(name) for name in BROWSERS}
 
     def signed_in(self, role: str) -> Browser:
@@ -145,10 +185,14 @@ class Routed(Annotation):
 
     def path(self, route: str, unit: str) -> str:
         """The path of a route with the ids of the study."""
-        values = {"study_id": self.study_id, "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
+        under_protocol = "protocol" in route or "/reading" in route
+        study_id = self.read_study_id if under_protocol else self.study_id
+        values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id,
+                  "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "verb": "replay"}  # fmt: skip
-        return route.replace("{rank}", "1").replace("{number}", "0").format(**values)
+        number = "1" if "/pictures/" in route else "0"
+        return route.replace("{rank}", "1").replace("{number}", number).format(**values)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +223,10 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
     bodies: dict[str, Any] = {"PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}}
     if route == "POST /v1/studies":
         bodies["POST"] = {"rendering_id": "rendering-1"}
+    if path.endswith(("/protocol-preview", "/protocols")):
+        bodies["POST"] = request(["Ana", "Cy"]).model_dump(mode="json")
+    if "/readings/" in path:
+        bodies["PUT"] = {"answers": STRUCTURED, "idempotency_key": "one"} if path.endswith("answer") else {}
     client = Browser(routed.app, follow_redirects=False)
     found = {
         role: client.request(
