@@ -143,7 +143,7 @@ class SavedAnswer(BaseModel):
 
 
 class ReadingView(BaseModel):
-    """A reading: what is shown and asked, and what this reader has answered. It does not name the unit."""
+    """A reading: what is shown, and what this reader has answered. It does not name the unit."""
 
     reading_id: str
     study_id: str

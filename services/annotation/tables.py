@@ -281,8 +281,8 @@ class ItemRow(Base):
 class ReadingRow(Base):
     """One reading of an item: by whom, at which position of the reader's list, and the current answers.
 
-    `reading_id` is random, so that no address tells a sham or a repeat from another unit. `second_answer` is the answer
-    after the reveal, which locks `answer`. Versions count saved answers of both kinds.
+    `reading_id` is random, so that no address distinguishes shams and repeats from other units. `second_answer` is the
+    answer after the reveal, which locks `answer`. Versions count saved answers of both kinds.
     """
 
     __tablename__ = "readings"

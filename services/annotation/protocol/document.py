@@ -1,4 +1,4 @@
-"""The document of a protocol: everything that decides what readers are shown and asked. Its hash is the protocol's."""
+"""The document of a protocol: everything that decides what readers see and answer. Its hash is the protocol's."""
 
 import hashlib
 import json

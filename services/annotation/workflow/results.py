@@ -182,7 +182,7 @@ def _table(units: Sequence[Reading], code: Callable[[Reading], int]) -> Codes:
 
 def _chosen(question: Question, terms: Sequence[str], units: Sequence[Reading]) -> Codes:
     """Whether each reader chose each term for each item: (items, readers, terms). A reader who recognized nothing, and
-    so was not asked, chose none."""
+    so did not see the question, chose none."""
     items, readers = _places(units)
     place = {term: at for at, term in enumerate(terms)}
     table = np.full((len(items), len(readers), len(terms)), MISSING, np.int64)
@@ -201,7 +201,7 @@ def _places(units: Sequence[Reading]) -> tuple[dict[int, int], dict[str, int]]:
 
 
 def _code_of(question: Question) -> Callable[[dict[str, AnswerValue] | None], int]:
-    """The code of an answer to a question with choices; MISSING if there is none or the question was not asked."""
+    """The code of an answer to a question with choices; MISSING if there is none or the question did not apply."""
     codes = {choice.id: at for at, choice in enumerate(question.choices)}
     return lambda answer: codes.get(str((answer or {}).get(question.id)), MISSING)
 
