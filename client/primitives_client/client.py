@@ -72,6 +72,7 @@ class Primitives:
             patch_rendering=connect(addresses.patch_rendering),
             annotation=connect(addresses.annotation),
             wait=retries.wait,
+            clock=retries.clock,
         )
         self._use(connections, reader)
 

@@ -26,12 +26,13 @@ KEY = b"idempotency-key"
 
 @dataclass(frozen=True)
 class Retries:
-    """How often a call is sent, and the waits in between, which double. `wait` is for tests."""
+    """How often a call is sent, and the waits in between, which double. `wait` and `clock` are for tests."""
 
     attempts: int = 5
     first_wait_s: float = 0.5
     longest_wait_s: float = 8.0
     wait: Callable[[float], None] = field(default=time.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def pause(self, attempt: int, retry_after: str = "") -> None:
         """Wait after an attempt, counted from 0: as long as the service requests, or else a random part of the wait."""

@@ -60,8 +60,9 @@ class Unit(Resource, models.UnitSummary):
         aucs = {f"auc_{_name(names, label)}": auc for label, auc in enumerate(self.auc_by_class)}
         ranks = {f"rank_{one.ranking}_{_name(names, one.label)}": one.rank for one in self.ranks}
         scores = {f"score_{one.ranking}_{_name(names, one.label)}": one.score for one in self.ranks}
-        best = {"phenomenon": self.best.phenomenon, "iou": self.best.iou} if self.best else {}
-        return {**super().row(), **aucs, **ranks, **scores, **best}
+        phenomenon = {"phenomenon": self.best.phenomenon, "iou": self.best.iou} if self.best else {}
+        own = {name: value for name, value in super().row().items() if name != "best"}
+        return {**own, **aucs, **ranks, **scores, **phenomenon}
 
     def _in(self, extraction: "Extraction", layer: str) -> "Unit":
         self._extraction, self._layer = extraction, layer

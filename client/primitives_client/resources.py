@@ -53,6 +53,12 @@ class Resource(BaseModel):
         values = self.model_dump(mode="python")
         return {name: value for name, value in values.items() if not isinstance(value, list | dict)}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.row().items())})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
     def _of(self, connections: Connections) -> Self:
         self._connections = connections
         return self

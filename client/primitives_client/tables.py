@@ -39,9 +39,7 @@ class Table(Sequence[Row]):
     def __repr__(self) -> str:
         lines = [self.columns, *([written(row.get(name)) for name in self.columns] for row in self._rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.columns))]
-        text = "\n".join(
-            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines
-        )
+        text = "\n".join(_padded(line, widths) for line in lines)
         return f"{text}\n{self._note}" if self._note else text
 
     def _repr_html_(self) -> str:
@@ -59,3 +57,7 @@ def written(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _padded(words: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip()

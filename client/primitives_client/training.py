@@ -67,7 +67,7 @@ class Run(ControlledTask, models.RunView):
             "state": self.state,
             "architecture": self.settings.get("architecture"),
             "dataset_id": self.dataset_id,
-            "epochs": len(self.epochs),
+            "epochs_done": len(self.epochs),
             "best_epoch": best.epoch if best else None,
             "val_auc": best.val_auc if best else None,
             "val_accuracy": best.val_accuracy if best else None,
