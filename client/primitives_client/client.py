@@ -11,6 +11,7 @@ import httpx
 from primitives_client.addresses import find_addresses, find_token, find_trust
 from primitives_client.annotation import Studies
 from primitives_client.connection import Connection, Retries, path_of
+from primitives_client.errors import InvalidInput
 from primitives_client.extraction import Extractions
 from primitives_client.models.common import ServiceStatus
 from primitives_client.plans import Plans
@@ -94,6 +95,8 @@ class Primitives:
         self._http.close()
 
     def _use(self, connections: Connections, reader: str) -> None:
+        if not reader.isprintable():
+            raise InvalidInput(f"{reader!r} is not the name of a reader")
         if reader:
             annotation = connections.annotation
             headers = {**annotation.headers, READER: reader.encode()}

@@ -92,23 +92,23 @@ class Connection:
         request = self.http.build_request(
             method, f"{self.base}{path}", content=content, headers=sent, params=_written(query or {})
         )
-        for attempt in range(self.retries.attempts):
-            is_last = attempt == self.retries.attempts - 1
+        attempt = 0
+        while True:
+            is_last = attempt >= self.retries.attempts - 1
+            retry_after = ""
             try:
                 response = self.http.send(request)
             except httpx.RequestError as error:
-                # Without a connection nothing has arrived, so any call can be sent again.
-                can_repeat = is_repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if is_last or not can_repeat or _is_untrusted(error):
+                if is_last or not _may_pass(error, is_repeatable):
                     raise _unanswered(self.base, error) from error
-                self.retries.pause(attempt)
-                continue
-            if response.is_success:
-                return response
-            if is_last or not is_repeatable or response.status_code not in PASSING:
-                raise _refusal(response)
-            self.retries.pause(attempt, response.headers.get("retry-after", ""))
-        raise InvalidInput(f"{self.retries.attempts} attempts; expected at least 1")
+            else:
+                if response.is_success:
+                    return response
+                if is_last or not is_repeatable or response.status_code not in PASSING:
+                    raise _refusal(response)
+                retry_after = response.headers.get("retry-after", "")
+            self.retries.pause(attempt, retry_after)
+            attempt += 1
 
     def _parsed(self, model: type[M], response: httpx.Response) -> M:
         try:
@@ -145,6 +145,13 @@ def _written(query: Mapping[str, Any]) -> dict[str, str | list[str]]:
 
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _may_pass(error: httpx.RequestError, is_repeatable: bool) -> bool:
+    """Whether a later attempt may succeed. Without a connection nothing has arrived, so any call can be sent again."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return not _is_untrusted(error)
+    return is_repeatable and isinstance(error, httpx.NetworkError | httpx.TimeoutException | httpx.RemoteProtocolError)
 
 
 def _is_untrusted(error: Exception) -> bool:

@@ -51,7 +51,7 @@ class Client:
         environment = {
             **self.home.environment,
             "PRIMITIVES_TOKEN": self.researcher,
-            "PYTHONPATH": f"{path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH")))),
             "IPYTHONDIR": str(self.home.home / "ipython"),
         }
         notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
@@ -243,7 +243,7 @@ def study_change(p: Primitives, study: Study) -> Any:
 
 
 def test_without_tokens_a_client_needs_none(client: Client, first: Any) -> None:
-    """The same home, served again without tokens, answers all callers of its machine. Calls in between are Unavailable."""
+    """The same home, served again without tokens, answers all callers of its machine. In between it is Unavailable."""
     assert client.home.stop() == 0
     p = Primitives(services=asdict(client.home.services), retries=primitives_client.Retries(attempts=1))
     with pytest.raises(Unavailable):

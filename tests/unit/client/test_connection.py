@@ -167,10 +167,14 @@ def test_names_in_paths_are_quoted() -> None:
     assert path_of("layers", "a/b c?d", 3) == "/v1/layers/a%2Fb%20c%3Fd/3"
 
 
-def test_there_is_at_least_one_attempt() -> None:
-    """Nothing is sent with less."""
-    with pytest.raises(InvalidInput, match="0 attempts"):
-        HttpServices(FOUND).client(attempts=0).datasets.get("d")
+def test_a_fault_of_the_caller_is_not_repeated() -> None:
+    """A proxy that does not exist as a protocol, for example; and a name that no header can hold is not sent."""
+    services = HttpServices(httpx.UnsupportedProtocol("no scheme"))
+    with pytest.raises(Unavailable, match="no scheme"):
+        services.client().datasets.get("d")
+    assert services.waits == []
+    with pytest.raises(InvalidInput, match="reader"):
+        services.client(reader="Ana\n")
 
 
 def test_a_client_is_closed_with_its_block() -> None:

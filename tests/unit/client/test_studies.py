@@ -18,8 +18,8 @@ def study() -> dict[str, Any]:
     return {
         "study_id": "study-1", "plan_id": "", "rendering_id": "rendering-1", "title": "First",
         "architecture": "resnet18", "dataset": "ddsm", "notice": "", "classes": ["normal", "cancer"],
-        "units_per_class": 3, "labels_shown": "after_list", "state": "completed", "error": "", "progress": progress, "layers": [],
-        "created": "", "started": "", "finished": "",
+        "units_per_class": 3, "labels_shown": "after_list", "state": "completed", "error": "",
+        "progress": progress, "layers": [], "created": "", "started": "", "finished": "",
     }  # fmt: skip
 
 
