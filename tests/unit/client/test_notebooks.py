@@ -1,6 +1,7 @@
 """The notebooks in docs/notebooks as files; tests/integration/test_client.py runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -27,9 +28,11 @@ def test_notebooks_have_no_outputs(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_plain_english(path: Path) -> None:
-    """The words of the house style, and lines that fit on a page."""
+    """The words of the house style, links that work, and lines that fit on a page."""
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
     assert [gone for cell in cells for gone in gone_words(Use(1, "".join(cell["source"]), False))] == []
+    links = [link for cell in cells for link in re.findall(r"\]\(([^)#:]+)\)", "".join(cell["source"]))]
+    assert [link for link in links if not (path.parent / link).is_file()] == []
     lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
     assert [line for line in lines if len(line) > LONGEST_LINE] == []
 
