@@ -194,6 +194,8 @@ def _empty(kind: str) -> str:
         return f" = Field(default_factory={kind.partition('[')[0]})"
     if "None" in kind.split(" | "):
         return " = None"
+    if " | " in kind:  # one of several models; the service fills it in
+        return " | None = None"
     return f" = Field(default_factory={kind})"
 
 

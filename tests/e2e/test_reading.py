@@ -87,7 +87,7 @@ def test_a_whole_list_is_read_by_keyboard_alone(site: Site, new_page: NewPage) -
         }
 
 
-def test_questions_and_save_are_reached_without_scrolling(site: Site, new_page: NewPage) -> None:
+def test_questions_and_save_are_visible_without_scrolling(site: Site, new_page: NewPage) -> None:
     """On a screen of 1280 x 800, all questions of the structured form and Save are inside the window."""
     page = new_page(viewport=WIDE)
     begin(page, site, "Wide")
