@@ -127,7 +127,7 @@ class Auth:
                 caller.check("annotation", "write")
             reader = self.readers.of_call(caller, name, reads=False)
         except (NotSignedIn, Forbidden) as error:  # without the name: a person may type a secret into its field
-            self._record_refusal(error, caller.name if caller is not None else "")
+            self.record_refusal(error, caller.name if caller is not None else "")
             raise
         if reader is None:
             raise InvalidInput("A reader has a name.")
@@ -147,11 +147,12 @@ class Auth:
         try:
             account = by_account.by_password.verified(name, password, address_of(request))
         except NotSignedIn as error:
-            self._record_refusal(error)
+            self.record_refusal(error)
             raise
         return self.sign_in_to(request, account)
 
-    def _record_refusal(self, error: Exception, caller: str = "") -> None:
+    def record_refusal(self, error: Exception, caller: str = "") -> None:
+        """Record that a sign-in was refused."""
         self.audit.record("sign_in", outcome=f"refused: {type(error).__name__}", actor=Actor(caller))
 
     def set_cookie(self, response: Response, token: str) -> None:

@@ -90,11 +90,11 @@ class SignInLimits:
             self._forget(session, _digest("name", name))
 
     def _begin(self, attempt: Attempt) -> None:
-        time = self.clock()
         with self.records.transaction() as session:
-            self._prune(session, time)
+            self._prune(session)
             limits = sorted([(attempt.name, OF_NAME), (attempt.address, OF_ADDRESS)])  # one order of locks for all
-            rows = [(self._row(session, key, time), limit) for key, limit in limits]
+            rows = [(self._row(session, key), limit) for key, limit in limits]
+            time = self.clock()  # after waiting for the locks
             waits = [row.delayed_until - time for row, _ in rows if row.delayed_until > time]
             if waits:
                 raise SignInDelayed(max(waits))
@@ -102,8 +102,8 @@ class SignInLimits:
                 row.failures, row.last = row.failures + 1, time
                 row.delayed_until = time + limit.delay(row.failures)
 
-    @staticmethod
-    def _row(session: Session, key: str, time: datetime) -> SignInAttemptsRow:
+    def _row(self, session: Session, key: str) -> SignInAttemptsRow:
+        time = self.clock()
         row = session.get(SignInAttemptsRow, key, with_for_update=True)
         if row is None:
             row = SignInAttemptsRow(key_sha256=key, failures=0, last=time, delayed_until=time)
@@ -113,10 +113,9 @@ class SignInLimits:
             row.failures = 0
         return row
 
-    @staticmethod
-    def _prune(session: Session, time: datetime) -> None:
+    def _prune(self, session: Session) -> None:
         """Delete old rows, except those that another transaction uses: waiting for these could end in a deadlock."""
-        old = select(SignInAttemptsRow.key_sha256).where(SignInAttemptsRow.last <= time - FORGOTTEN_AFTER)
+        old = select(SignInAttemptsRow.key_sha256).where(SignInAttemptsRow.last <= self.clock() - FORGOTTEN_AFTER)
         keys = session.scalars(old.limit(MOST_PRUNED).with_for_update(skip_locked=True)).all()
         session.execute(delete(SignInAttemptsRow).where(SignInAttemptsRow.key_sha256.in_(keys)))
 
