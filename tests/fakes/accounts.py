@@ -16,7 +16,7 @@ class WithAccounts(Annotation):
     """The service with accounts in use and one access token of a program."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        file = folder / "tokens.json"
+        self.folder, file = folder, folder / "tokens.json"
         self.token = add_token(file, "program", ("annotation:read", "annotation:write"))
         super().__init__(folder, tokens=Tokens(file), **({"sign_in": "password"} | settings))
         self.accounts = Accounts(self.ports.records, clock=self.clock)

@@ -81,7 +81,8 @@ def invitation_routes(frame: Frame, accounts: Accounts) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     def page(request: Request, token: str, status: int = 200, fault: str = "") -> Response:
-        context: dict[str, Any] = {"invited": accounts.invited(token), "token": token, "fault": fault} | LENGTHS
+        context: dict[str, Any] = {"invited": accounts.invited(token), "invitation_token": token, "fault": fault}
+        context |= LENGTHS
         return frame.page("invitation.html", request, None, status, **context)
 
     @router.get("/invitation")

@@ -13,6 +13,7 @@ from services.annotation.roles import Role
 from services.annotation.workflow.account_rows import AccountView
 from services.annotation.workflow.accounts import Accounts, Invitation
 from services.annotation.workflow.readers import Reader
+from services.common.access.audit import current_caller, name_caller
 from services.common.errors import Conflict, InvalidInput
 from services.common.http.app import status_of
 
@@ -59,7 +60,7 @@ def routes(frame: Frame, accounts: Accounts) -> APIRouter:
         role: Annotated[Role, Form()] = Role.READER,
         csrf: Annotated[str, Form()] = "",
     ) -> Response:
-        check_csrf(request, csrf)
+        _check(request, reader, csrf)
         try:
             invitation = accounts.invite(name, role)
         except (InvalidInput, Conflict) as error:
@@ -75,7 +76,7 @@ def routes(frame: Frame, accounts: Accounts) -> APIRouter:
         role: Annotated[Role | None, Form()] = None,
         csrf: Annotated[str, Form()] = "",
     ) -> Response:
-        check_csrf(request, csrf)
+        _check(request, reader, csrf)
         try:
             if verb == "invite":
                 return invited(request, reader, accounts.invite_again(account_id))
@@ -84,6 +85,12 @@ def routes(frame: Frame, accounts: Accounts) -> APIRouter:
             return page(request, reader, status_of(error), trouble=str(error))
 
     return router
+
+
+def _check(request: Request, reader: Reader, csrf: str) -> None:
+    """Raise Forbidden unless the form belongs to the session. What follows in the audit log is the administrator's."""
+    check_csrf(request, csrf)
+    name_caller(current_caller(), reader.name)
 
 
 def _changes(accounts: Accounts, role: Role | None) -> dict[str, Callable[[str], AccountView]]:
