@@ -161,7 +161,10 @@ class OpenIdProvider:
         if found.issuer != self.issuer:
             raise Unavailable(f"the OpenID provider calls itself {quoted(found.issuer)}; expected {self.issuer}")
         for address in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
-            check_address(address, "an address of the OpenID provider")
+            try:
+                check_address(address, "an address of the OpenID provider")
+            except InvalidInput as error:
+                raise Unavailable(str(error)) from None
         return found
 
     def _key_set(self, again: bool = False) -> KeySet:
