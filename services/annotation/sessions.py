@@ -34,7 +34,7 @@ class SessionView(NamedTuple):
     """A session in the list of a reader's own."""
 
     session_id: str
-    """The beginning of the hash of its token, which tells the sessions of a reader apart."""
+    """The beginning of the hash of its token: enough to distinguish the sessions of a reader."""
     browser: str
     created: datetime
     seen: datetime
