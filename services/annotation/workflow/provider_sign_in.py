@@ -16,6 +16,7 @@ from services.annotation.workflow.account_rows import Account, Subject, token_di
 from services.annotation.workflow.accounts import Accounts
 from services.common.errors import Forbidden, InvalidInput, TooMany
 from services.common.records import Records, now
+from services.common.redaction import quoted
 
 LASTS = timedelta(minutes=10)
 """The time to sign in at the provider."""
@@ -133,6 +134,6 @@ def roles_of(text: str) -> tuple[tuple[str, Role], ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         value, _, role = part.rpartition("=")
         if not value or role not in list(Role):
-            raise InvalidInput(f"PRIMITIVES_ANNOTATION_OIDC_ROLES has {part!r}; expected VALUE=ROLE")
+            raise InvalidInput(f"PRIMITIVES_ANNOTATION_OIDC_ROLES has {quoted(part)}; expected VALUE=ROLE")
         found.append((value, Role(role)))
     return tuple(found)
