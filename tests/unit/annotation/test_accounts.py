@@ -1,5 +1,6 @@
 """Accounts and invitations: the use cases, and what holds when several people act at once."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from services.annotation.passwords import Passwords
 from services.annotation.roles import Role
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
-from services.annotation.sign_in_limits import OF_NAME, SignInDelayed
+from services.annotation.sign_in_limits import OF_ADDRESS, OF_NAME, SignInDelayed
 from services.annotation.tables import AccountRow, InvitationRow
 from services.annotation.workflow.accounts import INVITATION_LASTS, Accounts
 from services.annotation.workflow.password_sign_in import PasswordSignIn, WrongPassword
@@ -110,9 +111,23 @@ def test_a_refused_password_does_not_use_the_invitation(annotation: Annotation) 
     accounts.accept(token, PASSWORD)
 
 
+class Together(Passwords):
+    """Hashes of which all are ready at the same moment, so that what follows begins at the same moment."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), at_once=count)
+        self._ready = threading.Barrier(count, timeout=60)
+
+    def hash(self, password: str) -> str:
+        hashed = super().hash(password)
+        self._ready.wait()
+        return hashed
+
+
 def test_an_invitation_used_at_once_is_used_once(annotation_everywhere: Annotation) -> None:
     """Of eight people with the same link, one sets the password."""
     accounts = accounts_of(annotation_everywhere)
+    accounts.passwords = Together(8)
     token = accounts.invite("Ana", Role.READER).token
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda n: outcome(lambda: accounts.accept(token, f"{PASSWORD} {n}")), range(8)))
@@ -131,15 +146,20 @@ def test_an_account_invited_at_once_is_made_once(annotation_everywhere: Annotati
 
 
 def test_two_administrators_cannot_remove_each_other(annotation_everywhere: Annotation) -> None:
-    """Of two changes at once that would leave none, one is refused."""
+    """Of two changes at once that would leave none, one is refused, however often it is repeated."""
     accounts = accounts_of(annotation_everywhere)
     ids = [enabled(accounts, name, Role.ADMINISTRATOR) for name in ("Ana", "Ben")]
-    changes = [{"role": Role.READER}, {"enabled": False}]
+    begin = threading.Barrier(2, timeout=60)
+
+    def disable(account_id: str) -> str:
+        begin.wait()
+        return outcome(lambda: accounts.change(account_id, enabled=False))
+
     with ThreadPoolExecutor(2) as pool:
-        done = list(
-            pool.map(lambda n: outcome(lambda: accounts.change(ids[n], **changes[n])), range(2))  # type: ignore[arg-type]
-        )
-    assert sorted(done) == ["Conflict", "done"]
+        for _ in range(20):
+            assert sorted(pool.map(disable, ids)) == ["Conflict", "done"]
+            for account_id in ids:
+                accounts.change(account_id, enabled=True)
 
 
 def test_the_last_administrator_stays(annotation: Annotation) -> None:
@@ -195,6 +215,19 @@ def test_names_with_and_without_an_account_are_delayed_alike(annotation: Annotat
     by_password.verified("Ana", PASSWORD, "10.0.0.1")
 
 
+def test_the_right_password_is_never_delayed_by_itself(annotation: Annotation) -> None:
+    """A sign-in that succeeds does not count, so that a name can sign in often, and clears earlier failures."""
+    accounts, by_password = accounts_of(annotation), by_password_of(annotation)
+    enabled(accounts, "Ana")
+    for _ in range(3):
+        for _ in range(OF_NAME.free - 1):
+            with pytest.raises(WrongPassword):
+                by_password.verified("Ana", "wrong", "10.0.0.1")
+        by_password.verified("Ana", PASSWORD, "10.0.0.1")
+    for _ in range(OF_ADDRESS.free):
+        by_password.verified("Ana", PASSWORD, "10.0.0.1")
+
+
 def test_an_accepted_invitation_ends_the_delay(annotation: Annotation) -> None:
     """An attacker who keeps a name delayed cannot keep its owner out: an administrator invites again."""
     accounts, by_password = accounts_of(annotation), by_password_of(annotation)
@@ -231,6 +264,20 @@ def test_no_session_opens_for_an_account_that_changed_meanwhile(annotation: Anno
     accounts.change(account_id, enabled=False)
     with pytest.raises(NotSignedIn):
         sessions.open(verified.reader, account=verified)
+
+
+def test_a_session_depends_on_its_account_at_every_request(annotation: Annotation) -> None:
+    """A session that somehow remains when its account is disabled, or when accounts are no longer in use, is none."""
+    accounts = accounts_of(annotation)
+    account = accounts.accept(accounts.invite("Ana", Role.READER).token, PASSWORD)
+    records, settings = annotation.ports.records, AnnotationSettings()
+    sessions = Sessions(records, settings, annotation.clock, with_accounts=True)
+    token = sessions.open(account.reader, account=account)
+    assert sessions.reader(token) == account.reader
+    assert Sessions(records, settings, annotation.clock).reader(token) is None
+    with records.transaction() as session:
+        session.get_one(AccountRow, account.account_id).state = "disabled"
+    assert sessions.reader(token) is None
 
 
 def tokens_in(folder: Path) -> Tokens:
