@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
+from services.annotation.account_sign_in import check_sign_in, open_account_sign_in
 from services.annotation.api import access_of, add_routes
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
@@ -66,7 +67,9 @@ def create_web(
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
     audit = Audit("annotation", settings.shared.audit_file)
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens, audit)
+    by_account = open_account_sign_in(settings, ports.records, tokens, audit, clock)
+    sessions = Sessions(ports.records, settings, clock, tokens, with_accounts=by_account is not None)
+    auth = Auth(Readers(ports.records), sessions, tokens, audit, by_account)
     studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
     clients = (
         TrainingService(settings.training_url, settings.shared),
@@ -90,6 +93,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     """The service with its ports opened, not started."""
     shared = settings.shared
     edge = open_edge("annotation", shared)
+    check_sign_in(settings, edge.tokens)
     ports = open_annotation_ports(settings, bus)
     studies, responses, monitor = Studies(ports, edge.audit), Responses(ports, edge.audit), create_monitor(ports)
     consumers = create_consumers(bus, studies, shared.max_attempts)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import services
+from services.cli.accounts import accounts_app
 from services.cli.analyses import analyse, analyses
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.gallery.command import gallery
@@ -34,6 +35,7 @@ app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(run_app, name="run")
 app.add_typer(plan_app, name="plan")
 app.add_typer(parked_app, name="parked")
+app.add_typer(accounts_app, name="accounts")
 for command in (
     migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,
     analyses,

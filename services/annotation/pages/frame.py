@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ class Frame:
         environment.globals |= {
             "static": self.static,
             "needs_token": self.auth.tokens is not None,
+            "has_accounts": self.auth.by_account is not None,
+            "has_provider": self.auth.by_account is not None and self.auth.by_account.by_provider is not None,
             "links": links,
             "browse": Browse(),
             "unit_name": unit_name,
@@ -109,6 +112,7 @@ class Frame:
             "words": _words,
             "place": Place.model_validate,
             "moment": _moment,
+            "shown": _shown,
             "duration": _duration,
             "value": _value,
             "numbered": _numbered,
@@ -140,6 +144,11 @@ def _words(choice: str) -> str:
 def _moment(iso: str) -> str:
     """2026-11-24T09:53:01+00:00 as `2026-11-24 09:53 UTC`."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else ""
+
+
+def _shown(time: datetime | None) -> str:
+    """A time as `_moment` shows it."""
+    return _moment(time.isoformat()) if time is not None else ""
 
 
 def _numbered(items: list[str]) -> list[tuple[int, str]]:

@@ -111,6 +111,17 @@ def unit_sheet(unit_key: tuple[str, str, int], kind: str, count: int, size: int)
     return f"/unit-sheets/{_unit_path(unit_key)}.webp{query}"
 
 
+def invitation(origin: str, token: str) -> str:
+    """The link of an invitation, as it is sent to somebody. The token is in the query, which no log of ours has."""
+    return f"{origin}/invitation?{urlencode({'token': token})}"
+
+
+def provider_sign_in(target: str, token: str = "") -> str:
+    """The way to the OpenID provider and back to a target; with a token, to accept an invitation."""
+    query = {"next": local_path(target)} | ({"token": token} if token else {})
+    return f"/sign-in/provider?{urlencode(query)}"
+
+
 def local_path(target: str) -> str:
     """The target after signing in: the path itself if it belongs to this service and is not too long, else the home
     page."""

@@ -28,6 +28,7 @@ TITLES = {
     405: "Not possible",
     409: "Changed in the meantime",
     422: "Not understood",
+    429: "Too many at once",
     503: "Not available",
 }
 
