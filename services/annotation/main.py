@@ -16,11 +16,12 @@ from services.annotation.consumer import EVENTS_QUEUE, create_consumers
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
-from services.annotation.protocol_api import protocol_routes, reading_routes
+from services.annotation.protocol_api import label_routes, protocol_routes, reading_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
+from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.readings import Readings
@@ -77,14 +78,18 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    protocols, readings, results = Protocols(ports, audit), Readings(ports, audit), Results(ports)
+    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
+    results, labels = Results(ports), Labels(ports, audit)
     add_routes(app, auth, studies, units, responses)
     app.include_router(protocol_routes(auth, protocols, results))
+    app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
-    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, results, *clients, monitor, parked))
+    add_pages(
+        app, Frame(auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked)
+    )
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

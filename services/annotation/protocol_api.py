@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 
 from services.annotation.auth import Auth
+from services.annotation.label_schemas import LabelCase, SettleLabelRequest, UnitLabels, UnitLabelView
 from services.annotation.protocol_schemas import (
     AnswerReadingRequest,
     DraftReadingRequest,
@@ -19,11 +20,14 @@ from services.annotation.protocol_schemas import (
     ReadingView,
 )
 from services.annotation.result_schemas import ResultsView
+from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.results import Results
+from services.common.paging import Window
 
+ItemNumber = Annotated[int, InPath(ge=0, lt=2**31, description="Number of the item.")]
 VersionNumber = Annotated[int, InPath(ge=1, lt=2**31, description="Version of the protocol, from 1.")]
 
 
@@ -63,6 +67,34 @@ def protocol_routes(auth: Auth, protocols: Protocols, results: Results) -> APIRo
         """Agreement, controls, times and the summary by layer. 403 for somebody who reads under the protocol while it
         is open."""
         return results.of((study_id, version), reader, manages=True)
+
+    return router
+
+
+def label_routes(auth: Auth, labels: Labels) -> APIRouter:
+    """The routes of unit labels. All need the scope annotation:manage, and a closed protocol."""
+    router = APIRouter(prefix="/v1/studies/{study_id}/protocols/{version}/labels", tags=["labels"])
+
+    @router.get("")
+    def list_labels(study_id: str, version: VersionNumber, window: Annotated[Window, Query()]) -> UnitLabels:
+        """A page of the labels of all answered units, conflicts first. 403 before the protocol closes."""
+        return labels.all((study_id, version), True, window)
+
+    @router.get("/{item}")
+    def get_label(study_id: str, version: VersionNumber, item: ItemNumber) -> LabelCase:
+        """A unit with its patches, all answers to it, and the history of its label."""
+        return labels.one((study_id, version), item, True)
+
+    @router.put("/{item}")
+    def settle_label(
+        study_id: str,
+        version: VersionNumber,
+        item: ItemNumber,
+        request: SettleLabelRequest,
+        reader: Annotated[Reader, Depends(auth.api_reader)],
+    ) -> UnitLabelView:
+        """Settle the label of a unit; the reader is the adjudicator. 409 if it was changed since `base_version`."""
+        return labels.settle((study_id, version), item, reader, request, True)
 
     return router
 

@@ -392,3 +392,21 @@ class ReadingLogRow(Base):
     answer_version: Mapped[int] = mapped_column(Integer)
     saved: Mapped[datetime] = mapped_column(UtcTime, default=now)
     idempotency_key: Mapped[str] = mapped_column(String(64))
+
+
+class UnitLabelRow(Base):
+    """A label that an adjudicator gave a unit of a protocol. Rows are only added; the newest counts."""
+
+    __tablename__ = "unit_labels"
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "version", "item"], ["items.study_id", "items.version", "items.item"]),
+    )
+
+    study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    label_version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    answers: Mapped[dict[str, Any]] = mapped_column(JSON)
+    reason: Mapped[str] = mapped_column(Text)
+    adjudicator_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    saved: Mapped[datetime] = mapped_column(UtcTime, default=now)

@@ -235,6 +235,12 @@ def test_pages_of_reader_studies_are_accessible(
     page.goto(f"/reading/{key}/results")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Results")
     found += faults_of(page, "results")
+    page.get_by_role("link", name="Labels of units").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Labels")
+    found += faults_of(page, "labels")
+    page.locator("tbody a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unit_")
+    found += faults_of(page, "a label")
     assert found == []
 
 

@@ -115,11 +115,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_index("ix_reading_log_key", "reading_log", ["reading_id", "idempotency_key"], unique=False)
+    op.create_table(
+        "unit_labels",
+        sa.Column("study_id", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("item", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("label_version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("answers", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("adjudicator_id", sa.String(length=64), nullable=False),
+        sa.Column("saved", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["adjudicator_id"], ["readers.reader_id"]),
+        sa.ForeignKeyConstraint(["study_id", "version", "item"], ["items.study_id", "items.version", "items.item"]),
+        sa.PrimaryKeyConstraint("study_id", "version", "item", "label_version"),
+    )
 
 
 def downgrade() -> None:
     """Drop the tables and the column. All answers under protocols are lost."""
     op.drop_column("studies", "read_by_protocol")
+    op.drop_table("unit_labels")
     op.drop_index("ix_reading_log_key", table_name="reading_log")
     op.drop_table("reading_log")
     op.drop_index(op.f("ix_readings_reader_id"), table_name="readings")

@@ -24,6 +24,7 @@ from services.annotation.protocol.questionnaire import AnswerValue, Question
 from services.annotation.protocol.vocabulary import Vocabulary
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
+from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import Readings
@@ -59,6 +60,7 @@ class Frame:
     protocols: Protocols
     readings: Readings
     results: Results
+    labels: Labels
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService

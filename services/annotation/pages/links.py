@@ -56,6 +56,26 @@ def results(study_id: str, version: int) -> str:
     return f"{reading_list(study_id, version)}/results"
 
 
+def labels(study_id: str, version: int) -> str:
+    """The labels of the units of a protocol."""
+    return f"/labels/{quote(study_id, '')}/{version}"
+
+
+def label(study_id: str, version: int, item: int) -> str:
+    """The page to settle the label of a unit."""
+    return f"{labels(study_id, version)}/{item}"
+
+
+def label_picture(study_id: str, version: int, item: int, number: int) -> str:
+    """The picture of a patch on the page of a label."""
+    return f"{label(study_id, version, item)}/pictures/{number}.jpg"
+
+
+def label_mammogram(study_id: str, version: int, item: int, number: int) -> str:
+    """The preview of a mammogram on the page of a label."""
+    return f"{label(study_id, version, item)}/mammograms/{number}.jpg"
+
+
 def reading(reading_id: str) -> str:
     """The page of a reading."""
     return f"/readings/{quote(reading_id, '')}"

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from services.annotation.answer import InvalidAnswer
 from services.annotation.auth import check_csrf
+from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
@@ -159,7 +160,7 @@ class ReadingPage:
         """The page, filled in with a draft, or with the saved answer if there is no draft."""
         reading = self.frame.readings.get(reader, self.reading_id)
         reading_list = self.frame.readings.list(reader, (reading.study_id, reading.version))
-        study = self.frame.studies.get(reading.study_id, reader)
+        study = self.frame.studies.get(reading.study_id)
         shown: dict[str, Any] = {"faults": {}, "stale": None, "trouble": "", "saved": False, "study": study}
         shown |= {"reading": reading, "list": reading_list, "draft": draft or ReadingDraft.of_view(reading)}
         shown |= {"typed": draft is not None, "boxes": patch_boxes(reading)}
@@ -250,7 +251,7 @@ def _list_page(frame: Frame, request: Request, reader: Reader, key: tuple[str, i
     context: dict[str, Any] = {
         "list": frame.readings.list(reader, key),
         "places": frame.readings.places(reader, key).readings,
-        "study": frame.studies.get(key[0], reader),
+        "study": frame.studies.get(key[0]),
         "trouble": trouble,
     }
     return frame.page("reading_list.html", request, reader, **context)
@@ -334,7 +335,7 @@ def _picture_routes(frame: Frame) -> APIRouter:
     return router
 
 
-def patch_boxes(reading: ReadingView) -> dict[int, str]:
+def patch_boxes(reading: ReadingView | LabelCase) -> dict[int, str]:
     """By number, the box of the patch in its mammogram: top, left, height and width in percent of the mammogram."""
     sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in reading.mammograms}
     found = {}

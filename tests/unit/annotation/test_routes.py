@@ -17,6 +17,7 @@ from services.annotation.roles import Role
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.schemas import ChangeStudyRequest, Members
 from services.annotation.sign_in_limits import OF_NAME
+from services.annotation.tables import ReadingRow
 from services.annotation.workflow.accounts import Accounts
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readings import Readings
@@ -82,6 +83,9 @@ API = {
     "POST /v1/studies/{study_id}/protocols/{version}/close": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/protocols/{version}/results": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/reading-lists/{study_id}/{version}/results": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/studies/{study_id}/protocols/{version}/labels": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/labels/{item}": "401 403 403 200 403 403 403 403 403 403",
+    "PUT /v1/studies/{study_id}/protocols/{version}/labels/{item}": "401 403 403 200 403 403 403 403 403 403",
     "POST /v1/studies/{study_id}/protocols": "401 403 403 201 403 403 403 403 403 403",
 }
 """By route, the code for each of CALLERS. The calls are made in this order: a draft before the answer, which outdates
@@ -128,6 +132,11 @@ PAGES = {
     "POST /readings/{reading_id}/reveal": "401 403 403 403  403 403 403 403",
     "GET /readings/{reading_id}/pictures/{number}.jpg": "401 200 404 200  404 404 404 404",
     "GET /readings/{reading_id}/mammograms/{number}.jpg": "401 200 404 200  404 404 404 404",
+    "GET /labels/{study_id}/{version}": "303 404 404 404  200 200 404 200",
+    "GET /labels/{study_id}/{version}/{item}": "303 404 404 404  200 200 404 200",
+    "POST /labels/{study_id}/{version}/{item}": "401 403 403 403  403 403 403 403",
+    "GET /labels/{study_id}/{version}/{item}/pictures/{number}.jpg": "401 404 404 404  200 200 404 200",
+    "GET /labels/{study_id}/{version}/{item}/mammograms/{number}.jpg": "401 404 404 404  200 200 404 200",
     "GET /studies/{study_id}/protocol": "303 403 403 403  200 200 403 403",
     "POST /studies/{study_id}/protocol": "401 403 403 403  403 403 403 403",
     "POST /studies/{study_id}/protocol/preview": "401 403 403 403  403 403 403 403",
@@ -161,6 +170,7 @@ FORMS = {
     "POST /readings/{reading_id}/draft": "404 404 404 404",
     "POST /readings/{reading_id}/skip": "404 404 404 404",
     "POST /readings/{reading_id}/reveal": "404 404 404 404",
+    "POST /labels/{study_id}/{version}/{item}": "422 422 404 422",
     "POST /studies/{study_id}/protocol": "422 422 403 403",
     "POST /studies/{study_id}/protocol/preview": "422 422 403 403",
     "POST /studies/{study_id}/protocol/{version}/close": "303 303 403 403",
@@ -208,6 +218,8 @@ class Routed(Annotation):
         protocol = Protocols(self.ports).open(self.read_study_id, request(["Ana", "Cy"]))
         key = protocol.study_id, protocol.version
         self.reading_id = Readings(self.ports).places(self.readers.named("Ana"), key).readings[0].reading_id
+        with self.ports.records.reading() as session:
+            self.item = session.get_one(ReadingRow, self.reading_id).item
         self.browsers = {name: self.signed_in(name) for name in BROWSERS}
 
     def signed_in(self, role: str) -> Browser:
@@ -239,9 +251,9 @@ class Routed(Annotation):
 
     def path(self, route: str, unit: str) -> str:
         """The path of a route with the ids of the study."""
-        under_protocol = "protocol" in route or "/reading" in route
+        under_protocol = any(part in route for part in ("protocol", "/reading", "/labels"))
         study_id = self.read_study_id if under_protocol else self.study_id
-        values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id,
+        values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id, "item": self.item,
                   "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "session_id": "0", "verb": "replay"}  # fmt: skip
@@ -287,6 +299,8 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
         bodies["POST"] = {"rendering_id": "rendering-1"}
     if path.endswith(("/protocol-preview", "/protocols")):
         bodies["POST"] = request(["Ana", "Cy"]).model_dump(mode="json")
+    if "/labels/" in path:
+        bodies["PUT"] = {"answers": STRUCTURED}
     if "/readings/" in path:
         bodies["PUT"] = {"answers": STRUCTURED, "idempotency_key": "one"} if path.endswith("answer") else {}
     client = Browser(routed.app, follow_redirects=False)
