@@ -84,6 +84,136 @@ class ExpectedKappa(Answer):
     caution: str
 
 
+class UnitLabelView(Answer):
+    """The label of a unit. `answers` has the choice of each question, and the terms, that more than half of the
+    unit's readers chose; or what an adjudicator settled on. `conflicts` are the questions without a majority."""
+
+    item: int
+    layer: str
+    unit: int
+    readers: int
+    """Readers who have answered."""
+    answers: dict[str, str | list[str]]
+    source: str
+    conflicts: list[str]
+    label_version: int
+    """0 if no adjudicator has settled it."""
+
+
+class OnlyIf(Exchanged):
+    """A question applies only if an earlier question was answered with one of these choices."""
+
+    question: str
+    among: list[str]
+
+
+class Question(Exchanged):
+    """A question. `choice` takes one of the choices, `scale` one of the ordered choices, `terms` any number of
+    terms of the vocabulary and free text, `text` free text."""
+
+    id: str
+    kind: str
+    text: str
+    help: str = ""
+    required: bool = True
+    choices: list[Choice] = Field(default=[])
+    only_if: OnlyIf | None = None
+
+
+class Questionnaire(Exchanged):
+    """A version of a questionnaire."""
+
+    name: str
+    version: str
+    title: str
+    questions: list[Question]
+
+
+class Term(Exchanged):
+    """A term of a vocabulary."""
+
+    id: str
+    title: str
+
+
+class TermGroup(Exchanged):
+    """Terms that belong together, such as the margins of a mass."""
+
+    id: str
+    title: str
+    terms: list[Term]
+
+
+class Vocabulary(Exchanged):
+    """A version of a vocabulary. `older_terms` maps words of earlier editions, such as DDSM's, to terms."""
+
+    name: str
+    version: str
+    title: str
+    groups: list[TermGroup]
+    older_terms: dict[str, str] = Field(default_factory=dict)
+
+
+class PatchView(Answer):
+    """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
+
+    number: int
+    value: float
+    row: int
+    column: int
+    height: int
+    width: int
+    mammogram: int | None
+    label: int | None = None
+    class_name: str | None = None
+    phenomenon: str | None = None
+
+
+class MammogramView(Answer):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+
+
+class ReaderAnswer(Answer):
+    """The answer of one reader to a unit."""
+
+    reader: str
+    answers: dict[str, str | list[str]]
+    misfits: list[int]
+
+
+class LabelChange(Answer):
+    """A version of an adjudicated label."""
+
+    label_version: int
+    answers: dict[str, str | list[str]]
+    reason: str
+    adjudicator: str
+    saved: str
+
+
+class LabelCase(Answer):
+    """Everything that an adjudicator sees of a unit: its patches with their classes, all answers, and the
+    history."""
+
+    study_id: str
+    version: int
+    title: str
+    label: UnitLabelView
+    questionnaire: Questionnaire
+    vocabulary: Vocabulary | None
+    patches: list[PatchView]
+    mammograms: list[MammogramView]
+    answers: list[ReaderAnswer]
+    history: list[LabelChange]
+    next_conflict: int | None
+
+
 class TermCount(Answer):
     """In how many units of a layer most readers chose a term."""
 
@@ -125,23 +255,6 @@ class LayerView(Answer):
     all: ListProgress
 
 
-class MammogramView(Answer):
-    """A full mammogram, without its name."""
-
-    number: int
-    side: str
-    view: str
-    height: int
-    width: int
-
-
-class OnlyIf(Exchanged):
-    """A question applies only if an earlier question was answered with one of these choices."""
-
-    question: str
-    among: list[str]
-
-
 class UnitChoice(Exchanged):
     """Which units are read. Silent units never are. `subset` and `all` are the lists of the study; `ranked` takes
     the first `top` units of the ranking of a class; `named` takes the units in `units`, by layer."""
@@ -161,58 +274,11 @@ class UnitChoice(Exchanged):
     """By layer: channels from 0, for `named`."""
 
 
-class Question(Exchanged):
-    """A question. `choice` takes one of the choices, `scale` one of the ordered choices, `terms` any number of
-    terms of the vocabulary and free text, `text` free text."""
-
-    id: str
-    kind: str
-    text: str
-    help: str = ""
-    required: bool = True
-    choices: list[Choice] = Field(default=[])
-    only_if: OnlyIf | None = None
-
-
-class Questionnaire(Exchanged):
-    """A version of a questionnaire."""
-
-    name: str
-    version: str
-    title: str
-    questions: list[Question]
-
-
 class Version(Exchanged):
     """The name and version of a shipped questionnaire or vocabulary."""
 
     name: str
     version: str
-
-
-class Term(Exchanged):
-    """A term of a vocabulary."""
-
-    id: str
-    title: str
-
-
-class TermGroup(Exchanged):
-    """Terms that belong together, such as the margins of a mass."""
-
-    id: str
-    title: str
-    terms: list[Term]
-
-
-class Vocabulary(Exchanged):
-    """A version of a vocabulary. `older_terms` maps words of earlier editions, such as DDSM's, to terms."""
-
-    name: str
-    version: str
-    title: str
-    groups: list[TermGroup]
-    older_terms: dict[str, str] = Field(default_factory=dict)
 
 
 class ProtocolDocument(Exchanged):
@@ -264,21 +330,6 @@ class OpenStudyRequest(Request):
     always."""
     rendering_id: str
     members: Members | None = None
-
-
-class PatchView(Answer):
-    """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
-
-    number: int
-    value: float
-    row: int
-    column: int
-    height: int
-    width: int
-    mammogram: int | None
-    label: int | None = None
-    class_name: str | None = None
-    phenomenon: str | None = None
 
 
 class PictureView(Answer):
@@ -581,6 +632,14 @@ class ResultsView(Answer):
     layers: list[LayerSummary]
 
 
+class SettleLabelRequest(Request):
+    """Settle the label of a unit. `base_version` is the label's version that the caller has read."""
+
+    answers: dict[str, str | list[str]]
+    reason: str = ""
+    base_version: int = 0
+
+
 class StudyView(Answer):
     """A study."""
 
@@ -624,6 +683,16 @@ class Summary(Answer):
     total: int
     next_offset: int | None
     readers: list[ReaderSummary]
+
+
+class UnitLabels(Answer):
+    """A page of the labels of a protocol; units with conflicts come first."""
+
+    total: int
+    next_offset: int | None
+    labels: list[UnitLabelView]
+    conflicts: int
+    """Units with conflicts, on all pages."""
 
 
 class UnitSummary(Answer):
