@@ -119,7 +119,7 @@ class Frame:
             "value": _value,
             "numbered": _numbered,
             "spaced": _spaced,
-            "capitalized": _capitalized,
+            "statistic": _statistic,
             "sentence": _sentence,
             "field": field_value,
             "answered": _answered,
@@ -170,9 +170,16 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _capitalized(text: str) -> str:
-    """A text with a capital letter; the others stay as they are, unlike with Jinja's own filter."""
-    return text[:1].upper() + text[1:]
+STATISTIC_WORDS = {
+    "percent": "Percent", "cohen": "Cohen's", "fleiss": "Fleiss'", "krippendorff": "Krippendorff's", "gwet": "Gwet's",
+    "ac1": "AC1", "ac2": "AC2",
+}  # fmt: skip
+"""Words of the names of statistics that are written in another way."""
+
+
+def _statistic(name: str) -> str:
+    """The name of a statistic in words: `gwet_ac1` is Gwet's AC1."""
+    return " ".join(STATISTIC_WORDS.get(word, word) for word in name.split("_"))
 
 
 def _sentence(message: str) -> str:

@@ -156,5 +156,5 @@ def test_the_page_of_results(study: ReaderStudy) -> None:
     study.protocols.close(study.key)
     page = ana.get(path)
     assert page.status_code == 200
-    for words in ("Fleiss kappa", "False recognition on shams", "spiculated margin", "R03"):
+    for words in ("AC1", "False recognition on shams", "spiculated margin", "R03"):
         assert words in page.text
