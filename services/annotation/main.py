@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.api import access_of, add_routes
+from services.annotation.audit_chain import Chain
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
@@ -16,13 +17,16 @@ from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.protocol_api import protocol_routes, reading_routes
+from services.annotation.record_api import record_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
+from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.readings import Readings
+from services.annotation.workflow.response_import import ResponseImport
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
@@ -49,6 +53,11 @@ def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS, bucket=None)
 
 
+def open_audit(settings: AnnotationSettings, ports: Ports) -> Audit:
+    """The audit log of the service, whose events are also in the chain in its records."""
+    return Audit("annotation", settings.shared.audit_file, Chain(ports.records))
+
+
 def create_monitor(ports: Ports) -> Monitor:
     """The monitor of the service's tasks and queues, not started."""
     return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE))
@@ -64,7 +73,7 @@ def create_web(
 ) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
-    audit = Audit("annotation", settings.shared.audit_file)
+    audit = open_audit(settings, ports)
     auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens, audit)
     studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
     clients = (
@@ -77,6 +86,7 @@ def create_web(
     add_routes(app, auth, studies, units, responses)
     app.include_router(protocol_routes(protocols))
     app.include_router(reading_routes(auth, readings))
+    app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
@@ -90,7 +100,10 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     shared = settings.shared
     edge = open_edge("annotation", shared)
     ports = open_annotation_ports(settings, bus)
-    studies, responses, monitor = Studies(ports, edge.audit), Responses(ports, edge.audit), create_monitor(ports)
+    audit = open_audit(settings, ports)
+    if edge.tokens is not None:
+        edge.tokens.record_to(audit)
+    studies, responses, monitor = Studies(ports, audit), Responses(ports, audit), create_monitor(ports)
     consumers = create_consumers(bus, studies, shared.max_attempts)
     web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)

@@ -39,6 +39,7 @@ class Reading:
     revealed: datetime | None
     first_action_s: float | None
     active_s: float | None
+    second_misfits: tuple[int, ...] = ()
 
 
 def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
@@ -85,4 +86,5 @@ def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
             revealed=row.revealed,
             first_action_s=row.first_action_s,
             active_s=row.active_s,
+            second_misfits=tuple(second.get("misfits", ())),
         )
