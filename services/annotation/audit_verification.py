@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
@@ -164,8 +164,7 @@ def adopt_answers(records: Records) -> int:
     while part := list(islice(rest, ROWS_AT_ONCE)):
         with records.transaction() as session:
             for name, position in part:
-                row: LogRow = session.scalars(select(LOGS[name]).where(LOGS[name].position == position)).one()
-                _adopt(session, row)
+                _adopt(session, cast(LogRow, session.get_one(LOGS[name], position)))
     return len(missing)
 
 

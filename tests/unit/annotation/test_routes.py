@@ -50,6 +50,10 @@ API = {
     "GET /v1/studies/{study_id}": "401 200 200 200 200 403 403 200 404 200",
     "PATCH /v1/studies/{study_id}": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/members": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/export.{format}": "401 403 403 404 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/export.imrmc.csv": "401 403 403 422 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/responses/export.{format}": "401 403 403 200 403 403 403 403 403 403",
+    "POST /v1/studies/{study_id}/responses/import": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/layers/{layer}/units": "401 200 200 200 200 403 403 200 404 200",
     "GET /v1/studies/{study_id}/layers/{layer}/units/{unit}": "401 200 200 200 200 403 403 200 404 200",
     "PUT /v1/studies/{study_id}/layers/{layer}/units/{unit}/response": "401 403 200 403 200 403 403 200 404 200",
@@ -147,7 +151,7 @@ class Routed(Annotation):
         """The path of a route with the ids of the study."""
         values = {"study_id": self.study_id, "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
-                  "verb": "replay"}  # fmt: skip
+                  "verb": "replay", "version": 1, "format": "csv"}  # fmt: skip
         return route.replace("{rank}", "1").replace("{number}", "0").format(**values)
 
 
@@ -177,6 +181,8 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
     """Each role has the code of the table. A PUT saves the same answer with the same key, so that it is saved once."""
     method, _, path = route.partition(" ")
     bodies: dict[str, Any] = {"PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}}
+    if route.endswith("responses/import"):
+        bodies["POST"] = {"rows": [FORM | {"reader": "expert", "layer": LAYER, "unit": 1}]}
     if route == "POST /v1/studies":
         bodies["POST"] = {"rendering_id": "rendering-1"}
     client = Browser(routed.app, follow_redirects=False)
