@@ -12,17 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import httpx
 from sqlalchemy import insert
 
+from bench.export_server import RECORDS, serve_exports
 from bench.machine import machine_facts
-from services.annotation.main import create_web
 from services.annotation.protocol.document import ProtocolDocument, canonical, protocol_sha256
-from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import (
     Base,
     ItemRow,
@@ -36,23 +34,16 @@ from services.annotation.tables import (
     UnitRow,
 )
 from services.annotation.workflow.protocols import pseudonym
-from services.common.access.edge import Edge
-from services.common.blobs import FolderBlobs
-from services.common.bus import MemoryBus
 from services.common.errors import Unavailable
-from services.common.observability.logs import configure_logs
 from services.common.progress import Progress
-from services.common.records import Leases, Outbox, Records, open_records
-from services.common.runtime.service import HttpServer
+from services.common.records import Records, open_records
 from services.common.settings import Shared
-from services.common.work.ports import Ports
 
 TARGET_S = 30.0
 TARGET_MB = 100.0
 LIMIT_S = 600.0
 START_LIMIT_S = 120.0
 SAMPLE_S = 0.01
-RECORDS = "bench_exports"
 STUDY = "study-bench"
 LAYER = "layer4"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,7 +103,7 @@ def measure(url: str, process: int) -> dict[str, float]:
         seconds = time.perf_counter() - begin
     return {
         "seconds": round(seconds, 2),
-        "mb": round(size / 1e6, 2),
+        "mb": round(size / 1e6, 4),
         "before_mb": round(memory[0], 1),
         "growth_mb": round(max(memory) - memory[0], 1),
     }
@@ -155,7 +146,7 @@ def serving(shared: Shared) -> Iterator[tuple[str, int]]:
     """Serve the records from another process. Yields its address and its number. Unavailable if it does not start."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(shared, there), daemon=True)
+    process = context.Process(target=serve_exports, args=(shared, there), daemon=True)
     process.start()
     try:
         if not here.poll(START_LIMIT_S):
@@ -165,21 +156,6 @@ def serving(shared: Shared) -> Iterator[tuple[str, int]]:
     finally:
         process.join(5)
         process.kill()
-
-
-def _serve(shared: Shared, parent: Connection) -> None:
-    """Serve until the parent sends something."""
-    configure_logs("json", "error")
-    records = open_records(shared.records(RECORDS))
-    bus, tables = MemoryBus(), Base.metadata.tables
-    blobs = FolderBlobs(shared.scratch() / RECORDS)
-    ports = Ports(bus, blobs, records, Outbox(records, tables["outbox"], bus), Leases(records, tables["leases"]))
-    server = HttpServer(create_web(AnnotationSettings(shared=shared), ports), Edge("annotation"), 0)
-    server.start()
-    parent.send(server.port)
-    parent.recv()
-    server.stop()
-    records.close()
 
 
 def fill(records: Records, sizes: Sizes) -> None:
@@ -249,8 +225,9 @@ def _reading(reader: int, unit: int) -> Row:
     }  # fmt: skip
     return {
         "reading_id": f"reading-{reader}-{unit}", "item": unit, "slot": reader, "reader_id": f"reader-{reader:012d}",
-        "position": unit + 1, "is_repeat": False, "state": "answered", "answer": {"answers": answers, "misfits": [1, 3]},
-        "answer_version": 1, "shown": moment, "submitted": moment + timedelta(seconds=40), "first_action_s": 3.25,
+        "position": unit + 1, "is_repeat": False, "state": "answered",
+        "answer": {"answers": answers, "misfits": [1, 3]}, "answer_version": 1, "shown": moment,
+        "submitted": moment + timedelta(seconds=40), "first_action_s": 3.25,
         "active_s": 31.5,
     }  # fmt: skip
 

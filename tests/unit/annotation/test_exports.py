@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from services.annotation.answer import Answer
 from services.annotation.exports.columns import Column, csv_chunks, escaped, joined, unescaped
 from services.annotation.exports.parquet import GROUP_ROWS, parquet_chunks
 from services.annotation.exports.responses import study_pseudonym
+from services.annotation.reading_table import read_readings
 from services.annotation.tables import UnitRow
 from services.annotation.workflow import exports as exports_module
 from services.annotation.workflow.exports import Exports, ImrmcOptions
@@ -231,6 +232,17 @@ def test_options_of_the_list_form(annotation: Annotation) -> None:
     ):
         with pytest.raises(InvalidInput, match=words):
             exports.imrmc(study.key, ImrmcOptions(question, order))
+
+
+def test_readings_are_read_without_a_join(study: ReaderStudy) -> None:
+    """By reader, in the order of an index. PostgreSQL has no statistics about a new protocol: it joined 50,000 readings
+    with their items in nested loops until the limit of a statement ended the export."""
+    records, executed = study.annotation.ports.records, []
+    with records.reading() as session:
+        event.listen(records.engine, "before_cursor_execute", lambda *call: executed.append(call[2]))
+        readings = list(read_readings(session, study.key))
+    assert len(readings) > len(executed) == 2 + len(READERS)
+    assert not any("JOIN" in statement for statement in executed)
 
 
 # Over HTTP
