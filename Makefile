@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
+CODE := services bench tests deploy client docs/notebooks hatch_build.py
 
 .PHONY: help setup demo up down test test-gpu chaos bench audit images secrets requirements smoke lint format release clean
 
@@ -51,14 +52,14 @@ images: $(VENV)/dev.stamp ## Check that every image is named by a digest or an e
 	$(BIN)/python -m deploy.release.image_names
 
 lint: $(VENV)/dev.stamp ## Check style, types and protos.
-	$(BIN)/ruff check services bench tests deploy hatch_build.py
-	$(BIN)/ruff format --check services bench tests deploy hatch_build.py
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/buf lint proto
 
 format: $(VENV)/dev.stamp ## Format the code.
-	$(BIN)/ruff check --fix services bench tests deploy hatch_build.py
-	$(BIN)/ruff format services bench tests deploy hatch_build.py
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 release: $(VENV)/dev.stamp ## Store the protos and the OpenAPI of the code as contracts that later code must not break (docs/contracts.md).
 	$(BIN)/python -m deploy.release.contracts keep
@@ -66,14 +67,14 @@ release: $(VENV)/dev.stamp ## Store the protos and the OpenAPI of the code as co
 clean: ## Remove everything that was created here: the environment, the data of demo and up, caches.
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# `all` installs the packages of the services; `dev` adds the tools for lint and tests. Changed pins or protos install
-# again.
+# `all` installs the packages of the services; `dev` adds the Python client, and the tools for lint and tests. Changed
+# pins or protos install again.
 $(VENV)/all.stamp: $(SOURCES) | $(VENV)/pip
 	$(PIP) install --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
-$(VENV)/dev.stamp: $(SOURCES) | $(VENV)/pip
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+$(VENV)/dev.stamp: $(SOURCES) client/pyproject.toml | $(VENV)/pip
+	$(PIP) install --constraint constraints.txt --editable '.[dev]' --editable ./client
 	@touch $@ $(VENV)/all.stamp
 
 # The checker of manifests has its own environment, because its pins differ from the product's.

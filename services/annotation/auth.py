@@ -1,7 +1,8 @@
 """Finds the reader of a request: a browser has a session, a program names its reader.
 
 If the service has access tokens, a program must send one (see services/common/http/app.py), and a reader must enter one
-to sign in. A session ends when its token does (see `Sessions`).
+to sign in, or the password of an account where accounts are in use. A session ends when its token or its account does
+(see `Sessions`).
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.responses import Response
 
+from services.annotation.account_sign_in import AccountSignIn
 from services.annotation.sessions import HOST_TOKEN, Sessions, csrf_matches
+from services.annotation.workflow.account_rows import Account
 from services.annotation.workflow.readers import Reader, Readers, sees_units
 from services.common.access.audit import Actor, Audit
 from services.common.access.tokens import Access, Caller, Tokens
@@ -32,6 +35,8 @@ class Auth:
     sessions: Sessions
     tokens: Tokens | None = None
     audit: Audit = field(default_factory=lambda: Audit("annotation"))
+    by_account: AccountSignIn | None = None
+    """The use cases of accounts, if they are in use."""
 
     def session_reader(self, request: Request) -> Reader | None:
         """The reader of the session's cookie."""
@@ -60,8 +65,8 @@ class Auth:
         reader = self.page_reader(request)
         if not reader.sees_units:
             raise Forbidden(
-                "These pages show what studies withhold from their readers. To see them, sign in with an access token "
-                "that has the scope activation_extraction:read."
+                "These pages show what studies withhold from their readers. To see them, sign in as a researcher, or "
+                "with an access token that has the scope activation_extraction:read."
             )
         return reader
 
@@ -70,6 +75,13 @@ class Auth:
         reader = self.page_reader(request)
         if not reader.manages:
             raise Forbidden("This page is for the owners of studies. Sign in as a researcher or an administrator.")
+        return reader
+
+    def administrator(self, request: Request) -> Reader:
+        """The reader of a page that manages accounts. Forbidden if the session is not an administrator's."""
+        reader = self.page_reader(request)
+        if not reader.administers:
+            raise Forbidden("Only administrators manage accounts.")
         return reader
 
     def may_operate(self, request: Request, service: str, access: Access = "write") -> bool:
@@ -106,12 +118,15 @@ class Auth:
             check_csrf(request, request.headers.get(CSRF_HEADER, ""))
         return reader
 
-    def sign_in(self, request: Request, name: str, access_token: str) -> tuple[Reader, str]:
+    def sign_in(self, request: Request, name: str, access_token: str, password: str = "") -> tuple[Reader, str]:
         """Open a session for a name and record it. Returns the reader and the session's token, for `set_cookie`.
 
         InvalidInput if the name is not valid. If the service has access tokens: NotSignedIn if this one is unknown,
-        Forbidden if it does not allow writing or belongs to another reader.
+        Forbidden if it does not allow writing or belongs to another reader. Where accounts are in use, a name without
+        an access token needs the password of its account: WrongPassword, or SignInDelayed after failures.
         """
+        if self.by_account is not None and not access_token.strip():
+            return self._sign_in_with_password(request, self.by_account, name, password)
         caller = None
         try:
             if self.tokens is not None:
@@ -119,14 +134,33 @@ class Auth:
                 caller.check("annotation", "write")
             reader = self.readers.of_call(caller, name, reads=False)
         except (NotSignedIn, Forbidden) as error:  # without the name: a person may type a secret into its field
-            actor = Actor(caller.name if caller is not None else "")
-            self.audit.record("sign_in", outcome=f"refused: {type(error).__name__}", actor=actor)
+            self.record_refusal(error, caller.name if caller is not None else "")
             raise
         if reader is None:
             raise InvalidInput("A reader has a name.")
-        token = self.sessions.open(reader, token_of(request), caller)
+        token = self.sessions.open(reader, token_of(request), caller, browser=browser_of(request))
         self.audit.record("sign_in", actor=Actor(caller.name if caller is not None else "", reader.name))
         return reader, token
+
+    def sign_in_to(self, request: Request, account: Account) -> tuple[Reader, str]:
+        """Open a session of an account, whose holder has proved who they are, and record it."""
+        token = self.sessions.open(account.reader, token_of(request), account=account, browser=browser_of(request))
+        self.audit.record("sign_in", actor=Actor(reader=account.reader.name))
+        return account.reader, token
+
+    def _sign_in_with_password(
+        self, request: Request, by_account: AccountSignIn, name: str, password: str
+    ) -> tuple[Reader, str]:
+        try:
+            account = by_account.by_password.verified(name, password, address_of(request))
+        except NotSignedIn as error:
+            self.record_refusal(error)
+            raise
+        return self.sign_in_to(request, account)
+
+    def record_refusal(self, error: Exception, caller: str = "") -> None:
+        """Record that a sign-in was refused."""
+        self.audit.record("sign_in", outcome=f"refused: {type(error).__name__}", actor=Actor(caller))
 
     def set_cookie(self, response: Response, token: str) -> None:
         """Send a session's token to the browser, in a cookie that scripts cannot read."""
@@ -162,6 +196,16 @@ def token_of(request: Request) -> str:
         return request.cookies[HOST_COOKIE]
     token = request.cookies.get(COOKIE, "")
     return "" if token.startswith(HOST_TOKEN) else token
+
+
+def address_of(request: Request) -> str:
+    """The network address of a request. Behind a proxy that FORWARDED_ALLOW_IPS names, it is the proxy's caller."""
+    return request.client.host if request.client is not None else ""
+
+
+def browser_of(request: Request) -> str:
+    """What the browser of a request calls itself."""
+    return "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
 
 
 def check_csrf(request: Request, csrf: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
+from services.annotation.account_sign_in import check_sign_in, open_account_sign_in
 from services.annotation.api import access_of, add_routes
 from services.annotation.audit_chain import Chain
 from services.annotation.auth import Auth
@@ -28,6 +29,7 @@ from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.response_import import ResponseImport
 from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
 from services.common.access.audit import Audit
@@ -74,7 +76,9 @@ def create_web(
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
     audit = open_audit(settings, ports)
-    auth = Auth(Readers(ports.records), Sessions(ports.records, settings, clock, tokens), tokens, audit)
+    by_account = open_account_sign_in(settings, ports.records, tokens, audit, clock)
+    sessions = Sessions(ports.records, settings, clock, tokens, with_accounts=by_account is not None)
+    auth = Auth(Readers(ports.records), sessions, tokens, audit, by_account)
     studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
     clients = (
         TrainingService(settings.training_url, settings.shared),
@@ -82,15 +86,15 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
+    protocols, readings, results = Protocols(ports, audit), Readings(ports, audit), Results(ports)
     add_routes(app, auth, studies, units, responses)
-    app.include_router(protocol_routes(protocols))
-    app.include_router(reading_routes(auth, readings))
+    app.include_router(protocol_routes(auth, protocols, results))
+    app.include_router(reading_routes(auth, readings, results))
     app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
-    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, *clients, monitor, parked))
+    add_pages(app, Frame(auth, studies, units, responses, protocols, readings, results, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 
@@ -99,6 +103,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     """The service with its ports opened, not started."""
     shared = settings.shared
     edge = open_edge("annotation", shared)
+    check_sign_in(settings, edge.tokens)
     ports = open_annotation_ports(settings, bus)
     audit = open_audit(settings, ports)
     if edge.tokens is not None:

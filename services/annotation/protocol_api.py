@@ -18,14 +18,16 @@ from services.annotation.protocol_schemas import (
     ReadingPlaces,
     ReadingView,
 )
+from services.annotation.result_schemas import ResultsView
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import Readings
+from services.annotation.workflow.results import Results
 
 VersionNumber = Annotated[int, InPath(ge=1, lt=2**31, description="Version of the protocol, from 1.")]
 
 
-def protocol_routes(protocols: Protocols) -> APIRouter:
+def protocol_routes(auth: Auth, protocols: Protocols, results: Results) -> APIRouter:
     """The routes of protocols. All need the scope annotation:manage."""
     router = APIRouter(prefix="/v1/studies/{study_id}", tags=["protocols"])
 
@@ -54,10 +56,18 @@ def protocol_routes(protocols: Protocols) -> APIRouter:
         """Close a version: nothing more can be answered."""
         return protocols.close((study_id, version))
 
+    @router.get("/protocols/{version}/results")
+    def get_results(
+        study_id: str, version: VersionNumber, reader: Annotated[Reader | None, Depends(auth.optional_reader)]
+    ) -> ResultsView:
+        """Agreement, controls, times and the summary by layer. 403 for somebody who reads under the protocol while it
+        is open."""
+        return results.of((study_id, version), reader, manages=True)
+
     return router
 
 
-def reading_routes(auth: Auth, readings: Readings) -> APIRouter:
+def reading_routes(auth: Auth, readings: Readings, results: Results) -> APIRouter:
     """The routes of readings. Each call is for the reader that it names."""
     router = APIRouter(prefix="/v1", tags=["readings"])
     api_reader = Annotated[Reader, Depends(auth.api_reader)]
@@ -76,6 +86,11 @@ def reading_routes(auth: Auth, readings: Readings) -> APIRouter:
     def list_readings(study_id: str, version: VersionNumber, reader: api_reader) -> ReadingPlaces:
         """All readings of a list, in the order of the reader."""
         return readings.places(reader, (study_id, version))
+
+    @router.get("/reading-lists/{study_id}/{version}/results")
+    def get_results_as_reader(study_id: str, version: VersionNumber, reader: api_reader) -> ResultsView:
+        """The results of a protocol that the reader has read under. 403 before it is closed."""
+        return results.of((study_id, version), reader, manages=False)
 
     @router.post("/reading-lists/{study_id}/{version}/take")
     def take_reading(study_id: str, version: VersionNumber, reader: api_reader) -> ReadingListView:

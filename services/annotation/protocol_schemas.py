@@ -22,6 +22,14 @@ class OpenProtocolRequest(RequestModel):
     readers: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=MOST_READERS)
 
 
+class ExpectedKappa(BaseModel):
+    """The expected 95% interval of Fleiss' kappa for a yes-or-no question, if both answers are equally frequent."""
+
+    kappa: float
+    half_width: float
+    caution: str
+
+
 class ProtocolPreview(BaseModel):
     """What a protocol would be if it were opened now."""
 
@@ -37,6 +45,7 @@ class ProtocolPreview(BaseModel):
     most_readings: int
     fewest_shared: int = Field(description="Units that a pair of readers shares at least.")
     most_shared: int
+    expected: list[ExpectedKappa] = Field(description="Empty if units have one reader: then there is no agreement.")
 
 
 class ReaderProgress(BaseModel):
@@ -134,7 +143,7 @@ class SavedAnswer(BaseModel):
 
 
 class ReadingView(BaseModel):
-    """A reading: what is shown and asked, and what this reader has answered. It does not name the unit."""
+    """A reading: what is shown, and what this reader has answered. It does not name the unit."""
 
     reading_id: str
     study_id: str

@@ -1,5 +1,8 @@
 """Settings of the annotation service."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -47,6 +50,40 @@ class AnnotationSettings(ServiceSettings):
         pattern=r"^(https?://[^/\s]+)?$",
         description="Origin under which browsers see the pages, such as https://reading.example. Set it if a proxy "
         "changes the Host.",
+    )
+
+    sign_in: Literal["auto", "name", "token", "password"] = Field(
+        default="auto",
+        description="How people sign in to the pages. name: with a name alone, on one machine without access tokens. "
+        "token: with a name and an access token. password: with the name and password of an account, or an access "
+        "token; it needs PRIMITIVES_TOKENS_FILE. auto: token if there is a tokens file, else name.",
+    )
+    oidc_issuer: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="Address of an OpenID provider, such as https://login.example. If it is set, people can sign in "
+        "there. It needs PRIMITIVES_ANNOTATION_SIGN_IN=password and PRIMITIVES_ANNOTATION_PUBLIC_ORIGIN.",
+    )
+    oidc_client_id: str = Field(default="", description="The id under which the provider knows the pages.")
+    oidc_client_secret_file: Path | None = Field(
+        default=None, description="File with the secret of that id; without it, the pages are a public client."
+    )
+    oidc_allowed_domain: str = Field(
+        default="",
+        description="Domain that the verified e-mail address of everybody who signs in at the provider must have.",
+    )
+    oidc_default_role: Literal["", "administrator", "researcher", "reader", "adjudicator"] = Field(
+        default="",
+        description="Role of people whom the provider knows and nobody has invited. Empty: they are refused.",
+    )
+    oidc_role_claim: str = Field(
+        default="groups",
+        description="Claim of the provider, a text or a list, whose values give new accounts a role.",
+    )
+    oidc_roles: str = Field(
+        default="",
+        description="Roles by value of that claim, such as xai-admins=administrator,radiology=reader. The first that "
+        "fits gives a new account its role, without an invitation.",
     )
 
     @property

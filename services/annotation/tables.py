@@ -182,6 +182,69 @@ class SessionRow(Base):
     seen: Mapped[datetime] = mapped_column(UtcTime)
     sees_units: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     access_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    account_id: Mapped[str] = mapped_column(String(64), default="", server_default="", index=True)
+    """The account that the reader signed in to, if any."""
+    browser: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    """What the browser calls itself, for the list of one's own sessions."""
+
+
+class AccountRow(Base):
+    """The account of a reader. `name_key` is that of the reader: the name to sign in with."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (UniqueConstraint("issuer", "subject", name="uq_accounts_subject"),)
+
+    account_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), unique=True)
+    name_key: Mapped[str] = mapped_column(String(320), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    """`invited` until somebody accepts the first invitation, then `enabled`, or `disabled` by an administrator."""
+    password_hash: Mapped[str] = mapped_column(Text, default="")
+    """argon2id with salt and parameters; empty if the account has no password."""
+    issuer: Mapped[str | None] = mapped_column(String(200))
+    subject: Mapped[str | None] = mapped_column(String(255))
+    """Who this is at the OpenID provider, if the account is linked to it."""
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    signed_in: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class InvitationRow(Base):
+    """An invitation to an account: to choose its first password, or a new one. Only the link has the token."""
+
+    __tablename__ = "invitations"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id"), index=True)
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    expires: Mapped[datetime] = mapped_column(UtcTime)
+    used: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class SignInAttemptsRow(Base):
+    """The failed attempts to sign in under a name or from an address, which is hashed: people type passwords into the
+    field of the name."""
+
+    __tablename__ = "sign_in_attempts"
+
+    key_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    failures: Mapped[int] = mapped_column(Integer)
+    last: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    delayed_until: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ProviderSignInRow(Base):
+    """A sign-in that has begun at the OpenID provider. Only the browser's cookie has the state."""
+
+    __tablename__ = "provider_sign_ins"
+
+    state_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    nonce: Mapped[str] = mapped_column(String(64))
+    verifier: Mapped[str] = mapped_column(String(128))
+    target: Mapped[str] = mapped_column(Text)
+    """The address of ours that the browser goes to afterwards."""
+    invitation_sha256: Mapped[str] = mapped_column(String(64), default="")
+    created: Mapped[datetime] = mapped_column(UtcTime, index=True)
 
 
 class AnswerColumns:
@@ -282,8 +345,8 @@ class ItemRow(Base):
 class ReadingRow(Base):
     """One reading of an item: by whom, at which position of the reader's list, and the current answers.
 
-    `reading_id` is random, so that no address tells a sham or a repeat from another unit. `second_answer` is the answer
-    after the reveal, which locks `answer`. Versions count saved answers of both kinds.
+    `reading_id` is random, so that no address distinguishes shams and repeats from other units. `second_answer` is the
+    answer after the reveal, which locks `answer`. Versions count saved answers of both kinds.
     """
 
     __tablename__ = "readings"

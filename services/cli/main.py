@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import services
+from services.cli.accounts import accounts_app
 from services.cli.analyses import analyse, analyses
 from services.cli.audit import audit_app
 from services.cli.evaluations import compare, evaluate, export
@@ -38,6 +39,7 @@ app.add_typer(plan_app, name="plan")
 app.add_typer(parked_app, name="parked")
 app.add_typer(study_app, name="studies")
 app.add_typer(audit_app, name="audit")
+app.add_typer(accounts_app, name="accounts")
 for command in (
     migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,
     analyses,

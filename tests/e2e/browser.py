@@ -92,7 +92,7 @@ class FaultRecorder:
 
     def _failed(self, request: Request) -> None:
         # The browser aborts the loading of pictures when it leaves a page; that is no fault.
-        if request.failure != "net::ERR_ABORTED":
+        if request.failure != "net::ERR_ABORTED" and not any(part in request.url for part in self._expected):
             self.faults.append(f"{request.failure}: {request.url}")
 
 

@@ -99,7 +99,7 @@ def test_references_of_tests_are_not_shipped() -> None:
 
 def test_agreement_is_pure() -> None:
     """The statistics import only numpy, the standard library and errors: no records, no HTTP."""
-    allowed = ("services.annotation.agreement.", "services.common.errors.", "numpy.")
+    allowed = ("services.annotation.agreement.", "services.common.errors.", "services.common.redaction.", "numpy.")
     foreign = {
         module
         for file, module in imports("annotation/agreement")

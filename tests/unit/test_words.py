@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("services", "bench", "deploy", "tests")
+FOLDERS = ("services", "bench", "deploy", "client", "tests")
 
 
 class Gone(NamedTuple):

@@ -7,6 +7,7 @@ from services.annotation.agreement.ratings import MISSING, Floats, Integers, Rat
 from services.annotation.agreement.statistic import Statistic, chance_corrected, ratio
 from services.annotation.agreement.weights import Weighting, weights
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 NAMES: dict[Weighting, str] = {
     "identity": "cohen_kappa",
@@ -20,7 +21,7 @@ def cohen_kappa(ratings: Ratings, weighting: Weighting = "identity") -> Statisti
     if ratings.readers != 2:
         raise InvalidInput(f"Cohen's kappa is defined for 2 readers; these ratings have {ratings.readers}")
     if weighting not in NAMES:
-        raise InvalidInput(f"Cohen's kappa has no weights {weighting!r}; expected one of {list(NAMES)}")
+        raise InvalidInput(f"Cohen's kappa has no weights {quoted(weighting)}; expected one of {list(NAMES)}")
     weight = weights(weighting, ratings.categories)
     first, second = ratings.codes.T
     both = (first != MISSING) & (second != MISSING)

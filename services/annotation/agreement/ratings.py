@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from services.common.errors import InvalidInput
+from services.common.redaction import quoted
 
 MISSING = -1
 """The code of a unit that a reader has not read."""
@@ -66,7 +67,7 @@ class Ratings:
         for unit, reader, choice in rows:
             if choice not in code_of:
                 raise InvalidInput(
-                    f"A reading of unit {unit} has the choice {choice!r}; expected one of {list(choices)}"
+                    f"A reading of unit {unit} has the choice {quoted(choice)}; expected one of {list(choices)}"
                 )
             if codes[units[unit], readers[reader]] != MISSING:
                 raise InvalidInput(f"Unit {unit} has two readings of reader {reader}; expected one")

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
+from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
@@ -56,6 +58,7 @@ class Frame:
     responses: Responses
     protocols: Protocols
     readings: Readings
+    results: Results
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService
@@ -96,6 +99,8 @@ class Frame:
         environment.globals |= {
             "static": self.static,
             "needs_token": self.auth.tokens is not None,
+            "has_accounts": self.auth.by_account is not None,
+            "has_provider": self.auth.by_account is not None and self.auth.by_account.by_provider is not None,
             "links": links,
             "browse": Browse(),
             "unit_name": unit_name,
@@ -107,10 +112,12 @@ class Frame:
             "words": _words,
             "place": Place.model_validate,
             "moment": _moment,
+            "shown": _shown,
             "duration": _duration,
             "value": _value,
             "numbered": _numbered,
             "spaced": _spaced,
+            "capitalized": _capitalized,
             "sentence": _sentence,
             "field": field_value,
             "answered": _answered,
@@ -139,6 +146,11 @@ def _moment(iso: str) -> str:
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else ""
 
 
+def _shown(time: datetime | None) -> str:
+    """A time as `_moment` shows it."""
+    return _moment(time.isoformat()) if time is not None else ""
+
+
 def _numbered(items: list[str]) -> list[tuple[int, str]]:
     return list(enumerate(items))
 
@@ -154,6 +166,11 @@ def _answered(value: AnswerValue, question: Question, vocabulary: Vocabulary | N
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _capitalized(text: str) -> str:
+    """A text with a capital letter; the others stay as they are, unlike with Jinja's own filter."""
+    return text[:1].upper() + text[1:]
 
 
 def _sentence(message: str) -> str:

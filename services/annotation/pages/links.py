@@ -51,6 +51,11 @@ def reading_list(study_id: str, version: int) -> str:
     return f"/reading/{quote(study_id, '')}/{version}"
 
 
+def results(study_id: str, version: int) -> str:
+    """The results of a protocol."""
+    return f"{reading_list(study_id, version)}/results"
+
+
 def reading(reading_id: str) -> str:
     """The page of a reading."""
     return f"/readings/{quote(reading_id, '')}"
@@ -104,6 +109,17 @@ def unit_sheet(unit_key: tuple[str, str, int], kind: str, count: int, size: int)
     """The contact sheet of a unit's first top patches, in rows of 8. Each picture is half of `size` wide."""
     query = _query_string({"kind": kind, "count": str(count), "size": str(size)})
     return f"/unit-sheets/{_unit_path(unit_key)}.webp{query}"
+
+
+def invitation(origin: str, token: str) -> str:
+    """The link of an invitation, as it is sent to somebody. The token is in the query, which no log of ours has."""
+    return f"{origin}/invitation?{urlencode({'token': token})}"
+
+
+def provider_sign_in(target: str, token: str = "") -> str:
+    """The way to the OpenID provider and back to a target; with a token, to accept an invitation."""
+    query = {"next": local_path(target)} | ({"token": token} if token else {})
+    return f"/sign-in/provider?{urlencode(query)}"
 
 
 def local_path(target: str) -> str:

@@ -17,8 +17,10 @@ from services.common.redaction import quoted
 
 log = get_logger(__name__)
 
-FOR_PROGRAMS = ("/v1", "/pictures/", "/sheets/", "/mammograms/", "/unit-pictures/", "/unit-sheets/", "/static/",
-                "/healthz", "/readyz", "/metrics", "/openapi.json")  # fmt: skip
+FOR_PROGRAMS = ("/v1", "/static/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+"""Beginnings of the addresses that programs and scripts call."""
+PICTURES_AND_DRAFTS = (".jpg", ".webp", "/draft")
+"""Ends of the addresses of parts of a page."""
 TITLES = {
     401: "Please sign in",
     403: "Not possible",
@@ -26,8 +28,14 @@ TITLES = {
     405: "Not possible",
     409: "Changed in the meantime",
     422: "Not understood",
+    429: "Too many at once",
     503: "Not available",
 }
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether errors of an address are answered with JSON, not with a page."""
+    return path.startswith(FOR_PROGRAMS) or path.endswith(PICTURES_AND_DRAFTS)
 
 
 def add_problem_pages(app: FastAPI, frame: Frame) -> None:
@@ -46,7 +54,7 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
 
     @app.exception_handler(PrimitivesError)
     def problem(request: Request, error: PrimitivesError) -> Response:
-        if request.url.path.startswith(FOR_PROGRAMS):
+        if is_for_programs(request.url.path):
             return problem_of(error)
         if isinstance(error, NotSignedIn) and request.method == "GET":
             target = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
@@ -55,20 +63,20 @@ def add_problem_pages(app: FastAPI, frame: Frame) -> None:
 
     @app.exception_handler(HTTPException)
     def http_problem(request: Request, error: HTTPException) -> Response:
-        if request.url.path.startswith(FOR_PROGRAMS):
+        if is_for_programs(request.url.path):
             return problem_of(error)
         return page(request, error.status_code, "There is no such page." if error.status_code == 404 else error.detail)
 
     @app.exception_handler(RequestValidationError)
     def not_understood(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path.startswith(FOR_PROGRAMS):
+        if is_for_programs(request.url.path):
             return problem_of(error)
         return page(request, 422, "The address or the form contains a value that this page does not accept.")
 
     @app.exception_handler(Exception)
     def defect(request: Request, error: Exception) -> Response:
         log.error("request failed", path=quoted(request.url.path), exc_info=error)
-        if request.url.path.startswith(FOR_PROGRAMS):
+        if is_for_programs(request.url.path):
             body = Problem(error="Defect", message="The service has a defect; its log has the details.")
             return JSONResponse(body.model_dump(), status_code=500, headers=HEADERS)
         answer = page(request, 500, "The service has a defect; its log has the details. Nothing was saved.")

@@ -18,7 +18,7 @@ from services.annotation.pages.links import number_of
 from services.annotation.pages.pictures import image_response
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.pages.survey import OTHER_SESSION
-from services.annotation.protocol.questionnaire import OTHER, AnswerValue, Questionnaire
+from services.annotation.protocol.questionnaire import OTHER, AnswerValue
 from services.annotation.protocol_schemas import (
     AnswerReadingRequest,
     DraftReadingRequest,
@@ -27,7 +27,7 @@ from services.annotation.protocol_schemas import (
 )
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import StaleAnswer
-from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError
 from services.common.identity import new_id
 
 ANSWER = "answer."
@@ -36,6 +36,12 @@ OWN_WORDS = ".other"
 """The end of the name of the form field with free text to a question about terms."""
 LIST_OF_TERMS = ".terms"
 """The end of the name of the form fields with terms: there may be none or several."""
+
+_PATCH = re.compile("[1-9][0-9]?")
+_VERSION = re.compile("[0-9]{1,8}")
+_KEY = re.compile("[!-~]{1,64}")
+_SECONDS = re.compile(r"[0-9]{1,5}(\.[0-9]{1,6})?")
+_READING = re.compile("reading-[0-9a-f]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,16 @@ class ReadingDraft:
                 _terms(answers, question.removesuffix(LIST_OF_TERMS)).extend(values)
             else:
                 answers[question] = values[-1]
-        marked = map(str, form.getlist("misfit"))
-        misfits = [int(text) for text in marked if re.fullmatch("[1-9][0-9]?", text)]
+        misfits = [int(text) for text in map(str, form.getlist("misfit")) if _PATCH.fullmatch(text)]
         return cls(
             answers=answers,
             misfits=sorted({number for number in misfits if number <= 64}),
-            base_version=int(_matching(form, "base_version", "[0-9]{1,8}") or 0),
-            key=_matching(form, "idempotency_key", "[!-~]{1,64}"),
+            base_version=int(_matching(form, "base_version", _VERSION) or 0),
+            key=_matching(form, "idempotency_key", _KEY),
             times={
                 name: float(text)
                 for name in ("first_action_s", "active_s")
-                if (text := _matching(form, name, r"[0-9]{1,5}(\.[0-9]{1,6})?"))
+                if (text := _matching(form, name, _SECONDS))
             },
         )
 
@@ -123,7 +128,7 @@ class ReadingDraft:
         return [] if isinstance(value, str) else [term for term in value if not term.startswith(f"{OTHER}:")]
 
     def own_words(self, question: str) -> str:
-        """The free text beside the terms of a question, one phenomenon a line."""
+        """The free text of a question about terms, one phenomenon a line."""
         value = self.answers.get(question, [])
         terms = [] if isinstance(value, str) else value
         return "\n".join(term.partition(":")[2] for term in terms if term.startswith(f"{OTHER}:"))
@@ -222,6 +227,11 @@ def _list_routes(frame: Frame) -> APIRouter:
     def start(request: Request, study_id: str, version: int, reader: signed_in) -> Response:
         return _list_page(frame, request, reader, (study_id, version))
 
+    @router.get("/reading/{study_id}/{version}/results")
+    def results(request: Request, study_id: str, version: int, reader: signed_in) -> Response:
+        found = frame.results.of((study_id, version), reader, reader.manages)
+        return frame.page("results.html", request, reader, results=found)
+
     @router.post("/reading/{study_id}/{version}/take")
     def take(
         request: Request, study_id: str, version: int, reader: signed_in, form: Annotated[FormData, Depends(sent_form)]
@@ -264,6 +274,8 @@ def _reading_routes(frame: Frame) -> APIRouter:
         form: Annotated[FormData, Depends(sent_form)],
     ) -> Response:
         page, draft = ReadingPage(frame, request, reading_id), ReadingDraft.of_form(form)
+        if reader is None and _READING.fullmatch(reading_id) is None:
+            raise NotSignedIn("Please sign in to see this page.")
         if reader is None:
             name = form.get("sign_in_name")
             if name is None:
@@ -334,15 +346,6 @@ def patch_boxes(reading: ReadingView) -> dict[int, str]:
     return found
 
 
-def conditions(questionnaire: Questionnaire) -> dict[str, str]:
-    """By question, the condition under which it is asked, for the script: `question=choice choice`."""
-    return {
-        question.id: f"{question.only_if.question}={' '.join(question.only_if.among)}"
-        for question in questionnaire.questions
-        if question.only_if is not None
-    }
-
-
 def _terms(answers: dict[str, AnswerValue], question: str) -> list[str]:
     """The list of terms of a question, added if it is missing."""
     value = answers.get(question)
@@ -351,10 +354,10 @@ def _terms(answers: dict[str, AnswerValue], question: str) -> list[str]:
     return value
 
 
-def _matching(form: FormData, name: str, pattern: str) -> str:
+def _matching(form: FormData, name: str, pattern: re.Pattern[str]) -> str:
     """The text of a field if it matches a pattern; else empty."""
     value = form.get(name)
-    return value if isinstance(value, str) and re.fullmatch(pattern, value) else ""
+    return value if isinstance(value, str) and pattern.fullmatch(value) else ""
 
 
 def _redirect(target: str) -> Response:

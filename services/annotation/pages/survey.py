@@ -16,7 +16,7 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of
 from services.annotation.pages.overview import default_class, layer_of, saved_of
-from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
+from services.annotation.pages.signing import SIGN_IN_FAULTS, add_retry_after, faults_of
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
 from services.annotation.workflow.readers import Reader
@@ -72,12 +72,14 @@ class Survey:
         context: dict[str, Any] = {"draft": draft, "action": action, "typed": typed} | faults_of(error)
         return self.frame.page("signed_out.html", self.request, None, status=401, **context)
 
-    def sign_in(self, draft: "Draft", name: str, access_token: str) -> Response:
+    def sign_in(self, draft: "Draft", name: str, access_token: str, password: str) -> Response:
         """Sign in and show the draft again. The reader saves it."""
         try:
-            reader, token = self.frame.auth.sign_in(self.request, name, access_token)
+            reader, token = self.frame.auth.sign_in(self.request, name, access_token, password)
         except SIGN_IN_FAULTS as error:
-            return self.signed_out(draft, name, error)
+            refused = self.signed_out(draft, name, error)
+            add_retry_after(refused, error)
+            return refused
         trouble = "You are signed in again. Your answer below is not yet saved."
         response = self.page(reader, draft, token=token, trouble=trouble)
         self.frame.auth.set_cookie(response, token)
@@ -100,7 +102,8 @@ class Survey:
 
 
 class SurveyForm(BaseModel):
-    """The fields of a sent form. The page to sign in again adds `sign_in_name` and `access_token`."""
+    """The fields of a sent form. The page to sign in again adds `sign_in_name`, and `access_token` or
+    `password`."""
 
     recognizable: str = ""
     associated: str = ""
@@ -111,6 +114,7 @@ class SurveyForm(BaseModel):
     csrf: str = ""
     sign_in_name: str | None = None
     access_token: str = ""
+    password: str = ""
 
     def draft(self) -> "Draft":
         """The draft in the form. Invalid versions and keys are left out."""
@@ -182,7 +186,7 @@ def routes(frame: Frame) -> APIRouter:
         if reader is None:
             if form.sign_in_name is None:
                 return survey.signed_out(draft)
-            return survey.sign_in(draft, form.sign_in_name, form.access_token)
+            return survey.sign_in(draft, form.sign_in_name, form.access_token, form.password)
         try:
             check_csrf(survey.request, form.csrf)
         except Forbidden:

@@ -1,4 +1,4 @@
-"""The document of a protocol: everything that decides what readers are shown and asked. Its hash is the protocol's."""
+"""The document of a protocol: everything that decides what readers see and answer. Its hash is the protocol's."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ class UnitChoice(FrozenModel):
         default=None,
         ge=0,
         le=8,
-        description="Only units with at most so many of the first 8 patches of the last class.",
+        description="Only units with at most this number of the first 8 patches of the last class.",
     )
     least_positives: int | None = Field(
         default=None,
         ge=0,
         le=8,
-        description="Only units with at least so many of the first 8 patches of the last class.",
+        description="Only units with at least this number of the first 8 patches of the last class.",
     )
     units: dict[str, tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]] = Field(
         default_factory=dict, max_length=200, description="By layer: channels from 0, for `named`."
@@ -61,9 +61,13 @@ class ProtocolDocument(FrozenModel):
     format: Literal[1] = 1
     title: str = Field(min_length=1, max_length=200)
     instructions: str = Field(default="", max_length=4000, description="Shown to readers before the first item.")
-    units: UnitChoice = UnitChoice()
-    questionnaire: Questionnaire | Version = Version(name="structured", version="1")
-    vocabulary: Vocabulary | Version | None = Version(name="bi-rads", version="5")
+    units: UnitChoice = Field(default_factory=UnitChoice)
+    questionnaire: Questionnaire | Version = Field(
+        default_factory=lambda: Version(name="structured", version="1"), description="structured 1 if it is absent."
+    )
+    vocabulary: Vocabulary | Version | None = Field(
+        default_factory=lambda: Version(name="bi-rads", version="5"), description="bi-rads 5 if it is absent."
+    )
     patches: int = Field(default=16, ge=1, le=64, description="Patches of an item, from the strongest.")
     readers_per_unit: int = Field(default=2, ge=1, le=50)
     shared_units: int = Field(

@@ -32,7 +32,7 @@ class Choice(FrozenModel):
 
 
 class OnlyIf(FrozenModel):
-    """A question is asked only if an earlier question was answered with one of these choices."""
+    """A question applies only if an earlier question was answered with one of these choices."""
 
     question: Identifier
     among: tuple[Identifier, ...] = Field(min_length=1, max_length=20)
@@ -60,7 +60,7 @@ class Question(FrozenModel):
         return self
 
     def applies(self, answer: Mapping[str, Any]) -> bool:
-        """Whether the question is asked, given the answers to the questions before it."""
+        """Whether the question applies, given the answers to the questions before it."""
         return self.only_if is None or answer.get(self.only_if.question) in self.only_if.among
 
 
@@ -80,14 +80,14 @@ class Questionnaire(FrozenModel):
                 raise ValueError(f"two questions are called {question.id}")
             condition = question.only_if
             if condition is not None:
-                asked = earlier.get(condition.question)
-                if asked is None:
+                on = earlier.get(condition.question)
+                if on is None:
                     raise ValueError(
                         f"question {question.id} depends on {condition.question}, which does not precede it"
                     )
-                unknown = set(condition.among) - {choice.id for choice in asked.choices}
+                unknown = set(condition.among) - {choice.id for choice in on.choices}
                 if unknown:
-                    raise ValueError(f"question {asked.id} has no choice {', '.join(sorted(unknown))}")
+                    raise ValueError(f"question {on.id} has no choice {', '.join(sorted(unknown))}")
             earlier[question.id] = question
         return self
 

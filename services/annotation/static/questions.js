@@ -36,7 +36,8 @@ export function startQuestions(form) {
     if (choice === undefined) return;
     choice.checked = true;
     choice.dispatchEvent(new Event("input", { bubbles: true }));
-    step(1, question);
+    const next = shown()[shown().indexOf(question) + 1];
+    if (next?.querySelector("input") != null) focusIn(next); // a text field would take the next keys as text
   }
 
   function step(by, from = current()) {

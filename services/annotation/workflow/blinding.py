@@ -54,8 +54,8 @@ class Blinding:
 def listed_study(session: Session, study_id: str, reader: Reader, is_open: bool = True) -> StudyRow:
     """The row of a study whose lists of units a reader may use, and open if `is_open`.
 
-    Forbidden if the study has a protocol and the reader may not see units: its lists would tell shams and repeats from
-    other items, and show labels before the protocol does.
+    Forbidden if the study has a protocol and the reader may not see units: its lists would reveal shams and
+    repeats, and show labels before the protocol does.
     """
     find = repository.open_study if is_open else repository.readable_study
     study = find(session, study_id, reader.reader_id)

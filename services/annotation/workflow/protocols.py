@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from services.annotation import protocol_queries as queries
 from services.annotation import repository
+from services.annotation.agreement.planning import Design as PlannedStudy
+from services.annotation.agreement.planning import expected_interval
 from services.annotation.opening import OVERVIEW_PICTURES
 from services.annotation.picture import decode_pictures
 from services.annotation.protocol.design import Design, balanced_design
@@ -17,6 +19,7 @@ from services.annotation.protocol.items import Item, sham_items, unit_items
 from services.annotation.protocol.order import Place, reading_order, with_repeats
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.protocol_schemas import (
+    ExpectedKappa,
     OpenProtocolRequest,
     ProtocolList,
     ProtocolPreview,
@@ -80,6 +83,7 @@ class Protocols:
             most_readings=max(lengths),
             fewest_shared=layout.design.fewest_shared,
             most_shared=layout.design.most_shared,
+            expected=_expected_kappas(len(layout.units), request.document.readers_per_unit),
         )
 
     def open(self, study_id: str, request: OpenProtocolRequest) -> ProtocolView:
@@ -123,6 +127,17 @@ class Protocols:
         with self.ports.records.reading() as session:
             repository.study_row(session, study_id)
             return ProtocolList(protocols=[_view(session, row) for row in queries.protocol_rows(session, study_id)])
+
+
+def _expected_kappas(units: int, readers: int) -> list[ExpectedKappa]:
+    """What the design can measure, for a low, a middle and a high agreement."""
+    if units < 2 or readers < 2:
+        return []
+    expected = {kappa: expected_interval(PlannedStudy(units, readers, kappa, (0.5, 0.5))) for kappa in (0.3, 0.5, 0.7)}
+    return [
+        ExpectedKappa(kappa=kappa, half_width=interval.half_width, caution=interval.caution)
+        for kappa, interval in expected.items()
+    ]
 
 
 def _with_seed(document: ProtocolDocument) -> ProtocolDocument:

@@ -26,6 +26,8 @@ class Reader:
     sees_units: bool = False
     """Whether the reader may see ranks and statistics, which studies may withhold."""
     role: Role = Role.READER
+    account_id: str = ""
+    """The account that the reader has signed in to, if any."""
 
     @property
     def manages(self) -> bool:

@@ -26,7 +26,8 @@ log = get_logger(__name__)
 
 Event = Literal[
     "sign_in", "sign_out", "refusal", "study_opened", "study_changed", "label_revealed", "token_made", "token_changed",
-    "token_revoked", "export", "protocol_opened", "protocol_closed", "responses_imported",
+    "token_revoked", "export", "protocol_opened", "protocol_closed", "account_invited", "invitation_accepted",
+    "account_changed", "password_changed", "sessions_ended", "sign_in_delayed", "responses_imported",
 ]  # fmt: skip
 LONGEST_FIELD = 300
 """Characters of a field: part of a line comes from callers."""

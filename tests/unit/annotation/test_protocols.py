@@ -23,7 +23,7 @@ def rows(study: ReaderStudy, table: type[Any]) -> list[Any]:
         return list(session.scalars(select(table).where(table.version == study.protocol.version)))
 
 
-def test_every_unit_is_read_exactly_as_often_as_asked(annotation_everywhere: Annotation) -> None:
+def test_every_unit_is_read_exactly_as_often_as_planned(annotation_everywhere: Annotation) -> None:
     """Each unit has two readings by two different readers, every pair shares as many units as the preview says, and no
     silent unit is read."""
     study = ReaderStudy(annotation_everywhere, READERS, readers_per_unit=2)

@@ -74,7 +74,7 @@ def test_each_fault_names_its_question(changes: dict[str, Any], name: str, words
 
 
 def test_the_four_questions_are_those_of_the_open_lists() -> None:
-    """The questionnaire asks in the words of the survey, and accepts and refuses the same answers."""
+    """The questionnaire has the words of the survey, and accepts and refuses the same answers."""
     form = find_questionnaire("four-questions", "1")
     assert {question.id: question.text for question in form.questions} == four_questions.QUESTIONS
     typed = {"recognizable": "yes", "associated": "unsure", "multiplicity": "single", "description": " spiculated "}
@@ -131,6 +131,6 @@ def test_unknown_versions_are_named_with_the_known_ones() -> None:
 
 
 def test_terms_need_a_vocabulary() -> None:
-    """A protocol whose questionnaire asks for terms names a vocabulary."""
+    """A protocol whose questionnaire has a question about terms names a vocabulary."""
     with pytest.raises(ValidationError, match="needs a vocabulary"):
         ProtocolDocument(title="A", vocabulary=None)

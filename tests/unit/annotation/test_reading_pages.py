@@ -58,7 +58,7 @@ def test_a_form_is_saved_and_the_next_reading_opens(annotation: Annotation) -> N
     assert view.answer.answers["phenomena"] == ["mass-oval", "margin-obscured", "other:a star", "other:rays"]
 
 
-def test_faults_are_shown_beside_their_questions(study: ReaderStudy) -> None:
+def test_faults_are_shown_with_their_questions(study: ReaderStudy) -> None:
     """Nothing typed is lost, and each question that needs attention says so."""
     ana = study.annotation.browser("Ana")
     shown = send(ana, path_of(study, "Ana"), **{"answer.confidence": "", "answer.phenomena.terms": []})
@@ -129,7 +129,7 @@ def test_drafts_skips_and_reveals_need_the_token_of_the_form(study: ReaderStudy)
 
 
 def test_labels_are_on_the_page_only_after_the_reveal(study: ReaderStudy) -> None:
-    """No phenomenon, class or name is in the page before; afterwards the answer is locked and a second one asked."""
+    """No phenomenon, class or name is in the page before; afterwards a second answer is possible."""
     ana, path = study.annotation.browser("Ana"), path_of(study, "Ana")
     secrets = (*PHENOMENA[1:], *(name for name, *_ in MAMMOGRAMS), "data-class", 'class="sign ')
     before = html.unescape(ana.get(path).text)

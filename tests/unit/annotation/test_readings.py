@@ -128,7 +128,7 @@ def test_skipped_readings_come_at_the_end(study_everywhere: ReaderStudy) -> None
     assert (progress.answered, progress.skipped, progress.next) == (len(ids), 0, None)
 
 
-def test_what_a_reader_sees_tells_no_item_from_another(annotation: Annotation) -> None:
+def test_what_a_reader_sees_distinguishes_no_items(annotation: Annotation) -> None:
     """Neither a sham nor a repeat differs in its fields, and no view has a layer, a channel, a class or a name."""
     study = ReaderStudy(annotation, READERS, shams=3, repeats=2, patches=6)
     ana = study.reader("Ana")
@@ -143,7 +143,7 @@ def test_what_a_reader_sees_tells_no_item_from_another(annotation: Annotation) -
 
 def test_labels_are_revealed_after_the_answer_is_locked(annotation: Annotation) -> None:
     """Before the answer nothing is revealed; after the reveal the first answer is locked and a second one is kept
-    beside it."""
+    with it."""
     study = ReaderStudy(annotation, READERS, reveal="after_answer")
     reading_id, ana = study.ids("Ana")[0], study.reader("Ana")
     with pytest.raises(Conflict, match="once you have answered"):

@@ -13,12 +13,20 @@ from google.protobuf import message
 from primitives.annotation.v1 import annotation_pb2 as pb
 from primitives.annotation.v1 import annotation_pb2_grpc
 
+from services.annotation.roles import Role
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.schemas import ChangeStudyRequest, Members
+from services.annotation.sign_in_limits import OF_NAME
+from services.annotation.workflow.accounts import Accounts
+from services.annotation.workflow.protocols import Protocols
+from services.annotation.workflow.readings import Readings
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.grpc import GrpcServer
+from tests.fakes.accounts import csrf_of
 from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
+from tests.fakes.reading import FORM as STRUCTURED
+from tests.fakes.reading import request
 
 AWAY = "http://127.0.0.1:9"
 READ, WRITE = "annotation:read", "annotation:write"
@@ -50,7 +58,7 @@ API = {
     "GET /v1/studies/{study_id}": "401 200 200 200 200 403 403 200 404 200",
     "PATCH /v1/studies/{study_id}": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/members": "401 403 403 200 403 403 403 403 403 403",
-    "GET /v1/studies/{study_id}/protocols/{version}/export.{format}": "401 403 403 404 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/export.{format}": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/protocols/{version}/export.imrmc.csv": "401 403 403 422 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/responses/export.{format}": "401 403 403 200 403 403 403 403 403 403",
     "POST /v1/studies/{study_id}/responses/import": "401 403 403 200 403 403 403 403 403 403",
@@ -63,40 +71,108 @@ API = {
     "POST /v1/parked/replay": "401 403 200 403 200 403 403 403 403 403",
     "POST /v1/parked/{message_id}/replay": "401 403 404 403 404 403 403 403 403 403",
     "POST /v1/parked/{message_id}/discard": "401 403 404 403 404 403 403 403 403 403",
+    "POST /v1/studies/{study_id}/protocol-preview": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/reading-lists": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/reading-lists/{study_id}/{version}": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/reading-lists/{study_id}/{version}/readings": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/reading-lists/{study_id}/{version}/take": "401 403 404 403 404 403 403 404 404 404",
+    "GET /v1/readings/{reading_id}": "401 200 200 200 200 403 403 200 404 200",
+    "PUT /v1/readings/{reading_id}/draft": "401 403 204 403 204 403 403 204 404 204",
+    "PUT /v1/readings/{reading_id}/answer": "401 403 200 403 200 403 403 200 404 200",
+    "POST /v1/readings/{reading_id}/skip": "401 403 200 403 200 403 403 200 404 200",
+    "POST /v1/readings/{reading_id}/reveal": "401 403 409 403 409 403 403 409 404 409",
+    "POST /v1/studies/{study_id}/protocols/{version}/close": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/results": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/reading-lists/{study_id}/{version}/results": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/studies/{study_id}/protocols": "401 403 403 201 403 403 403 403 403 403",
 }
-"""By route, the code for each of CALLERS."""
+"""By route, the code for each of CALLERS. The calls are made in this order: a draft before the answer, which outdates
+it, and results after the protocol is closed."""
 
-BROWSERS = ("nobody", "member", "other", "researcher")
+ROLES = tuple(str(role) for role in Role)
+BROWSERS = ("nobody", "member", "other", "units", *ROLES)
 PAGES = {
-    "GET /": "303 200 200 200",
-    "GET /answers": "303 200 200 200",
-    "GET /summary": "303 200 200 200",
-    "GET /sign-in": "200 200 200 200",
-    "POST /sign-in": "401 401 401 401",
-    "POST /sign-out": "303 403 403 403",
-    "GET /docs": "303 200 200 200",
-    "GET /favicon.ico": "200 200 200 200",
-    "GET /status": "303 403 403 200",
-    "POST /status/{service}/parked/{message_id}/{verb}": "401 403 403 403",
-    "GET /studies/{study_id}/layers/{layer}": "303 200 404 200",
-    "GET /studies/{study_id}/layers/{layer}/units/{unit}": "303 200 404 200",
-    "POST /studies/{study_id}/layers/{layer}/units/{unit}": "401 403 404 403",
-    "GET /pictures/{study_id}/{layer}/{unit}/{rank}.jpg": "401 200 404 200",
-    "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200",
-    "GET /mammograms/{study_id}/{number}.jpg": "401 200 404 200",
-    "GET /runs": "303 503 503 503",
-    "GET /runs/compare": "303 503 503 503",
-    "GET /runs/{run_id}": "303 503 503 503",
-    "GET /runs/{run_id}/events": "303 503 503 503",
-    "GET /extractions": "303 403 403 503",
-    "GET /extractions/{extraction_id}": "303 403 403 503",
-    "GET /extractions/{extraction_id}/layers/{layer}": "303 403 403 503",
-    "GET /extractions/{extraction_id}/layers/{layer}/units/{unit}": "303 403 403 503",
-    "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp": "401 403 403 503",
-    "GET /unit-sheets/{extraction_id}/{layer}/{unit}.webp": "401 403 403 503",
+    # nobody, member, other, units; administrator, researcher, reader, adjudicator
+    "GET /": "303 200 200 200  200 200 200 200",
+    "GET /answers": "303 200 200 200  200 200 200 200",
+    "GET /summary": "303 200 200 200  200 200 200 200",
+    "GET /sign-in": "200 200 200 200  200 200 200 200",
+    "POST /sign-in": "401 401 401 401  401 401 401 401",
+    "POST /sign-out": "303 403 403 403  403 403 403 403",
+    "GET /sign-in/provider": "503 503 503 503  503 503 503 503",
+    "GET /sign-in/provider/callback": "403 403 403 403  403 403 403 403",
+    "GET /invitation": "404 404 404 404  404 404 404 404",
+    "POST /invitation": "404 404 404 404  404 404 404 404",
+    "GET /account": "303 200 200 200  200 200 200 200",
+    "POST /account/password": "401 403 403 403  403 403 403 403",
+    "POST /account/sessions/end": "401 403 403 403  403 403 403 403",
+    "POST /account/sessions/{session_id}/end": "401 403 403 403  403 403 403 403",
+    "GET /accounts": "303 403 403 403  200 403 403 403",
+    "POST /accounts": "401 403 403 403  403 403 403 403",
+    "POST /accounts/{account_id}/{verb}": "401 403 403 403  403 403 403 403",
+    "GET /docs": "303 200 200 200  200 200 200 200",
+    "GET /favicon.ico": "200 200 200 200  200 200 200 200",
+    "GET /status": "303 403 403 200  200 200 403 403",
+    "POST /status/{service}/parked/{message_id}/{verb}": "401 403 403 403  403 403 403 403",
+    "GET /studies/{study_id}/layers/{layer}": "303 200 404 200  200 200 200 200",
+    "GET /studies/{study_id}/layers/{layer}/units/{unit}": "303 200 404 200  200 200 200 200",
+    "POST /studies/{study_id}/layers/{layer}/units/{unit}": "401 403 404 403  403 403 403 403",
+    "GET /pictures/{study_id}/{layer}/{unit}/{rank}.jpg": "401 200 404 200  200 200 200 200",
+    "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200  200 200 200 200",
+    "GET /mammograms/{study_id}/{number}.jpg": "401 200 404 200  200 200 200 200",
+    "GET /reading/{study_id}/{version}": "303 200 404 200  404 404 404 404",
+    "GET /reading/{study_id}/{version}/results": "303 200 404 200  200 200 404 404",
+    "POST /reading/{study_id}/{version}/take": "401 403 403 403  403 403 403 403",
+    "GET /readings/{reading_id}": "303 200 404 200  404 404 404 404",
+    "POST /readings/{reading_id}": "401 403 404 403  404 404 404 404",
+    "POST /readings/{reading_id}/draft": "401 403 403 403  403 403 403 403",
+    "POST /readings/{reading_id}/skip": "401 403 403 403  403 403 403 403",
+    "POST /readings/{reading_id}/reveal": "401 403 403 403  403 403 403 403",
+    "GET /readings/{reading_id}/pictures/{number}.jpg": "401 200 404 200  404 404 404 404",
+    "GET /readings/{reading_id}/mammograms/{number}.jpg": "401 200 404 200  404 404 404 404",
+    "GET /studies/{study_id}/protocol": "303 403 403 403  200 200 403 403",
+    "POST /studies/{study_id}/protocol": "401 403 403 403  403 403 403 403",
+    "POST /studies/{study_id}/protocol/preview": "401 403 403 403  403 403 403 403",
+    "POST /studies/{study_id}/protocol/{version}/close": "401 403 403 403  403 403 403 403",
+    "GET /runs": "303 503 503 503  503 503 503 503",
+    "GET /runs/compare": "303 503 503 503  503 503 503 503",
+    "GET /runs/{run_id}": "303 503 503 503  503 503 503 503",
+    "GET /runs/{run_id}/events": "303 503 503 503  503 503 503 503",
+    "GET /extractions": "303 403 403 503  503 503 403 403",
+    "GET /extractions/{extraction_id}": "303 403 403 503  503 503 403 403",
+    "GET /extractions/{extraction_id}/layers/{layer}": "303 403 403 503  503 503 403 403",
+    "GET /extractions/{extraction_id}/layers/{layer}/units/{unit}": "303 403 403 503  503 503 403 403",
+    "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp": "401 403 403 503  503 503 403 403",
+    "GET /unit-sheets/{extraction_id}/{layer}/{unit}.webp": "401 403 403 503  503 503 403 403",
 }
-"""By route, the code for a browser that is not signed in, and for those that are signed in with the tokens of a member,
-of another reader, and of a researcher. The other services are away: 503 means allowed. Forms have no CSRF token."""
+"""By route, the code for a browser that is not signed in; for those that are signed in with the tokens of a member, of
+another reader, and of a reader who sees units; and for those of accounts of each role, who are members. The other
+services are away: 503 means allowed. Forms have no CSRF token."""
+
+FORMS = {
+    # administrator, researcher, reader, adjudicator
+    "POST /accounts": "200 403 403 403",
+    "POST /accounts/{account_id}/{verb}": "200 403 403 403",
+    "POST /account/password": "422 422 422 422",
+    "POST /account/sessions/end": "200 200 200 200",
+    "POST /account/sessions/{session_id}/end": "404 404 404 404",
+    "POST /status/{service}/parked/{message_id}/{verb}": "404 403 403 403",
+    "POST /studies/{study_id}/layers/{layer}/units/{unit}": "303 303 303 303",
+    "POST /reading/{study_id}/{version}/take": "404 404 404 404",
+    "POST /readings/{reading_id}": "404 404 404 404",
+    "POST /readings/{reading_id}/draft": "404 404 404 404",
+    "POST /readings/{reading_id}/skip": "404 404 404 404",
+    "POST /readings/{reading_id}/reveal": "404 404 404 404",
+    "POST /studies/{study_id}/protocol": "422 422 403 403",
+    "POST /studies/{study_id}/protocol/preview": "422 422 403 403",
+    "POST /studies/{study_id}/protocol/{version}/close": "303 303 403 403",
+    "POST /sign-in": "401 401 401 401",
+    "POST /sign-out": "303 303 303 303",
+    "POST /invitation": "404 404 404 404",
+}
+"""By route, the code for each of ROLES if the form has the CSRF token of the session."""
 
 OK, DENIED, UNKNOWN, ABSENT = "OK", "PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND"
 READS = [UNKNOWN, OK, OK, OK, OK, DENIED, DENIED, OK, OK, OK]
@@ -119,25 +195,43 @@ METHODS = {
 
 
 class Routed(Annotation):
-    """The service with a token for each role, and a study whose only member is Ana."""
+    """The service with a token for each role, a study whose only member is Ana, and one that Ana and Cy read under a
+    protocol."""
 
     def __init__(self, folder: Path) -> None:
         file = folder / "tokens.json"
         self.tokens = {name: add_token(file, name, *entry) for name, entry in TOKENS.items()}
-        self.tokens["researcher"] = add_token(file, "researcher", (WRITE, "activation_extraction:read"), reader="Ana")
+        self.tokens["units"] = add_token(file, "units", (WRITE, "activation_extraction:read"), reader="Ana")
         self.known = Tokens(file)
         away = dict.fromkeys(("training_url", "extraction_url", "rendering_url"), AWAY)
-        super().__init__(folder, tokens=self.known, **away)
-        self.studies.change(self.study_id, ChangeStudyRequest(members=Members(names=["Ana"])))
+        accounts = {"sign_in": "password", "public_origin": "http://testserver", "oidc_issuer": AWAY}
+        super().__init__(folder, tokens=self.known, **away, **accounts, oidc_client_id="pages")
+        self.accounts = Accounts(self.ports.records, clock=self.clock)
+        self.studies.change(self.study_id, ChangeStudyRequest(members=Members(names=["Ana", *ROLES])))
+        self.read_study_id = self.open_plan("plan-2")
+        protocol = Protocols(self.ports).open(self.read_study_id, request(["Ana", "Cy"]))
+        key = protocol.study_id, protocol.version
+        self.reading_id = Readings(self.ports).places(self.readers.named("Ana"), key).readings[0].reading_id
         self.browsers = {name: self.signed_in(name) for name in BROWSERS}
 
     def signed_in(self, role: str) -> Browser:
-        """A browser that follows no redirects, signed in with the token of a role."""
+        """A browser that follows no redirects, signed in with the token of a role or to an account of that role."""
         browser = Browser(self.app, follow_redirects=False)
+        if role in ROLES:
+            invited = {"token": self.accounts.invite(role, Role(role)).token, "password": "four words of theirs"}
+            assert browser.post("/invitation", data=invited).status_code == 303
         if role in self.tokens:
             name = TOKENS[role][1] if role in TOKENS else "Ana"
             signed_in = browser.post("/sign-in", data={"name": name, "access_token": self.tokens[role]})
             assert signed_in.status_code == 303
+        return browser
+
+    def signed_in_again(self, role: str) -> Browser:
+        """A new browser, signed in to the account of a role."""
+        self.clock_ahead += OF_NAME.longest
+        browser = Browser(self.app, follow_redirects=False)
+        form = {"name": role, "password": "four words of theirs"}
+        assert browser.post("/sign-in", data=form).status_code == 303
         return browser
 
     def headers(self, role: str) -> dict[str, str]:
@@ -149,10 +243,18 @@ class Routed(Annotation):
 
     def path(self, route: str, unit: str) -> str:
         """The path of a route with the ids of the study."""
-        values = {"study_id": self.study_id, "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
+        under_protocol = "protocol" in route or "/reading" in route
+        study_id = self.read_study_id if under_protocol else self.study_id
+        values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id,
+                  "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
-                  "verb": "replay", "version": 1, "format": "csv"}  # fmt: skip
-        return route.replace("{rank}", "1").replace("{number}", "0").format(**values)
+                  "session_id": "0", "verb": "replay", "format": "csv"}  # fmt: skip
+        if route.startswith("/accounts/"):
+            account = self.accounts.named("reader")
+            assert account is not None
+            values |= {"account_id": account.account_id, "verb": "enable"}
+        number = "1" if "/pictures/" in route else "0"
+        return route.replace("{rank}", "1").replace("{number}", number).format(**values)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +274,12 @@ def routes_of(routes: list[Any]) -> Iterator[str]:
 
 
 def test_every_route_is_in_the_table(routed: Routed) -> None:
-    """A new route needs a line, and a line needs a route."""
+    """A new route needs a line, and a line needs a route. All operations of the OpenAPI document are routes of the API,
+    and every form has a line with its CSRF token too."""
     assert set(routes_of(routed.app.routes)) == API.keys() | PAGES.keys()
+    paths = routed.app.openapi()["paths"]
+    assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} <= API.keys()
+    assert {route for route in PAGES if route.startswith("POST")} == FORMS.keys()
 
 
 @pytest.mark.parametrize("route", API)
@@ -185,6 +291,10 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
         bodies["POST"] = {"rows": [FORM | {"reader": "expert", "layer": LAYER, "unit": 1}]}
     if route == "POST /v1/studies":
         bodies["POST"] = {"rendering_id": "rendering-1"}
+    if path.endswith(("/protocol-preview", "/protocols")):
+        bodies["POST"] = request(["Ana", "Cy"]).model_dump(mode="json")
+    if "/readings/" in path:
+        bodies["PUT"] = {"answers": STRUCTURED, "idempotency_key": "one"} if path.endswith("answer") else {}
     client = Browser(routed.app, follow_redirects=False)
     found = {
         role: client.request(
@@ -198,13 +308,36 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
 @pytest.mark.parametrize("route", PAGES)
 def test_who_may_open_a_page(routed: Routed, route: str) -> None:
     """Each browser has the code of the table."""
+    found = {role: sent(routed, browser, route, {}) for role, browser in routed.browsers.items()}
+    assert found == dict(zip(BROWSERS, map(int, PAGES[route].split()), strict=True))
+
+
+@pytest.mark.parametrize("route", FORMS)
+def test_who_may_send_a_form(routed: Routed, route: str) -> None:
+    """Each role has the code of the table."""
+    found = {}
+    for role in ROLES:
+        browser = routed.signed_in_again(role)
+        form = {"csrf": csrf_of(browser), "name": f"new-{role}", "role": "reader"}
+        found[role] = sent(routed, browser, route, form)
+    assert found == dict(zip(ROLES, map(int, FORMS[route].split()), strict=True))
+
+
+def test_a_session_does_not_call_the_api(routed: Routed) -> None:
+    """Where there are access tokens, no call needs a session and none accepts one, whatever the role."""
+    for role in ROLES:
+        browser = routed.signed_in_again(role)
+        codes = {sent(routed, browser, route, {"csrf": csrf_of(browser)}, "0") for route in API if "/v1/" in route}
+        assert codes == {401}
+
+
+def sent(routed: Routed, browser: Browser, route: str, form: dict[str, str], unit: str = "unit_0001") -> int:
+    """The status of a page that a browser opens, or of a form that it sends. Failed sign-ins before have no effect."""
+    routed.clock_ahead += OF_NAME.longest
     method, _, path = route.partition(" ")
     query = "?run=run-1" if path.endswith("compare") else ""
-    found = {}
-    for role, browser in routed.browsers.items():
-        form = {"data": FORM} if method == "POST" else {}
-        found[role] = browser.request(method, routed.path(path, "unit_0001") + query, **form).status_code
-    assert found == dict(zip(BROWSERS, map(int, PAGES[route].split()), strict=True))
+    fields = {"data": FORM | form} if method == "POST" else {}
+    return browser.request(method, routed.path(path, unit) + query, **fields).status_code  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

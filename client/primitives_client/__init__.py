@@ -1,0 +1,77 @@
+"""A client of the services of Visual Primitives over HTTP.
+
+from primitives_client import Primitives
+
+p = Primitives()
+plan = p.plans.start(dataset=p.datasets.list().first(), train={"epochs": 4}).wait(progress=True)
+plan.extraction.units("layer4").to_pandas()
+"""
+
+from primitives_client.annotation import Response, StaleVersion, Study, StudyUnit, StudyUnitDetails
+from primitives_client.client import Primitives
+from primitives_client.connection import Retries
+from primitives_client.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MissingPackage,
+    NotFound,
+    NotSignedIn,
+    PrimitivesError,
+    ServiceError,
+    TaskFailed,
+    TimedOut,
+    TooMany,
+    Unavailable,
+    UnexpectedAnswer,
+    Untrusted,
+)
+from primitives_client.extraction import Analysis, Extraction, Unit, UnitDetails
+from primitives_client.models.training import PlanExtraction, PlanRendering, PlanStudy, RunSettings
+from primitives_client.pages import Pages
+from primitives_client.plans import Plan
+from primitives_client.rendering import Rendering
+from primitives_client.tables import Table
+from primitives_client.training import Comparison, Dataset, Evaluation, Run
+from primitives_client.version import __version__
+
+__all__ = [
+    "Analysis",
+    "Comparison",
+    "Conflict",
+    "Dataset",
+    "Evaluation",
+    "Extraction",
+    "Forbidden",
+    "InvalidInput",
+    "MissingPackage",
+    "NotFound",
+    "NotSignedIn",
+    "Pages",
+    "Plan",
+    "PlanExtraction",
+    "PlanRendering",
+    "PlanStudy",
+    "Primitives",
+    "PrimitivesError",
+    "Rendering",
+    "Response",
+    "Retries",
+    "Run",
+    "RunSettings",
+    "ServiceError",
+    "StaleVersion",
+    "Study",
+    "StudyUnit",
+    "StudyUnitDetails",
+    "Table",
+    "TaskFailed",
+    "TimedOut",
+    "TooMany",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unit",
+    "UnitDetails",
+    "Untrusted",
+    "__version__",
+]

@@ -1,0 +1,1 @@
+"""The requests and answers of the services. All modules but `base` are generated from the OpenAPI documents."""

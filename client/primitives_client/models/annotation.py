@@ -1,0 +1,676 @@
+"""Requests and answers of the annotation service.
+
+Written by `python -m deploy.release.client_models`; do not edit.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from primitives_client.models.base import Answer, Exchanged, Request
+from primitives_client.models.common import Progress
+
+
+class Agreement(Answer):
+    """A statistic with its interval. `value` is None if it is undefined; `low` and `high` if there is no interval.
+    `reason` says why something is None, and is empty otherwise."""
+
+    statistic: str
+    value: float | None
+    low: float | None
+    high: float | None
+    units: int
+    readers: int
+    pairs: int
+    reason: str = ""
+
+
+class AnswerReadingRequest(Request):
+    """An answer. The same answer with the same idempotency key is saved once. Times are seconds that the browser
+    measured: from the display to the first action, and to the answer without idle time."""
+
+    answers: dict[str, str | list[str]] = Field(default_factory=dict)
+    misfits: list[int] = Field(default_factory=list)
+    base_version: int = 0
+    idempotency_key: str = ""
+    first_action_s: float | None = None
+    active_s: float | None = None
+
+
+class Members(Exchanged):
+    """The readers of a study: all readers, or those with these names. Without either, no reader sees the study."""
+
+    everyone: bool = False
+    names: list[str] = Field(default_factory=list)
+
+
+class ChangeStudyRequest(Request):
+    """Change a study. What is absent stays as it is. Labels that a study shows cannot be withheld again."""
+
+    members: Members | None = None
+    labels_shown: str | None = None
+
+
+class ChangeTest(Answer):
+    """A test of the change. `statistic` and `degrees` are None for an exact test."""
+
+    name: str
+    statistic: float | None
+    degrees: int | None
+    p_value: float
+
+
+class Choice(Exchanged):
+    """A possible answer to a question."""
+
+    id: str
+    title: str
+
+
+class DraftReadingRequest(Request):
+    """An unfinished answer. It is kept, and is no answer. `base_version` is the answer's version that it
+    changes."""
+
+    answers: dict[str, str | list[str]] = Field(default_factory=dict)
+    misfits: list[int] = Field(default_factory=list)
+    base_version: int = 0
+
+
+class ExpectedKappa(Answer):
+    """The expected 95% interval of Fleiss' kappa for a yes-or-no question, if both answers are equally frequent."""
+
+    kappa: float
+    half_width: float
+    caution: str
+
+
+class TermCount(Answer):
+    """In how many units of a layer most readers chose a term."""
+
+    term: str
+    title: str
+    units: int
+
+
+class LayerSummary(Answer):
+    """What most readers saw in the units of a layer. A unit counts where more than half of its readers say so."""
+
+    layer: str
+    units: int
+    """Units with at least one answer."""
+    recognizable: int
+    associated: int
+    unsettled: int
+    """Units without a majority on whether they are recognizable."""
+    phenomena: list[TermCount]
+
+
+class ListProgress(Answer):
+    """The number of units in a list that can be answered (all but silent ones), and how many this reader
+    answered."""
+
+    units: int
+    answered: int
+
+
+class LayerView(Answer):
+    """A layer of a study with its three lists."""
+
+    name: str
+    units: int
+    silent: int
+    ranking_method: str
+    subset: ListProgress
+    ranked: ListProgress
+    all: ListProgress
+
+
+class MammogramView(Answer):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+
+
+class OnlyIf(Exchanged):
+    """A question applies only if an earlier question was answered with one of these choices."""
+
+    question: str
+    among: list[str]
+
+
+class UnitChoice(Exchanged):
+    """Which units are read. Silent units never are. `subset` and `all` are the lists of the study; `ranked` takes
+    the first `top` units of the ranking of a class; `named` takes the units in `units`, by layer."""
+
+    choose: str = "subset"
+    layers: list[str] = Field(default=[])
+    """Layers of the study; none for all."""
+    label: int = -1
+    """Class of the ranking; -1 for the last class."""
+    top: int = 20
+    """Units of each layer's ranking."""
+    most_positives: int | None = None
+    """Only units with at most this number of the first 8 patches of the last class."""
+    least_positives: int | None = None
+    """Only units with at least this number of the first 8 patches of the last class."""
+    units: dict[str, list[int]] = Field(default_factory=dict)
+    """By layer: channels from 0, for `named`."""
+
+
+class Question(Exchanged):
+    """A question. `choice` takes one of the choices, `scale` one of the ordered choices, `terms` any number of
+    terms of the vocabulary and free text, `text` free text."""
+
+    id: str
+    kind: str
+    text: str
+    help: str = ""
+    required: bool = True
+    choices: list[Choice] = Field(default=[])
+    only_if: OnlyIf | None = None
+
+
+class Questionnaire(Exchanged):
+    """A version of a questionnaire."""
+
+    name: str
+    version: str
+    title: str
+    questions: list[Question]
+
+
+class Version(Exchanged):
+    """The name and version of a shipped questionnaire or vocabulary."""
+
+    name: str
+    version: str
+
+
+class Term(Exchanged):
+    """A term of a vocabulary."""
+
+    id: str
+    title: str
+
+
+class TermGroup(Exchanged):
+    """Terms that belong together, such as the margins of a mass."""
+
+    id: str
+    title: str
+    terms: list[Term]
+
+
+class Vocabulary(Exchanged):
+    """A version of a vocabulary. `older_terms` maps words of earlier editions, such as DDSM's, to terms."""
+
+    name: str
+    version: str
+    title: str
+    groups: list[TermGroup]
+    older_terms: dict[str, str] = Field(default_factory=dict)
+
+
+class ProtocolDocument(Exchanged):
+    """A protocol. It never changes: a change is another version of the study's protocol."""
+
+    format: int = 1
+    title: str
+    instructions: str = ""
+    """Shown to readers before the first item."""
+    units: UnitChoice = Field(default_factory=UnitChoice)
+    questionnaire: Questionnaire | Version | None = None
+    """structured 1 if it is absent."""
+    vocabulary: Vocabulary | Version | None = None
+    """bi-rads 5 if it is absent."""
+    patches: int = 16
+    """Patches of an item, from the strongest."""
+    readers_per_unit: int = 2
+    shared_units: int = 0
+    """Units that every pair of readers shares at least."""
+    order: str = "sha256-1"
+    seed: int | None = None
+    """Drawn when the protocol opens if it is absent."""
+    shams: int = 0
+    """Sham units for each reader: patches of different units."""
+    repeats: int = 0
+    """Units that each reader reads twice."""
+    reveal: str = "never"
+    lease_hours: float = 336
+    """Hours without activity after which others may read a unit."""
+
+
+class OpenProtocolRequest(Request):
+    """Open a version of a study's protocol for the readers with these names. An earlier version closes."""
+
+    document: ProtocolDocument
+    readers: list[str]
+
+
+class OpenStudyRequest(Request):
+    """Open a study of a rendering whose completion this service has received. Without `members` it is for all
+    readers."""
+
+    title: str = ""
+    units_per_class: int = 20
+    labels_shown: str = ""
+    """When a reader sees the class of a patch. after_list, and empty: once the reader has answered the whole list,
+    the subset of every layer; all answers to it are blind. after_answer: of a unit once it is answered; units share
+    patches, and after 8 to 11 answers readers knew 41 to 56% of the classes of a unit that was not answered yet.
+    always."""
+    rendering_id: str
+    members: Members | None = None
+
+
+class PatchView(Answer):
+    """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
+
+    number: int
+    value: float
+    row: int
+    column: int
+    height: int
+    width: int
+    mammogram: int | None
+    label: int | None = None
+    class_name: str | None = None
+    phenomenon: str | None = None
+
+
+class PictureView(Answer):
+    """A picture of a unit. `label` and the fields after it are absent until the reader may see them."""
+
+    rank: int
+    value: float
+    row: int
+    column: int
+    height: int
+    width: int
+    mammogram: int | None = None
+    label: int | None = None
+    class_name: str | None = None
+    patch: str | None = None
+    mammogram_name: str | None = None
+    phenomenon: str | None = None
+
+
+class Proportion(Answer):
+    """Successes out of trials that are independent of each other; `value` is None without trials."""
+
+    successes: int
+    trials: int
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+class ReaderProgress(Answer):
+    """A reader of a protocol: pseudonym, progress, and the time of the last call. The name is for the study's
+    owner."""
+
+    pseudonym: str
+    name: str | None = None
+    readings: int
+    answered: int
+    skipped: int
+    active: str
+
+
+class ProtocolView(Answer):
+    """A version of a protocol, for the study's owner."""
+
+    study_id: str
+    version: int
+    sha256: str
+    title: str
+    state: str
+    units: int
+    shams: int
+    opened: str
+    closed: str
+    document: ProtocolDocument
+    readers: list[ReaderProgress]
+
+
+class ProtocolList(Answer):
+    """The versions of a study's protocol, newest first."""
+
+    protocols: list[ProtocolView]
+
+
+class ProtocolPreview(Answer):
+    """What a protocol would be if it were opened now."""
+
+    document: ProtocolDocument
+    """The document in full, with the seed. Open this one."""
+    sha256: str
+    units: int
+    units_by_layer: dict[str, int]
+    shams: int
+    repeats: int
+    readers: int
+    readings: int
+    """Of all readers together, with shams and repeats."""
+    fewest_readings: int
+    """Readings of the reader who has the fewest."""
+    most_readings: int
+    fewest_shared: int
+    """Units that a pair of readers shares at least."""
+    most_shared: int
+    expected: list[ExpectedKappa]
+    """Empty if units have one reader: then there is no agreement."""
+
+
+class PutResponseRequest(Request):
+    """An answer to a unit; `base_version` is the version that the caller has read, 0 for a first answer.
+    associated, multiplicity and description may be empty if recognizable is "no"."""
+
+    recognizable: Literal["yes", "no", "unsure"]
+    associated: Literal["", "yes", "no", "unsure", "not_applicable"] = ""
+    multiplicity: Literal["", "single", "multiple", "not_applicable"] = ""
+    description: str = ""
+    base_version: int = 0
+    idempotency_key: str = ""
+
+
+class QuestionAgreement(Answer):
+    """The statistics of a question, or of a term. `question` is the name of either."""
+
+    question: str
+    results: list[Agreement]
+
+
+class TermAgreement(Answer):
+    """The statistics of a term as a yes-or-no question, and the share of readings that chose it."""
+
+    question: str
+    results: list[Agreement]
+    chosen: float | None
+
+
+class TermsSummary(Answer):
+    """A statistic over all terms of a question for which it is defined."""
+
+    statistic: str
+    median: float | None
+    lowest: float | None
+    highest: float | None
+    defined: int
+    undefined: int
+
+
+class TermsAgreement(Answer):
+    """The agreement on each term of a question, and a summary of each statistic over the terms."""
+
+    question: str
+    terms: list[TermAgreement]
+    summary: list[TermsSummary]
+
+
+class ShiftView(Answer):
+    """How answers to a question changed after the reveal: rows are first answers, columns second ones."""
+
+    choices: list[str]
+    table: list[list[int]]
+    changed: Proportion
+    tests: list[ChangeTest]
+    reason: str
+
+
+class QuestionResult(Answer):
+    """Agreement on a question, and the shift of its answers after the reveal if the protocol has a reveal."""
+
+    question: str
+    text: str
+    kind: str
+    titles: dict[str, str]
+    """Of the choices, or of the terms, by identifier."""
+    agreement: QuestionAgreement | TermsAgreement
+    shift: ShiftView | None
+
+
+class RepeatAgreement(Answer):
+    """How far a reader agrees with their own first answer, when a unit comes again."""
+
+    percent: Proportion
+    kappa: Agreement
+
+
+class ReaderResult(Answer):
+    """What times and hidden controls show about one reader. Times are medians, in seconds, without idle time."""
+
+    pseudonym: str
+    readings: int
+    answered: int
+    active_s: float | None
+    first_action_s: float | None
+    false_recognition: Proportion
+    """Shams in which the reader recognized something."""
+    repeats: dict[str, RepeatAgreement]
+    """By question: agreement with the own first answer."""
+
+
+class UnitPlace(Answer):
+    """The study, layer and channel of a unit."""
+
+    study_id: str
+    layer: str
+    unit: int
+
+
+class ReaderSummary(Answer):
+    """A reader and the units that this reader answered, without the answers themselves. `answered` has the units on
+    this page, `total` is the number of all."""
+
+    name: str
+    answered: list[UnitPlace]
+    total: int
+
+
+class ReadingListView(Answer):
+    """What one reader reads under a protocol."""
+
+    study_id: str
+    version: int
+    sha256: str
+    title: str
+    instructions: str
+    state: str
+    reveal: str
+    questionnaire: Questionnaire
+    vocabulary: Vocabulary | None
+    pseudonym: str
+    readings: int
+    answered: int
+    skipped: int
+    next: str | None
+    """The reading to do next; null when all are done."""
+
+
+class ReadingLists(Answer):
+    """All reading lists of a reader, newest first."""
+
+    lists: list[ReadingListView]
+
+
+class ReadingPlace(Answer):
+    """A reading in a reader's list. Positions count from 1."""
+
+    reading_id: str
+    position: int
+    state: str
+
+
+class ReadingPlaces(Answer):
+    """All readings of a reader's list, in its order."""
+
+    readings: list[ReadingPlace]
+
+
+class SavedAnswer(Answer):
+    """An answer to a questionnaire. `misfits` are the numbers of patches that do not fit the others."""
+
+    answers: dict[str, str | list[str]]
+    misfits: list[int] = Field(default=[])
+
+
+class ReadingView(Answer):
+    """A reading: what is shown, and what this reader has answered. It does not name the unit."""
+
+    reading_id: str
+    study_id: str
+    version: int
+    position: int
+    readings: int
+    state: str
+    patches: list[PatchView]
+    mammograms: list[MammogramView]
+    answer: SavedAnswer | None
+    second_answer: SavedAnswer | None
+    draft: SavedAnswer | None
+    answer_version: int
+    locked: bool
+    """Whether the answer can no longer be changed."""
+    may_reveal: bool
+    revealed: bool
+    previous: str | None
+    next: str | None
+
+
+class ResponseView(Answer):
+    """A reader's own answer to a unit. `after_reveal`: whether the reader could see the classes of the unit's
+    patches before this version was saved."""
+
+    study_id: str
+    layer: str
+    unit: int
+    recognizable: str
+    associated: str
+    multiplicity: str
+    description: str
+    version: int
+    saved: str
+    after_reveal: bool = False
+
+
+class ResponseList(Answer):
+    """A part of a reader's own answers; `total` is the number of all."""
+
+    responses: list[ResponseView]
+    total: int
+
+
+class ResultsView(Answer):
+    """The results of a version of a protocol. Readers are pseudonyms."""
+
+    study_id: str
+    version: int
+    sha256: str
+    title: str
+    architecture: str
+    state: str
+    readings: int
+    answered: int
+    readers: list[ReaderResult]
+    questions: list[QuestionResult]
+    layers: list[LayerSummary]
+
+
+class StudyView(Answer):
+    """A study."""
+
+    study_id: str
+    plan_id: str
+    rendering_id: str
+    title: str
+    architecture: str
+    dataset: str
+    notice: str
+    classes: list[str]
+    units_per_class: int
+    labels_shown: str
+    labels_cost: str = ""
+    """What showing labels before the whole list is answered costs."""
+    ranks_shown: bool = True
+    """Whether the reader sees ranks of units without an answer."""
+    read_by_protocol: bool = False
+    """Whether the study has a protocol. Its lists of units are then closed to readers."""
+    state: str
+    error: str
+    progress: Progress
+    layers: list[LayerView]
+    created: str
+    started: str
+    finished: str
+
+
+class StudyList(Answer):
+    """A page of all studies, newest first."""
+
+    total: int
+    next_offset: int | None
+    studies: list[StudyView]
+
+
+class Summary(Answer):
+    """A page of the units that readers answered, by reader, study, layer and unit. A reader without an answer is
+    also listed, and counts as one unit."""
+
+    total: int
+    next_offset: int | None
+    readers: list[ReaderSummary]
+
+
+class UnitSummary(Answer):
+    """A unit in a list, with its first pictures. Only the ranked list has label, rank, score and count, and only if
+    the study does not withhold them from the reader."""
+
+    unit: int
+    name: str
+    silent: bool
+    answered: bool
+    revealed: bool
+    label: int | None = None
+    rank: int | None = None
+    score: float | None = None
+    count: int | None = None
+    pictures: list[PictureView]
+
+
+class UnitList(Answer):
+    """A part of a list; `total` is the length of the whole list."""
+
+    units: list[UnitSummary]
+    total: int
+
+
+class UnitRank(Answer):
+    """The rank of a unit for a class."""
+
+    label: int
+    class_name: str
+    rank: int
+    score: float
+    count: int | None
+
+
+class UnitView(Answer):
+    """A unit with all its pictures, and the reader's answer to it."""
+
+    study_id: str
+    layer: str
+    unit: int
+    name: str
+    silent: bool
+    best: float
+    answered: bool
+    revealed: bool
+    pictures: list[PictureView]
+    mammograms: list[MammogramView]
+    ranks: list[UnitRank]
+    response: ResponseView | None = None
