@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -142,6 +142,14 @@ class Chain:
             log.error("security event not chained", security_event=line["event"], reason=str(error))
 
 
+_NAMES = tuple(column.name for column in AuditEntryRow.__table__.columns)
+_APPEND = text(
+    f"WITH appended AS (INSERT INTO audit_entries ({', '.join(_NAMES)}) VALUES ({', '.join(f':{n}' for n in _NAMES)})) "
+    "UPDATE audit_head SET position = :position, sha256 = :sha256"
+)
+"""Appends an entry with one call of the server, for which others wait."""
+
+
 def _append_pending(session: Session) -> None:
     session.flush()
     lines = [make() for make in session.info.pop(_PENDING)]
@@ -153,8 +161,11 @@ def _append_pending(session: Session) -> None:
         row = fields | {"position": position, "previous": previous}
         previous = entry_sha256(row)
         rows.append(row | {"sha256": previous})
-    session.execute(insert(AuditEntryRow), rows)
-    session.execute(update(AuditHeadRow).values(position=position, sha256=previous))
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(_APPEND, rows)
+    else:
+        session.execute(insert(AuditEntryRow), rows)
+        session.execute(update(AuditHeadRow).values(position=position, sha256=previous))
 
 
 def _lock_head(session: Session) -> tuple[int, str]:

@@ -23,7 +23,8 @@ _SAVED = [column.name for column in COLUMNS].index("saved")
 
 
 def study_pseudonym(study_id: str, reader_id: str) -> str:
-    """The pseudonym of a reader in the exports of a study: the same in all of them, and another one in each study."""
+    """The pseudonym of a reader in the exports of a study. Every export of the study has the same one; other studies
+    have others."""
     return f"R-{hashlib.sha256(f'{study_id}/{reader_id}'.encode()).hexdigest()[:12]}"
 
 

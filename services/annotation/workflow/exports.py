@@ -133,6 +133,6 @@ def _source(session: Session, key: ProtocolKey) -> Source:
 
 
 def _truth(session: Session, study_id: str, least_positives: int) -> dict[Unit, bool]:
-    """Whether at least so many of a unit's first patches are of the last class, for all units of a study."""
+    """Whether a unit has at least this number of patches of the last class among its first 8, for all units."""
     query = select(UnitRow.layer, UnitRow.unit, UnitRow.positives).where(UnitRow.study_id == study_id)
     return {(layer, unit): positives >= least_positives for layer, unit, positives in session.execute(query)}
