@@ -92,5 +92,14 @@ def agreement(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_agreement(QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def exports(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Seconds and memory of the exports of a large study over HTTP, from the database that the settings name."""
+    from bench.exports import FULL, QUICK, bench_exports
+    from services.common.settings import Shared
+
+    _print(bench_exports(Shared(), QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))

@@ -139,8 +139,8 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
     return router
 
 
-OWNER_PATHS = ("members", "protocols", "protocol-preview")
-"""Parts of a study that only its owner may read."""
+OWNER_PATHS = ("members", "protocols", "protocol-preview", "responses")
+"""Parts of a study that only its owner may read: who reads it, and the answers of all readers."""
 
 
 def access_of(method: str, path: str) -> Access:

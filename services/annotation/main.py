@@ -9,6 +9,7 @@ from primitives.annotation.v1 import annotation_pb2, annotation_pb2_grpc
 
 from services.annotation.account_sign_in import check_sign_in, open_account_sign_in
 from services.annotation.api import access_of, add_routes
+from services.annotation.audit_chain import Chain
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
@@ -17,14 +18,17 @@ from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.protocol_api import label_routes, protocol_routes, reading_routes
+from services.annotation.record_api import record_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
+from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
 from services.annotation.workflow.readings import Readings
+from services.annotation.workflow.response_import import ResponseImport
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
@@ -52,6 +56,11 @@ def open_annotation_ports(settings: AnnotationSettings, bus: Bus) -> Ports:
     return open_ports("annotation", settings.shared, bus, Base.metadata, MIGRATIONS, bucket=None)
 
 
+def open_audit(settings: AnnotationSettings, ports: Ports) -> Audit:
+    """The audit log of the service, whose events are also in the chain in its records."""
+    return Audit("annotation", settings.shared.audit_file, Chain(ports.records))
+
+
 def create_monitor(ports: Ports) -> Monitor:
     """The monitor of the service's tasks and queues, not started."""
     return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE))
@@ -67,7 +76,7 @@ def create_web(
 ) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
-    audit = Audit("annotation", settings.shared.audit_file)
+    audit = open_audit(settings, ports)
     by_account = open_account_sign_in(settings, ports.records, tokens, audit, clock)
     sessions = Sessions(ports.records, settings, clock, tokens, with_accounts=by_account is not None)
     auth = Auth(Readers(ports.records), sessions, tokens, audit, by_account)
@@ -84,6 +93,7 @@ def create_web(
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
+    app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
@@ -100,7 +110,10 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     edge = open_edge("annotation", shared)
     check_sign_in(settings, edge.tokens)
     ports = open_annotation_ports(settings, bus)
-    studies, responses, monitor = Studies(ports, edge.audit), Responses(ports, edge.audit), create_monitor(ports)
+    audit = open_audit(settings, ports)
+    if edge.tokens is not None:
+        edge.tokens.record_to(audit)
+    studies, responses, monitor = Studies(ports, audit), Responses(ports, audit), create_monitor(ports)
     consumers = create_consumers(bus, studies, shared.max_attempts)
     web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)

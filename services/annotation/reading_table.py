@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from services.annotation.protocol.questionnaire import FormAnswer
@@ -39,50 +39,53 @@ class Reading:
     revealed: datetime | None
     first_action_s: float | None
     active_s: float | None
+    second_misfits: tuple[int, ...] = ()
 
 
 def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
-    """Read the table by pseudonym and position. Few rows are in memory at one time."""
-    of_item = and_(
-        ItemRow.study_id == ReadingRow.study_id, ItemRow.version == ReadingRow.version, ItemRow.item == ReadingRow.item
+    """Read the table by pseudonym and position. Few readings are in memory at one time, and the items of the protocol.
+
+    The readings of each reader are read in the order of an index. A join with the items needs no more queries, but
+    PostgreSQL may take minutes for it until it has statistics about the rows of a new protocol.
+    """
+    items = {number: (kind, layer, unit) for number, kind, layer, unit in session.execute(_items(key))}
+    columns = (
+        *(ReadingRow.position, ReadingRow.item, ReadingRow.is_repeat, ReadingRow.state, ReadingRow.answer),
+        *(ReadingRow.second_answer, ReadingRow.answer_version, ReadingRow.shown, ReadingRow.submitted),
+        *(ReadingRow.revealed, ReadingRow.first_action_s, ReadingRow.active_s),
     )
-    of_reader = and_(
-        ProtocolReaderRow.study_id == ReadingRow.study_id,
-        ProtocolReaderRow.version == ReadingRow.version,
-        ProtocolReaderRow.reader_id == ReadingRow.reader_id,
-    )
-    query = (
-        select(
-            *(ReadingRow.position, ReadingRow.item, ItemRow.kind, ItemRow.layer, ItemRow.unit),
-            *(ProtocolReaderRow.pseudonym, ReadingRow.is_repeat, ReadingRow.state, ReadingRow.answer),
-            *(ReadingRow.second_answer, ReadingRow.answer_version, ReadingRow.shown, ReadingRow.submitted),
-            *(ReadingRow.revealed, ReadingRow.first_action_s, ReadingRow.active_s),
-        )
-        .join(ItemRow, of_item)
-        .join(ProtocolReaderRow, of_reader)
-        .where(is_of(ReadingRow, key))
-        .order_by(ProtocolReaderRow.pseudonym, ReadingRow.position)
-        .execution_options(yield_per=ROWS_AT_ONCE)
-    )
-    for row in session.execute(query):
-        answer = row.answer or {}
-        second = row.second_answer or {}
-        yield Reading(
-            position=row.position,
-            item=row.item,
-            kind=row.kind,
-            layer=row.layer,
-            unit=row.unit,
-            reader=row.pseudonym,
-            is_repeat=row.is_repeat,
-            state=row.state,
-            answer=answer.get("answers"),
-            misfits=tuple(answer.get("misfits", ())),
-            second_answer=second.get("answers"),
-            answer_version=row.answer_version,
-            shown=row.shown,
-            submitted=row.submitted,
-            revealed=row.revealed,
-            first_action_s=row.first_action_s,
-            active_s=row.active_s,
-        )
+    query = select(*columns).order_by(ReadingRow.position).execution_options(yield_per=ROWS_AT_ONCE)
+    for reader_id, pseudonym in session.execute(_readers(key)).all():
+        for row in session.execute(query.where(is_of(ReadingRow, key), ReadingRow.reader_id == reader_id)):
+            answer = row.answer or {}
+            second = row.second_answer or {}
+            kind, layer, unit = items[row.item]
+            yield Reading(
+                position=row.position,
+                item=row.item,
+                kind=kind,
+                layer=layer,
+                unit=unit,
+                reader=pseudonym,
+                is_repeat=row.is_repeat,
+                state=row.state,
+                answer=answer.get("answers"),
+                misfits=tuple(answer.get("misfits", ())),
+                second_answer=second.get("answers"),
+                answer_version=row.answer_version,
+                shown=row.shown,
+                submitted=row.submitted,
+                revealed=row.revealed,
+                first_action_s=row.first_action_s,
+                active_s=row.active_s,
+                second_misfits=tuple(second.get("misfits", ())),
+            )
+
+
+def _items(key: ProtocolKey) -> Select[int, str, str, int | None]:
+    return select(ItemRow.item, ItemRow.kind, ItemRow.layer, ItemRow.unit).where(is_of(ItemRow, key))
+
+
+def _readers(key: ProtocolKey) -> Select[str, str]:
+    query = select(ProtocolReaderRow.reader_id, ProtocolReaderRow.pseudonym).where(is_of(ProtocolReaderRow, key))
+    return query.order_by(ProtocolReaderRow.pseudonym)

@@ -249,7 +249,7 @@ class ProviderSignInRow(Base):
 
 class AnswerColumns:
     """A reader's answer to a unit. `after_reveal`: whether the reader could see the classes of its patches before this
-    version was saved."""
+    version was saved. `imported`: whether it was given elsewhere and imported by the study's owner."""
 
     recognizable: Mapped[str] = mapped_column(String(16))
     associated: Mapped[str] = mapped_column(String(16))
@@ -258,6 +258,7 @@ class AnswerColumns:
     version: Mapped[int] = mapped_column(Integer)
     saved: Mapped[datetime] = mapped_column(UtcTime)
     after_reveal: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    imported: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class ResponseRow(AnswerColumns, Base):
@@ -410,3 +411,33 @@ class UnitLabelRow(Base):
     reason: Mapped[str] = mapped_column(Text)
     adjudicator_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
     saved: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class AuditEntryRow(Base):
+    """An entry of the audit log's chain: a security event, or the digest of a row of `response_log` or `reading_log`.
+    Rows are only added; `sha256` covers all other columns (see `audit_chain`)."""
+
+    __tablename__ = "audit_entries"
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    time: Mapped[str] = mapped_column(String(40))
+    """A text, so that every database returns the characters that were hashed."""
+    event: Mapped[str] = mapped_column(String(32))
+    caller: Mapped[str] = mapped_column(String(300))
+    reader: Mapped[str] = mapped_column(String(300))
+    address: Mapped[str] = mapped_column(String(300))
+    subject: Mapped[str] = mapped_column(String(300))
+    outcome: Mapped[str] = mapped_column(String(300))
+    digest: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHeadRow(Base):
+    """The end of the chain: one row, which is locked while entries are appended."""
+
+    __tablename__ = "audit_head"
+
+    head_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(Integer)
+    sha256: Mapped[str] = mapped_column(String(64))

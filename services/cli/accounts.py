@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,7 @@ def _set_enabled(name: str, enabled: bool) -> None:
 @contextmanager
 def open_accounts() -> Iterator[tuple[Accounts, AnnotationSettings]]:
     """Open the accounts in the records of the annotation service. InvalidInput if its settings do not use accounts."""
+    from services.annotation.audit_chain import Chain
     from services.annotation.settings import AnnotationSettings
     from services.annotation.workflow.accounts import Accounts
 
@@ -104,7 +106,7 @@ def open_accounts() -> Iterator[tuple[Accounts, AnnotationSettings]]:
     try:
         ensure_migrated(records, migrations_of("annotation"))
         with acting_as(operator()):
-            yield Accounts(records, audit), settings
+            yield Accounts(records, replace(audit, journal=Chain(records))), settings
     finally:
         records.close()
 

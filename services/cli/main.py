@@ -13,6 +13,7 @@ import typer
 import services
 from services.cli.accounts import accounts_app
 from services.cli.analyses import analyse, analyses
+from services.cli.audit import audit_app
 from services.cli.evaluations import compare, evaluate, export
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
@@ -23,6 +24,7 @@ from services.cli.plans import plan_app
 from services.cli.recovery import recover
 from services.cli.running import run_command
 from services.cli.runs import run_app
+from services.cli.studies import study_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
 from services.common.errors import InvalidInput, NotFound
@@ -35,6 +37,8 @@ app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(run_app, name="run")
 app.add_typer(plan_app, name="plan")
 app.add_typer(parked_app, name="parked")
+app.add_typer(study_app, name="studies")
+app.add_typer(audit_app, name="audit")
 app.add_typer(accounts_app, name="accounts")
 for command in (
     migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,

@@ -84,6 +84,34 @@ class ExpectedKappa(Answer):
     caution: str
 
 
+class ImportedResponse(Request):
+    """An answer that a reader gave elsewhere. `unit` is a name such as `unit_0001`, or a channel from 0. As in the
+    survey, associated and multiplicity may be empty if recognizable is "no"."""
+
+    reader: str
+    layer: str
+    unit: str | int
+    recognizable: Literal["yes", "no", "unsure"]
+    associated: Literal["", "yes", "no", "unsure", "not_applicable"] = ""
+    multiplicity: Literal["", "single", "multiple", "not_applicable"] = ""
+    description: str = ""
+    saved: str | None = None
+    """When it was given; now, if it is not known."""
+
+
+class ImportResponsesRequest(Request):
+    """Import answers, all of them or none."""
+
+    rows: list[ImportedResponse]
+
+
+class ImportedResponses(Answer):
+    """The result of an import: answers that are new, and answers that the records have already."""
+
+    imported: int
+    unchanged: int
+
+
 class UnitLabelView(Answer):
     """The label of a unit. `answers` has the choice of each question, and the terms, that more than half of the
     unit's readers chose; or what an adjudicator settled on. `conflicts` are the questions without a majority."""

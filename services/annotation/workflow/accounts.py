@@ -68,7 +68,7 @@ class Accounts:
             session.add(row)
             session.flush()
             invitation = self._add_invitation(session, row, reader.name, lasts)
-        self.audit.record("account_invited", reader.name, outcome=str(role))
+            self.audit.record("account_invited", reader.name, outcome=str(role), session=session)
         return invitation
 
     def invite_again(self, account_id: str, lasts: timedelta = INVITATION_LASTS) -> Invitation:
@@ -80,7 +80,7 @@ class Accounts:
                 raise Conflict("The account is disabled. Enable it before you invite somebody to it again.")
             name = session.get_one(ReaderRow, row.reader_id).name
             invitation = self._add_invitation(session, row, name, lasts)
-        self.audit.record("account_invited", name, outcome=f"{row.role}, again")
+            self.audit.record("account_invited", name, outcome=f"{row.role}, again", session=session)
         return invitation
 
     def invited(self, token: str) -> AccountView:
@@ -97,8 +97,8 @@ class Accounts:
             row = self._use(session, token_digest(token))
             row.password_hash = hashed
             account = account_of(session, row)
+            self.audit.record("invitation_accepted", account.reader.name, outcome="password set", session=session)
         SignInLimits(self.records).forget(row.name_key)
-        self.audit.record("invitation_accepted", account.reader.name, outcome="password set")
         return account
 
     def accept_linked(self, invitation_sha256: str, subject: Subject) -> Account:
@@ -111,7 +111,8 @@ class Accounts:
                 raise Conflict("Your sign-in at the provider already belongs to another account here.")
             row.issuer, row.subject = subject
             account = account_of(session, row)
-        self.audit.record("invitation_accepted", account.reader.name, outcome="linked to the OpenID provider")
+            outcome = "linked to the OpenID provider"
+            self.audit.record("invitation_accepted", account.reader.name, outcome=outcome, session=session)
         return account
 
     def linked(self, subject: Subject) -> Account | None:
@@ -137,7 +138,8 @@ class Accounts:
             session.add(row)
             session.flush()
             account = account_of(session, row)
-        self.audit.record("account_changed", reader.name, outcome=f"created for the OpenID provider: {role}")
+            outcome = f"created for the OpenID provider: {role}"
+            self.audit.record("account_changed", reader.name, outcome=outcome, session=session)
         return account
 
     def change(self, account_id: str, *, role: Role | None = None, enabled: bool | None = None) -> AccountView:
@@ -157,8 +159,9 @@ class Accounts:
                 end_sessions_of(session, account_id)
                 session.execute(delete(InvitationRow).where(InvitationRow.account_id == account_id))
             view = view_of(session, row)
-        if before != (row.role, row.state):
-            self.audit.record("account_changed", view.name, outcome=f"{view.role}, {view.state}")
+            if before != (row.role, row.state):
+                outcome = f"{view.role}, {view.state}"
+                self.audit.record("account_changed", view.name, outcome=outcome, session=session)
         return view
 
     def end_sessions(self, account_id: str) -> AccountView:
@@ -167,7 +170,7 @@ class Accounts:
             row = locked_row(session, account_id)
             end_sessions_of(session, account_id)
             view = view_of(session, row)
-        self.audit.record("sessions_ended", view.name)
+            self.audit.record("sessions_ended", view.name, session=session)
         return view
 
     def named(self, name: str) -> AccountView | None:

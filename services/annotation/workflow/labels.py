@@ -87,9 +87,10 @@ class Labels:
         try:
             with self.ports.records.transaction() as session:
                 self._settle(session, _closed(session, key, allowed), (item, adjudicator), request)
+                subject = f"{key[0]}/{key[1]}/{item}"
+                self.audit.record("label_settled", subject, actor=Actor(reader=adjudicator.name), session=session)
         except Overtaken as error:
             raise Conflict("another adjudicator has settled this label at the same moment; read it again") from error
-        self.audit.record("label_settled", f"{key[0]}/{key[1]}/{item}", actor=Actor(reader=adjudicator.name))
         return self.one(key, item, allowed).label
 
     def picture(self, key: ProtocolKey, item: int, number: int, allowed: bool) -> bytes:

@@ -59,7 +59,7 @@ class PasswordSignIn:
                 raise Conflict("The password was changed in the meantime.")
             row.password_hash = hashed
             end_sessions_of(session, account.account_id, but=session_sha256)
-        self.audit.record("password_changed", reader.name)
+            self.audit.record("password_changed", reader.name, session=session)
 
     def _find(self, name: str) -> Account | None:
         with self.records.reading() as session:

@@ -104,7 +104,7 @@ class Protocols:
             row = _store(session, study_id, layout, readers)
             key = row.study_id, row.version
             outcome = f"version {row.version}, sha256 {row.sha256}, {len(readers)} readers"
-        self.audit.record("protocol_opened", study_id, outcome=outcome)
+            self.audit.record("protocol_opened", study_id, outcome=outcome, session=session)
         return self.get(key)
 
     def close(self, key: ProtocolKey) -> ProtocolView:
@@ -112,10 +112,9 @@ class Protocols:
         nothing."""
         with self.ports.records.transaction() as session:
             row = queries.protocol_row(session, key, lock=True)
-            was_open = row.closed is None
-            row.closed = row.closed or now()
-        if was_open:
-            self.audit.record("protocol_closed", key[0], outcome=f"version {key[1]}")
+            if row.closed is None:
+                row.closed = now()
+                self.audit.record("protocol_closed", key[0], outcome=f"version {key[1]}", session=session)
         return self.get(key)
 
     def get(self, key: ProtocolKey) -> ProtocolView:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.annotation import protocol_queries as queries
 from services.annotation import repository
+from services.annotation.audit_chain import chain_answer
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.protocol_schemas import (
@@ -169,8 +170,7 @@ class Readings:
                 row.revealed = now()
                 _log(session, reading_id, reader, ("revealed", None, row.answer_version), new_id("key"))
                 _touch(session, opened.key, reader)
-        if is_new:
-            self.audit.record("label_revealed", reading_id, actor=Actor(reader=reader.name))
+                self.audit.record("label_revealed", reading_id, actor=Actor(reader=reader.name), session=session)
         return self.get(reader, reading_id)
 
     def take(self, reader: Reader, key: ProtocolKey) -> ReadingListView:
@@ -323,16 +323,16 @@ def _log(
 ) -> None:
     """Add a log entry: kind, content and the version of the answer after it."""
     kind, content, version = entry
-    session.add(
-        ReadingLogRow(
-            reading_id=reading_id,
-            reader_id=reader.reader_id,
-            kind=kind,
-            content=dict(content) if content is not None else None,
-            answer_version=version,
-            idempotency_key=key,
-        )
+    row = ReadingLogRow(
+        reading_id=reading_id,
+        reader_id=reader.reader_id,
+        kind=kind,
+        content=dict(content) if content is not None else None,
+        answer_version=version,
+        idempotency_key=key,
     )
+    session.add(row)
+    chain_answer(session, row)
 
 
 def _list_view(

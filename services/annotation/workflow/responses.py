@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.annotation import repository
 from services.annotation.answer import Answer, StaleVersion, complete
+from services.annotation.audit_chain import chain_answer
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import ReaderSummary, ResponseList, ResponseView, Summary, SummaryQuery, UnitPlace
 from services.annotation.tables import ReaderRow, ResponseLogRow, ResponseRow, StudyRow
@@ -54,12 +55,9 @@ class Responses:
         answer = complete(typed)
         idempotency_key = idempotency_key or new_id("key")
         try:
-            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
+            return self._put(reader, key, answer, base_version, idempotency_key)
         except Overtaken:  # another first answer of the same reader was saved meanwhile: retry, and find it
-            saved, revealed = self._put(reader, key, answer, base_version, idempotency_key)
-        if revealed:
-            self.audit.record("label_revealed", revealed, actor=Actor(reader=reader.name))
-        return saved
+            return self._put(reader, key, answer, base_version, idempotency_key)
 
     def one(self, reader: Reader, key: UnitKey) -> ResponseView | None:
         """The reader's own answer to a unit, if there is one."""
@@ -120,8 +118,8 @@ class Responses:
 
     def _put(
         self, reader: Reader, key: UnitKey, answer: Answer, base_version: int, idempotency_key: str
-    ) -> tuple[ResponseView, str]:
-        """Save an answer. Return it, and the study or unit whose labels the reader sees because of it; else empty."""
+    ) -> ResponseView:
+        """Save an answer, and record the labels that the reader sees because of it."""
         with self.ports.records.transaction() as session:
             study = listed_study(session, key[0], reader)
             if study.labels_shown == "after_list":  # of two last answers at once, the second must count the first
@@ -131,7 +129,7 @@ class Responses:
             row = repository.response_row(session, key, reader.reader_id, for_update=True)
             logged = repository.logged(session, key, reader.reader_id, idempotency_key)
             if logged is not None and _answer_of(logged) == answer:
-                return ResponseView.model_validate(logged), ""
+                return ResponseView.model_validate(logged)
             version = row.version if row is not None else 0
             if version != base_version:
                 saved = _answer_of(row) if row is not None else Answer()
@@ -141,8 +139,10 @@ class Responses:
                 row = ResponseRow(study_id=key[0], layer=key[1], unit=key[2], reader_id=reader.reader_id)
             row.version, row.after_reveal = version + 1, after_reveal
             self._save(session, row, answer, idempotency_key)
-            revealed = not after_reveal and blinding_of(session, study, reader).reveals(answered=True)
-            return ResponseView.model_validate(row), _revealed(study, key) if revealed else ""
+            if not after_reveal and blinding_of(session, study, reader).reveals(answered=True):
+                actor = Actor(reader=reader.name)
+                self.audit.record("label_revealed", _revealed(study, key), actor=actor, session=session)
+            return ResponseView.model_validate(row)
 
     def _save(self, session: Session, row: ResponseRow, answer: Answer, idempotency_key: str) -> None:
         """Write the answer, its log entry and its event."""
@@ -152,8 +152,10 @@ class Responses:
         for name, value in values.items():
             setattr(row, name, value)
         session.add(row)
-        session.add(ResponseLogRow(**place, **values, idempotency_key=idempotency_key))
+        logged = ResponseLogRow(**place, **values, idempotency_key=idempotency_key)
+        session.add(logged)
         session.flush()
+        chain_answer(session, logged)
         self.ports.outbox.publish(session, json_format.ParseDict(place | version, ResponseGiven()))
 
 

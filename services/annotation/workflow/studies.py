@@ -73,13 +73,10 @@ class Studies:
                     _study_of(event.plan.plan_id), event.rendering_id, to_request(event.plan.study, PlanStudy)
                 )
                 study.plan_id = event.plan.plan_id
-                is_new = session.get(StudyRow, study.study_id) is None
+                if session.get(StudyRow, study.study_id) is None:
+                    outcome, actor = _access_words(study.labels_shown, None), Actor(caller=f"plan {study.plan_id}")
+                    self.audit.record("study_opened", study.study_id, outcome=outcome, actor=actor, session=session)
                 self._enqueue(session, study)
-        if event.HasField("plan") and is_new:
-            actor = Actor(caller=f"plan {event.plan.plan_id}")
-            self.audit.record(
-                "study_opened", study.study_id, outcome=_access_words(study.labels_shown, None), actor=actor
-            )
 
     def start(self, request: OpenStudyRequest, key: CallKey | None = None) -> StudyView:
         """Enqueue a study of a rendering. NotFound if this service has not received the rendering's completion."""
@@ -95,7 +92,7 @@ class Studies:
                 if request.members is not None:
                     _set_members(session, study, request.members.everyone, readers)
                 outcome = _access_words(study.labels_shown, request.members)
-            self.audit.record("study_opened", start.task_id, outcome=outcome)
+                self.audit.record("study_opened", start.task_id, outcome=outcome, session=session)
 
         return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
 
@@ -114,7 +111,8 @@ class Studies:
                 _show_labels(study, request.labels_shown)
             if request.members is not None:
                 _set_members(session, study, request.members.everyone, readers)
-        self.audit.record("study_changed", study_id, outcome=_access_words(request.labels_shown, request.members))
+            outcome = _access_words(request.labels_shown, request.members)
+            self.audit.record("study_changed", study_id, outcome=outcome, session=session)
         return self.get(study_id)
 
     def members(self, study_id: str) -> Members:

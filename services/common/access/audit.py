@@ -1,4 +1,5 @@
-"""The audit log: a JSON line for every security event, appended to a file, or written to the structured log.
+"""The audit log: a JSON line for every security event, appended to a file, or written to the structured log. A service
+may also keep its events in its records (see `Journal`).
 
 A line has the time, the service, the event, the name of the caller's token, the reader, the address, the subject and
 the outcome. It has no token, password or cookie, and no name that a person typed and no record knows.
@@ -12,10 +13,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
+
+from sqlalchemy.orm import Session
 
 from services.common.errors import InvalidInput
 from services.common.observability.logs import get_logger
+from services.common.records.database import after_commit
 from services.common.redaction import redacted
 
 log = get_logger(__name__)
@@ -24,6 +28,7 @@ Event = Literal[
     "sign_in", "sign_out", "refusal", "study_opened", "study_changed", "label_revealed", "token_made", "token_changed",
     "token_revoked", "export", "protocol_opened", "protocol_closed", "label_settled", "account_invited",
     "invitation_accepted", "account_changed", "password_changed", "sessions_ended", "sign_in_delayed",
+    "responses_imported",
 ]  # fmt: skip
 LONGEST_FIELD = 300
 """Characters of a field: part of a line comes from callers."""
@@ -62,12 +67,24 @@ def current_caller() -> str:
     return _ACTOR.get().caller
 
 
+Line = dict[str, str]
+"""The fields of an event."""
+
+
+class Journal(Protocol):
+    """Keeps the events of a service in its records too."""
+
+    def append(self, line: Line, session: Session | None) -> None:
+        """Append an event in the transaction of a session, or in one of its own."""
+
+
 @dataclass(frozen=True)
 class Audit:
     """The audit log of a service. Without a file, events are lines of the structured log, with `logger` audit."""
 
     service: str
     file: Path | None = None
+    journal: Journal | None = None
 
     def check(self) -> None:
         """Raise InvalidInput if the file cannot be appended to."""
@@ -77,14 +94,31 @@ class Audit:
             except OSError as error:
                 raise InvalidInput(f"the audit file {self.file} cannot be appended to: {error.strerror}") from error
 
-    def record(self, event: Event, subject: str = "", *, outcome: str = "done", actor: Actor = UNKNOWN) -> None:
+    def record(
+        self,
+        event: Event,
+        subject: str = "",
+        *,
+        outcome: str = "done",
+        actor: Actor = UNKNOWN,
+        session: Session | None = None,
+    ) -> None:
         """Append an event. Fields of `actor` that are empty are those of the current call.
 
-        If the file cannot be written, the event is an error in the structured log and the call continues: a full disk
-        of the audit log must not stop readers.
+        An event of a change in the records has the session of its transaction: it is recorded if that is committed.
+        Call `record` for others outside of transactions, because the journal opens one.
         """
+        line = self._line(event, subject, outcome, actor)
+        if self.journal is not None:
+            self.journal.append(line, session)
+        if session is None:
+            self._write(line)
+        else:
+            after_commit(session, lambda: self._write(line))
+
+    def _line(self, event: Event, subject: str, outcome: str, actor: Actor) -> Line:
         current = _ACTOR.get()
-        line = {
+        return {
             "time": datetime.now(UTC).isoformat(),
             "service": self.service,
             "event": event,
@@ -92,6 +126,13 @@ class Audit:
             "subject": _short(subject),
             "outcome": _short(outcome),
         }
+
+    def _write(self, line: Line) -> None:
+        """Write an event to the file or to the log.
+
+        If the file cannot be written, the event is an error in the structured log and the call continues: a full disk
+        of the audit log must not stop readers.
+        """
         if self.file is None:
             log.info("security event", logger="audit", **_in_log(line))
             return
@@ -100,7 +141,7 @@ class Audit:
         except OSError as error:
             log.error("security event not written", logger="audit", reason=str(error), **_in_log(line))
 
-    def _append(self, file: Path, line: dict[str, str]) -> None:
+    def _append(self, file: Path, line: Line) -> None:
         """Write a line with one call, so that lines of several processes do not mix. The file is opened for each line:
         it may be rotated."""
         descriptor = self._open(file)
@@ -121,7 +162,7 @@ _LOG_NAMES = {"event": "security_event", "time": "event_time"}
 """The structured log uses the names `event` and `timestamp` itself."""
 
 
-def _in_log(line: dict[str, str]) -> dict[str, str]:
+def _in_log(line: Line) -> dict[str, str]:
     """The fields of a line under the names that they have in the structured log."""
     return {_LOG_NAMES.get(name, name): value for name, value in line.items()}
 

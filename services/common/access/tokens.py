@@ -102,6 +102,10 @@ class Tokens:
             raise NotSignedIn(f"the token of {caller.name} expired at {caller.expires.isoformat()}")
         return caller
 
+    def record_to(self, audit: Audit) -> None:
+        """Record tokens that are new, changed or gone in this audit log from now on."""
+        self._audit = audit
+
     def _read_again(self) -> None:
         with self._lock:
             try:

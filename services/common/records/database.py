@@ -1,6 +1,6 @@
 """The database engine of a service, and its transactions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,16 @@ class Records:
                 raise raised from error
             except NoConnectionFree as error:
                 raise Unavailable("the records do not answer: all connections to them are in use") from error
+
+
+def before_commit(session: Session, act: Callable[[], None]) -> None:
+    """Call `act` when the session commits, before the commit itself. If it raises, nothing is committed."""
+    event.listen(session, "before_commit", lambda _: act(), once=True)
+
+
+def after_commit(session: Session, act: Callable[[], None]) -> None:
+    """Call `act` once the session is committed; never if it is rolled back."""
+    event.listen(session, "after_commit", lambda _: act(), once=True)
 
 
 def open_records(url: str) -> Records:

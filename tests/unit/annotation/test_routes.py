@@ -59,6 +59,10 @@ API = {
     "GET /v1/studies/{study_id}": "401 200 200 200 200 403 403 200 404 200",
     "PATCH /v1/studies/{study_id}": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/members": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/export.{format}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/protocols/{version}/export.imrmc.csv": "401 403 403 422 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/responses/export.{format}": "401 403 403 200 403 403 403 403 403 403",
+    "POST /v1/studies/{study_id}/responses/import": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/layers/{layer}/units": "401 200 200 200 200 403 403 200 404 200",
     "GET /v1/studies/{study_id}/layers/{layer}/units/{unit}": "401 200 200 200 200 403 403 200 404 200",
     "PUT /v1/studies/{study_id}/layers/{layer}/units/{unit}/response": "401 403 200 403 200 403 403 200 404 200",
@@ -256,7 +260,7 @@ class Routed(Annotation):
         values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id, "item": self.item,
                   "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
-                  "session_id": "0", "verb": "replay"}  # fmt: skip
+                  "session_id": "0", "verb": "replay", "format": "csv"}  # fmt: skip
         if route.startswith("/accounts/"):
             account = self.accounts.named("reader")
             assert account is not None
@@ -295,6 +299,8 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
     """Each role has the code of the table. A PUT saves the same answer with the same key, so that it is saved once."""
     method, _, path = route.partition(" ")
     bodies: dict[str, Any] = {"PATCH": {}, "PUT": FORM | {"idempotency_key": "one"}}
+    if route.endswith("responses/import"):
+        bodies["POST"] = {"rows": [FORM | {"reader": "expert", "layer": LAYER, "unit": 1}]}
     if route == "POST /v1/studies":
         bodies["POST"] = {"rendering_id": "rendering-1"}
     if path.endswith(("/protocol-preview", "/protocols")):
