@@ -130,7 +130,10 @@ class Protocol(Resource, models.ProtocolView):
         return self._connections.annotation.get(Results, self._path("results"))
 
     def labels(self) -> Pages[UnitLabel]:
-        """Return the labels of all answered units, conflicts first. Forbidden before the protocol is closed."""
+        """Return the labels of all answered units, conflicts first. Forbidden before the protocol is closed.
+
+        A label that is settled moves within the list, so read the list to its end before you settle its labels.
+        """
 
         def read(offset: int, limit: int) -> tuple[Sequence[UnitLabel], int]:
             path = self._path("labels")
