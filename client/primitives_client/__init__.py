@@ -30,6 +30,7 @@ from primitives_client.extraction import Analysis, Extraction, Unit, UnitDetails
 from primitives_client.models.training import PlanExtraction, PlanRendering, PlanStudy, RunSettings
 from primitives_client.pages import Pages
 from primitives_client.plans import Plan
+from primitives_client.reading import Protocol, Reading, ReadingList, ReadingPlace, Results, StaleAnswer, UnitLabel
 from primitives_client.rendering import Rendering
 from primitives_client.tables import Table
 from primitives_client.training import Comparison, Dataset, Evaluation, Run
@@ -54,12 +55,18 @@ __all__ = [
     "PlanStudy",
     "Primitives",
     "PrimitivesError",
+    "Protocol",
+    "Reading",
+    "ReadingList",
+    "ReadingPlace",
     "Rendering",
     "Response",
+    "Results",
     "Retries",
     "Run",
     "RunSettings",
     "ServiceError",
+    "StaleAnswer",
     "StaleVersion",
     "Study",
     "StudyUnit",
@@ -72,6 +79,7 @@ __all__ = [
     "UnexpectedAnswer",
     "Unit",
     "UnitDetails",
+    "UnitLabel",
     "Untrusted",
     "__version__",
 ]

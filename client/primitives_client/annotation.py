@@ -9,6 +9,7 @@ from primitives_client.connection import new_key, path_of
 from primitives_client.errors import Conflict
 from primitives_client.models import annotation as models
 from primitives_client.pages import Pages
+from primitives_client.reading import Document, Protocol, open_protocol, preview_protocol, protocols_of
 from primitives_client.rendering import Rendering, Renderings
 from primitives_client.resources import Connections, Resource, Task, channel_of, id_of, list_of, request
 from primitives_client.tables import Row
@@ -163,6 +164,24 @@ class Study(Task, models.StudyView):
             values["labels_shown"] = labels_shown
         body = models.ChangeStudyRequest(**values)
         return self._take(self._connection().change(type(self), self._path(), body))
+
+    def preview_protocol(self, document: Document, readers: Collection[str]) -> models.ProtocolPreview:
+        """Read what a protocol would be: units, readings of each reader, the expected interval. Nothing is saved.
+
+        `document` is a dictionary, the path of a JSON file or a model. Needs a token with annotation:manage.
+        """
+        return preview_protocol(self._connections, self.id, document, readers)
+
+    def open_protocol(self, document: Document, readers: Collection[str]) -> Protocol:
+        """Open a version of the protocol for the readers with these names. An open earlier version closes.
+
+        `document` is a dictionary, the path of a JSON file or a model. Needs a token with annotation:manage.
+        """
+        return open_protocol(self._connections, self.id, document, readers)
+
+    def protocols(self) -> Pages[Protocol]:
+        """Return the versions of the protocol, newest first. Needs a token with annotation:manage."""
+        return protocols_of(self._connections, self.id)
 
     def row(self) -> Row:
         """The row of this study in a table."""

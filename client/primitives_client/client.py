@@ -14,7 +14,9 @@ from primitives_client.connection import Connection, Retries, path_of
 from primitives_client.errors import InvalidInput
 from primitives_client.extraction import Extractions
 from primitives_client.models.common import ServiceStatus
+from primitives_client.pages import Pages
 from primitives_client.plans import Plans
+from primitives_client.reading import ReadingList, reading_lists_of
 from primitives_client.rendering import Renderings
 from primitives_client.resources import Connections
 from primitives_client.training import Datasets, Evaluations, Runs
@@ -84,6 +86,10 @@ class Primitives:
         other._http = self._http
         other._use(self._connections, name)
         return other
+
+    def reading_lists(self) -> Pages[ReadingList]:
+        """Return the reading lists of the reader under protocols, newest first."""
+        return reading_lists_of(self._connections)
 
     def status(self) -> dict[str, ServiceStatus]:
         """Read the state of each service: its tasks, queues and dependencies."""

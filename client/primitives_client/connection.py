@@ -71,9 +71,13 @@ class Connection:
         """Send a PATCH. It must have the same effect when it arrives twice."""
         return self._parsed(model, self._call("PATCH", path, body))
 
-    def act(self, model: type[M], path: str) -> M:
-        """Send a POST that has no body and cannot be sent again once it may have arrived."""
-        return self._parsed(model, self._call("POST", path))
+    def put_only(self, path: str, body: BaseModel) -> None:
+        """Send a PUT whose answer is empty. It must have the same effect when it arrives twice."""
+        self._call("PUT", path, body)
+
+    def act(self, model: type[M], path: str, body: BaseModel | None = None) -> M:
+        """Send a POST that has no key, so it cannot be sent again once it may have arrived."""
+        return self._parsed(model, self._call("POST", path, body))
 
     def _call(
         self,

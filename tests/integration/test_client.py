@@ -21,6 +21,8 @@ from primitives_client import (
     NotFound,
     NotSignedIn,
     Primitives,
+    ReadingList,
+    StaleAnswer,
     StaleVersion,
     Study,
     Unavailable,
@@ -222,6 +224,60 @@ def test_members_are_changed(client: Client, study: Study) -> None:
     with pytest.raises(NotFound):
         client.connect(reader="Ben").studies.get(study.id)
     study.change(members=["Ana", "Ben"])
+
+
+YES = {"recognizable": "yes", "associated": "no", "multiplicity": "single", "description": "a disc"}
+NO = {"recognizable": "no"}
+
+
+def test_two_readers_read_under_a_protocol(client: Client, p: Primitives) -> None:
+    """Their answers lead to agreement and labels; an adjudicator settles the unit on which they differ."""
+    rendering = p.plans.list().first().rendering
+    study = p.studies.open(rendering, members=["Ana", "Ben", "Cleo"], units_per_class=1).wait()
+    layer = study.layers[-1].name
+    document = {
+        "title": "Two units", "units": {"choose": "ranked", "top": 2, "layers": [layer]}, "reveal": "after_answer",
+        "questionnaire": {"name": "four-questions", "version": "1"},
+    }  # fmt: skip
+    preview = study.preview_protocol(document, ["Ana", "Ben"])
+    assert (preview.units_by_layer, preview.readings, preview.fewest_shared) == ({layer: 2}, 4, 2)
+    protocol = study.open_protocol(preview.document, ["Ana", "Ben"])
+    assert protocol.sha256 == preview.sha256 == study.protocols().first().sha256
+    with pytest.raises(Forbidden, match="closed"):
+        protocol.labels().first()
+    read_two_units(client.connect(reader="Ana").reading_lists().first(), YES)
+    ben = client.connect(reader="Ben").reading_lists().first()
+    read_two_units(ben, NO)
+    assert [row["answered"] for row in protocol.refresh().reader_table()] == [2, 2]
+    assert protocol.close().state == "closed"
+    agreement = protocol.results().agreement("recognizable").to_pandas().set_index("statistic")
+    assert agreement.value["percent_agreement"] == 0.5
+    assert ben.results().layer_table()[0]["units"] == 2
+    assert [label.conflicts for label in protocol.labels()] == [["recognizable"], []]
+    label = client.connect(reader="Cleo").studies.get(study.id).protocols().first().labels().first()
+    assert label.settle(YES, "the ring is a disc").source == "adjudicator"
+    assert [change.adjudicator for change in label.details().history] == ["Cleo"]
+
+
+def read_two_units(own: ReadingList, last: dict[str, str]) -> None:
+    """Answer a list of two units: the weaker one with yes, twice with one key; the other one after a skip."""
+    first, second = sorted((place.open() for place in own.readings()), key=lambda one: one.patches[0].value)
+    stale = first.model_copy()
+    versions = [first.answer(YES, misfits=[1], key="once").answer_version for _ in range(2)]
+    assert versions == [1, 1] and first.saved is not None and first.saved.misfits == [1]
+    with pytest.raises(StaleAnswer) as refused:
+        stale.answer(NO)
+    assert (refused.value.yours.answers, refused.value.saved) == (NO, first.saved)
+    assert first.reveal().patches[0].class_name
+    assert first.answer(NO).second_answer is not None
+    assert second.skip().state == "skipped"
+    assert second.save_draft({"recognizable": "unsure"}).refresh().draft is not None
+    following = own.next()
+    assert following is not None and following.reading_id == second.reading_id
+    assert following.answer(last).saved is not None
+    assert own.next() is None
+    with pytest.raises(NotFound, match="taken over"):
+        own.take()
 
 
 def test_tokens_decide_what_a_client_may_do(client: Client, study: Study) -> None:
