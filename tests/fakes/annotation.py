@@ -2,9 +2,11 @@
 
 import re
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from services.annotation.answer import Answer
@@ -46,8 +48,13 @@ class Annotation(World):
         self.rendering = store_rendering(self.blobs, **({"size": 16} | (rendering or {})))
         self.study_id = derived_id("study", "plan-1")
         self.clock_ahead = timedelta()
-        self.app = create_web(AnnotationSettings(**settings), self.ports, tokens, self.clock)
+        self.settings, self.known_tokens = AnnotationSettings(**settings), tokens
         self.open_plan("plan-1", labels_shown=labels_shown)
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The HTTP application. It is made when a test uses it first, because that takes longer than many tests."""
+        return create_web(self.settings, self.ports, self.known_tokens, self.clock)
 
     def clock(self) -> datetime:
         """The time for sessions, which a test can move forward."""

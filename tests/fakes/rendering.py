@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,7 @@ def store_rendering(
     return rendering
 
 
+@cache
 def patch_jpeg(seed: int, size: int) -> bytes:
     """Something like tissue with something bright in it, dimmed around it."""
     rng = np.random.default_rng(seed)
@@ -112,6 +114,7 @@ def patch_jpeg(seed: int, size: int) -> bytes:
     return _jpeg(Image.fromarray(kept.clip(0, 255).astype(np.uint8)))
 
 
+@cache
 def _mammogram_jpeg(seed: int, height: int, width: int) -> bytes:
     rng = np.random.default_rng(100 + seed)
     image = Image.new("L", (width, height), 6)
@@ -193,7 +196,7 @@ def _store_group(
     unit_rows, picture_rows = [], []
     for unit in units:
         here = [] if unit == silent else [jpegs[(3 * unit + rank) % len(jpegs)] for rank in range(pictures)]
-        sheet = _sheet(here) if here else b""
+        sheet = _sheet(tuple(here)) if here else b""
         row = {"unit": unit, "best": 3.0 if here else 0.0, "silent": not here}
         unit_rows.append(row | {"sheet_offset": pack.tell(), "sheet_size": len(sheet)})
         pack.write(sheet)
@@ -241,7 +244,8 @@ def shared_row(unit: int, rank: int, patches: int) -> dict[str, Any]:
     return patch | {"unit": unit, "rank": rank, "value": 3.0 / (1 + 0.02 * rank)}
 
 
-def _sheet(jpegs: list[bytes]) -> bytes:
+@cache
+def _sheet(jpegs: tuple[bytes, ...]) -> bytes:
     cells = [Image.open(io.BytesIO(jpeg)).reduce(2) for jpeg in jpegs[:8]]
     side = cells[0].width
     sheet = Image.new("L", (8 * side, -(-len(jpegs) // 8) * side))
