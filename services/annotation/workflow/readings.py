@@ -10,13 +10,11 @@ from sqlalchemy.orm import Session
 from services.annotation import protocol_queries as queries
 from services.annotation import repository
 from services.annotation.audit_chain import chain_answer
-from services.annotation.picture import Picture, decode_pictures
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.protocol_schemas import (
     AnswerReadingRequest,
     DraftReadingRequest,
-    PatchView,
     ReadingLists,
     ReadingListView,
     ReadingPlace,
@@ -24,17 +22,15 @@ from services.annotation.protocol_schemas import (
     ReadingView,
     SavedAnswer,
 )
-from services.annotation.schemas import MammogramView
 from services.annotation.tables import (
     ItemRow,
-    MammogramRow,
     ProtocolReaderRow,
     ProtocolRow,
     ReadingLogRow,
     ReadingRow,
     StudyRow,
-    UnitRow,
 )
+from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, shown_pictures
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import Conflict, InvalidInput, NotFound
@@ -204,17 +200,14 @@ class Readings:
     def picture(self, reader: Reader, reading_id: str, number: int) -> bytes:
         """The picture of a patch; numbers count from 1."""
         with self.ports.records.reading() as session:
-            shown = _shown(session, queries.own_reading(session, reading_id, reader.reader_id))
-        if not 1 <= number <= len(shown):
-            raise NotFound(f"this item has no patch {number}; it has {len(shown)}")
-        unit, picture = shown[number - 1]
-        return self.ports.blobs.get_range(unit.pack_bucket, unit.pack_key, picture.offset, picture.size)
+            shown = shown_pictures(session, queries.own_reading(session, reading_id, reader.reader_id))
+        return picture_of(self.ports.blobs, shown, number)
 
     def mammogram(self, reader: Reader, reading_id: str, number: int) -> bytes:
         """The preview of a mammogram that a patch of a reading was cut from."""
         with self.ports.records.reading() as session:
             row = queries.own_reading(session, reading_id, reader.reader_id)
-            numbers = {picture.mammogram for _, picture in _shown(session, row)}
+            numbers = {picture.mammogram for _, picture in shown_pictures(session, row)}
             found = repository.mammograms(session, row.study_id, [number]).get(number) if number in numbers else None
         if found is None:
             raise NotFound(f"no patch of reading {quoted(reading_id)} was cut from a mammogram {number}")
@@ -342,14 +335,6 @@ def _log(
     chain_answer(session, row)
 
 
-def _shown(session: Session, row: ReadingRow) -> list[tuple[UnitRow, Picture]]:
-    """The pictures of an item, in order, each with the unit that it belongs to."""
-    item = session.get_one(ItemRow, (row.study_id, row.version, row.item))
-    units = repository.unit_rows(session, row.study_id, item.layer, {unit for unit, _ in item.shown})
-    pictures = {unit: decode_pictures(found.pictures) for unit, found in units.items()}
-    return [(units[unit], pictures[unit][rank - 1]) for unit, rank in item.shown]
-
-
 def _list_view(
     session: Session,
     protocol: ProtocolRow,
@@ -380,7 +365,7 @@ def _list_view(
 def _reading_view(session: Session, opened: _Opened) -> ReadingView:
     row = opened.row
     study = session.get_one(StudyRow, row.study_id)
-    shown = _shown(session, row)
+    shown = shown_pictures(session, row)
     numbers = {picture.mammogram for _, picture in shown if picture.mammogram is not None}
     mammograms = repository.mammograms(session, row.study_id, numbers)
     before, after = queries.around(session, row)
@@ -392,8 +377,8 @@ def _reading_view(session: Session, opened: _Opened) -> ReadingView:
         position=row.position,
         readings=queries.last_position(session, opened.key, row.reader_id),
         state=row.state,
-        patches=[_patch_view(study, number, picture, revealed) for number, (_, picture) in enumerate(shown, 1)],
-        mammograms=[_mammogram_view(mammogram) for mammogram in mammograms.values()],
+        patches=[patch_view(study, number, picture, revealed) for number, (_, picture) in enumerate(shown, 1)],
+        mammograms=[mammogram_view(mammogram) for mammogram in mammograms.values()],
         answer=_saved(row.answer),
         second_answer=_saved(row.second_answer),
         draft=_saved(row.draft),
@@ -404,24 +389,6 @@ def _reading_view(session: Session, opened: _Opened) -> ReadingView:
         previous=before,
         next=after,
     )
-
-
-def _patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -> PatchView:
-    view = PatchView(
-        number=number,
-        value=picture.value,
-        row=picture.row,
-        column=picture.column,
-        height=picture.height,
-        width=picture.width,
-        mammogram=picture.mammogram,
-    )
-    labels = {"label": picture.label, "class_name": study.classes[picture.label], "phenomenon": picture.phenomenon}
-    return view.model_copy(update=labels) if revealed else view
-
-
-def _mammogram_view(row: MammogramRow) -> MammogramView:
-    return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)
 
 
 def _saved(content: Mapping[str, Any] | None) -> SavedAnswer | None:

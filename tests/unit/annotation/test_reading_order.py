@@ -1,37 +1,11 @@
 """The order of reading can be replayed by another implementation, and repeats lie in its second half."""
 
-import hashlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.annotation.protocol.order import Place, reading_order, with_repeats
-
-
-def replayed(seed: int, reader: str, items: list[int], real: set[int], repeats: int) -> list[tuple[int, bool]]:
-    """A second, independent implementation of docs/reader-studies.md, with insertion sort and hexadecimal keys."""
-
-    def hexadecimal(text: str) -> str:
-        return hashlib.new("sha256", text.encode("utf-8")).hexdigest()
-
-    order: list[int] = []
-    for item in items:
-        at = 0
-        while at < len(order) and hexadecimal(f"{seed}/{reader}/{order[at]}") < hexadecimal(f"{seed}/{reader}/{item}"):
-            at += 1
-        order.insert(at, item)
-    half = len(order) // 2
-    candidates = [item for item in order[:half] if item in real]
-    ranked = sorted(candidates, key=lambda item: hexadecimal(f"{seed}/{reader}/{item}/repeat"))[:repeats]
-    chosen = [item for item in candidates if item in ranked]
-    second = [(item, False) for item in order[half:]]
-    result = [(item, False) for item in order[:half]]
-    inserted = [(len(second) * (k + 1) // (len(chosen) + 1), (item, True)) for k, item in enumerate(chosen)]
-    for at, place in enumerate(second):
-        result += [again for where, again in inserted if where == at]
-        result.append(place)
-    return result + [again for where, again in inserted if where >= len(second)]
+from tests.fakes.replayed_order import replayed
 
 
 @given(

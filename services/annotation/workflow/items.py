@@ -1,0 +1,60 @@
+"""What readers and adjudicators see of an item: its patches and the mammograms that they were cut from."""
+
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from services.annotation import repository
+from services.annotation.picture import Picture, decode_pictures
+from services.annotation.protocol_schemas import PatchView
+from services.annotation.schemas import MammogramView
+from services.annotation.tables import ItemRow, MammogramRow, StudyRow, UnitRow
+from services.common.blobs import Blobs
+from services.common.errors import NotFound
+
+ShownPictures = list[tuple[UnitRow, Picture]]
+"""The pictures of an item, in order, each with the unit that it belongs to."""
+
+
+class ItemKey(Protocol):
+    """A row that names an item."""
+
+    study_id: str
+    version: int
+    item: int
+
+
+def shown_pictures(session: Session, row: ItemKey) -> ShownPictures:
+    """The pictures of an item, in order, each with the unit that it belongs to."""
+    item = session.get_one(ItemRow, (row.study_id, row.version, row.item))
+    units = repository.unit_rows(session, row.study_id, item.layer, {unit for unit, _ in item.shown})
+    pictures = {unit: decode_pictures(found.pictures) for unit, found in units.items()}
+    return [(units[unit], pictures[unit][rank - 1]) for unit, rank in item.shown]
+
+
+def picture_of(blobs: Blobs, shown: ShownPictures, number: int) -> bytes:
+    """The picture of a patch; numbers count from 1. NotFound if the item has fewer."""
+    if not 1 <= number <= len(shown):
+        raise NotFound(f"this item has no patch {number}; it has {len(shown)}")
+    unit, picture = shown[number - 1]
+    return blobs.get_range(unit.pack_bucket, unit.pack_key, picture.offset, picture.size)
+
+
+def patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -> PatchView:
+    """A patch, with its class and phenomenon if they are revealed."""
+    view = PatchView(
+        number=number,
+        value=picture.value,
+        row=picture.row,
+        column=picture.column,
+        height=picture.height,
+        width=picture.width,
+        mammogram=picture.mammogram,
+    )
+    labels = {"label": picture.label, "class_name": study.classes[picture.label], "phenomenon": picture.phenomenon}
+    return view.model_copy(update=labels) if revealed else view
+
+
+def mammogram_view(row: MammogramRow) -> MammogramView:
+    """A mammogram, without its name."""
+    return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)
