@@ -10,17 +10,19 @@ import httpx
 import pytest
 from primitives.training.v1 import training_pb2 as pb
 from primitives.training.v1 import training_pb2_grpc
+from sqlalchemy.orm import Session
 from structlog.testing import CapturingLogger
 from typer.testing import CliRunner
 
 from services.cli import evaluations
 from services.cli.main import app
-from services.common.access.audit import Actor, Audit, acting_as
+from services.common.access.audit import Actor, Audit, Line, acting_as
 from services.common.access.edge import Edge, open_edge
 from services.common.access.tokens import Tokens, add_token, remove_token
 from services.common.errors import InvalidInput, NotSignedIn
 from services.common.grpc.interceptors import address_of
 from services.common.http.app import create_app
+from services.common.records import open_records
 from services.common.settings import Shared
 from tests.fakes.serving import serving_grpc, serving_http
 
@@ -47,6 +49,29 @@ def lines(file: Path) -> list[dict[str, str]]:
 def events(file: Path, *names: str) -> list[tuple[str, ...]]:
     """Some fields of each line."""
     return [tuple(line[name] for name in names) for line in lines(file)]
+
+
+def test_an_event_of_a_transaction_is_recorded_with_its_commit(file: Path, tmp_path: Path) -> None:
+    """The line is written after the commit, and never if the transaction is rolled back. The journal has the event
+    before, with the session, and every field of the line."""
+    journaled: list[tuple[Line, Session | None]] = []
+
+    class Memory:
+        def append(self, line: Line, session: Session | None) -> None:
+            journaled.append((line, session))
+
+    audit, records = Audit("training", file, Memory()), open_records(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    with records.transaction() as session:
+        audit.record("export", "one", session=session)
+        assert (journaled[-1][0]["subject"], journaled[-1][1]) == ("one", session) and lines(file) == []
+    with pytest.raises(InvalidInput), records.transaction() as session:
+        audit.record("export", "two", session=session)
+        raise InvalidInput("no")
+    audit.record("export", "three")
+    assert events(file, "subject") == [("one",), ("three",)]
+    assert [line for line, _ in journaled if line["subject"] != "two"] == lines(file)
+    assert journaled[-1][1] is None
+    records.close()
 
 
 def test_an_event_is_a_line_with_who_acted(file: Path) -> None:
