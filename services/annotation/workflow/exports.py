@@ -1,6 +1,5 @@
 """Exports of a study, for its owners: each is read and sent a part at a time, from one snapshot of the records."""
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +79,7 @@ class Exports:
 
     def _file(self, name: str, study_id: str, format: Format, chunks: Iterator[bytes]) -> ExportedFile:
         first = next(chunks)
-        file_name = f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.{format}"
+        file_name = f"{_safe(name)}.{format}"
         self.audit.record("export", study_id, outcome=file_name)
         return ExportedFile(file_name, MEDIA_TYPES[format], chain([first], chunks))
 
@@ -124,6 +123,11 @@ class Exports:
                 yield session
         finally:
             self._places.release()
+
+
+def _safe(name: str) -> str:
+    """A name for a file: other characters than letters, digits and `._-` become `_`."""
+    return "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name)
 
 
 def _source(session: Session, key: ProtocolKey) -> Source:

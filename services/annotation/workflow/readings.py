@@ -237,6 +237,7 @@ class Readings:
         row.answer_version += 1
         row.draft = None
         if row.revealed is None:
+            row.shown = row.shown or now()  # a program may answer without reading first
             row.answer, row.state, row.submitted = content, "answered", now()
             row.first_action_s, row.active_s = request.first_action_s, request.active_s
         else:

@@ -55,6 +55,20 @@ def test_an_answer_is_saved_once_and_logged(study_everywhere: ReaderStudy) -> No
     assert log_of(study, reading_id) == [("answer", {"answers": FORM, "misfits": [1, 3]})]
 
 
+def test_a_reading_is_shown_before_it_is_answered(study: ReaderStudy) -> None:
+    """The first call of a reader, or an answer without one, records the time; later calls do not change it."""
+    ids = study.ids("Ana")
+    study.readings.get(study.reader("Ana"), ids[0])
+    with study.annotation.ports.records.reading() as session:
+        first = session.get_one(ReadingRow, ids[0]).shown
+    for reading_id in ids[:2]:
+        study.answer("Ana", reading_id)
+    with study.annotation.ports.records.reading() as session:
+        rows = [session.get_one(ReadingRow, reading_id) for reading_id in ids[:2]]
+    assert rows[0].shown == first
+    assert all(row.shown is not None and row.submitted is not None and row.shown <= row.submitted for row in rows)
+
+
 def test_a_change_needs_the_version_that_it_is_based_on(study: ReaderStudy) -> None:
     """An answer on an old version is refused with the saved one; on the current version it becomes the second."""
     reading_id = study.ids("Ana")[0]

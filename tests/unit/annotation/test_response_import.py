@@ -1,6 +1,7 @@
 """The import of answers from elsewhere: all or none, never over another answer, and again without effect."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,9 +138,10 @@ def test_an_import_over_http(annotation: Annotation) -> None:
     assert client.post(path, json={"rows": [row(0, recognizable="no")]}).status_code == 409
 
 
-def test_an_import_is_recorded(annotation: Annotation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_import_is_recorded(annotation: Annotation, tmp_path: Path) -> None:
     """The audit log has the study and the counts."""
-    imports = ResponseImport(annotation.ports, Audit("annotation"))
+    file = tmp_path / "audit.jsonl"
+    imports = ResponseImport(annotation.ports, Audit("annotation", file))
     imports.run(annotation.study_id, ImportResponsesRequest.model_validate({"rows": [row(0), row(0, "expert_b")]}))
-    printed = capsys.readouterr().out
-    assert "responses_imported" in printed and "2 answers of 2 readers, 0 unchanged" in printed
+    written = file.read_text()
+    assert "responses_imported" in written and "2 answers of 2 readers, 0 unchanged" in written
