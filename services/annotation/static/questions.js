@@ -37,7 +37,8 @@ export function startQuestions(form) {
     choice.checked = true;
     choice.dispatchEvent(new Event("input", { bubbles: true }));
     const next = shown()[shown().indexOf(question) + 1];
-    if (next?.querySelector("input") != null) focusIn(next); // a text field would take the next keys as text
+    if (next?.querySelector("input") != null) focusIn(next);
+    else choice.focus(); // a text field would take the next keys as text
   }
 
   function step(by, from = current()) {
