@@ -60,6 +60,7 @@ def test_a_whole_list_is_read_by_keyboard_alone(site: Site, new_page: NewPage) -
     page = new_page()
     open_protocol(site, ["Keys"])
     page.goto("/sign-in")
+    expect(page.get_by_label("Your name")).to_be_focused()
     page.keyboard.type("Keys")
     page.keyboard.press("Enter")
     page.wait_for_url("**/")
