@@ -1,5 +1,6 @@
 """Pictures, contact sheets and previews of mammograms. Keys of objects come from our tables, never from an address."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -7,6 +8,8 @@ from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of, number_of
+from services.annotation.protocol_schemas import PatchView
+from services.annotation.schemas import MammogramView, PictureView
 from services.annotation.workflow.readers import Reader
 from services.imaging.media import media_type
 
@@ -37,3 +40,18 @@ def routes(frame: Frame) -> APIRouter:
 def image_response(content: bytes) -> Response:
     """A picture that only the reader's own browser may keep."""
     return Response(content, media_type=media_type(content), headers={"cache-control": CACHING})
+
+
+def boxes(
+    numbered: Iterable[tuple[int, PictureView | PatchView]], mammograms: Iterable[MammogramView]
+) -> dict[int, str]:
+    """By number, the box of a patch in its mammogram: top, left, height and width in percent of the mammogram. Row and
+    height are vertical."""
+    sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in mammograms}
+    found = {}
+    for number, patch in numbered:
+        if patch.mammogram in sizes:
+            height, width = sizes[patch.mammogram]
+            parts = (patch.row / height, patch.column / width, patch.height / height, patch.width / width)
+            found[number] = " ".join(f"{100 * part:.3f}" for part in parts)
+    return found

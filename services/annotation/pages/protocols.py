@@ -14,7 +14,6 @@ from services.annotation.pages.frame import Frame
 from services.annotation.pages.reading import sent_form
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol.questionnaire import shipped_questionnaires
-from services.annotation.protocol.vocabulary import shipped_vocabularies
 from services.annotation.protocol_schemas import OpenProtocolRequest
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Conflict, InvalidInput, NotFound, PrimitivesError, describe_faults
@@ -119,5 +118,5 @@ def _page(
     shown: dict[str, Any] = {"preview": None, "readers": []} | context
     shown |= {"study": frame.studies.get(study_id, reader), "protocols": frame.protocols.all(study_id).protocols}
     shown |= {"fields": fields, "trouble": str(error) if error is not None else ""}
-    shown |= {"questionnaires": shipped_questionnaires().values(), "vocabularies": shipped_vocabularies().values()}
+    shown |= {"questionnaires": shipped_questionnaires().values()}
     return frame.page("protocol.html", request, reader, 422 if error is not None else 200, **shown)

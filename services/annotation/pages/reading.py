@@ -16,7 +16,7 @@ from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
-from services.annotation.pages.pictures import image_response
+from services.annotation.pages.pictures import boxes, image_response
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.pages.survey import OTHER_SESSION
 from services.annotation.protocol.questionnaire import OTHER, AnswerValue
@@ -335,16 +335,9 @@ def _picture_routes(frame: Frame) -> APIRouter:
     return router
 
 
-def patch_boxes(reading: ReadingView | LabelCase) -> dict[int, str]:
-    """By number, the box of the patch in its mammogram: top, left, height and width in percent of the mammogram."""
-    sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in reading.mammograms}
-    found = {}
-    for patch in reading.patches:
-        if patch.mammogram in sizes:
-            height, width = sizes[patch.mammogram]
-            parts = (patch.row / height, patch.column / width, patch.height / height, patch.width / width)
-            found[patch.number] = " ".join(f"{100 * part:.3f}" for part in parts)
-    return found
+def patch_boxes(shown: ReadingView | LabelCase) -> dict[int, str]:
+    """The boxes of the patches of an item, by number; see `boxes`."""
+    return boxes(((patch.number, patch) for patch in shown.patches), shown.mammograms)
 
 
 def _terms(answers: dict[str, AnswerValue], question: str) -> list[str]:

@@ -16,6 +16,7 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of
 from services.annotation.pages.overview import default_class, layer_of, saved_of
+from services.annotation.pages.pictures import boxes
 from services.annotation.pages.signing import SIGN_IN_FAULTS, add_retry_after, faults_of
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
@@ -52,7 +53,8 @@ class Survey:
         shown: dict[str, Any] = {"faults": {}, "stale": None, "trouble": "", "saved": None}
         shown |= {"study": study, "layer": layer, "place": place, "unit": unit, "around": around}
         shown |= {"draft": draft or _saved_draft(unit), "typed": draft is not None}
-        shown |= {"boxes": boxes(unit), "first": FIRST_PICTURES, "back": self._back(place, around)}
+        shown |= {"boxes": boxes(((picture.rank, picture) for picture in unit.pictures), unit.mammograms)}
+        shown |= {"first": FIRST_PICTURES, "back": self._back(place, around)}
         return self.frame.page("survey.html", self.request, reader, status, token, **(shown | context))
 
     def save(self, reader: Reader, draft: "Draft") -> Response:
@@ -194,19 +196,6 @@ def routes(frame: Frame) -> APIRouter:
         return survey.save(reader, draft)
 
     return router
-
-
-def boxes(unit: UnitView) -> dict[int, str]:
-    """By rank, the box of the patch in its mammogram: top, left, height and width in percent of the mammogram. Row and
-    height are vertical."""
-    sizes = {mammogram.number: (mammogram.height, mammogram.width) for mammogram in unit.mammograms}
-    found = {}
-    for picture in unit.pictures:
-        if picture.mammogram in sizes:
-            height, width = sizes[picture.mammogram]
-            parts = (picture.row / height, picture.column / width, picture.height / height, picture.width / width)
-            found[picture.rank] = " ".join(f"{100 * part:.3f}" for part in parts)
-    return found
 
 
 def _saved_draft(unit: UnitView) -> Draft:

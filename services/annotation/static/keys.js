@@ -36,10 +36,10 @@ export function startKeys(root, form, gallery) {
 }
 
 // In a group of radio buttons, the arrow keys change the choice.
-function isArrow(event, key) {
+export function isArrow(event, key) {
   return event.key === key && !event.target.matches("input");
 }
 
-function isTyping(target) {
-  return target.matches("textarea, input:not([type=radio], [type=checkbox]), select, [contenteditable]");
+export function isTyping(target) {
+  return target.matches("textarea, input:not([type=radio], [type=checkbox], [type=range]), select, [contenteditable]");
 }

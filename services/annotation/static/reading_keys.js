@@ -1,4 +1,6 @@
 // Keyboard shortcuts of a reading. While the reader types, only Ctrl+Enter and Escape work.
+import { isArrow, isTyping } from "./keys.js";
+
 export function startReadingKeys(root, form, { gallery, questions, windowing }) {
   const dialog = root.querySelector("#keys");
   const help = root.querySelector("#help");
@@ -47,13 +49,4 @@ export function startReadingKeys(root, form, { gallery, questions, windowing }) 
     box.checked = !box.checked;
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
-}
-
-// In a group of radio buttons, the arrow keys change the choice.
-function isArrow(event, key) {
-  return event.key === key && !event.target.matches("input");
-}
-
-function isTyping(target) {
-  return target.matches("textarea, input:not([type=radio], [type=checkbox], [type=range]), select, [contenteditable]");
 }

@@ -40,6 +40,15 @@ def picture_of(blobs: Blobs, shown: ShownPictures, number: int) -> bytes:
     return blobs.get_range(unit.pack_bucket, unit.pack_key, picture.offset, picture.size)
 
 
+def preview_of(session: Session, row: ItemKey, number: int) -> MammogramRow:
+    """The row of a mammogram that a patch of an item was cut from. NotFound for any other number."""
+    numbers = {picture.mammogram for _, picture in shown_pictures(session, row)}
+    found = repository.mammograms(session, row.study_id, [number]).get(number) if number in numbers else None
+    if found is None:
+        raise NotFound(f"no patch of this item was cut from a mammogram {number}")
+    return found
+
+
 def patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -> PatchView:
     """A patch, with its class and phenomenon if they are revealed."""
     view = PatchView(

@@ -23,7 +23,7 @@ from services.annotation.protocol.questionnaire import FormAnswer, Questionnaire
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.reading_table import Reading, read_readings
 from services.annotation.tables import ItemRow, ProtocolRow, ReaderRow, UnitLabelRow
-from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, shown_pictures
+from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, preview_of, shown_pictures
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import Conflict, Forbidden, NotFound, Overtaken
@@ -41,7 +41,7 @@ class Labels:
     def all(self, key: ProtocolKey, allowed: bool, window: Window = FIRST_PAGE) -> UnitLabels:
         """A page of the labels of all units that were answered. Units with conflicts come first."""
         with self.ports.records.reading() as session:
-            found = _labels(session, _closed(session, key, allowed))
+            found = _labels(session, _closed(session, key, allowed), _answered(session, key))
         part = found[window.offset : window.offset + window.limit]
         conflicts = sum(bool(label.conflicts) for label in found)
         return UnitLabels(
@@ -53,7 +53,8 @@ class Labels:
         with self.ports.records.reading() as session:
             protocol = _closed(session, key, allowed)
             document = ProtocolDocument.model_validate_json(protocol.document)
-            labels = _labels(session, protocol)
+            answered = _answered(session, key)
+            labels = _labels(session, protocol, answered)
             label = next((one for one in labels if one.item == item), None)
             if label is None:
                 raise NotFound(f"version {key[1]} of the protocol has no answered unit with the number {item}")
@@ -61,7 +62,6 @@ class Labels:
             shown = shown_pictures(session, _item_row(session, key, item))
             numbers = {picture.mammogram for _, picture in shown if picture.mammogram is not None}
             mammograms = repository.mammograms(session, key[0], numbers)
-            readings = [one for one in read_readings(session, key) if one.item == item and _counts(one)]
             history = _history(session, key, item)
         return LabelCase(
             study_id=key[0],
@@ -72,7 +72,7 @@ class Labels:
             vocabulary=document.resolved_vocabulary(),
             patches=[patch_view(study, number, picture, True) for number, (_, picture) in enumerate(shown, 1)],
             mammograms=[mammogram_view(row) for row in mammograms.values()],
-            answers=[_reader_answer(one) for one in readings],
+            answers=[_reader_answer(one) for one in answered[item]],
             history=history,
             next_conflict=next((one.item for one in labels if one.conflicts and one.item != item), None),
         )
@@ -104,10 +104,7 @@ class Labels:
         """The preview of a mammogram that a patch of a unit was cut from."""
         with self.ports.records.reading() as session:
             _closed(session, key, allowed)
-            numbers = {picture.mammogram for _, picture in shown_pictures(session, _item_row(session, key, item))}
-            found = repository.mammograms(session, key[0], [number]).get(number) if number in numbers else None
-        if found is None:
-            raise NotFound(f"no patch of unit number {item} was cut from a mammogram {number}")
+            found = preview_of(session, _item_row(session, key, item), number)
         return self.ports.blobs.get(found.preview_bucket, found.preview_key)
 
     def _settle(
@@ -154,16 +151,21 @@ def _item_row(session: Session, key: ProtocolKey, item: int) -> ItemRow:
     return row
 
 
-def _labels(session: Session, protocol: ProtocolRow) -> list[UnitLabelView]:
-    """The labels of all units that were answered; those with conflicts first, then by item."""
-    key = protocol.study_id, protocol.version
-    form = ProtocolDocument.model_validate_json(protocol.document).resolved_questionnaire()
-    adjudicated = _newest_labels(session, key)
+def _answered(session: Session, key: ProtocolKey) -> dict[int, list[Reading]]:
+    """The readings that count for labels, by item; within one, by pseudonym."""
     by_item: defaultdict[int, list[Reading]] = defaultdict(list)
     for reading in read_readings(session, key):
         if _counts(reading):
             by_item[reading.item].append(reading)
-    labels = [_label(form, readings, adjudicated.get(item)) for item, readings in by_item.items()]
+    return dict(by_item)
+
+
+def _labels(session: Session, protocol: ProtocolRow, answered: Mapping[int, Sequence[Reading]]) -> list[UnitLabelView]:
+    """The labels of all units that were answered; those with conflicts first, then by item."""
+    key = protocol.study_id, protocol.version
+    form = ProtocolDocument.model_validate_json(protocol.document).resolved_questionnaire()
+    adjudicated = _newest_labels(session, key)
+    labels = [_label(form, readings, adjudicated.get(item)) for item, readings in answered.items()]
     return sorted(labels, key=lambda label: (not label.conflicts, label.item))
 
 

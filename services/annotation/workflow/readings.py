@@ -30,7 +30,7 @@ from services.annotation.tables import (
     ReadingRow,
     StudyRow,
 )
-from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, shown_pictures
+from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, preview_of, shown_pictures
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import Conflict, InvalidInput, NotFound
@@ -207,10 +207,7 @@ class Readings:
         """The preview of a mammogram that a patch of a reading was cut from."""
         with self.ports.records.reading() as session:
             row = queries.own_reading(session, reading_id, reader.reader_id)
-            numbers = {picture.mammogram for _, picture in shown_pictures(session, row)}
-            found = repository.mammograms(session, row.study_id, [number]).get(number) if number in numbers else None
-        if found is None:
-            raise NotFound(f"no patch of reading {quoted(reading_id)} was cut from a mammogram {number}")
+            found = preview_of(session, row, number)
         return self.ports.blobs.get(found.preview_bucket, found.preview_key)
 
     def _show(self, reader: Reader, reading_id: str) -> None:

@@ -10,7 +10,6 @@ from services.annotation.opening import OVERVIEW_PICTURES
 from services.annotation.picture import Picture, decode_pictures
 from services.annotation.repository import Entry, UnitKey
 from services.annotation.schemas import (
-    MammogramView,
     PictureView,
     Place,
     ResponseView,
@@ -21,6 +20,7 @@ from services.annotation.schemas import (
 )
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of, listed_study
+from services.annotation.workflow.items import mammogram_view
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
@@ -78,7 +78,7 @@ class Units:
                 answered=response is not None,
                 revealed=revealed,
                 pictures=picture_views(study, pictures, mammograms, revealed),
-                mammograms=[_mammogram_view(mammogram) for mammogram in mammograms.values()],
+                mammograms=[mammogram_view(mammogram) for mammogram in mammograms.values()],
                 ranks=_ranks(session, study, key) if revealed else [],
                 response=ResponseView.model_validate(response) if response is not None else None,
             )
@@ -229,7 +229,3 @@ def _ranks(session: Session, study: StudyRow, key: UnitKey) -> list[UnitRank]:
 
 def _numbers(pictures: list[Picture]) -> set[int]:
     return {picture.mammogram for picture in pictures if picture.mammogram is not None}
-
-
-def _mammogram_view(row: MammogramRow) -> MammogramView:
-    return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)
