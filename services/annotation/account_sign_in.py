@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from services.annotation.clients.openid import OpenIdProvider, check_address
+from services.annotation.clients.addresses import check_address
+from services.annotation.clients.openid import OpenIdProvider
 from services.annotation.passwords import Passwords
 from services.annotation.roles import Role
 from services.annotation.settings import AnnotationSettings

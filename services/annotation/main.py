@@ -13,7 +13,8 @@ from services.annotation.audit_chain import Chain
 from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
-from services.annotation.consumer import EVENTS_QUEUE, create_consumers
+from services.annotation.clients.webhook import open_webhook
+from services.annotation.consumer import EVENTS_QUEUE, WEBHOOKS_QUEUE, create_consumers
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
@@ -33,6 +34,7 @@ from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
 from services.annotation.workflow.units import Units
+from services.annotation.workflow.webhooks import Webhooks
 from services.common.access.audit import Audit
 from services.common.access.edge import open_edge
 from services.common.access.tokens import Tokens
@@ -63,7 +65,13 @@ def open_audit(settings: AnnotationSettings, ports: Ports) -> Audit:
 
 def create_monitor(ports: Ports) -> Monitor:
     """The monitor of the service's tasks and queues, not started."""
-    return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE))
+    return Monitor("annotation", ports, {"study": StudyRow}, (JOBS_QUEUE, EVENTS_QUEUE, WEBHOOKS_QUEUE))
+
+
+def open_consumers(settings: AnnotationSettings, ports: Ports, studies: Studies) -> list[Consumer]:
+    """The consumers of the service, declared but not started. InvalidInput for a webhook without a readable secret."""
+    webhooks = Webhooks(ports, open_webhook(settings.webhook_url, settings.webhook_secret_file))
+    return create_consumers(ports.bus, studies, webhooks, settings.shared.max_attempts)
 
 
 def create_web(
@@ -95,7 +103,7 @@ def create_web(
     app.include_router(reading_routes(auth, readings, results))
     app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
-    parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
+    parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
     add_pages(
         app, Frame(auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked)
@@ -114,7 +122,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
     if edge.tokens is not None:
         edge.tokens.record_to(audit)
     studies, responses, monitor = Studies(ports, audit), Responses(ports, audit), create_monitor(ports)
-    consumers = create_consumers(bus, studies, shared.max_attempts)
+    consumers = open_consumers(settings, ports, studies)
     web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)
     reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)

@@ -86,6 +86,17 @@ class AnnotationSettings(ServiceSettings):
         "fits gives a new account its role, without an invitation.",
     )
 
+    webhook_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s#]+)?$",
+        description="Address that is called when the label of a unit is settled, and when a protocol closes. It needs "
+        "https, but on this machine. Empty: nothing is called.",
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None,
+        description="File with the secret that signs these calls: whsec_ and 24 to 64 random bytes in base64.",
+    )
+
     @property
     def over_tls(self) -> bool:
         """Whether browsers connect over TLS: to this service, or to a proxy in front of it."""

@@ -23,6 +23,7 @@ from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
 from services.annotation import consumer as annotation_consumer
+from services.annotation.workflow.webhooks import Webhooks
 from services.common.blobs import ObjectRef
 from services.common.bus import Consumer, Envelope, decode
 from services.common.bus.port import Deliver
@@ -152,7 +153,8 @@ def annotation(folder: Path, kind: str) -> Service:
     if kind.endswith("OpenStudy"):
         world.studies.rendering_completed(world.rendering.completed("plan-1"))
     bus = HandBus()
-    consumers = annotation_consumer.create_consumers(bus, world.studies, max_attempts=1)
+    webhooks = Webhooks(world.ports, None)
+    consumers = annotation_consumer.create_consumers(bus, world.studies, webhooks, max_attempts=1)
     return Service(consumers, bus, {"$manifest": written(world.rendering.ref)}, world.sent)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx
 from joserfc import jwt
@@ -20,7 +20,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from services.common.access.edge import is_loopback
+from services.annotation.clients.addresses import check_address
 from services.common.errors import Forbidden, InvalidInput, Unavailable, describe_faults
 from services.common.observability.logs import get_logger
 from services.common.redaction import quoted
@@ -201,10 +201,3 @@ class OpenIdProvider:
             return form | {"client_id": self.client_id, "client_secret": secret}, headers
         pair = f"{quote(self.client_id, '')}:{quote(secret, '')}".encode()
         return form, headers | {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
-
-
-def check_address(address: str, what: str) -> None:
-    """Raise InvalidInput for an address without TLS on another machine."""
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise InvalidInput(f"{what} is {quoted(address)}; expected https://")

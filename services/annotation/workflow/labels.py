@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from primitives.annotation.v1.events_pb2 import LabelSettled
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -111,7 +112,7 @@ class Labels:
         self, session: Session, protocol: ProtocolRow, place: tuple[int, Reader], request: SettleLabelRequest
     ) -> None:
         (item, adjudicator), key = place, (protocol.study_id, protocol.version)
-        _item_row(session, key, item)
+        read = _item_row(session, key, item)
         document = ProtocolDocument.model_validate_json(protocol.document)
         answers = document.resolved_questionnaire().complete(request.answers, document.resolved_vocabulary())
         newest = max((one.label_version for one in _history(session, key, item)), default=0)
@@ -132,6 +133,17 @@ class Labels:
             )
         )
         session.flush()
+        self.ports.outbox.publish(
+            session,
+            LabelSettled(
+                study_id=key[0],
+                protocol_version=key[1],
+                item=item,
+                layer=read.layer,
+                unit=read.unit,
+                label_version=newest + 1,
+            ),
+        )
 
 
 def _closed(session: Session, key: ProtocolKey, allowed: bool) -> ProtocolRow:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from primitives.annotation.v1.events_pb2 import ProtocolClosed
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
@@ -100,7 +101,9 @@ class Protocols:
         readers = [named.named(name) for name in names]
         with self.ports.records.transaction() as session:
             get_row(session, StudyRow, study_id, "study", lock=True).read_by_protocol = True
-            _close_open_version(session, study_id)
+            for earlier in queries.protocol_rows(session, study_id):
+                if earlier.closed is None:
+                    self._close(session, earlier)
             row = _store(session, study_id, layout, readers)
             key = row.study_id, row.version
             outcome = f"version {row.version}, sha256 {row.sha256}, {len(readers)} readers"
@@ -113,9 +116,13 @@ class Protocols:
         with self.ports.records.transaction() as session:
             row = queries.protocol_row(session, key, lock=True)
             if row.closed is None:
-                row.closed = now()
+                self._close(session, row)
                 self.audit.record("protocol_closed", key[0], outcome=f"version {key[1]}", session=session)
         return self.get(key)
+
+    def _close(self, session: Session, row: ProtocolRow) -> None:
+        row.closed = now()
+        self.ports.outbox.publish(session, ProtocolClosed(study_id=row.study_id, protocol_version=row.version))
 
     def get(self, key: ProtocolKey) -> ProtocolView:
         """A version of a protocol with the progress of its readers."""
@@ -235,11 +242,6 @@ def _distinct_names(request: OpenProtocolRequest) -> list[str]:
         if key in keys[:at]:
             raise InvalidInput(f"reader {quoted(names[at])} is named twice")
     return names
-
-
-def _close_open_version(session: Session, study_id: str) -> None:
-    for row in queries.protocol_rows(session, study_id):
-        row.closed = row.closed or now()
 
 
 def _store(session: Session, study_id: str, layout: Layout, readers: Sequence[Reader]) -> ProtocolRow:

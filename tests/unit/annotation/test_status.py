@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from primitives.annotation.v1.events_pb2 import OpenStudy
 
 from services.annotation.consumer import create_consumers
+from services.annotation.workflow.webhooks import Webhooks
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.bus import encode
@@ -167,7 +168,7 @@ def test_own_messages_are_replayed(tmp_path: Path) -> None:
     world = Annotation(tmp_path, training_url=AWAY, extraction_url=AWAY, rendering_url=AWAY)
     envelope = encode(OpenStudy(study_id="study-x"))
     world.bus.park("annotation.jobs", envelope, "planted")
-    parked = ParkedMessages(world.bus, create_consumers(world.bus, world.studies, 1))
+    parked = ParkedMessages(world.bus, create_consumers(world.bus, world.studies, Webhooks(world.ports, None), 1))
     assert [one.reason for one in parked.all().messages] == ["planted"]
     browser = world.browser("Researcher")
     csrf = csrf_of(browser.get("/status").text)
