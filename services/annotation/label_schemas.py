@@ -31,7 +31,7 @@ class UnitLabelView(BaseModel):
 
 
 class UnitLabels(PageView):
-    """A page of the labels of a protocol; units with conflicts come first."""
+    """A page of the labels of a protocol; units on which readers disagree come first."""
 
     labels: list[UnitLabelView]
     conflicts: int = Field(description="Units with conflicts, on all pages.")

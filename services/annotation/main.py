@@ -96,18 +96,17 @@ def create_web(
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
     protocols, readings = Protocols(ports, audit), Readings(ports, audit)
-    results, labels = Results(ports), Labels(ports, audit)
+    results, labels, exports = Results(ports), Labels(ports, audit), Exports(ports, audit)
     add_routes(app, auth, studies, units, responses)
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
-    app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
+    app.include_router(record_routes(auth, exports, ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
-    add_pages(
-        app, Frame(auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked)
-    )
+    use_cases = studies, units, responses, protocols, readings, results, labels, exports
+    add_pages(app, Frame(auth, *use_cases, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

@@ -52,13 +52,16 @@ class TermCount(BaseModel):
 
 
 class LayerSummary(BaseModel):
-    """What most readers saw in the units of a layer. A unit counts where more than half of its readers say so."""
+    """What the units of a layer show, by their labels: what more than half of their readers say, or what an adjudicator
+    has settled on."""
 
     layer: str
     units: int = Field(description="Units with at least one answer.")
     recognizable: int
     associated: int
-    unsettled: int = Field(description="Units without a majority on whether they are recognizable.")
+    unsettled: int = Field(
+        description="Units on which readers disagree whether they are recognizable, and which nobody has settled."
+    )
     phenomena: list[TermCount]
 
 

@@ -251,7 +251,8 @@ class TermCount(Answer):
 
 
 class LayerSummary(Answer):
-    """What most readers saw in the units of a layer. A unit counts where more than half of its readers say so."""
+    """What the units of a layer show, by their labels: what more than half of their readers say, or what an
+    adjudicator has settled on."""
 
     layer: str
     units: int
@@ -259,7 +260,7 @@ class LayerSummary(Answer):
     recognizable: int
     associated: int
     unsettled: int
-    """Units without a majority on whether they are recognizable."""
+    """Units on which readers disagree whether they are recognizable, and which nobody has settled."""
     phenomena: list[TermCount]
 
 
@@ -714,7 +715,7 @@ class Summary(Answer):
 
 
 class UnitLabels(Answer):
-    """A page of the labels of a protocol; units with conflicts come first."""
+    """A page of the labels of a protocol; units on which readers disagree come first."""
 
     total: int
     next_offset: int | None

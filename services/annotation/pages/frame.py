@@ -24,6 +24,7 @@ from services.annotation.protocol.questionnaire import AnswerValue, Question
 from services.annotation.protocol.vocabulary import Vocabulary
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
+from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
@@ -61,6 +62,7 @@ class Frame:
     readings: Readings
     results: Results
     labels: Labels
+    exports: Exports
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService

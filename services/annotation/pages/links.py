@@ -96,6 +96,16 @@ def protocols(study_id: str) -> str:
     return f"/studies/{quote(study_id, '')}/protocol"
 
 
+def readings_file(study_id: str, version: int, format: str) -> str:
+    """All readings of a version of a protocol, as a file."""
+    return f"{protocols(study_id)}/{version}/readings.{format}"
+
+
+def responses_file(study_id: str, format: str) -> str:
+    """All answers to the four questions of a study, as a file."""
+    return f"/studies/{quote(study_id, '')}/responses.{format}"
+
+
 def overview_at(study_id: str, layer: str, unit: int) -> str:
     """The overview of all units of a layer, at a unit."""
     return overview(study_id, layer, Place(list="all"), unit // UNITS_A_PAGE + 1, unit)

@@ -1,7 +1,5 @@
 """Settles the labels of units: by the majority of their readers, or by an adjudicator, with history."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from primitives.annotation.v1.events_pb2 import LabelSettled
@@ -20,10 +18,10 @@ from services.annotation.label_schemas import (
     UnitLabelView,
 )
 from services.annotation.protocol.document import ProtocolDocument
-from services.annotation.protocol.questionnaire import FormAnswer, Questionnaire
 from services.annotation.protocol_queries import ProtocolKey
-from services.annotation.reading_table import Reading, read_readings
+from services.annotation.reading_table import Reading
 from services.annotation.tables import ItemRow, ProtocolRow, ReaderRow, UnitLabelRow
+from services.annotation.unit_labels import answered_units, read_labels
 from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, preview_of, shown_pictures
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
@@ -40,9 +38,11 @@ class Labels:
     audit: Audit = field(default_factory=lambda: Audit("annotation"))
 
     def all(self, key: ProtocolKey, allowed: bool, window: Window = FIRST_PAGE) -> UnitLabels:
-        """A page of the labels of all units that were answered. Units with conflicts come first."""
+        """A page of the labels of all units that were answered. Units on which readers disagree come first, also
+        once they are settled: so the pages of the list stay the same while it is worked through."""
         with self.ports.records.reading() as session:
-            found = _labels(session, _closed(session, key, allowed), _answered(session, key))
+            protocol = _closed(session, key, allowed)
+            found = read_labels(session, protocol, answered_units(session, key))
         part = found[window.offset : window.offset + window.limit]
         conflicts = sum(bool(label.conflicts) for label in found)
         return UnitLabels(
@@ -54,8 +54,8 @@ class Labels:
         with self.ports.records.reading() as session:
             protocol = _closed(session, key, allowed)
             document = ProtocolDocument.model_validate_json(protocol.document)
-            answered = _answered(session, key)
-            labels = _labels(session, protocol, answered)
+            answered = answered_units(session, key)
+            labels = read_labels(session, protocol, answered)
             label = next((one for one in labels if one.item == item), None)
             if label is None:
                 raise NotFound(f"version {key[1]} of the protocol has no answered unit with the number {item}")
@@ -161,81 +161,6 @@ def _item_row(session: Session, key: ProtocolKey, item: int) -> ItemRow:
     if row is None or row.kind != "unit":
         raise NotFound(f"version {key[1]} of the protocol has no unit with the number {item}")
     return row
-
-
-def _answered(session: Session, key: ProtocolKey) -> dict[int, list[Reading]]:
-    """The readings that count for labels, by item; within one, by pseudonym."""
-    by_item: defaultdict[int, list[Reading]] = defaultdict(list)
-    for reading in read_readings(session, key):
-        if _counts(reading):
-            by_item[reading.item].append(reading)
-    return dict(by_item)
-
-
-def _labels(session: Session, protocol: ProtocolRow, answered: Mapping[int, Sequence[Reading]]) -> list[UnitLabelView]:
-    """The labels of all units that were answered; those with conflicts first, then by item."""
-    key = protocol.study_id, protocol.version
-    form = ProtocolDocument.model_validate_json(protocol.document).resolved_questionnaire()
-    adjudicated = _newest_labels(session, key)
-    labels = [_label(form, readings, adjudicated.get(item)) for item, readings in answered.items()]
-    return sorted(labels, key=lambda label: (not label.conflicts, label.item))
-
-
-def _label(form: Questionnaire, readings: Sequence[Reading], settled: UnitLabelRow | None) -> UnitLabelView:
-    first, unit = readings[0], readings[0].unit
-    assert unit is not None
-    answers, conflicts = majority(form, [reading.answer or {} for reading in readings])
-    if settled is not None:
-        answers, conflicts = settled.answers, []
-    return UnitLabelView(
-        item=first.item,
-        layer=first.layer,
-        unit=unit,
-        readers=len(readings),
-        answers=answers,
-        source="majority" if settled is None else "adjudicator",
-        conflicts=conflicts,
-        label_version=0 if settled is None else settled.label_version,
-    )
-
-
-def majority(form: Questionnaire, given: Sequence[FormAnswer]) -> tuple[FormAnswer, list[str]]:
-    """What more than half of the readers answered, by question, and the questions on which no choice has a majority.
-
-    Questions that do not apply to the majority's answers are left out. Scales and texts have no label.
-    """
-    answers: FormAnswer = {}
-    conflicts: list[str] = []
-    for question in form.questions:
-        if question.kind not in ("choice", "terms") or not question.applies(answers):
-            continue
-        values = [answer[question.id] for answer in given if question.id in answer]
-        if question.kind == "terms":
-            chosen = _above_half((term for value in values if isinstance(value, list) for term in value), len(given))
-            if chosen:
-                answers[question.id] = chosen
-            continue
-        common = _above_half((str(value) for value in values), len(values))
-        if common:
-            answers[question.id] = common[0]
-        else:
-            conflicts.append(question.id)
-    return answers, conflicts
-
-
-def _above_half(values: Iterable[str], readers: int) -> list[str]:
-    return [value for value, count in Counter(values).items() if 2 * count > readers]
-
-
-def _counts(reading: Reading) -> bool:
-    """Whether a reading counts for the label of its unit."""
-    return reading.kind == "unit" and not reading.is_repeat and reading.answer is not None
-
-
-def _newest_labels(session: Session, key: ProtocolKey) -> Mapping[int, UnitLabelRow]:
-    """The newest adjudicated label of each unit, by item."""
-    query = select(UnitLabelRow).where(UnitLabelRow.study_id == key[0], UnitLabelRow.version == key[1])
-    return {row.item: row for row in session.scalars(query.order_by(UnitLabelRow.item, UnitLabelRow.label_version))}
 
 
 def _history(session: Session, key: ProtocolKey, item: int) -> list[LabelChange]:

@@ -23,6 +23,7 @@ from services.annotation.agreement.questions import (
 )
 from services.annotation.agreement.ratings import MISSING, Ratings
 from services.annotation.agreement.shift import label_shift
+from services.annotation.label_schemas import UnitLabelView
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol.questionnaire import AnswerValue, Question, Questionnaire
 from services.annotation.protocol.vocabulary import Vocabulary
@@ -37,6 +38,7 @@ from services.annotation.result_schemas import (
     TermCount,
 )
 from services.annotation.tables import ProtocolReaderRow, ProtocolRow
+from services.annotation.unit_labels import counted, read_labels
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Forbidden, NotFound
 from services.common.redaction import quoted
@@ -66,11 +68,17 @@ class Results:
             _check_may_see(protocol, reads, manages)
             study = repository.study_row(session, key[0])
             readings = list(read_readings(session, key))
-        return compute_results(protocol, study.architecture, readings)
+            labels = read_labels(session, protocol, counted(readings))
+        return compute_results(protocol, study.architecture, readings, labels)
 
 
-def compute_results(protocol: ProtocolRow, architecture: str, readings: Sequence[Reading]) -> ResultsView:
-    """Compute all results from the readings of a protocol. The protocol's seed makes the intervals reproducible."""
+def compute_results(
+    protocol: ProtocolRow, architecture: str, readings: Sequence[Reading], labels: Sequence[UnitLabelView]
+) -> ResultsView:
+    """Compute all results from the readings of a protocol and the labels of its units.
+
+    The protocol's seed makes the intervals reproducible.
+    """
     document = ProtocolDocument.model_validate_json(protocol.document)
     form, vocabulary = document.resolved_questionnaire(), document.resolved_vocabulary()
     resampling = Resampling(document.known_seed)
@@ -94,8 +102,8 @@ def compute_results(protocol: ProtocolRow, architecture: str, readings: Sequence
             if question.kind != "text"
         ],
         layers=[
-            _layer_summary(layer, list(of_layer), vocabulary)
-            for layer, of_layer in groupby(sorted(units, key=lambda one: one.layer), key=lambda one: one.layer)
+            _layer_summary(layer, list(of_layer), vocabulary.titles() if vocabulary is not None else {})
+            for layer, of_layer in groupby(sorted(labels, key=lambda one: one.layer), key=lambda one: one.layer)
         ],
     )
 
@@ -206,35 +214,22 @@ def _code_of(question: Question) -> Callable[[dict[str, AnswerValue] | None], in
     return lambda answer: codes.get(str((answer or {}).get(question.id)), MISSING)
 
 
-def _layer_summary(layer: str, readings: Sequence[Reading], vocabulary: Vocabulary | None) -> LayerSummary:
-    by_item: dict[int, list[Reading]] = {}
-    for one in readings:
-        if one.answer is not None:
-            by_item.setdefault(one.item, []).append(one)
-    majorities = [_majority(of_item, RECOGNIZED) for of_item in by_item.values()]
-    titles = vocabulary.titles() if vocabulary is not None else {}
-    counts = Counter(term for of_item in by_item.values() for term in _common_terms(of_item, titles))
+def _layer_summary(layer: str, labels: Sequence[UnitLabelView], titles: dict[str, str]) -> LayerSummary:
+    terms = (value for label in labels for value in label.answers.values() if isinstance(value, list))
+    counts = Counter(term for chosen in terms for term in chosen if term in titles)
     return LayerSummary(
         layer=layer,
-        units=len(by_item),
-        recognizable=sum(majority is True for majority in majorities),
-        associated=sum(_majority(of_item, ASSOCIATED) is True for of_item in by_item.values()),
-        unsettled=sum(majority is None for majority in majorities),
+        units=len(labels),
+        recognizable=sum(_is_labelled(label, RECOGNIZED) for label in labels),
+        associated=sum(_is_labelled(label, ASSOCIATED) for label in labels),
+        unsettled=sum(RECOGNIZED[0] in label.conflicts for label in labels),
         phenomena=[TermCount(term=term, title=titles[term], units=units) for term, units in counts.most_common()],
     )
 
 
-def _majority(readings: Sequence[Reading], said: tuple[str, str]) -> bool | None:
-    """Whether more than half of the readers of a unit give an answer; None if exactly half do."""
-    twice = 2 * sum(_says(one, said) for one in readings)
-    return None if twice == len(readings) else twice > len(readings)
-
-
-def _common_terms(readings: Sequence[Reading], titles: dict[str, str]) -> list[str]:
-    """The terms that more than half of the readers of a unit chose."""
-    lists = [value for one in readings for value in (one.answer or {}).values() if isinstance(value, list)]
-    chosen = Counter(term for terms in lists for term in terms)
-    return [term for term, count in chosen.items() if 2 * count > len(readings) and term in titles]
+def _is_labelled(label: UnitLabelView, said: tuple[str, str]) -> bool:
+    question, choice = said
+    return label.answers.get(question) == choice
 
 
 def _says(reading: Reading, said: tuple[str, str]) -> bool:

@@ -9,7 +9,8 @@ from services.annotation.answer import InvalidAnswer
 from services.annotation.label_schemas import SettleLabelRequest, UnitLabelView
 from services.annotation.protocol.questionnaire import FormAnswer, find_questionnaire
 from services.annotation.tables import ItemRow, ReadingRow
-from services.annotation.workflow.labels import Labels, majority
+from services.annotation.unit_labels import majority
+from services.annotation.workflow.labels import Labels
 from services.common.errors import Conflict, Forbidden, NotFound
 from services.common.paging import Window
 from tests.fakes.annotation import Annotation
@@ -109,6 +110,15 @@ def test_an_adjudicator_settles_a_conflict_with_history(study: ReaderStudy) -> N
     assert {one.reader for one in case.answers} <= {"R01", "R02", "R03"} and len(case.answers) == 2
     assert all(patch.class_name for patch in case.patches)
     assert item not in {one.item for one in all_labels(study) if one.conflicts}
+
+
+def test_the_list_keeps_its_order_while_labels_are_settled(study: ReaderStudy) -> None:
+    """An adjudicator who settles labels page by page meets every unit once. The next conflict is offered."""
+    before = [one.item for one in all_labels(study)]
+    judge = study.annotation.readers.named("Judge")
+    labels_of(study).settle(study.key, before[0], judge, SettleLabelRequest(answers=FORM), True)
+    assert [one.item for one in all_labels(study)] == before
+    assert labels_of(study).one(study.key, before[0], True).next_conflict == before[1]
 
 
 def test_incomplete_labels_and_unknown_units_are_refused(study: ReaderStudy) -> None:

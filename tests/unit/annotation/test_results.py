@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from services.annotation.label_schemas import SettleLabelRequest
 from services.annotation.protocol_schemas import AnswerReadingRequest
 from services.annotation.roles import Role
 from services.annotation.tables import ItemRow, ReadingRow
+from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.results import Results
 from services.common.errors import Forbidden, NotFound
@@ -71,6 +73,19 @@ def test_controls_are_those_of_each_reader(study: ReaderStudy) -> None:
         assert one.repeats["recognizable"].percent.value == 1.0
         assert one.first_action_s == 1.0 and one.active_s is not None and one.active_s > 10
         assert one.answered == one.readings
+
+
+def test_the_summary_counts_settled_labels(study: ReaderStudy) -> None:
+    """A conflict that an adjudicator settles counts as the label says, so that summary and labels never differ."""
+    labels = Labels(study.annotation.ports)
+    study.protocols.close(study.key)
+    before = view(study)
+    label = next(one for one in labels.all(study.key, True).labels if one.conflicts)
+    judge = study.annotation.readers.named("Judge")
+    labels.settle(study.key, label.item, judge, SettleLabelRequest(answers=FORM), True)
+    old, new = (next(one for one in found.layers if one.layer == label.layer) for found in (before, view(study)))
+    assert (new.recognizable, new.unsettled) == (old.recognizable + 1, old.unsettled - 1)
+    assert new.phenomena[0].units == old.phenomena[0].units + 1
 
 
 def test_terms_and_layers_count_what_most_readers_say(study: ReaderStudy) -> None:
