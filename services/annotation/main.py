@@ -14,6 +14,7 @@ from services.annotation.auth import Auth
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
 from services.annotation.consumer import EVENTS_QUEUE, create_consumers
+from services.annotation.game_api import game_routes, trial_routes
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
@@ -24,6 +25,8 @@ from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
 from services.annotation.workflow.exports import Exports
+from services.annotation.workflow.game_results import GameScores
+from services.annotation.workflow.games import Games
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
@@ -32,6 +35,7 @@ from services.annotation.workflow.response_import import ResponseImport
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
+from services.annotation.workflow.trials import Trials
 from services.annotation.workflow.units import Units
 from services.common.access.audit import Audit
 from services.common.access.edge import open_edge
@@ -93,13 +97,15 @@ def create_web(
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
-    app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
+    exports, games, trials, game_results = Exports(ports, audit), Games(ports, audit), Trials(ports), GameScores(ports)
+    app.include_router(game_routes(auth, games, game_results, exports))
+    app.include_router(trial_routes(auth, trials, game_results))
+    app.include_router(record_routes(auth, exports, ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
-    add_pages(
-        app, Frame(auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked)
-    )
+    reader_studies = (protocols, readings, results, labels, games, trials, game_results)
+    add_pages(app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

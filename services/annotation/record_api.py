@@ -29,18 +29,18 @@ def record_routes(auth: Auth, exports: Exports, imports: ResponseImport) -> APIR
         study_id: str, version: VersionNumber, options: Annotated[ImrmcOptions, Depends(imrmc_options)]
     ) -> StreamingResponse:
         """The first answers to one question as scores, in the list form of iMRMC."""
-        return _sent(exports.imrmc((study_id, version), options))
+        return sent(exports.imrmc((study_id, version), options))
 
     @router.get(f"{protocol}.{{format}}", response_class=StreamingResponse, responses=FILE)
     def export_readings(study_id: str, version: VersionNumber, format: Format) -> StreamingResponse:
         """All readings of a version of a protocol, with pseudonyms, answers and times. A file that is cut off ends
         without the end of its HTTP message."""
-        return _sent(exports.readings((study_id, version), format))
+        return sent(exports.readings((study_id, version), format))
 
     @router.get("/responses/export.{format}", response_class=StreamingResponse, responses=FILE)
     def export_responses(study_id: str, format: Format) -> StreamingResponse:
         """All current answers to the four questions, with pseudonyms."""
-        return _sent(exports.responses(study_id, format))
+        return sent(exports.responses(study_id, format))
 
     @router.post("/responses/import")
     def import_responses(
@@ -78,7 +78,7 @@ def imrmc_options(
     return ImrmcOptions(question, choices, least_positives if truth == "positives" else None, header)
 
 
-def _sent(file: ExportedFile) -> StreamingResponse:
+def sent(file: ExportedFile) -> StreamingResponse:
     """Send a file while it is written."""
     headers = {"content-disposition": f'attachment; filename="{file.name}"'}
     return StreamingResponse(file.chunks, media_type=file.media_type, headers=headers)

@@ -7,6 +7,7 @@ from services.annotation.account_sign_in import AccountSignIn
 from services.annotation.pages import (
     account,
     accounts,
+    games,
     home,
     labels,
     overview,
@@ -20,6 +21,7 @@ from services.annotation.pages import (
     signing,
     status,
     survey,
+    trials,
     units,
 )
 from services.annotation.pages.frame import STATIC, Frame
@@ -29,6 +31,8 @@ def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
     for module in (signing, account, home, overview, survey, reading, labels, protocols, pictures, runs, units, status):
+        app.include_router(module.routes(frame))
+    for module in (games, trials):
         app.include_router(module.routes(frame))
     if frame.auth.by_account is not None:
         _add_account_pages(app, frame, frame.auth.by_account)

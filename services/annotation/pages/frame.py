@@ -24,6 +24,8 @@ from services.annotation.protocol.questionnaire import AnswerValue, Question
 from services.annotation.protocol.vocabulary import Vocabulary
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
+from services.annotation.workflow.game_results import GameScores
+from services.annotation.workflow.games import Games
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
@@ -31,6 +33,7 @@ from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.trials import Trials
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
 from services.common.work.parked import ParkedMessages
@@ -61,6 +64,9 @@ class Frame:
     readings: Readings
     results: Results
     labels: Labels
+    games: Games
+    trials: Trials
+    game_scores: GameScores
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService

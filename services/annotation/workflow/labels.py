@@ -134,6 +134,18 @@ class Labels:
         session.flush()
 
 
+def labels_with_readings(session: Session, protocol: ProtocolRow) -> list[tuple[UnitLabelView, list[Reading]]]:
+    """The labels of all units of a protocol that were answered, by item, each with the readings of the unit."""
+    answered = _answered(session, (protocol.study_id, protocol.version))
+    labels = sorted(_labels(session, protocol, answered), key=lambda label: label.item)
+    return [(label, answered[label.item]) for label in labels]
+
+
+def adjudicators(session: Session, key: ProtocolKey) -> dict[int, str]:
+    """Who has settled the label of each unit last, by item."""
+    return {item: row.adjudicator_id for item, row in _newest_labels(session, key).items()}
+
+
 def _closed(session: Session, key: ProtocolKey, allowed: bool) -> ProtocolRow:
     """The row of a closed protocol. NotFound if the caller may not adjudicate; Forbidden while it is open."""
     if not allowed:
