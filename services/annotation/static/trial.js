@@ -26,6 +26,7 @@ function startTrial(trial) {
 
   forgetOthers(kept);
   prefetch(trial);
+  window.setTimeout(() => trial.classList.add("ready"), SETTLE_MS);
   trial.addEventListener("submit", (event) => {
     event.preventDefault();
     answer(event.submitter?.value);
@@ -61,7 +62,7 @@ function startTrial(trial) {
   }
 
   function answer(value) {
-    const isEarly = performance.now() - shownAt < SETTLE_MS && localStorage.getItem(kept) === null;
+    const isEarly = !trial.classList.contains("ready") && localStorage.getItem(kept) === null;
     if (choice !== null || over || isEarly || value === undefined) return;
     choice = value;
     localStorage.setItem(kept, value);

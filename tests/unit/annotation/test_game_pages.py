@@ -147,8 +147,8 @@ def test_an_owner_opens_and_closes_a_game_on_a_page(study: GameStudy) -> None:
     """The form makes a game or names what is wrong and keeps what was typed; progress and results are linked."""
     owner, path = study.annotation.browser("Olga"), f"/studies/{study.annotation.study_id}/games"
     page = owner.get(path)
-    fields = {"csrf": csrf_of(page), "kind": "prediction", "title": "Which <one>?", "protocol": "1", "readers": "Dan\nEve",
-              "choose": "protocol", "trials": "2", "seconds": "30"}  # fmt: skip
+    fields = {"csrf": csrf_of(page), "kind": "prediction", "title": "Which <one>?", "protocol": "1",
+              "readers": "Dan\nEve", "choose": "protocol", "trials": "2", "seconds": "30"}  # fmt: skip
     wrong = owner.post(path, data=fields | {"trials": "40"})
     assert wrong.status_code == 422 and "can have 4 trials" in wrong.text and "Dan\nEve</textarea>" in wrong.text
     for faults in ({"title": ""}, {"seconds": "soon"}, {"document": "{"}):

@@ -81,7 +81,7 @@ def test_a_game_is_frozen_and_hashed(study: GameStudy) -> None:
     assert first.sha256 == same.sha256 != other.sha256
     assert first.content.document.seed == 5
     assert study.open(["Ana"], seed=None).content.document.seed is not None
-    assert [game.game_id for game in study.games.all(study.annotation.study_id).games][0] == study.game_id
+    assert study.games.all(study.annotation.study_id).games[0].game_id == study.game_id
 
 
 def test_units_that_a_reader_has_not_read_come_first(study: GameStudy) -> None:
