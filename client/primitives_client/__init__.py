@@ -27,6 +27,7 @@ from primitives_client.errors import (
     Untrusted,
 )
 from primitives_client.extraction import Analysis, Extraction, Unit, UnitDetails
+from primitives_client.games import Game, GameResults, OwnGame, Trial
 from primitives_client.models.training import PlanExtraction, PlanRendering, PlanStudy, RunSettings
 from primitives_client.pages import Pages
 from primitives_client.plans import Plan
@@ -44,10 +45,13 @@ __all__ = [
     "Evaluation",
     "Extraction",
     "Forbidden",
+    "Game",
+    "GameResults",
     "InvalidInput",
     "MissingPackage",
     "NotFound",
     "NotSignedIn",
+    "OwnGame",
     "Pages",
     "Plan",
     "PlanExtraction",
@@ -75,6 +79,7 @@ __all__ = [
     "TaskFailed",
     "TimedOut",
     "TooMany",
+    "Trial",
     "Unavailable",
     "UnexpectedAnswer",
     "Unit",

@@ -7,6 +7,7 @@ from pydantic import PrivateAttr
 
 from primitives_client.connection import new_key, path_of
 from primitives_client.errors import Conflict
+from primitives_client.games import Game, GameDocument, games_of, open_game
 from primitives_client.models import annotation as models
 from primitives_client.pages import Pages
 from primitives_client.reading import Document, Protocol, open_protocol, preview_protocol, protocols_of
@@ -182,6 +183,17 @@ class Study(Task, models.StudyView):
     def protocols(self) -> Pages[Protocol]:
         """Return the versions of the protocol, newest first. Needs a token with annotation:manage."""
         return protocols_of(self._connections, self.id)
+
+    def open_game(self, document: GameDocument, readers: Collection[str]) -> Game:
+        """Open a game about units of the study's protocol, for the readers with these names.
+
+        `document` is a dictionary, the path of a JSON file or a model. Needs a token with annotation:manage.
+        """
+        return open_game(self._connections, self.id, document, readers)
+
+    def games(self) -> Pages[Game]:
+        """Return the games of the study, newest first. Needs a token with annotation:manage."""
+        return games_of(self._connections, self.id)
 
     def row(self) -> Row:
         """The row of this study in a table."""

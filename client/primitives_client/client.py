@@ -13,6 +13,7 @@ from primitives_client.annotation import Studies
 from primitives_client.connection import Connection, Retries, path_of
 from primitives_client.errors import InvalidInput
 from primitives_client.extraction import Extractions
+from primitives_client.games import OwnGame, own_games_of
 from primitives_client.models.common import ServiceStatus
 from primitives_client.pages import Pages
 from primitives_client.plans import Plans
@@ -90,6 +91,10 @@ class Primitives:
     def reading_lists(self) -> Pages[ReadingList]:
         """Return the reading lists of the reader under protocols, newest first."""
         return reading_lists_of(self._connections)
+
+    def games(self) -> Pages[OwnGame]:
+        """Return the games of the reader, newest first."""
+        return own_games_of(self._connections)
 
     def status(self) -> dict[str, ServiceStatus]:
         """Read the state of each service: its tasks, queues and dependencies."""

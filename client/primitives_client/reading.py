@@ -299,7 +299,7 @@ class ReadingList(Resource):
             found = self._connections.annotation.get(models.ReadingPlaces, self._path("readings"))
             return [of_view(ReadingPlace, one, self._connections) for one in found.readings]
 
-        return _whole(read)
+        return whole(read)
 
     def take(self) -> Self:
         """Take over a reading of an inactive reader, at the end of this list. NotFound if none is free."""
@@ -339,7 +339,7 @@ def protocols_of(connections: Connections, study_id: str) -> Pages[Protocol]:
         found = connections.annotation.get(models.ProtocolList, path_of("studies", study_id, "protocols"))
         return [of_view(Protocol, one, connections) for one in found.protocols]
 
-    return _whole(read)
+    return whole(read)
 
 
 def reading_lists_of(connections: Connections) -> Pages[ReadingList]:
@@ -349,16 +349,17 @@ def reading_lists_of(connections: Connections) -> Pages[ReadingList]:
         found = connections.annotation.get(models.ReadingLists, path_of("reading-lists"))
         return [of_view(ReadingList, one, connections) for one in found.lists]
 
-    return _whole(read)
+    return whole(read)
 
 
 def _opening(document: Document, readers: Collection[str]) -> models.OpenProtocolRequest:
-    content = _read(Path(document)) if isinstance(document, str | Path) else document
+    content = read_document(Path(document)) if isinstance(document, str | Path) else document
     values = {"document": request(models.ProtocolDocument, content), "readers": readers}
     return request(models.OpenProtocolRequest, values)
 
 
-def _read(path: Path) -> Any:
+def read_document(path: Path) -> Any:
+    """Read a JSON document. InvalidInput names a file that has none."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -369,7 +370,7 @@ def _reading(connections: Connections, reading_id: str) -> Reading:
     return connections.annotation.get(Reading, path_of("readings", reading_id))._of(connections)
 
 
-def _whole(read: Callable[[], Sequence[R]]) -> Pages[R]:
+def whole(read: Callable[[], Sequence[R]]) -> Pages[R]:
     """Return a list that the service returns in one answer."""
 
     def part(offset: int, limit: int) -> tuple[Sequence[R], int]:

@@ -139,7 +139,7 @@ def _unit_routes(auth: Auth, units: Units, responses: Responses) -> APIRouter:
     return router
 
 
-OWNER_PATHS = ("members", "protocols", "protocol-preview", "responses")
+OWNER_PATHS = ("members", "protocols", "protocol-preview", "responses", "games")
 """Parts of a study that only its owner may read: who reads it, and the answers of all readers."""
 
 

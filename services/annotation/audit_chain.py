@@ -24,7 +24,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from services.annotation.tables import AuditEntryRow, AuditHeadRow, ReadingLogRow, ResponseLogRow
+from services.annotation.tables import AuditEntryRow, AuditHeadRow, ReadingLogRow, ResponseLogRow, TrialLogRow
 from services.common.access.audit import Line, current_caller
 from services.common.errors import PrimitivesError
 from services.common.observability.logs import get_logger
@@ -42,7 +42,7 @@ DRAFT = "draft"
 NOT_CHAINED = ("refusal",)
 """Events that callers cause who are not known: they would lengthen the table, and hold the lock of those who save."""
 
-LogRow = ResponseLogRow | ReadingLogRow
+LogRow = ResponseLogRow | ReadingLogRow | TrialLogRow
 COLUMNS: dict[str, tuple[str, ...]] = {
     "response_log": (
         "position", "study_id", "layer", "unit", "reader_id", "recognizable", "associated", "multiplicity",
@@ -51,6 +51,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "reading_log": (
         "position", "reading_id", "reader_id", "kind", "content", "answer_version", "saved", "idempotency_key",
     ),
+    "trial_log": ("position", "trial_id", "reader_id", "kind", "choice", "saved"),
 }  # fmt: skip
 """By log, the columns that a digest covers. They never change, since stored digests depend on them."""
 
@@ -99,7 +100,7 @@ def chain_answer(session: Session, row: LogRow) -> None:
 
 def answer_line(row: LogRow, caller: str, event: str = LOGGED) -> Line:
     """The fields of the entry of a row."""
-    kind = row.kind if isinstance(row, ReadingLogRow) else "imported" if row.imported else "answer"
+    kind = ("imported" if row.imported else "answer") if isinstance(row, ResponseLogRow) else row.kind
     return {
         "time": now().isoformat(),
         "event": event,

@@ -23,14 +23,18 @@ from services.annotation.audit_chain import (
     append,
     row_digest,
 )
-from services.annotation.tables import AuditEntryRow, AuditHeadRow, ReadingLogRow, ResponseLogRow
+from services.annotation.tables import AuditEntryRow, AuditHeadRow, ReadingLogRow, ResponseLogRow, TrialLogRow
 from services.common.access.audit import Line
 from services.common.errors import Conflict, InvalidInput
 from services.common.records import Records
 
 ROWS_AT_ONCE = 1000
-_SUBJECT = re.compile(r"(response_log|reading_log)/([0-9]{1,9})")
-LOGS: dict[str, type[LogRow]] = {"response_log": ResponseLogRow, "reading_log": ReadingLogRow}
+_SUBJECT = re.compile(r"(response_log|reading_log|trial_log)/([0-9]{1,9})")
+LOGS: dict[str, type[LogRow]] = {
+    "response_log": ResponseLogRow,
+    "reading_log": ReadingLogRow,
+    "trial_log": TrialLogRow,
+}
 
 
 class Head(NamedTuple):
@@ -194,8 +198,9 @@ def read_exported(file: Path) -> Iterator[Entry]:
 
 
 def require_chain(records: Records) -> None:
-    """Raise InvalidInput if the records have no chain yet."""
-    if not inspect(records.engine).has_table(AuditEntryRow.__tablename__):
+    """Raise InvalidInput if the records have no chain yet, or lack a log that this version verifies."""
+    tables = inspect(records.engine)
+    if not all(tables.has_table(name) for name in (AuditEntryRow.__tablename__, *LOGS)):
         raise InvalidInput("the records of the annotation service have no audit chain: run `primitives migrate`")
 
 

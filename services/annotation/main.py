@@ -15,6 +15,7 @@ from services.annotation.clients.extraction import ExtractionService, RenderingS
 from services.annotation.clients.training import TrainingService
 from services.annotation.clients.webhook import open_webhook
 from services.annotation.consumer import EVENTS_QUEUE, WEBHOOKS_QUEUE, create_consumers
+from services.annotation.game_api import game_routes, trial_routes
 from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
@@ -25,6 +26,8 @@ from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import Base, StudyRow
 from services.annotation.workflow.exports import Exports
+from services.annotation.workflow.game_results import GameScores
+from services.annotation.workflow.games import Games
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Readers
@@ -33,6 +36,7 @@ from services.annotation.workflow.response_import import ResponseImport
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import JOBS_QUEUE, Studies
+from services.annotation.workflow.trials import Trials
 from services.annotation.workflow.units import Units
 from services.annotation.workflow.webhooks import Webhooks
 from services.common.access.audit import Audit
@@ -101,12 +105,15 @@ def create_web(
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
+    games, trials, game_results = Games(ports, audit), Trials(ports), GameScores(ports)
+    app.include_router(game_routes(auth, games, game_results, exports))
+    app.include_router(trial_routes(auth, trials, game_results))
     app.include_router(record_routes(auth, exports, ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
-    use_cases = studies, units, responses, protocols, readings, results, labels, exports
-    add_pages(app, Frame(auth, *use_cases, *clients, monitor, parked))
+    reader_studies = protocols, readings, results, labels, exports, games, trials, game_results
+    add_pages(app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked))
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 

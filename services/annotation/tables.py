@@ -413,9 +413,84 @@ class UnitLabelRow(Base):
     saved: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
+class GameRow(Base):
+    """A game of a study, about units of a version of its protocol. `content` is the text whose hash is `sha256`; it
+    never changes."""
+
+    __tablename__ = "games"
+    __table_args__ = (ForeignKeyConstraint(["study_id", "version"], ["protocols.study_id", "protocols.version"]),)
+
+    game_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_id: Mapped[str] = mapped_column(String(64), index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str] = mapped_column(String(16))
+    title: Mapped[str] = mapped_column(String(200))
+    instructions: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float] = mapped_column(Float)
+    opened: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    closed: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class GameReaderRow(Base):
+    """A reader of a game, under a pseudonym. The row is locked while a trial of the reader opens."""
+
+    __tablename__ = "game_readers"
+    __table_args__ = (UniqueConstraint("game_id", "pseudonym"),)
+
+    game_id: Mapped[str] = mapped_column(ForeignKey("games.game_id"), primary_key=True)
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"), primary_key=True, index=True)
+    pseudonym: Mapped[str] = mapped_column(String(16))
+
+
+class TrialRow(Base):
+    """A trial of a game for one reader. `trial_id` is random, so that no address shows the unit or the right answer.
+
+    `shown` has the channel and the rank of each patch, in order. `right_place` and `choice` count from 1. A trial
+    is opened once, and answered once.
+    """
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("game_id", "reader_id", "position"),
+        UniqueConstraint("game_id", "reader_id", "item"),
+    )
+
+    trial_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    game_id: Mapped[str] = mapped_column(ForeignKey("games.game_id"))
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    position: Mapped[int] = mapped_column(Integer)
+    item: Mapped[int] = mapped_column(Integer)
+    layer: Mapped[str] = mapped_column(String(200))
+    unit: Mapped[int] = mapped_column(Integer)
+    description: Mapped[str] = mapped_column(Text)
+    shown: Mapped[list[list[int]]] = mapped_column(JSON)
+    right_place: Mapped[int] = mapped_column(Integer)
+    known: Mapped[bool] = mapped_column(Boolean)
+    """Whether the reader had read the unit, or settled its label, when the game was opened."""
+    opened: Mapped[datetime | None] = mapped_column(UtcTime)
+    answered: Mapped[datetime | None] = mapped_column(UtcTime)
+    choice: Mapped[int | None] = mapped_column(Integer)
+    late: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class TrialLogRow(Base):
+    """What happened to trials, in that order: `opened`, and `answer` or `late` with the choice. Rows are only added."""
+
+    __tablename__ = "trial_log"
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.trial_id"))
+    reader_id: Mapped[str] = mapped_column(ForeignKey("readers.reader_id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    choice: Mapped[int | None] = mapped_column(Integer)
+    saved: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
 class AuditEntryRow(Base):
-    """An entry of the audit log's chain: a security event, or the digest of a row of `response_log` or `reading_log`.
-    Rows are only added; `sha256` covers all other columns (see `audit_chain`)."""
+    """An entry of the audit log's chain: a security event, or the digest of a row of `response_log`, `reading_log` or
+    `trial_log`. Rows are only added; `sha256` covers all other columns (see `audit_chain`)."""
 
     __tablename__ = "audit_entries"
 

@@ -36,12 +36,27 @@ def read_labels(
 ) -> list[UnitLabelView]:
     """The labels of all units that were answered. Units on which readers disagree come first, then by item."""
     form = ProtocolDocument.model_validate_json(protocol.document).resolved_questionnaire()
-    query = select(UnitLabelRow).where(
-        UnitLabelRow.study_id == protocol.study_id, UnitLabelRow.version == protocol.version
-    )
-    settled = {row.item: row for row in session.scalars(query.order_by(UnitLabelRow.item, UnitLabelRow.label_version))}
+    settled = _newest_labels(session, (protocol.study_id, protocol.version))
     found = [_label(form, readings, settled.get(item)) for item, readings in answered.items()]
     return [label for _, label in sorted(found, key=lambda one: (not one[0], one[1].item))]
+
+
+def labels_with_readings(session: Session, protocol: ProtocolRow) -> list[tuple[UnitLabelView, list[Reading]]]:
+    """The labels of all units of a protocol that were answered, by item, each with the readings of the unit."""
+    answered = answered_units(session, (protocol.study_id, protocol.version))
+    labels = sorted(read_labels(session, protocol, answered), key=lambda label: label.item)
+    return [(label, answered[label.item]) for label in labels]
+
+
+def adjudicators(session: Session, key: ProtocolKey) -> dict[int, str]:
+    """Who has settled the label of each unit last, by item."""
+    return {item: row.adjudicator_id for item, row in _newest_labels(session, key).items()}
+
+
+def _newest_labels(session: Session, key: ProtocolKey) -> dict[int, UnitLabelRow]:
+    """The newest adjudicated label of each unit, by item."""
+    query = select(UnitLabelRow).where(UnitLabelRow.study_id == key[0], UnitLabelRow.version == key[1])
+    return {row.item: row for row in session.scalars(query.order_by(UnitLabelRow.item, UnitLabelRow.label_version))}
 
 
 def _label(

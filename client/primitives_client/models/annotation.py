@@ -37,6 +37,12 @@ class AnswerReadingRequest(Request):
     active_s: float | None = None
 
 
+class AnswerTrialRequest(Request):
+    """The number of the patch that the reader chooses."""
+
+    choice: int
+
+
 class Members(Exchanged):
     """The readers of a study: all readers, or those with these names. Without either, no reader sees the study."""
 
@@ -82,6 +88,222 @@ class ExpectedKappa(Answer):
     kappa: float
     half_width: float
     caution: str
+
+
+class Proportion(Answer):
+    """Successes out of trials that are independent of each other; `value` is None without trials."""
+
+    successes: int
+    trials: int
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+class ForcedChoice(Answer):
+    """Correct answers in a game, with the exact interval, and the exact probability of at least that many by
+    chance."""
+
+    correct: Proportion
+    chance: float
+    p_value: float | None
+
+
+class UnitChoice(Exchanged):
+    """Which units are read. Silent units never are. `subset` and `all` are the lists of the study; `ranked` takes
+    the first `top` units of the ranking of a class; `named` takes the units in `units`, by layer."""
+
+    choose: str = "subset"
+    layers: list[str] = Field(default=[])
+    """Layers of the study; none for all."""
+    label: int = -1
+    """Class of the ranking; -1 for the last class."""
+    top: int = 20
+    """Units of each layer's ranking."""
+    most_positives: int | None = None
+    """Only units with at most this number of the first 8 patches of the last class."""
+    least_positives: int | None = None
+    """Only units with at least this number of the first 8 patches of the last class."""
+    units: dict[str, list[int]] = Field(default_factory=dict)
+    """By layer: channels from 0, for `named`."""
+
+
+class GameDocument(Exchanged):
+    """A game. It never changes: a change is another game."""
+
+    format: int = 1
+    kind: str
+    """`intruder`: one of five patches belongs to another unit. `prediction`: which of four held-out patches does
+    the unit answer to, from its description alone?"""
+    title: str
+    instructions: str = ""
+    """Shown to readers before the first trial."""
+    protocol: int = 1
+    """Version of the study's protocol."""
+    units: UnitChoice | None = None
+    """null for the units of the protocol."""
+    trials: int | None = None
+    """Trials of each reader; null for one of each unit."""
+    seconds: float = 20
+    """Time for a trial."""
+    algorithm: str = "sha256-1"
+    seed: int | None = None
+    """Drawn when the game opens if it is absent."""
+
+
+class GameItem(Answer):
+    """A unit of a game, with its description in words, which only predict-the-unit has."""
+
+    layer: str
+    unit: int
+    description: str = ""
+
+
+class Player(Answer):
+    """A reader of a game. `known` are the items whose unit the reader has read, or whose label the reader has
+    settled; `alone` are those that nobody else has described."""
+
+    pseudonym: str
+    known: list[int] = Field(default=[])
+    alone: list[int] = Field(default=[])
+
+
+class FrozenGame(Answer):
+    """Everything that decides the trials of a game, except the ranked patches of the units, which never change.
+    Items count from 0. `patches` is the number of patches that readers of the protocol saw of each unit."""
+
+    document: GameDocument
+    protocol_sha256: str
+    patches: int
+    items: list[GameItem]
+    players: list[Player]
+    left_out: int
+    """Units that have no description."""
+
+
+class GameProgress(Answer):
+    """A reader of a game, with the numbers of trials: all, answered in time, late, and missed."""
+
+    pseudonym: str
+    name: str
+    trials: int
+    answered: int
+    late: int
+    missed: int
+
+
+class GameDetails(Answer):
+    """A game with everything that its hash covers."""
+
+    game_id: str
+    study_id: str
+    version: int
+    """Version of the study's protocol."""
+    kind: str
+    title: str
+    sha256: str
+    state: str
+    options: int
+    """Patches of a trial."""
+    chance: float
+    """Share of right answers by chance."""
+    seconds: float
+    opened: str
+    closed: str
+    units: int
+    left_out: int
+    """Units that have no description, in predict-the-unit."""
+    readers: list[GameProgress]
+    content: FrozenGame
+
+
+class GameView(Answer):
+    """A game, for the study's owner."""
+
+    game_id: str
+    study_id: str
+    version: int
+    """Version of the study's protocol."""
+    kind: str
+    title: str
+    sha256: str
+    state: str
+    options: int
+    """Patches of a trial."""
+    chance: float
+    """Share of right answers by chance."""
+    seconds: float
+    opened: str
+    closed: str
+    units: int
+    left_out: int
+    """Units that have no description, in predict-the-unit."""
+    readers: list[GameProgress]
+
+
+class GameList(Answer):
+    """The games of a study, newest first."""
+
+    games: list[GameView]
+
+
+class Score(Answer):
+    """Trials, and correct answers with the exact interval and the exact probability of at least that many by
+    chance. `in_time` counts the trials that were answered in time. `ended` also counts late and missed ones, as
+    wrong."""
+
+    trials: int
+    late: int
+    missed: int
+    in_time: ForcedChoice
+    ended: ForcedChoice
+
+
+class ReaderScore(Answer):
+    """The score of a reader. `unfamiliar` are the trials of units that the reader had not read before the game."""
+
+    pseudonym: str
+    score: Score
+    unfamiliar: Score
+
+
+class LayerScore(Answer):
+    """The score of all readers on the units of a layer."""
+
+    layer: str
+    score: Score
+
+
+class UnitScore(Answer):
+    """The score of all readers on a unit."""
+
+    layer: str
+    unit: int
+    description: str
+    score: Score
+
+
+class GameResults(Answer):
+    """The results of a game. Readers are pseudonyms. Intervals of 95% and chances are exact for independent
+    trials."""
+
+    game_id: str
+    study_id: str
+    version: int
+    kind: str
+    title: str
+    sha256: str
+    architecture: str
+    state: str
+    options: int
+    chance: float
+    seconds: float
+    total: Score
+    unfamiliar: Score
+    readers: list[ReaderScore]
+    layers: list[LayerScore]
+    units: list[UnitScore]
 
 
 class ImportedResponse(Request):
@@ -284,23 +506,39 @@ class LayerView(Answer):
     all: ListProgress
 
 
-class UnitChoice(Exchanged):
-    """Which units are read. Silent units never are. `subset` and `all` are the lists of the study; `ranked` takes
-    the first `top` units of the ranking of a class; `named` takes the units in `units`, by layer."""
+class TrialView(Answer):
+    """A trial that its reader has opened. It names neither the unit nor the right answer."""
 
-    choose: str = "subset"
-    layers: list[str] = Field(default=[])
-    """Layers of the study; none for all."""
-    label: int = -1
-    """Class of the ranking; -1 for the last class."""
-    top: int = 20
-    """Units of each layer's ranking."""
-    most_positives: int | None = None
-    """Only units with at most this number of the first 8 patches of the last class."""
-    least_positives: int | None = None
-    """Only units with at least this number of the first 8 patches of the last class."""
-    units: dict[str, list[int]] = Field(default_factory=dict)
-    """By layer: channels from 0, for `named`."""
+    trial_id: str
+    game_id: str
+    study_id: str
+    kind: str
+    position: int
+    trials: int
+    options: int
+    """Patches, which are numbered from 1."""
+    description: str
+    """Of the unit, one term or text a line; empty in the intruder game."""
+    state: str
+    seconds: float
+    remaining_s: float
+    """Until the time has passed; 0 afterwards."""
+    choice: int | None
+    next: str | None
+    """The trial that opens after this one; null after the last."""
+
+
+class NextTrial(Answer):
+    """The trial to play; null when all have ended."""
+
+    trial: TrialView | None
+
+
+class OpenGameRequest(Request):
+    """Open a game for the readers with these names."""
+
+    document: GameDocument
+    readers: list[str]
 
 
 class Version(Exchanged):
@@ -361,6 +599,30 @@ class OpenStudyRequest(Request):
     members: Members | None = None
 
 
+class OwnGame(Answer):
+    """A game, for one of its readers. `played` counts the trials that have ended, also late and missed ones."""
+
+    game_id: str
+    study_id: str
+    kind: str
+    title: str
+    instructions: str
+    state: str
+    options: int
+    chance: float
+    seconds: float
+    trials: int
+    played: int
+    has_next: bool
+    """Whether there is a trial to play: one whose time runs, or one to open."""
+
+
+class OwnGames(Answer):
+    """The games of a reader, newest first."""
+
+    games: list[OwnGame]
+
+
 class PictureView(Answer):
     """A picture of a unit. `label` and the fields after it are absent until the reader may see them."""
 
@@ -376,17 +638,6 @@ class PictureView(Answer):
     patch: str | None = None
     mammogram_name: str | None = None
     phenomenon: str | None = None
-
-
-class Proportion(Answer):
-    """Successes out of trials that are independent of each other; `value` is None without trials."""
-
-    successes: int
-    trials: int
-    value: float | None
-    low: float | None
-    high: float | None
-    reason: str = ""
 
 
 class ReaderProgress(Answer):

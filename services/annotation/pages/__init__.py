@@ -8,6 +8,7 @@ from services.annotation.pages import (
     account,
     accounts,
     exports,
+    games,
     home,
     labels,
     overview,
@@ -21,6 +22,7 @@ from services.annotation.pages import (
     signing,
     status,
     survey,
+    trials,
     units,
 )
 from services.annotation.pages.frame import STATIC, Frame
@@ -29,7 +31,7 @@ from services.annotation.pages.frame import STATIC, Frame
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
-    studies = overview, survey, reading, labels, protocols, exports, pictures
+    studies = overview, survey, reading, labels, protocols, exports, games, trials, pictures
     for module in (signing, account, home, *studies, runs, units, status):
         app.include_router(module.routes(frame))
     if frame.auth.by_account is not None:

@@ -25,6 +25,8 @@ from services.annotation.protocol.vocabulary import Vocabulary
 from services.annotation.schemas import Place
 from services.annotation.sessions import csrf_token
 from services.annotation.workflow.exports import Exports
+from services.annotation.workflow.game_results import GameScores
+from services.annotation.workflow.games import Games
 from services.annotation.workflow.labels import Labels
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readers import Reader
@@ -32,6 +34,7 @@ from services.annotation.workflow.readings import Readings
 from services.annotation.workflow.responses import Responses
 from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import Studies
+from services.annotation.workflow.trials import Trials
 from services.annotation.workflow.units import Units
 from services.common.runtime.status import Monitor
 from services.common.work.parked import ParkedMessages
@@ -63,6 +66,9 @@ class Frame:
     results: Results
     labels: Labels
     exports: Exports
+    games: Games
+    trials: Trials
+    game_scores: GameScores
     training: TrainingService
     extraction: ExtractionService
     rendering: RenderingService

@@ -32,6 +32,7 @@ def routes(frame: Frame) -> APIRouter:
         latest, answers = frame.responses.latest(reader, LATEST_ANSWERS)
         context: dict[str, Any] = {
             "lists": frame.readings.lists(reader).lists,
+            "games": frame.trials.games(reader).games,
             "studies": part.studies,
             "total": part.total,
             "page": page,

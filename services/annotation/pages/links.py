@@ -106,6 +106,31 @@ def responses_file(study_id: str, format: str) -> str:
     return f"/studies/{quote(study_id, '')}/responses.{format}"
 
 
+def games(study_id: str) -> str:
+    """The page of a study's games, for its owner."""
+    return f"/studies/{quote(study_id, '')}/games"
+
+
+def game(game_id: str) -> str:
+    """The start of a game, for its readers."""
+    return f"/games/{quote(game_id, '')}"
+
+
+def game_results(game_id: str) -> str:
+    """The results of a game."""
+    return f"{game(game_id)}/results"
+
+
+def trial(trial_id: str) -> str:
+    """The page of a trial."""
+    return f"/trials/{quote(trial_id, '')}"
+
+
+def trial_picture(trial_id: str, number: int) -> str:
+    """The picture of a patch of a trial."""
+    return f"{trial(trial_id)}/pictures/{number}.jpg"
+
+
 def overview_at(study_id: str, layer: str, unit: int) -> str:
     """The overview of all units of a layer, at a unit."""
     return overview(study_id, layer, Place(list="all"), unit // UNITS_A_PAGE + 1, unit)

@@ -17,10 +17,13 @@ from services.annotation.exports.columns import chunked, csv_chunks
 from services.annotation.exports.imrmc import Header, Unit, imrmc_chunks, scoring_of
 from services.annotation.exports.parquet import parquet_chunks
 from services.annotation.exports.readings import Source, reading_columns, reading_lines, reading_rows
+from services.annotation.exports.trials import COLUMNS, PlayedGame, trial_lines, trial_rows
+from services.annotation.game_queries import game_of_study
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.reading_table import read_readings
 from services.annotation.tables import UnitRow
+from services.annotation.workflow.game_results import played_trials
 from services.common.access.audit import Audit
 from services.common.errors import TooMany
 from services.common.work.ports import Ports
@@ -77,6 +80,10 @@ class Exports:
         """All current answers to the four questions of a study."""
         return self._file(f"{study_id}-responses", study_id, format, self._responses(study_id, format))
 
+    def trials(self, study_id: str, game_id: str, format: Format) -> ExportedFile:
+        """All trials of a game."""
+        return self._file(f"{study_id}-{game_id}-trials", study_id, format, self._trials((study_id, game_id), format))
+
     def _file(self, name: str, study_id: str, format: Format, chunks: Iterator[bytes]) -> ExportedFile:
         first = next(chunks)
         file_name = f"{_safe(name)}.{format}"
@@ -112,6 +119,19 @@ class Exports:
                 yield from csv_chunks(responses.COLUMNS, rows)
             else:
                 yield from parquet_chunks(responses.COLUMNS, rows, {"study_id": study_id})
+
+    def _trials(self, key: tuple[str, str], format: Format) -> Iterator[bytes]:
+        with self._reading() as session:
+            row = game_of_study(session, *key)
+            game = PlayedGame(row.study_id, row.version, row.game_id, row.sha256, row.kind, row.seconds)
+            found = played_trials(session, row)
+            if format == "jsonl":
+                yield from chunked(trial_lines(game, found))
+            elif format == "csv":
+                yield from csv_chunks(COLUMNS, trial_rows(game, found))
+            else:
+                metadata = {"study_id": row.study_id, "game_sha256": row.sha256}
+                yield from parquet_chunks(COLUMNS, trial_rows(game, found), metadata)
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:

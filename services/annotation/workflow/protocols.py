@@ -63,7 +63,7 @@ class Protocols:
 
     def preview(self, study_id: str, request: OpenProtocolRequest) -> ProtocolPreview:
         """What a protocol would be if it were opened now. The same errors as `open`; nothing is saved."""
-        readers = _distinct_names(request)
+        readers = distinct_names(request.readers)
         with self.ports.records.reading() as session:
             study = repository.open_study(session, study_id, None)
             layout = lay_out(session, study, _with_seed(request.document), len(readers))
@@ -93,7 +93,7 @@ class Protocols:
         InvalidInput if the document names what the study lacks, or if no design meets it; Conflict if another version
         was opened at the same moment.
         """
-        names = _distinct_names(request)
+        names = distinct_names(request.readers)
         with self.ports.records.reading() as session:
             study = repository.open_study(session, study_id, None)
             layout = lay_out(session, study, _with_seed(request.document), len(names))
@@ -159,7 +159,7 @@ def lay_out(session: Session, study: StudyRow, document: ProtocolDocument, reade
     InvalidInput if the study lacks what the document names, if a pair of readers shares too few units, or if a reader
     has too few units for the repeats.
     """
-    units = _choose(session, study, document.units)
+    units = choose_units(session, study, document.units)
     if not units:
         raise InvalidInput(f"the protocol chooses no unit of study {study.study_id} that can be answered")
     real = unit_items(list(units), units, document.patches)
@@ -198,7 +198,7 @@ def _reading_list(document: ProtocolDocument, reader: str, units: list[int], sha
     return places
 
 
-def _choose(session: Session, study: StudyRow, choice: UnitChoice) -> dict[tuple[str, int], int]:
+def choose_units(session: Session, study: StudyRow, choice: UnitChoice) -> dict[tuple[str, int], int]:
     """The chosen units (layer, channel) by layer and number, each with the number of its pictures."""
     layers = {row.layer for row in repository.layers(session, [study.study_id])}
     _check_layers(study, layers, {*choice.layers, *choice.units})
@@ -234,9 +234,9 @@ def _check_layers(study: StudyRow, known: set[str], named: set[str]) -> None:
         raise InvalidInput(f"study {study.study_id} has no layer {quoted(unknown[0])}")
 
 
-def _distinct_names(request: OpenProtocolRequest) -> list[str]:
+def distinct_names(typed: Sequence[str]) -> list[str]:
     """The names of readers, each once. InvalidInput names one that is given twice."""
-    names = [reader_name(name) for name in request.readers]
+    names = [reader_name(name) for name in typed]
     keys = [name_key(name) for name in names]
     for at, key in enumerate(keys):
         if key in keys[:at]:

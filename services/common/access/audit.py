@@ -28,7 +28,7 @@ Event = Literal[
     "sign_in", "sign_out", "refusal", "study_opened", "study_changed", "label_revealed", "token_made", "token_changed",
     "token_revoked", "export", "protocol_opened", "protocol_closed", "label_settled", "account_invited",
     "invitation_accepted", "account_changed", "password_changed", "sessions_ended", "sign_in_delayed",
-    "responses_imported",
+    "responses_imported", "game_opened", "game_closed",
 ]  # fmt: skip
 LONGEST_FIELD = 300
 """Characters of a field: part of a line comes from callers."""

@@ -19,13 +19,16 @@ from services.annotation.schemas import ChangeStudyRequest, Members
 from services.annotation.sign_in_limits import OF_NAME
 from services.annotation.tables import ReadingRow
 from services.annotation.workflow.accounts import Accounts
+from services.annotation.workflow.games import Games
 from services.annotation.workflow.protocols import Protocols
 from services.annotation.workflow.readings import Readings
+from services.annotation.workflow.trials import Trials
 from services.common.access.edge import Edge
 from services.common.access.tokens import Tokens, add_token
 from services.common.grpc import GrpcServer
 from tests.fakes.accounts import csrf_of
 from tests.fakes.annotation import FORM, LAYER, Annotation, Browser
+from tests.fakes.games import game_request
 from tests.fakes.reading import FORM as STRUCTURED
 from tests.fakes.reading import request
 
@@ -91,9 +94,21 @@ API = {
     "GET /v1/studies/{study_id}/protocols/{version}/labels/{item}": "401 403 403 200 403 403 403 403 403 403",
     "PUT /v1/studies/{study_id}/protocols/{version}/labels/{item}": "401 403 403 200 403 403 403 403 403 403",
     "POST /v1/studies/{study_id}/protocols": "401 403 403 201 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/games": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/games/{game_id}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/games/{game_id}/export.{format}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/games": "401 200 200 200 200 403 403 200 200 200",
+    "GET /v1/games/{game_id}": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/trials/{trial_id}": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/games/{game_id}/next": "401 403 200 403 200 403 403 200 404 200",
+    "PUT /v1/trials/{trial_id}/answer": "401 403 200 403 200 403 403 200 404 200",
+    "POST /v1/studies/{study_id}/games/{game_id}/close": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/studies/{study_id}/games/{game_id}/results": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/games/{game_id}/results": "401 200 200 200 200 403 403 200 404 200",
+    "POST /v1/studies/{study_id}/games": "401 403 403 201 403 403 403 403 403 403",
 }
 """By route, the code for each of CALLERS. The calls are made in this order: a draft before the answer, which outdates
-it, and results after the protocol is closed."""
+it, and results after the protocol or the game is closed."""
 
 ROLES = tuple(str(role) for role in Role)
 BROWSERS = ("nobody", "member", "other", "units", *ROLES)
@@ -148,6 +163,15 @@ PAGES = {
     "POST /studies/{study_id}/protocol": "401 403 403 403  403 403 403 403",
     "POST /studies/{study_id}/protocol/preview": "401 403 403 403  403 403 403 403",
     "POST /studies/{study_id}/protocol/{version}/close": "401 403 403 403  403 403 403 403",
+    "GET /studies/{study_id}/games": "303 403 403 403  200 200 403 403",
+    "POST /studies/{study_id}/games": "401 403 403 403  403 403 403 403",
+    "POST /studies/{study_id}/games/{game_id}/close": "401 403 403 403  403 403 403 403",
+    "GET /games/{game_id}": "303 200 404 200  404 404 404 404",
+    "POST /games/{game_id}/next": "401 403 403 403  403 403 403 403",
+    "GET /games/{game_id}/results": "303 200 404 200  200 200 404 404",
+    "GET /trials/{trial_id}": "303 200 404 200  404 404 404 404",
+    "POST /trials/{trial_id}": "401 403 403 403  403 403 403 403",
+    "GET /trials/{trial_id}/pictures/{number}.jpg": "401 200 404 200  404 404 404 404",
     "GET /runs": "303 503 503 503  503 503 503 503",
     "GET /runs/compare": "303 503 503 503  503 503 503 503",
     "GET /runs/{run_id}": "303 503 503 503  503 503 503 503",
@@ -181,6 +205,10 @@ FORMS = {
     "POST /studies/{study_id}/protocol": "422 422 403 403",
     "POST /studies/{study_id}/protocol/preview": "422 422 403 403",
     "POST /studies/{study_id}/protocol/{version}/close": "303 303 403 403",
+    "POST /studies/{study_id}/games": "422 422 403 403",
+    "POST /studies/{study_id}/games/{game_id}/close": "303 303 403 403",
+    "POST /games/{game_id}/next": "404 404 404 404",
+    "POST /trials/{trial_id}": "404 404 404 404",
     "POST /sign-in": "401 401 401 401",
     "POST /sign-out": "303 303 303 303",
     "POST /invitation": "404 404 404 404",
@@ -225,9 +253,19 @@ class Routed(Annotation):
         protocol = Protocols(self.ports).open(self.read_study_id, request(["Ana", "Cy"]))
         key = protocol.study_id, protocol.version
         self.reading_id = Readings(self.ports).places(self.readers.named("Ana"), key).readings[0].reading_id
+        self.game_study_id = self.open_plan("plan-3")
+        self.game_id, self.trial_id = self.open_game()
         with self.ports.records.reading() as session:
             self.item = session.get_one(ReadingRow, self.reading_id).item
         self.browsers = {name: self.signed_in(name) for name in BROWSERS}
+
+    def open_game(self) -> tuple[str, str]:
+        """Open a game of Ana and Cy, and a trial of Ana whose time is long."""
+        Protocols(self.ports).open(self.game_study_id, request(["Dee"], readers_per_unit=1))
+        game = Games(self.ports).open(self.game_study_id, game_request(["Ana", "Cy"], seconds=3600))
+        trial = Trials(self.ports).next(self.readers.named("Ana"), game.game_id).trial
+        assert trial is not None
+        return game.game_id, trial.trial_id
 
     def signed_in(self, role: str) -> Browser:
         """A browser that follows no redirects, signed in with the token of a role or to an account of that role."""
@@ -260,7 +298,9 @@ class Routed(Annotation):
         """The path of a route with the ids of the study."""
         under_protocol = any(part in route for part in ("protocol", "/reading", "/labels"))
         study_id = self.read_study_id if under_protocol else self.study_id
+        study_id = self.game_study_id if "/games" in route else study_id
         values = {"study_id": study_id, "version": "1", "reading_id": self.reading_id, "item": self.item,
+                  "game_id": self.game_id, "trial_id": self.trial_id,
                   "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "session_id": "0", "verb": "replay", "format": "csv"}  # fmt: skip
@@ -308,6 +348,10 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
         bodies["POST"] = {"rendering_id": "rendering-1"}
     if path.endswith(("/protocol-preview", "/protocols")):
         bodies["POST"] = request(["Ana", "Cy"]).model_dump(mode="json")
+    if path.endswith("/games"):
+        bodies["POST"] = game_request(["Ana", "Cy"]).model_dump(mode="json")
+    if "/trials/" in path:
+        bodies["PUT"] = {"choice": 1}
     if "/labels/" in path:
         bodies["PUT"] = {"answers": STRUCTURED}
     if "/readings/" in path:
