@@ -18,10 +18,12 @@ from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.protocol_api import label_routes, protocol_routes, reading_routes
+from services.annotation.reading_picture_api import reading_picture_routes
 from services.annotation.record_api import record_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
+from services.annotation.sources import GreySources
 from services.annotation.tables import Base, StudyRow
 from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.labels import Labels
@@ -87,12 +89,14 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
-    results, labels = Results(ports), Labels(ports, audit)
+    sources = GreySources()
+    protocols, readings = Protocols(ports, audit), Readings(ports, audit, sources)
+    results, labels = Results(ports), Labels(ports, audit, sources)
     add_routes(app, auth, studies, units, responses)
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
+    app.include_router(reading_picture_routes(auth, readings))
     app.include_router(record_routes(auth, Exports(ports, audit), ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))

@@ -120,6 +120,13 @@ class ReadingPlaces(BaseModel):
     readings: list[ReadingPlace]
 
 
+class ItemMammogramView(MammogramView):
+    """A full mammogram that a patch of an item was cut from."""
+
+    has_source: bool = Field(default=False, description="Whether the full mammogram can be read, not only a preview.")
+    may_be_deep: bool = Field(default=False, description="Whether the full mammogram may have 16 bits.")
+
+
 class PatchView(BaseModel):
     """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
 
@@ -130,6 +137,7 @@ class PatchView(BaseModel):
     height: int
     width: int
     mammogram: int | None
+    has_source: bool = Field(default=False, description="Whether the patch can be read as the data set stores it.")
     label: int | None = None
     class_name: str | None = None
     phenomenon: str | None = None
@@ -152,7 +160,7 @@ class ReadingView(BaseModel):
     readings: int
     state: ReadingState
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None

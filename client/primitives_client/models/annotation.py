@@ -112,6 +112,20 @@ class ImportedResponses(Answer):
     unchanged: int
 
 
+class ItemMammogramView(Answer):
+    """A full mammogram that a patch of an item was cut from."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+    has_source: bool = False
+    """Whether the full mammogram can be read, not only a preview."""
+    may_be_deep: bool = False
+    """Whether the full mammogram may have 16 bits."""
+
+
 class UnitLabelView(Answer):
     """The label of a unit. `answers` has the choice of each question, and the terms, that more than half of the
     unit's readers chose; or what an adjudicator settled on. `conflicts` are the questions without a majority."""
@@ -192,19 +206,11 @@ class PatchView(Answer):
     height: int
     width: int
     mammogram: int | None
+    has_source: bool = False
+    """Whether the patch can be read as the data set stores it."""
     label: int | None = None
     class_name: str | None = None
     phenomenon: str | None = None
-
-
-class MammogramView(Answer):
-    """A full mammogram, without its name."""
-
-    number: int
-    side: str
-    view: str
-    height: int
-    width: int
 
 
 class ReaderAnswer(Answer):
@@ -236,7 +242,7 @@ class LabelCase(Answer):
     questionnaire: Questionnaire
     vocabulary: Vocabulary | None
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answers: list[ReaderAnswer]
     history: list[LabelChange]
     next_conflict: int | None
@@ -281,6 +287,16 @@ class LayerView(Answer):
     subset: ListProgress
     ranked: ListProgress
     all: ListProgress
+
+
+class MammogramView(Answer):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
 
 
 class UnitChoice(Exchanged):
@@ -608,7 +624,7 @@ class ReadingView(Answer):
     readings: int
     state: str
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None
