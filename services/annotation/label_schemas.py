@@ -22,6 +22,7 @@ class UnitLabelView(BaseModel):
     item: int
     layer: str
     unit: int
+    part: int | None = Field(default=None, description="1 or 2 if the unit was read in two parts.")
     readers: int = Field(description="Readers who have answered.")
     answers: FormAnswer
     source: Literal["majority", "adjudicator"]

@@ -37,6 +37,7 @@ class ProtocolPreview(BaseModel):
     sha256: str
     units: int
     units_by_layer: dict[str, int]
+    split: int = Field(default=0, description="Units that are read in two parts.")
     shams: int
     repeats: int
     readers: int
@@ -68,6 +69,7 @@ class ProtocolView(BaseModel):
     title: str
     state: Literal["open", "closed"]
     units: int
+    split: int = Field(default=0, description="Units that are read in two parts.")
     shams: int
     opened: Moment
     closed: Moment

@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from primitives.patch_rendering.v1 import events_pb2
+from safetensors.numpy import save
 
 from services.common.blobs import Blobs, ObjectRef
 from services.imaging.dataset import INDEX_SCHEMA, LESION_SCHEMA, MAMMOGRAM_SCHEMA, DatasetManifest, Shard
@@ -18,6 +19,8 @@ from services.imaging.manifests import (
     RANKING_SCHEMA,
     STATISTICS_SCHEMA,
     UNIT_SCHEMA,
+    ExtractedLayer,
+    ExtractionManifest,
     NetworkRef,
     RenderedGroup,
     RenderedLayer,
@@ -34,6 +37,8 @@ MAMMOGRAMS = (
 )
 PICTURES = 64
 SOURCE_SIDE = 100
+GROUP_OF_PATCHES = 40
+"""The last id of the first group of patches."""
 GROUP_UNITS = 16
 
 
@@ -83,14 +88,8 @@ def store_rendering(
     rendering.manifest = RenderingManifest(
         rendering_id=rendering.rendering_id,
         extraction_id="extraction-1",
-        extraction=blobs.put("activation-extraction", "extraction.json", b"{}"),
-        network=NetworkRef(
-            architecture="efficientnet_lite0",
-            classes=CLASSES,
-            run_id="run-1",
-            checkpoint_id="checkpoint-1",
-            checkpoint=blobs.put("training", "checkpoint.json", b"{}"),
-        ),
+        extraction=_store_extraction(blobs, dataset, layers),
+        network=_network(blobs),
         dataset=dataset,
         split="val",
         size=size,
@@ -100,6 +99,48 @@ def store_rendering(
     body = rendering.manifest.model_dump_json().encode()
     rendering.ref = blobs.put("patch-rendering", "renderings/rendering-1/manifest.json", body)
     return rendering
+
+
+def _store_extraction(blobs: Blobs, dataset: ObjectRef, layers: tuple[tuple[str, int], ...]) -> ObjectRef:
+    """Store an extraction whose maxima divide the patches of every unit in two: up to half of the units respond to
+    patches of ids up to 40, the others to the rest. In the first layer only; the second layer has noise."""
+    nothing = blobs.put("activation-extraction", "extractions/extraction-1/nothing", b"")
+    stored = []
+    for position, (name, units) in enumerate(layers):
+        rng = np.random.default_rng(position)
+        ids = np.arange(PICTURES + 1)
+        maxima = rng.normal(1, 0.05, (len(ids), units))
+        if position == 0:
+            maxima += (ids[:, None] <= GROUP_OF_PATCHES) == (np.arange(units) < units // 2)
+        tensors = save({"ids": ids, "maxima": maxima.astype(np.float16)})
+        ref = blobs.put("activation-extraction", f"extractions/extraction-1/{name}/maxima.safetensors", tensors)
+        layer = ExtractedLayer(
+            name=name, module=name, units=units, height=1, width=1, top=nothing, sample=nothing, maxima=(ref,),
+            correlation=nothing, statistics=nothing, ranking=nothing, ranking_method="influence",
+        )  # fmt: skip
+        stored.append(layer)
+    manifest = ExtractionManifest(
+        extraction_id="extraction-1",
+        network=_network(blobs),
+        image_size=224,
+        dataset=dataset,
+        split="val",
+        patches=PICTURES + 1,
+        top_k=PICTURES,
+        layers=tuple(stored),
+    )
+    key = "extractions/extraction-1/manifest.json"
+    return blobs.put("activation-extraction", key, manifest.model_dump_json().encode())
+
+
+def _network(blobs: Blobs) -> NetworkRef:
+    return NetworkRef(
+        architecture="efficientnet_lite0",
+        classes=CLASSES,
+        run_id="run-1",
+        checkpoint_id="checkpoint-1",
+        checkpoint=blobs.put("training", "checkpoint.json", b"{}"),
+    )
 
 
 @cache

@@ -133,6 +133,8 @@ class UnitLabelView(Answer):
     item: int
     layer: str
     unit: int
+    part: int | None = None
+    """1 or 2 if the unit was read in two parts."""
     readers: int
     """Readers who have answered."""
     answers: dict[str, str | list[str]]
@@ -339,6 +341,8 @@ class ProtocolDocument(Exchanged):
     """bi-rads 5 if it is absent."""
     patches: int = 16
     """Patches of an item, from the strongest."""
+    split_units: bool = False
+    """Whether a unit whose patches fall into two groups is read in two parts, one after the other."""
     readers_per_unit: int = 2
     shared_units: int = 0
     """Units that every pair of readers shares at least."""
@@ -425,6 +429,8 @@ class ProtocolView(Answer):
     title: str
     state: str
     units: int
+    split: int = 0
+    """Units that are read in two parts."""
     shams: int
     opened: str
     closed: str
@@ -446,6 +452,8 @@ class ProtocolPreview(Answer):
     sha256: str
     units: int
     units_by_layer: dict[str, int]
+    split: int = 0
+    """Units that are read in two parts."""
     shams: int
     repeats: int
     readers: int

@@ -204,6 +204,7 @@ def _label(form: Questionnaire, readings: Sequence[Reading], settled: UnitLabelR
         item=first.item,
         layer=first.layer,
         unit=unit,
+        part=first.part,
         readers=len(readings),
         answers=answers,
         source="majority" if settled is None else "adjudicator",
