@@ -24,7 +24,7 @@ GREY = """(canvas, part) => {
 }"""
 
 
-def look_at(page: Page, number: int) -> None:
+def focus_on(page: Page, number: int) -> None:
     """Make a patch the current one, and wait until the viewer shows it."""
     page.locator(f".picture[data-rank='{number}']").focus()
     expect(page.locator("#window-text")).to_contain_text("16 bits" if number % 2 == 0 else "8 bits")
@@ -51,7 +51,7 @@ def test_a_window_shows_levels_that_eight_bits_cannot(site: Site, new_page: NewP
     """The grey on the screen is DICOM's linear window of the 16-bit value: 20 of 65,536 levels apart is 51 of 255."""
     page = new_page()
     begin(page, site, "Deep")
-    look_at(page, DEEP)
+    focus_on(page, DEEP)
     slide(page, 7000, 100)
     for _ in range(16):
         page.keyboard.press("+")  # the slider has the focus, and keys of sliders are their own
@@ -71,7 +71,7 @@ def test_eight_bits_are_shown_as_they_are_stored(site: Site, new_page: NewPage) 
     """Without a choice of the reader, the grey on the screen of an 8-bit source is its value."""
     page = new_page()
     begin(page, site, "Flat")
-    look_at(page, FLAT)
+    focus_on(page, FLAT)
     page.locator("#patch-view").focus()
     for _ in range(16):
         page.keyboard.press("+")
@@ -83,12 +83,12 @@ def test_zoom_and_window_stay_from_patch_to_patch(site: Site, new_page: NewPage)
     """By keyboard alone: zoom, move, brighten; the next patch has the same zoom and window; 0 resets all."""
     page = new_page()
     begin(page, site, "Carry")
-    look_at(page, DEEP)
+    focus_on(page, DEEP)
     for key in ("+", "+", "Shift+ArrowRight", "b", "c", "m", "+"):
         page.keyboard.press(key)
     zoom, text = zoom_of(page), page.locator("#window-text").inner_text()
     assert zoom > 1.5 and zoom_of(page, "mammogram") == 1.25
-    look_at(page, DEEP + 2)
+    focus_on(page, DEEP + 2)
     assert zoom_of(page) == zoom and page.locator("#window-text").inner_text() == text
     page.keyboard.press("0")
     assert zoom_of(page) == zoom_of(page, "mammogram") == 1
@@ -99,7 +99,7 @@ def test_wheel_drag_and_double_click(site: Site, new_page: NewPage) -> None:
     """The wheel zooms at the pointer: what is there stays there. A drag moves it, a double click resets."""
     page = new_page()
     begin(page, site, "Mouse")
-    look_at(page, FLAT)
+    focus_on(page, FLAT)
     canvas = page.locator("#patch-view")
     box = canvas.bounding_box()
     assert box is not None
