@@ -64,8 +64,8 @@ def sham_items(real: Sequence[Item], count: int, seed: int, read: Sequence[Item]
     """Sham units, numbered after the real ones. The layers take turns.
 
     If units are read in parts, `read` has the items that are read, `real` the whole units: then a sham has as many
-    pictures as some item that is read, chosen by SHA-256 over `SEED/sham/NUMBER/length`. Otherwise readers could know
-    them by their number.
+    pictures as some item that is read, chosen by SHA-256 over `SEED/sham/NUMBER/length`. Otherwise the
+    number of pictures would reveal shams.
 
     The picture of rank k in a sham is the picture of rank k of some unit, so that a sham has the activations of a real
     unit, and no two of its pictures are of one unit as long as the layer has enough units. The units are chosen by

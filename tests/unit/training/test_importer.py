@@ -76,7 +76,7 @@ def test_full_mammograms_are_imported(blobs: FolderBlobs, tmp_path: Path) -> Non
 
 
 def test_a_mammogram_may_be_a_png_of_16_bits(blobs: FolderBlobs, tmp_path: Path) -> None:
-    """A grey PNG is stored unchanged. A JPEG of the same name comes first, so that folders of before keep their hash."""
+    """A grey PNG is stored unchanged. A JPEG of the same name comes first, so that earlier folders keep their hash."""
     folder, full = make_ddsm(tmp_path / "ddsm", COUNTS), tmp_path / "full"
     full.mkdir()
     deep = np.arange(300 * 200, dtype=np.uint16).reshape(300, 200)
