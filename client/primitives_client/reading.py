@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -11,8 +11,12 @@ from primitives_client.connection import new_key, path_of
 from primitives_client.errors import Conflict, InvalidInput
 from primitives_client.models import annotation as models
 from primitives_client.pages import Pages
+from primitives_client.pictures import as_image
 from primitives_client.resources import Connections, Resource, of_view, request
 from primitives_client.tables import Row, Table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LABELS = 200
 """Labels of a page."""
@@ -23,6 +27,8 @@ STALE = "StaleAnswer"
 
 Document = models.ProtocolDocument | Mapping[str, Any] | str | Path
 """The document of a protocol: a model, a dictionary, or the path of a JSON file."""
+Region = tuple[int, int, int, int]
+"""A part of a mammogram in its pixels: row, column, height and width."""
 Answers = Mapping[str, str | Sequence[str]]
 """Answers by question: a choice or a text, or the terms of a question about terms."""
 
@@ -227,6 +233,41 @@ class Reading(Resource):
     def reveal(self) -> Self:
         """Lock the answer, and show the classes of the patches. Conflict before the protocol allows it."""
         return self._act("reveal")
+
+    def picture(self, number: int = 1) -> "Image":
+        """Read the picture of a patch as readers see it, with the unit's activation; numbers count from 1.
+        MissingPackage without Pillow."""
+        return as_image(self.picture_bytes(number))
+
+    def pictures(self) -> "list[Image]":
+        """Read the pictures of all patches."""
+        return [self.picture(patch.number) for patch in self.patches]
+
+    def picture_bytes(self, number: int = 1) -> bytes:
+        """Read the picture of a patch as JPEG or WebP."""
+        return self._connections.annotation.content(self._path("patches", str(number), "picture"))
+
+    def source(self, number: int = 1) -> "Image":
+        """Read a patch as the data set stores it: a grey image of 8 bits (mode L) or 16 bits (mode I;16).
+
+        NotFound if its `has_source` is false: the study was opened by an earlier version.
+        """
+        return as_image(self._connections.annotation.content(self._path("patches", str(number), "source")))
+
+    def mammogram(self, number: int = 1, region: Region | None = None) -> "Image":
+        """Read the full mammogram of a patch: its preview, or a region of it with the bits of the data set.
+
+        The region is row, column, height and width in pixels of the mammogram; a patch has `row`, `column`, `height`
+        and `width`. More than 1,100 pixels a side are shrunk. InvalidInput if the patch has no full mammogram.
+        """
+        patch = next((one for one in self.patches if one.number == number), None)
+        if patch is None or patch.mammogram is None:
+            raise InvalidInput(f"reading {self.reading_id} has no patch {number} with a full mammogram")
+        place = ("mammograms", str(patch.mammogram))
+        if region is None:
+            return as_image(self._connections.annotation.content(self._path(*place, "picture")))
+        text = "-".join(map(str, region))
+        return as_image(self._connections.annotation.content(self._path(*place, "source"), region=text))
 
     def row(self) -> Row:
         """The row of this reading in a table."""

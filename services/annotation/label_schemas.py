@@ -6,8 +6,7 @@ from pydantic import BaseModel, Field
 
 from services.annotation.protocol.questionnaire import FormAnswer, Questionnaire
 from services.annotation.protocol.vocabulary import Vocabulary
-from services.annotation.protocol_schemas import PatchView, TypedAnswers
-from services.annotation.schemas import MammogramView
+from services.annotation.protocol_schemas import ItemMammogramView, PatchView, TypedAnswers
 from services.common.paging import PageView
 from services.common.requests import RequestModel
 from services.common.work.views import Moment
@@ -23,6 +22,7 @@ class UnitLabelView(BaseModel):
     item: int
     layer: str
     unit: int
+    part: int | None = Field(default=None, description="1 or 2 if the unit was read in two parts.")
     readers: int = Field(description="Readers who have answered.")
     answers: FormAnswer
     source: Literal["majority", "adjudicator"]
@@ -65,7 +65,7 @@ class LabelCase(BaseModel):
     questionnaire: Questionnaire
     vocabulary: Vocabulary | None
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answers: list[ReaderAnswer]
     history: list[LabelChange]
     next_conflict: int | None

@@ -20,10 +20,12 @@ from services.annotation.guard import FOR_PROGRAMS, Guard
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.protocol_api import label_routes, protocol_routes, reading_routes
+from services.annotation.reading_picture_api import reading_picture_routes
 from services.annotation.record_api import record_routes
 from services.annotation.rpc import MANAGING, AnnotationServicer
 from services.annotation.sessions import Sessions
 from services.annotation.settings import AnnotationSettings
+from services.annotation.sources import GreySources
 from services.annotation.tables import Base, StudyRow
 from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.game_results import GameScores
@@ -99,12 +101,14 @@ def create_web(
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    protocols, readings = Protocols(ports, audit), Readings(ports, audit)
-    results, labels, exports = Results(ports), Labels(ports, audit), Exports(ports, audit)
+    sources = GreySources()
+    protocols, readings = Protocols(ports, audit), Readings(ports, audit, sources)
+    results, labels, exports = Results(ports), Labels(ports, audit, sources), Exports(ports, audit)
     add_routes(app, auth, studies, units, responses)
     app.include_router(protocol_routes(auth, protocols, results))
     app.include_router(label_routes(auth, labels))
     app.include_router(reading_routes(auth, readings, results))
+    app.include_router(reading_picture_routes(auth, readings))
     games, trials, game_results = Games(ports, audit), Trials(ports), GameScores(ports)
     app.include_router(game_routes(auth, games, game_results, exports))
     app.include_router(trial_routes(auth, trials, game_results))

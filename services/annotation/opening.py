@@ -2,13 +2,14 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.annotation.picture import Picture, encode_pictures
+from services.annotation.picture import PatchSource, Picture, encode_pictures, encode_sources
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
+from services.common.errors import InvalidInput
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import RenderedGroup, RenderedLayer, RenderingManifest, read_table
 
@@ -37,6 +38,8 @@ class StudyContent:
     dataset: str
     notice: str
     classes: list[str]
+    shards: list[list[str]]
+    """Bucket and key of the shards with the patches."""
     mammograms: list[dict[str, Any]]
     layers: list[LayerContent]
 
@@ -67,15 +70,42 @@ class Mammograms:
         for number in sorted(self.used):
             row = self.dataset.mammograms[self._names[number]]
             columns = {name: row[name] for name in ("name", "side", "view", "height", "width", "preview_key")}
-            yield columns | {"number": number, "preview_bucket": bucket}
+            yield columns | {"number": number, "preview_bucket": bucket, "source_key": row["key"]}
+
+
+class Patches:
+    """Finds where the patches of a data set are stored, and numbers the shards that are used."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._shards = [shard.object for shard in dataset.manifest.shards]
+        index = dataset.index
+        self._columns = [index[name].to_numpy() for name in ("shard", "offset", "size")]
+        self._numbers: dict[int, int] = {}
+
+    def sources(self, patch_ids: Sequence[int]) -> list[PatchSource]:
+        """Where patches are stored. InvalidInput if the data set does not have one of them."""
+        shards, offsets, sizes = self._columns
+        if wrong := [number for number in patch_ids if not 0 <= number < len(shards)]:
+            raise InvalidInput(f"the rendering has a picture of patch {wrong[0]}; its data set has {len(shards)}")
+        return [
+            PatchSource(self._number(int(shards[number])), int(offsets[number]), int(sizes[number]))
+            for number in patch_ids
+        ]
+
+    def shards(self) -> list[list[str]]:
+        """Bucket and key of the used shards, by number."""
+        return [[self._shards[shard].bucket, self._shards[shard].key] for shard in self._numbers]
+
+    def _number(self, shard: int) -> int:
+        return self._numbers.setdefault(shard, len(self._numbers))
 
 
 def read_study(blobs: Blobs, manifest: ObjectRef, units_per_class: int) -> StudyContent:
     """Read all rows of a study. NotFound or InvalidInput if an object is missing or differs from its reference."""
     rendering = RenderingManifest.model_validate_json(read_verified(blobs, manifest))
     dataset = Dataset.open(blobs, rendering.dataset)
-    mammograms = Mammograms(dataset)
-    source = _Source(blobs, mammograms, last_class=len(dataset.manifest.classes) - 1)
+    mammograms, patches = Mammograms(dataset), Patches(dataset)
+    source = _Source(blobs, mammograms, patches, last_class=len(dataset.manifest.classes) - 1)
     layers = [source.read_layer(layer, position, units_per_class) for position, layer in enumerate(rendering.layers)]
     return StudyContent(
         extraction_id=rendering.extraction_id,
@@ -83,6 +113,7 @@ def read_study(blobs: Blobs, manifest: ObjectRef, units_per_class: int) -> Study
         dataset=dataset.manifest.name,
         notice=dataset.manifest.notice,
         classes=list(dataset.manifest.classes),
+        shards=patches.shards(),
         mammograms=list(mammograms.rows()),
         layers=layers,
     )
@@ -104,6 +135,7 @@ class _Source:
 
     blobs: Blobs
     mammograms: Mammograms
+    patches: Patches
     last_class: int
 
     def read_layer(self, layer: RenderedLayer, position: int, units_per_class: int) -> LayerContent:
@@ -129,22 +161,28 @@ class _Source:
         return LayerContent(columns, units, ranks)
 
     def _read_group(self, group: RenderedGroup) -> Iterator[dict[str, Any]]:
-        pictures = self._read_pictures(group)
+        pictures, patches = self._read_pictures(group)
         for row in read_table(self.blobs, group.units).to_pylist():
-            of_unit = pictures[row["unit"]]
+            of_unit, patch_ids = pictures[row["unit"]], patches[row["unit"]]
             yield row | {
                 "pack_bucket": group.pack.bucket,
                 "pack_key": group.pack.key,
                 "positives": sum(picture.label == self.last_class for picture in of_unit[:OVERVIEW_PICTURES]),
                 "pictures": encode_pictures(of_unit),
+                "sources": encode_sources(self.patches.sources(patch_ids)),
             }
 
-    def _read_pictures(self, group: RenderedGroup) -> defaultdict[int, list[Picture]]:
-        """The pictures of each unit of a group, by rank."""
+    def _read_pictures(
+        self, group: RenderedGroup
+    ) -> tuple[defaultdict[int, list[Picture]], defaultdict[int, list[int]]]:
+        """The pictures of each unit of a group, by rank, and the ids of their patches."""
         table = read_table(self.blobs, group.pictures).sort_by([("unit", "ascending"), ("rank", "ascending")])
         columns = [table[name].to_pylist() for name in _PICTURE_COLUMNS]
         pictures: defaultdict[int, list[Picture]] = defaultdict(list)
+        patches: defaultdict[int, list[int]] = defaultdict(list)
+        for unit, patch_id in zip(columns[0], table["patch_id"].to_pylist(), strict=True):
+            patches[unit].append(patch_id)
         for unit, value, patch, label, phenomenon, mammogram, *box_and_place in zip(*columns, strict=True):
             number = self.mammograms.number(mammogram)
             pictures[unit].append(Picture(value, patch, label, phenomenon, number, *box_and_place))
-        return pictures
+        return pictures, patches

@@ -1,4 +1,4 @@
-"""A picture of a unit in a study: where its JPEG is stored, and where its patch was cut."""
+"""A picture of a unit in a study: where its JPEG and its patch are stored, and where the patch was cut."""
 
 import json
 from collections.abc import Sequence
@@ -33,3 +33,21 @@ def encode_pictures(pictures: Sequence[Picture]) -> str:
 def decode_pictures(text: str) -> list[Picture]:
     """The pictures of a unit, by rank."""
     return [Picture(*fields) for fields in json.loads(text)]
+
+
+class PatchSource(NamedTuple):
+    """Where a patch is stored as it was imported: the number of its shard in the study, and its bytes in the shard."""
+
+    shard: int
+    offset: int
+    size: int
+
+
+def encode_sources(sources: Sequence[PatchSource]) -> str:
+    """The sources of a unit's pictures, by rank, as text for a column."""
+    return json.dumps(sources, separators=(",", ":"))
+
+
+def decode_sources(text: str | None) -> list[PatchSource]:
+    """The sources of a unit's pictures, by rank; none in studies that were opened before sources were recorded."""
+    return [PatchSource(*fields) for fields in json.loads(text)] if text is not None else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -114,13 +115,17 @@ def own_reading(session: Session, reading_id: str, reader_id: str, lock: bool = 
 
 
 def unanswered_of_item(session: Session, row: ReadingRow) -> bool:
-    """Whether the reader has another reading of the same item that is not answered yet."""
+    """Whether the reader has a reading of the same item, or of the other part of its unit, that is not answered yet."""
+    item = session.get_one(ItemRow, (row.study_id, row.version, row.item))
+    numbers = [item.item]
+    if item.part is not None:
+        numbers.append(item.item + 1 if item.part == 1 else item.item - 1)
     return bool(
         session.scalar(
             select(
                 exists().where(
                     is_of(ReadingRow, (row.study_id, row.version)),
-                    ReadingRow.item == row.item,
+                    ReadingRow.item.in_(numbers),
                     ReadingRow.reader_id == row.reader_id,
                     ReadingRow.state != "answered",
                 )
@@ -199,10 +204,20 @@ def top_ranked(session: Session, study_id: str, label: int, top: int) -> set[tup
     return {(*row,) for row in session.execute(select(rows.layer, rows.unit).where(rows.position <= top))}
 
 
-def item_counts(session: Session, key: ProtocolKey) -> dict[str, int]:
-    """The numbers of items of a protocol by kind."""
-    query = select(ItemRow.kind, func.count()).where(is_of(ItemRow, key)).group_by(ItemRow.kind)
-    return dict(session.execute(query).all())
+class ItemCounts(NamedTuple):
+    """The numbers of units, of those that are read in two parts, and of shams."""
+
+    units: int
+    split: int
+    shams: int
+
+
+def item_counts(session: Session, key: ProtocolKey) -> ItemCounts:
+    """The numbers of units and shams of a protocol."""
+    query = select(ItemRow.kind, ItemRow.part, func.count()).where(is_of(ItemRow, key))
+    counts = {(kind, part): count for kind, part, count in session.execute(query.group_by(ItemRow.kind, ItemRow.part))}
+    split = counts.get(("unit", 2), 0)
+    return ItemCounts(counts.get(("unit", None), 0) + split, split, counts.get(("sham", None), 0))
 
 
 def is_of(table: type[ReadingRow] | type[ItemRow] | type[ProtocolReaderRow], key: ProtocolKey) -> ColumnElement[bool]:

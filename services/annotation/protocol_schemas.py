@@ -37,6 +37,7 @@ class ProtocolPreview(BaseModel):
     sha256: str
     units: int
     units_by_layer: dict[str, int]
+    split: int = Field(default=0, description="Units that are read in two parts.")
     shams: int
     repeats: int
     readers: int
@@ -68,6 +69,7 @@ class ProtocolView(BaseModel):
     title: str
     state: Literal["open", "closed"]
     units: int
+    split: int = Field(default=0, description="Units that are read in two parts.")
     shams: int
     opened: Moment
     closed: Moment
@@ -120,6 +122,13 @@ class ReadingPlaces(BaseModel):
     readings: list[ReadingPlace]
 
 
+class ItemMammogramView(MammogramView):
+    """A full mammogram that a patch of an item was cut from."""
+
+    has_source: bool = Field(default=False, description="Whether the full mammogram can be read, not only a preview.")
+    may_be_deep: bool = Field(default=False, description="Whether the full mammogram may have 16 bits.")
+
+
 class PatchView(BaseModel):
     """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
 
@@ -130,6 +139,7 @@ class PatchView(BaseModel):
     height: int
     width: int
     mammogram: int | None
+    has_source: bool = Field(default=False, description="Whether the patch can be read as the data set stores it.")
     label: int | None = None
     class_name: str | None = None
     phenomenon: str | None = None
@@ -152,7 +162,7 @@ class ReadingView(BaseModel):
     readings: int
     state: ReadingState
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None

@@ -40,6 +40,8 @@ class Reading:
     first_action_s: float | None
     active_s: float | None
     second_misfits: tuple[int, ...] = ()
+    part: int | None = None
+    """1 or 2 if the unit is read in two parts."""
 
 
 def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
@@ -48,7 +50,7 @@ def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
     The readings of each reader are read in the order of an index. A join with the items needs no more queries, but
     PostgreSQL may take minutes for it until it has statistics about the rows of a new protocol.
     """
-    items = {number: (kind, layer, unit) for number, kind, layer, unit in session.execute(_items(key))}
+    items = {number: (kind, layer, unit, part) for number, kind, layer, unit, part in session.execute(_items(key))}
     columns = (
         *(ReadingRow.position, ReadingRow.item, ReadingRow.is_repeat, ReadingRow.state, ReadingRow.answer),
         *(ReadingRow.second_answer, ReadingRow.answer_version, ReadingRow.shown, ReadingRow.submitted),
@@ -59,7 +61,7 @@ def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
         for row in session.execute(query.where(is_of(ReadingRow, key), ReadingRow.reader_id == reader_id)):
             answer = row.answer or {}
             second = row.second_answer or {}
-            kind, layer, unit = items[row.item]
+            kind, layer, unit, part = items[row.item]
             yield Reading(
                 position=row.position,
                 item=row.item,
@@ -79,11 +81,12 @@ def read_readings(session: Session, key: ProtocolKey) -> Iterator[Reading]:
                 first_action_s=row.first_action_s,
                 active_s=row.active_s,
                 second_misfits=tuple(second.get("misfits", ())),
+                part=part,
             )
 
 
-def _items(key: ProtocolKey) -> Select[int, str, str, int | None]:
-    return select(ItemRow.item, ItemRow.kind, ItemRow.layer, ItemRow.unit).where(is_of(ItemRow, key))
+def _items(key: ProtocolKey) -> Select[int, str, str, int | None, int | None]:
+    return select(ItemRow.item, ItemRow.kind, ItemRow.layer, ItemRow.unit, ItemRow.part).where(is_of(ItemRow, key))
 
 
 def _readers(key: ProtocolKey) -> Select[str, str]:

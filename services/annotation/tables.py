@@ -75,6 +75,8 @@ class StudyRow(TaskColumns, Base):
     list_reveals: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     """Whether a reader who has answered the whole list sees all labels. This holds for every study that was opened to
     show them then, also if it shows them after each answer now: what a reader has seen is never withheld again."""
+    shards: Mapped[list[list[str]] | None] = mapped_column(JSON(none_as_null=True))
+    """Bucket and key of the data set's shards with the patches of the pictures. Null in older studies."""
 
 
 class LayerRow(Base):
@@ -94,7 +96,8 @@ class LayerRow(Base):
 
 class UnitRow(Base):
     """A unit. `pictures` are the rendering's pictures by rank, as `picture.encode_pictures` writes them; `positives` is
-    the number of the first 8 whose patch is of the last class."""
+    the number of the first 8 whose patch is of the last class. `sources` has, as `picture.encode_sources` writes them,
+    where the patch of each picture is stored; it is null in older studies."""
 
     __tablename__ = "units"
     __table_args__ = (ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),)
@@ -113,6 +116,7 @@ class UnitRow(Base):
     sheet_offset: Mapped[int] = mapped_column(BigInteger)
     sheet_size: Mapped[int] = mapped_column(BigInteger)
     pictures: Mapped[str] = mapped_column(Text)
+    sources: Mapped[str | None] = mapped_column(Text)
 
 
 class RankRow(Base):
@@ -148,6 +152,8 @@ class MammogramRow(Base):
     width: Mapped[int] = mapped_column(Integer)
     preview_bucket: Mapped[str] = mapped_column(String(63))
     preview_key: Mapped[str] = mapped_column(Text)
+    source_key: Mapped[str | None] = mapped_column(Text)
+    """The full mammogram, in the bucket of the preview. Null in older studies."""
 
 
 class ReaderRow(Base):
@@ -328,7 +334,7 @@ class ProtocolReaderRow(Base):
 
 class ItemRow(Base):
     """An item of a protocol: a unit, or a sham unit, which has no `unit`. `shown` has the channel and the rank of each
-    picture."""
+    picture. `part` is 1 or 2 if the unit is read in two parts, each with a group of its patches."""
 
     __tablename__ = "items"
     __table_args__ = (ForeignKeyConstraint(["study_id", "version"], ["protocols.study_id", "protocols.version"]),)
@@ -340,6 +346,7 @@ class ItemRow(Base):
     layer: Mapped[str] = mapped_column(String(200))
     unit: Mapped[int | None] = mapped_column(Integer)
     shown: Mapped[list[list[int]]] = mapped_column(JSON)
+    part: Mapped[int | None] = mapped_column(Integer)
 
 
 class ReadingRow(Base):

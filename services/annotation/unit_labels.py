@@ -70,6 +70,7 @@ def _label(
         item=first.item,
         layer=first.layer,
         unit=unit,
+        part=first.part,
         readers=len(readings),
         answers=answers if settled is None else settled.answers,
         source="majority" if settled is None else "adjudicator",

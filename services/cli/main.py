@@ -106,7 +106,9 @@ def layers(
 def dataset_import(
     directory: Annotated[Path, typer.Argument(help="Folder with train.txt, val.txt, test.txt and the patches.")],
     classes: Annotated[int, typer.Option(help="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")],
-    mammograms: Annotated[Path | None, typer.Option(help="Folder with the full mammograms as <stem>.jpg.")] = None,
+    mammograms: Annotated[
+        Path | None, typer.Option(help="Folder with the full mammograms, <stem>.jpg or .png.")
+    ] = None,
     outlines: Annotated[
         Path | None, typer.Option(help="JSON lines of known lesions and tissue; see docs/formats.md.")
     ] = None,

@@ -23,7 +23,7 @@ from services.imaging.dataset import (
     DatasetManifest,
     Shard,
 )
-from services.imaging.decode import decode_grey
+from services.imaging.decode import PNG, decode_grey
 from services.imaging.manifests import read_table, write_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
 from services.imaging.shard_file import ShardFile
@@ -85,7 +85,8 @@ class DatasetWriter:
     def add_mammogram(self, mammogram: Mammogram, lesions: Sequence[Lesion] = ()) -> None:
         """Add a full mammogram and its known outlines, and store its preview."""
         preview = _preview(mammogram)
-        full = self._upload(f"datasets/mammograms/{_sha(mammogram.image)}.jpg", mammogram.image)
+        suffix = "png" if mammogram.image.startswith(PNG) else "jpg"
+        full = self._upload(f"datasets/mammograms/{_sha(mammogram.image)}.{suffix}", mammogram.image)
         small = self._upload(f"datasets/previews/{_sha(preview)}.jpg", preview)
         self._mammograms.append(
             {

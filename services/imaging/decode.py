@@ -14,6 +14,8 @@ LARGEST_IMAGE = 256 << 20
 FORMATS = ("JPEG", "PNG")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 DEEP = "I;16"
+PNG = b"\x89PNG"
+"""The first bytes of a PNG."""
 _PNG_DEPTH = 24
 """Offset of the number of bits per channel in a PNG."""
 _MARKER, _BASELINE, _TABLES, _APPLICATIONS, _COMMENT = 0xFF, 0xC0, (0xC4, 0xDB, 0xDD), range(0xE0, 0xF0), 0xFE

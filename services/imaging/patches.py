@@ -100,7 +100,8 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mammogram:
-    """A full mammogram to add to a data set. `image` is an encoded 8-bit grey JPEG of height x width pixels."""
+    """A full mammogram to add to a data set. `image` is an encoded grey image of height x width pixels, a JPEG or a
+    PNG."""
 
     name: str
     patient: str

@@ -40,7 +40,8 @@ class ImportSource:
     """The files of a data set.
 
     `directory` has the lists and patches of `classes` classes. `mammograms` is a folder with the full images as
-    `<stem>.jpg`, if they are available. `outlines` is a file of known outlines in them (see `read_outlines`).
+    `<stem>.jpg`, or else `<stem>.png`, if they are available. `outlines` is a file of known outlines in them (see
+    `read_outlines`).
     """
 
     directory: Path
@@ -172,10 +173,13 @@ def _mammograms_of(patches: dict[str, list[Patch]]) -> Sequence[tuple[str, str]]
 
 
 def _read_mammogram(folder: Path, name: str, patient: str) -> Mammogram:
-    path = folder / f"{name}.jpg"
+    found = [path for path in (folder / f"{name}.jpg", folder / f"{name}.png") if path.is_file()]
     match = _SIDE_VIEW.search(name)
-    if not path.is_file() or match is None:
-        raise InvalidInput(f"the full mammogram {path} does not exist; expected one for every patch")
+    if not found or match is None:
+        raise InvalidInput(
+            f"the full mammogram {folder / name}.jpg does not exist, nor as .png; expected one for every patch"
+        )
+    path = found[0]
     image = read_at_most(path, LARGEST_IMAGE)
     width, height = decode_grey(image, str(path)).size
     return Mammogram(name, patient, match["side"], match["view"], height, width, image)

@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from primitives.patch_rendering.v1 import events_pb2
+from safetensors.numpy import save
 
 from services.common.blobs import Blobs, ObjectRef
-from services.imaging.dataset import INDEX_SCHEMA, LESION_SCHEMA, MAMMOGRAM_SCHEMA, DatasetManifest
+from services.imaging.dataset import INDEX_SCHEMA, LESION_SCHEMA, MAMMOGRAM_SCHEMA, DatasetManifest, Shard
 from services.imaging.manifests import (
     PICTURE_SCHEMA,
     RANKING_SCHEMA,
     STATISTICS_SCHEMA,
     UNIT_SCHEMA,
+    ExtractedLayer,
+    ExtractionManifest,
     NetworkRef,
     RenderedGroup,
     RenderedLayer,
@@ -32,6 +36,9 @@ MAMMOGRAMS = (
     ("benign mämmogram #2 'ü' & <b>.RIGHT_CC", "RIGHT", "CC", 1200, 900),
 )
 PICTURES = 64
+SOURCE_SIDE = 100
+GROUP_OF_PATCHES = 40
+"""The last id of the first group of patches."""
 GROUP_UNITS = 16
 
 
@@ -81,14 +88,8 @@ def store_rendering(
     rendering.manifest = RenderingManifest(
         rendering_id=rendering.rendering_id,
         extraction_id="extraction-1",
-        extraction=blobs.put("activation-extraction", "extraction.json", b"{}"),
-        network=NetworkRef(
-            architecture="efficientnet_lite0",
-            classes=CLASSES,
-            run_id="run-1",
-            checkpoint_id="checkpoint-1",
-            checkpoint=blobs.put("training", "checkpoint.json", b"{}"),
-        ),
+        extraction=_store_extraction(blobs, dataset, layers),
+        network=_network(blobs),
         dataset=dataset,
         split="val",
         size=size,
@@ -98,6 +99,48 @@ def store_rendering(
     body = rendering.manifest.model_dump_json().encode()
     rendering.ref = blobs.put("patch-rendering", "renderings/rendering-1/manifest.json", body)
     return rendering
+
+
+def _store_extraction(blobs: Blobs, dataset: ObjectRef, layers: tuple[tuple[str, int], ...]) -> ObjectRef:
+    """Store an extraction whose maxima divide the patches of every unit in two: up to half of the units respond to
+    patches of ids up to 40, the others to the rest. In the first layer only; the second layer has noise."""
+    nothing = blobs.put("activation-extraction", "extractions/extraction-1/nothing", b"")
+    stored = []
+    for position, (name, units) in enumerate(layers):
+        rng = np.random.default_rng(position)
+        ids = np.arange(PICTURES + 1)
+        maxima = rng.normal(1, 0.05, (len(ids), units))
+        if position == 0:
+            maxima += (ids[:, None] <= GROUP_OF_PATCHES) == (np.arange(units) < units // 2)
+        tensors = save({"ids": ids, "maxima": maxima.astype(np.float16)})
+        ref = blobs.put("activation-extraction", f"extractions/extraction-1/{name}/maxima.safetensors", tensors)
+        layer = ExtractedLayer(
+            name=name, module=name, units=units, height=1, width=1, top=nothing, sample=nothing, maxima=(ref,),
+            correlation=nothing, statistics=nothing, ranking=nothing, ranking_method="influence",
+        )  # fmt: skip
+        stored.append(layer)
+    manifest = ExtractionManifest(
+        extraction_id="extraction-1",
+        network=_network(blobs),
+        image_size=224,
+        dataset=dataset,
+        split="val",
+        patches=PICTURES + 1,
+        top_k=PICTURES,
+        layers=tuple(stored),
+    )
+    key = "extractions/extraction-1/manifest.json"
+    return blobs.put("activation-extraction", key, manifest.model_dump_json().encode())
+
+
+def _network(blobs: Blobs) -> NetworkRef:
+    return NetworkRef(
+        architecture="efficientnet_lite0",
+        classes=CLASSES,
+        run_id="run-1",
+        checkpoint_id="checkpoint-1",
+        checkpoint=blobs.put("training", "checkpoint.json", b"{}"),
+    )
 
 
 @cache
@@ -126,6 +169,18 @@ def _mammogram_jpeg(seed: int, height: int, width: int) -> bytes:
     return _jpeg(Image.fromarray(np.where(pixels > 20, texture, pixels).clip(0, 255).astype(np.uint8)))
 
 
+def deep_mammogram(grey: Image.Image) -> NDArray[np.uint16]:
+    """A mammogram with 12 bits in 16."""
+    return (np.asarray(grey).astype(np.uint16) << 4) + 3
+
+
+@cache
+def _deep_png(jpeg: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(deep_mammogram(Image.open(io.BytesIO(jpeg)))).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
@@ -138,10 +193,12 @@ def _store_dataset(blobs: Blobs, notice: str) -> ObjectRef:
         full = _mammogram_jpeg(number, height, width)
         preview = Image.open(io.BytesIO(full))
         preview.thumbnail((1100, 1100))
-        kept = blobs.put("training", f"datasets/mammograms/{number}.jpg", full)
+        stored, suffix = (full, "jpg") if number else (_deep_png(full), "png")
+        kept = blobs.put("training", f"datasets/mammograms/{number}.{suffix}", stored)
         small = blobs.put("training", f"datasets/previews/{number}.jpg", _jpeg(preview))
         values = (name, f"patient-{number}", side, view, height, width, kept.key, kept.sha256, small.key, small.sha256)
         rows.append(dict(zip(MAMMOGRAM_SCHEMA.names, values, strict=True)))
+    index, shard = _store_patches(blobs)
     manifest = DatasetManifest(
         dataset_id="dataset-1",
         name="sample",
@@ -149,12 +206,40 @@ def _store_dataset(blobs: Blobs, notice: str) -> ObjectRef:
         classes=CLASSES,
         splits={"train": 0, "val": 100},
         mammogram_count=len(rows),
-        shards=(),
-        index=blobs.put("training", "datasets/1/index.parquet", write_table([], INDEX_SCHEMA)),
+        shards=(Shard(object=shard, split="val", first=0, last=len(index) - 1),),
+        index=blobs.put("training", "datasets/1/index.parquet", write_table(index, INDEX_SCHEMA)),
         mammograms=blobs.put("training", "datasets/1/mammograms.parquet", write_table(rows, MAMMOGRAM_SCHEMA)),
         lesions=blobs.put("training", "datasets/1/lesions.parquet", write_table([], LESION_SCHEMA)),
     )
     return blobs.put("training", "datasets/1/manifest.json", manifest.model_dump_json().encode())
+
+
+def source_patch(patch_id: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The grey values of a patch as the data set stores it: of even ids 16 bits in 100 x 100 pixels, between 5,000 and
+    9,000, so that only a window shows them; of odd ids 8 bits."""
+    rows, columns = np.mgrid[:SOURCE_SIDE, :SOURCE_SIDE]
+    if patch_id % 2 == 0:
+        return (5000 + 20 * rows + 20 * columns + patch_id).astype(np.uint16)
+    return (rows + columns + patch_id % 50).astype(np.uint8)
+
+
+@cache
+def _source_png(patch_id: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(source_patch(patch_id)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _store_patches(blobs: Blobs) -> tuple[list[dict[str, Any]], ObjectRef]:
+    """Store the patches of all pictures in one shard; return their rows of the index, and the shard."""
+    shard, rows = io.BytesIO(), []
+    for patch_id in range(PICTURES + 1):
+        image = _source_png(patch_id)
+        row = dict.fromkeys(INDEX_SCHEMA.names, 0) | {"patch_id": patch_id, "name": f"{patch_id}.png", "split": "val"}
+        row |= {"patient": "patient-0", "mammogram": MAMMOGRAMS[0][0], "phenomenon": ""}
+        rows.append(row | {"offset": shard.tell(), "size": len(image)})
+        shard.write(image)
+    return rows, blobs.put("training", "datasets/shards/1.tar", shard.getvalue())
 
 
 def _store_layer(

@@ -67,18 +67,20 @@ def imrmc_chunks(
 def _lines(
     study_id: str, readings: Iterable[Reading], scoring: Scoring, truth: Mapping[Unit, bool] | None
 ) -> Iterator[tuple[object, ...]]:
-    scored: dict[Unit, None] = {}
+    scored: dict[tuple[Unit, int | None], None] = {}
     for one in readings:
         answer = (one.answer or {}).get(scoring.question)
         score = scoring.scores.get(answer) if isinstance(answer, str) else None
         if one.unit is not None and not one.is_repeat and score is not None:
-            scored[one.layer, one.unit] = None
-            yield one.reader, _case(one.layer, one.unit), study_id, score
+            scored[(one.layer, one.unit), one.part] = None
+            yield one.reader, _case((one.layer, one.unit), one.part), study_id, score
     if truth is not None:
         reader, modality = TRUTH
-        for unit in scored:
-            yield reader, _case(*unit), modality, int(truth[unit])
+        for unit, part in scored:
+            yield reader, _case(unit, part), modality, int(truth[unit])
 
 
-def _case(layer: str, unit: int) -> str:
-    return f"{layer}/{unit_name(unit)}"
+def _case(unit: Unit, part: int | None) -> str:
+    """The name of a case: a unit, or a part of a unit that is read in two."""
+    layer, channel = unit
+    return f"{layer}/{unit_name(channel)}" + (f"/part_{part}" if part is not None else "")

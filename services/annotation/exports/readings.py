@@ -19,6 +19,7 @@ FIRST = (
 LAST = (
     Column("answer_version", "integer"), Column("shown", "moment"), Column("submitted", "moment"),
     Column("revealed", "moment"), Column("first_action_s", "number"), Column("active_s", "number"),
+    Column("part", "integer"),
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def reading_rows(source: Source, readings: Iterable[Reading]) -> Iterator[Row]:
             *own, one.reader, one.position, one.item, one.kind, one.layer, one.unit, _name(one.unit), one.is_repeat,
             one.state, *_answer(one.answer, questions, one.misfits),
             *_answer(one.second_answer, questions, one.second_misfits), one.answer_version, one.shown, one.submitted,
-            one.revealed, one.first_action_s, one.active_s,
+            one.revealed, one.first_action_s, one.active_s, one.part,
         ]  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def reading_lines(source: Source, readings: Iterable[Reading]) -> Iterator[str]:
             "revealed": moment_text(one.revealed),
             "first_action_s": one.first_action_s,
             "active_s": one.active_s,
+            "part": one.part,
         }
         yield f"{json.dumps(line)}\n"
 

@@ -14,8 +14,9 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of, window_of_page
-from services.annotation.pages.pictures import image_response
 from services.annotation.pages.reading import ReadingDraft, patch_boxes, sent_form
+from services.annotation.picture_responses import grey_response, image_response
+from services.annotation.sources import Region
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Conflict
 
@@ -82,6 +83,18 @@ def routes(frame: Frame) -> APIRouter:
     def mammogram(study_id: str, version: int, item: str, number: str, reader: signed_in) -> Response:
         key = study_id, version
         return image_response(frame.labels.mammogram(key, number_of(item), number_of(number), may_settle(reader)))
+
+    @router.get(f"{place}/{{item}}/patches/{{number}}.grey")
+    def source(study_id: str, version: int, item: str, number: str, reader: signed_in) -> Response:
+        key = study_id, version
+        return grey_response(frame.labels.source(key, number_of(item), number_of(number), may_settle(reader)))
+
+    @router.get(f"{place}/{{item}}/mammograms/{{number}}.grey")
+    def region_of_mammogram(
+        study_id: str, version: int, item: str, number: str, reader: signed_in, region: str = ""
+    ) -> Response:
+        wanted = number_of(item), number_of(number), Region.parse(region)
+        return grey_response(frame.labels.region((study_id, version), *wanted, may_settle(reader)))
 
     return router
 

@@ -66,29 +66,29 @@ def label(study_id: str, version: int, item: int) -> str:
     return f"{labels(study_id, version)}/{item}"
 
 
-def label_picture(study_id: str, version: int, item: int, number: int) -> str:
-    """The picture of a patch on the page of a label."""
-    return f"{label(study_id, version, item)}/pictures/{number}.jpg"
-
-
-def label_mammogram(study_id: str, version: int, item: int, number: int) -> str:
-    """The preview of a mammogram on the page of a label."""
-    return f"{label(study_id, version, item)}/mammograms/{number}.jpg"
-
-
 def reading(reading_id: str) -> str:
     """The page of a reading."""
     return f"/readings/{quote(reading_id, '')}"
 
 
-def reading_picture(reading_id: str, number: int) -> str:
-    """The picture of a patch of a reading."""
-    return f"{reading(reading_id)}/pictures/{number}.jpg"
+def patch_picture(place: str, number: int) -> str:
+    """The picture of a patch of a reading or a label, whose page is at `place`."""
+    return f"{place}/pictures/{number}.jpg"
 
 
-def reading_mammogram(reading_id: str, number: int) -> str:
-    """The preview of a mammogram that a patch of a reading was cut from."""
-    return f"{reading(reading_id)}/mammograms/{number}.jpg"
+def patch_source(place: str, number: int) -> str:
+    """The grey values of a patch of a reading or a label."""
+    return f"{place}/patches/{number}.grey"
+
+
+def mammogram_preview(place: str, number: int) -> str:
+    """The preview of a mammogram that a patch of a reading or a label was cut from."""
+    return f"{place}/mammograms/{number}.jpg"
+
+
+def mammogram_source(place: str, number: int) -> str:
+    """The grey values of this mammogram."""
+    return f"{place}/mammograms/{number}.grey"
 
 
 def protocols(study_id: str) -> str:

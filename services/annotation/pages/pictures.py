@@ -8,13 +8,10 @@ from starlette.responses import Response
 
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of, number_of
+from services.annotation.picture_responses import image_response
 from services.annotation.protocol_schemas import PatchView
 from services.annotation.schemas import MammogramView, PictureView
 from services.annotation.workflow.readers import Reader
-from services.imaging.media import media_type
-
-CACHING = "private, max-age=31536000, immutable"
-"""The pictures of a study never change. Only the reader's own browser may cache them."""
 
 
 def routes(frame: Frame) -> APIRouter:
@@ -35,11 +32,6 @@ def routes(frame: Frame) -> APIRouter:
         return image_response(frame.units.mammogram(reader, study_id, number_of(number)))
 
     return router
-
-
-def image_response(content: bytes) -> Response:
-    """A picture that only the reader's own browser may keep."""
-    return Response(content, media_type=media_type(content), headers={"cache-control": CACHING})
 
 
 def boxes(

@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 FOR_PROGRAMS = ("/v1", "/static/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """Beginnings of the addresses that programs and scripts call."""
-PICTURES_AND_DRAFTS = (".jpg", ".webp", "/draft")
+PICTURES_AND_DRAFTS = (".jpg", ".webp", ".grey", "/draft")
 """Ends of the addresses of parts of a page."""
 TITLES = {
     401: "Please sign in",

@@ -23,7 +23,7 @@ NUMBERS = ("patches", "readers_per_unit", "shared_units", "shams", "repeats")
 FIRST: dict[str, Any] = {
     "title": "", "instructions": "", "choose": "subset", "top": "20", "layers": [], "questionnaire": "structured 1",
     "readers": "", "readers_per_unit": "2", "shared_units": "0", "patches": "16", "shams": "4", "repeats": "4",
-    "reveal": "never", "document": "",
+    "reveal": "never", "split_units": "no", "document": "",
 }  # fmt: skip
 """The fields of an empty form."""
 
@@ -96,6 +96,7 @@ def _document_of(fields: dict[str, Any]) -> dict[str, Any]:
         "units": units,
         "questionnaire": {"name": name, "version": version},
         "reveal": fields["reveal"],
+        "split_units": fields["split_units"] == "yes",
     } | {name: fields[name] for name in NUMBERS}
 
 

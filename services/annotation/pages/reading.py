@@ -16,9 +16,10 @@ from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
-from services.annotation.pages.pictures import boxes, image_response
+from services.annotation.pages.pictures import boxes
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.pages.survey import OTHER_SESSION
+from services.annotation.picture_responses import grey_response, image_response
 from services.annotation.protocol.questionnaire import OTHER, AnswerValue
 from services.annotation.protocol_schemas import (
     AnswerReadingRequest,
@@ -26,6 +27,7 @@ from services.annotation.protocol_schemas import (
     ReadingView,
     SavedAnswer,
 )
+from services.annotation.sources import Region
 from services.annotation.workflow.readers import Reader
 from services.annotation.workflow.readings import StaleAnswer
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, NotSignedIn, PrimitivesError
@@ -331,6 +333,14 @@ def _picture_routes(frame: Frame) -> APIRouter:
     @router.get("/readings/{reading_id}/mammograms/{number}.jpg")
     def mammogram(reading_id: str, number: str, reader: signed_in) -> Response:
         return image_response(frame.readings.mammogram(reader, reading_id, number_of(number)))
+
+    @router.get("/readings/{reading_id}/patches/{number}.grey")
+    def source(reading_id: str, number: str, reader: signed_in) -> Response:
+        return grey_response(frame.readings.source(reader, reading_id, number_of(number)))
+
+    @router.get("/readings/{reading_id}/mammograms/{number}.grey")
+    def region_of_mammogram(reading_id: str, number: str, reader: signed_in, region: str = "") -> Response:
+        return grey_response(frame.readings.region(reader, reading_id, number_of(number), Region.parse(region)))
 
     return router
 

@@ -12,6 +12,10 @@ from services.annotation.protocol.vocabulary import FrozenModel, Identifier, Voc
 RevealRule = Literal["never", "after_answer", "after_list"]
 
 
+ADDED = {"split_units": False}
+"""Fields of a document that the first version did not have, with their defaults."""
+
+
 class UnitChoice(FrozenModel):
     """Which units are read. Silent units never are.
 
@@ -69,6 +73,10 @@ class ProtocolDocument(FrozenModel):
         default_factory=lambda: Version(name="bi-rads", version="5"), description="bi-rads 5 if it is absent."
     )
     patches: int = Field(default=16, ge=1, le=64, description="Patches of an item, from the strongest.")
+    split_units: bool = Field(
+        default=False,
+        description="Whether a unit whose patches fall into two groups is read in two parts, one after the other.",
+    )
     readers_per_unit: int = Field(default=2, ge=1, le=50)
     shared_units: int = Field(
         default=0, ge=0, le=100_000, description="Units that every pair of readers shares at least."
@@ -112,8 +120,14 @@ class ProtocolDocument(FrozenModel):
 
 
 def canonical(document: ProtocolDocument) -> str:
-    """The text that is hashed: JSON with sorted keys, no spaces and no escapes but JSON's own."""
+    """The text that is hashed: JSON with sorted keys, no spaces and no escapes but JSON's own.
+
+    Fields that were added later are left out while they have their default, so that earlier hashes stay.
+    """
     content = document.resolved().model_dump(mode="json")
+    for name, default in ADDED.items():
+        if content[name] == default:
+            del content[name]
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

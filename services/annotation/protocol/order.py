@@ -9,10 +9,12 @@ The order is written down so that any language can replay it in ten years:
 3. Their second readings lie in the second half. Of r repeats, the k-th (from 0, in the order of the first readings) is
    inserted before the item that stands m * (k + 1) // (r + 1) places after the beginning of the second half, which has
    m items; at the end if there is none.
+4. If a unit is read in two parts, the key of its second part is that of its first part, which stands before it.
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -23,9 +25,11 @@ class Place(NamedTuple):
     is_repeat: bool
 
 
-def reading_order(seed: int, reader: str, items: Collection[int]) -> list[int]:
-    """The items in the order of one reader."""
-    return sorted(items, key=lambda item: _key(f"{seed}/{reader}/{item}"))
+def reading_order(
+    seed: int, reader: str, items: Collection[int], first_parts: Mapping[int, int] = MappingProxyType({})
+) -> list[int]:
+    """The items in the order of one reader. `first_parts` has the first part of each item that is a second one."""
+    return sorted(items, key=lambda item: (_key(f"{seed}/{reader}/{first_parts.get(item, item)}"), item))
 
 
 def with_repeats(seed: int, reader: str, order: Sequence[int], repeatable: Collection[int], count: int) -> list[Place]:

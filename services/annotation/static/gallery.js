@@ -2,14 +2,12 @@
 const POINTING_MS = 90; // moving quickly over pictures loads nothing
 const narrow = window.matchMedia("(max-width: 63.99rem)");
 
-export function startGallery(root) {
+// `view` shows the current picture, and enlarges one.
+export function startGallery(root, view = startFrames(root)) {
   const pictures = () => [...root.querySelectorAll(".picture")].filter((one) => one.offsetParent !== null);
-  const pane = root.querySelector("#pane");
-  const dialog = root.querySelector("#enlarged");
   let current = null;
   let pointing = 0;
 
-  pane.hidden = false;
   for (const picture of root.querySelectorAll(".picture")) {
     picture.tabIndex = -1;
     picture.addEventListener("pointerenter", (event) => {
@@ -25,8 +23,6 @@ export function startGallery(root) {
   if (pictures().length > 0) pictures()[0].tabIndex = 0;
   const pointedAt = root.querySelector(".picture:hover"); // the pointer was there before this script ran
   if (pointedAt !== null) show(pointedAt);
-  dialog.querySelector("#enlarged-close").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
   function show(picture) {
     current?.classList.remove("current");
@@ -34,19 +30,12 @@ export function startGallery(root) {
     current = picture;
     picture.classList.add("current");
     picture.tabIndex = 0;
-    if (narrow.matches) return;
-    pane.querySelector(".placeholder").hidden = picture.dataset.box !== undefined;
-    pane.querySelector(".placeholder").textContent = "The data set has no full mammogram of this patch.";
-    outline(pane.querySelector(".frame"), picture);
-    pane.querySelector("figcaption").replaceChildren(...captionOf(picture));
+    view.show(picture);
   }
 
   function enlarge(picture) {
     show(picture);
-    if (picture.dataset.box === undefined) return;
-    outline(dialog.querySelector(".frame"), picture);
-    dialog.querySelector("#enlarged-caption").replaceChildren(...captionOf(picture));
-    if (!dialog.open) dialog.showModal();
+    view.enlarge(picture);
   }
 
   function step(by) {
@@ -54,7 +43,7 @@ export function startGallery(root) {
     const at = all.indexOf(current);
     const next = all[Math.min(Math.max(at === -1 ? 0 : at + by, 0), all.length - 1)];
     next?.focus();
-    if (dialog.open && next !== undefined) enlarge(next);
+    if (view.isEnlarged() && next !== undefined) enlarge(next);
   }
 
   function moveInGrid(event, picture) {
@@ -66,7 +55,33 @@ export function startGallery(root) {
     }
   }
 
-  return { step };
+  return { step, showFirst: () => current === null && pictures().length > 0 && show(pictures()[0]) };
+}
+
+// A pane with the preview of the mammogram, and a dialog with the same, larger.
+function startFrames(root) {
+  const pane = root.querySelector("#pane");
+  const dialog = root.querySelector("#enlarged");
+  pane.hidden = false;
+  dialog.querySelector("#enlarged-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+
+  function show(picture) {
+    if (narrow.matches) return;
+    pane.querySelector(".placeholder").hidden = picture.dataset.box !== undefined;
+    pane.querySelector(".placeholder").textContent = "The data set has no full mammogram of this patch.";
+    outline(pane.querySelector(".frame"), picture);
+    pane.querySelector("figcaption").replaceChildren(...captionOf(picture));
+  }
+
+  function enlarge(picture) {
+    if (picture.dataset.box === undefined) return;
+    outline(dialog.querySelector(".frame"), picture);
+    dialog.querySelector("#enlarged-caption").replaceChildren(...captionOf(picture));
+    if (!dialog.open) dialog.showModal();
+  }
+
+  return { show, enlarge, isEnlarged: () => dialog.open };
 }
 
 // The content security policy refuses style attributes, so this sets the styles of the box by script.
@@ -87,7 +102,7 @@ function outline(frame, picture) {
   });
 }
 
-function captionOf(picture) {
+export function captionOf(picture) {
   const facts = [`Picture ${picture.dataset.rank}`];
   if (picture.dataset.caption) facts.push(picture.dataset.caption);
   if (picture.dataset.class !== undefined) {

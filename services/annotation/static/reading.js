@@ -3,15 +3,16 @@ import { startDrafts } from "./drafts.js";
 import { startGallery } from "./gallery.js";
 import { startQuestions } from "./questions.js";
 import { startReadingKeys } from "./reading_keys.js";
-import { startWindow } from "./window.js";
+import { startViewer } from "./viewer.js";
 
-const gallery = startGallery(document);
-const windowing = startWindow(document);
+const viewer = startViewer(document);
+const gallery = startGallery(document, viewer);
+gallery.showFirst();
 const form = document.querySelector("#questions");
 if (form !== null) {
   const questions = startQuestions(form);
   startDrafts(form);
-  startReadingKeys(document, form, { gallery, questions, windowing });
+  startReadingKeys(document, form, { gallery, questions, viewer });
 }
 
 // The pictures of the next item are fetched while the reader judges this one.
@@ -22,5 +23,7 @@ if (upcoming !== null) {
     if (page === null || !page.ok) return;
     const next = new DOMParser().parseFromString(await page.text(), "text/html");
     for (const image of next.querySelectorAll(".picture img")) new Image().src = image.getAttribute("src");
+    const source = next.querySelector(".picture")?.dataset.source;
+    if (source !== undefined) await fetch(source).catch(() => null);
   });
 }

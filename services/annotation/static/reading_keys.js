@@ -1,7 +1,8 @@
 // Keyboard shortcuts of a reading. While the reader types, only Ctrl+Enter and Escape work.
 import { isArrow, isTyping } from "./keys.js";
+import { viewerKeys } from "./viewer_keys.js";
 
-export function startReadingKeys(root, form, { gallery, questions, windowing }) {
+export function startReadingKeys(root, form, { gallery, questions, viewer }) {
   const dialog = root.querySelector("#keys");
   const help = root.querySelector("#help");
   help.hidden = false;
@@ -18,6 +19,7 @@ export function startReadingKeys(root, form, { gallery, questions, windowing }) 
     }
   });
 
+  const actOnViewer = viewerKeys(viewer);
   const actions = {
     "[": () => questions.step(-1),
     "]": () => questions.step(1),
@@ -28,13 +30,11 @@ export function startReadingKeys(root, form, { gallery, questions, windowing }) 
     s: () => root.querySelector("#skip")?.click(),
     n: () => root.querySelector("#next-unit")?.click(),
     p: () => root.querySelector("#previous-unit")?.click(),
-    "+": () => windowing.change(1),
-    "-": () => windowing.change(-1),
-    0: () => windowing.reset(),
     "?": () => dialog.showModal(),
   };
 
   function act(event) {
+    if (actOnViewer(event)) return true;
     if (/^[1-9]$/.test(event.key)) questions.choose(Number(event.key));
     else if (isArrow(event, "ArrowRight")) gallery.step(1);
     else if (isArrow(event, "ArrowLeft")) gallery.step(-1);

@@ -5,9 +5,10 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
-from services.annotation.picture import Picture, decode_pictures
-from services.annotation.protocol_schemas import PatchView
+from services.annotation.picture import Picture, decode_pictures, decode_sources
+from services.annotation.protocol_schemas import ItemMammogramView, PatchView
 from services.annotation.schemas import MammogramView
+from services.annotation.sources import StoredPatch
 from services.annotation.tables import ItemRow, MammogramRow, StudyRow, UnitRow
 from services.common.blobs import Blobs
 from services.common.errors import NotFound
@@ -40,6 +41,29 @@ def picture_of(blobs: Blobs, shown: ShownPictures, number: int) -> bytes:
     return blobs.get_range(unit.pack_bucket, unit.pack_key, picture.offset, picture.size)
 
 
+def stored_patch(session: Session, row: ItemKey, number: int) -> StoredPatch:
+    """Where the source of a patch of an item is stored; numbers count from 1. NotFound if the item has fewer, or if the
+    study was opened before sources were recorded."""
+    item = session.get_one(ItemRow, (row.study_id, row.version, row.item))
+    if not 1 <= number <= len(item.shown):
+        raise NotFound(f"this item has no patch {number}; it has {len(item.shown)}")
+    unit, rank = item.shown[number - 1]
+    found = repository.unit_row(session, (row.study_id, item.layer, unit))
+    shards = repository.study_row(session, row.study_id).shards
+    if found.sources is None or shards is None:
+        raise NotFound("this study was opened before the sources of patches were recorded")
+    source = decode_sources(found.sources)[rank - 1]
+    bucket, key = shards[source.shard]
+    return StoredPatch((bucket, key), source.offset, source.size)
+
+
+def stored_mammogram(row: MammogramRow) -> tuple[str, str]:
+    """Bucket and key of a full mammogram. NotFound if the study was opened before sources were recorded."""
+    if row.source_key is None:
+        raise NotFound("this study was opened before the sources of mammograms were recorded")
+    return row.preview_bucket, row.source_key
+
+
 def preview_of(session: Session, row: ItemKey, number: int) -> MammogramRow:
     """The row of a mammogram that a patch of an item was cut from. NotFound for any other number."""
     numbers = {picture.mammogram for _, picture in shown_pictures(session, row)}
@@ -49,8 +73,9 @@ def preview_of(session: Session, row: ItemKey, number: int) -> MammogramRow:
     return found
 
 
-def patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -> PatchView:
+def patch_view(study: StudyRow, number: int, shown: tuple[UnitRow, Picture], revealed: bool) -> PatchView:
     """A patch, with its class and phenomenon if they are revealed."""
+    unit, picture = shown
     view = PatchView(
         number=number,
         value=picture.value,
@@ -59,6 +84,7 @@ def patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -
         height=picture.height,
         width=picture.width,
         mammogram=picture.mammogram,
+        has_source=unit.sources is not None,
     )
     labels = {"label": picture.label, "class_name": study.classes[picture.label], "phenomenon": picture.phenomenon}
     return view.model_copy(update=labels) if revealed else view
@@ -67,3 +93,10 @@ def patch_view(study: StudyRow, number: int, picture: Picture, revealed: bool) -
 def mammogram_view(row: MammogramRow) -> MammogramView:
     """A mammogram, without its name."""
     return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)
+
+
+def item_mammogram_view(row: MammogramRow) -> ItemMammogramView:
+    """A mammogram on the page of an item. Only a PNG can have 16 bits."""
+    key = row.source_key
+    own = {"has_source": key is not None, "may_be_deep": key is not None and key.endswith(".png")}
+    return ItemMammogramView.model_validate(mammogram_view(row).model_dump() | own)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from PIL import Image
 from primitives.annotation.v1.events_pb2 import LabelSettled
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,9 +21,18 @@ from services.annotation.label_schemas import (
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.reading_table import Reading
+from services.annotation.sources import GreySources, Region
 from services.annotation.tables import ItemRow, ProtocolRow, ReaderRow, UnitLabelRow
 from services.annotation.unit_labels import answered_units, read_labels
-from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, preview_of, shown_pictures
+from services.annotation.workflow.items import (
+    item_mammogram_view,
+    patch_view,
+    picture_of,
+    preview_of,
+    shown_pictures,
+    stored_mammogram,
+    stored_patch,
+)
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import Conflict, Forbidden, NotFound, Overtaken
@@ -36,6 +46,7 @@ class Labels:
 
     ports: Ports
     audit: Audit = field(default_factory=lambda: Audit("annotation"))
+    sources: GreySources = field(default_factory=GreySources)
 
     def all(self, key: ProtocolKey, allowed: bool, window: Window = FIRST_PAGE) -> UnitLabels:
         """A page of the labels of all units that were answered. Units on which readers disagree come first, also
@@ -71,8 +82,8 @@ class Labels:
             label=label,
             questionnaire=document.resolved_questionnaire(),
             vocabulary=document.resolved_vocabulary(),
-            patches=[patch_view(study, number, picture, True) for number, (_, picture) in enumerate(shown, 1)],
-            mammograms=[mammogram_view(row) for row in mammograms.values()],
+            patches=[patch_view(study, number, one, True) for number, one in enumerate(shown, 1)],
+            mammograms=[item_mammogram_view(row) for row in mammograms.values()],
             answers=[_reader_answer(one) for one in answered[item]],
             history=history,
             next_conflict=next((one.item for one in labels if one.conflicts and one.item != item), None),
@@ -107,6 +118,20 @@ class Labels:
             _closed(session, key, allowed)
             found = preview_of(session, _item_row(session, key, item), number)
         return self.ports.blobs.get(found.preview_bucket, found.preview_key)
+
+    def source(self, key: ProtocolKey, item: int, number: int, allowed: bool) -> Image.Image:
+        """A patch of a unit as the data set stores it, in grey with 8 or 16 bits; numbers count from 1."""
+        with self.ports.records.reading() as session:
+            _closed(session, key, allowed)
+            found = stored_patch(session, _item_row(session, key, item), number)
+        return self.sources.patch(self.ports.blobs, found)
+
+    def region(self, key: ProtocolKey, item: int, number: int, region: Region | None, allowed: bool) -> Image.Image:
+        """A region of a full mammogram that a patch of a unit was cut from, in grey with 8 or 16 bits."""
+        with self.ports.records.reading() as session:
+            _closed(session, key, allowed)
+            place = stored_mammogram(preview_of(session, _item_row(session, key, item), number))
+        return self.sources.mammogram(self.ports.blobs, place, region)
 
     def _settle(
         self, session: Session, protocol: ProtocolRow, place: tuple[int, Reader], request: SettleLabelRequest

@@ -1,7 +1,7 @@
 """Opens and closes versions of the protocol of a study."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from primitives.annotation.v1.events_pb2 import ProtocolClosed
@@ -14,9 +14,10 @@ from services.annotation.agreement.planning import Design as PlannedStudy
 from services.annotation.agreement.planning import expected_interval
 from services.annotation.opening import OVERVIEW_PICTURES
 from services.annotation.picture import decode_pictures
+from services.annotation.protocol.clusters import two_groups
 from services.annotation.protocol.design import Design, balanced_design
 from services.annotation.protocol.document import ProtocolDocument, UnitChoice, canonical, protocol_sha256
-from services.annotation.protocol.items import Item, sham_items, unit_items
+from services.annotation.protocol.items import Item, Parts, sham_items, split_items, unit_items
 from services.annotation.protocol.order import Place, reading_order, with_repeats
 from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.protocol_schemas import (
@@ -28,13 +29,25 @@ from services.annotation.protocol_schemas import (
     ReaderProgress,
 )
 from services.annotation.reader_names import name_key, reader_name
-from services.annotation.tables import ItemRow, ProtocolReaderRow, ProtocolRow, ReadingRow, StudyRow
+from services.annotation.tables import (
+    ItemRow,
+    ProtocolReaderRow,
+    ProtocolRow,
+    ReadingRow,
+    ReceivedRenderingRow,
+    StudyRow,
+)
+from services.annotation.unit_features import features_of_pictures
 from services.annotation.workflow.readers import Reader, Readers
 from services.common.access.audit import Audit
+from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
 from services.common.records import get_row, now
 from services.common.redaction import quoted
 from services.common.work.ports import Ports
+
+Units = dict[tuple[str, int], int]
+"""The chosen units (layer, channel) by layer and number, each with the number of its pictures."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +77,18 @@ class Protocols:
     def preview(self, study_id: str, request: OpenProtocolRequest) -> ProtocolPreview:
         """What a protocol would be if it were opened now. The same errors as `open`; nothing is saved."""
         readers = distinct_names(request.readers)
-        with self.ports.records.reading() as session:
-            study = repository.open_study(session, study_id, None)
-            layout = lay_out(session, study, _with_seed(request.document), len(readers))
+        layout = self._lay_out(study_id, request.document, len(readers))
+        units = [item for item in layout.units if item.part != 2]
         by_layer: dict[str, int] = {}
-        for item in layout.units:
+        for item in units:
             by_layer[item.layer] = by_layer.get(item.layer, 0) + 1
         lengths = [len(places) for places in layout.lists]
         return ProtocolPreview(
             document=layout.document,
             sha256=protocol_sha256(layout.document),
-            units=len(layout.units),
+            units=len(units),
             units_by_layer=by_layer,
+            split=len(layout.units) - len(units),
             shams=len(layout.shams),
             repeats=sum(place.is_repeat for places in layout.lists for place in places),
             readers=len(readers),
@@ -94,9 +107,7 @@ class Protocols:
         was opened at the same moment.
         """
         names = distinct_names(request.readers)
-        with self.ports.records.reading() as session:
-            study = repository.open_study(session, study_id, None)
-            layout = lay_out(session, study, _with_seed(request.document), len(names))
+        layout = self._lay_out(study_id, request.document, len(names))
         named = Readers(self.ports.records)
         readers = [named.named(name) for name in names]
         with self.ports.records.transaction() as session:
@@ -135,6 +146,18 @@ class Protocols:
             repository.study_row(session, study_id)
             return ProtocolList(protocols=[_view(session, row) for row in queries.protocol_rows(session, study_id)])
 
+    def _lay_out(self, study_id: str, document: ProtocolDocument, readers: int) -> Layout:
+        """Everything that follows from a document. Objects are read without a session."""
+        document = _with_seed(document)
+        with self.ports.records.reading() as session:
+            study = repository.open_study(session, study_id, None)
+            units = choose_units(session, study, document.units)
+            rendering = session.get_one(ReceivedRenderingRow, study.rendering_id).manifest
+        if not units:
+            raise InvalidInput(f"the protocol chooses no unit of study {study_id} that can be answered")
+        parts = find_parts(self.ports.blobs, rendering, units) if document.split_units else {}
+        return lay_out(document, units, parts, readers)
+
 
 def _expected_kappas(units: int, readers: int) -> list[ExpectedKappa]:
     """What the design can measure, for a low, a middle and a high agreement."""
@@ -153,31 +176,41 @@ def _with_seed(document: ProtocolDocument) -> ProtocolDocument:
     return document.resolved().model_copy(update={"seed": seed})
 
 
-def lay_out(session: Session, study: StudyRow, document: ProtocolDocument, readers: int) -> Layout:
-    """Choose the units, make the shams, assign units to readers, and order each reader's list.
+def find_parts(blobs: Blobs, rendering: ObjectRef, units: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Parts]:
+    """The units (layer, channel) whose pictures fall into two groups, with the ranks of each group."""
+    by_layer: dict[str, set[int]] = {}
+    for layer, unit in units:
+        by_layer.setdefault(layer, set()).add(unit)
+    found = {}
+    for key, features in features_of_pictures(blobs, rendering, by_layer):
+        groups = two_groups(features)
+        if groups is not None:
+            ranks = [tuple(rank for rank, is_in in enumerate(part, 1) if is_in) for part in (~groups, groups)]
+            found[key] = ranks[0], ranks[1]
+    return found
 
-    InvalidInput if the study lacks what the document names, if a pair of readers shares too few units, or if a reader
-    has too few units for the repeats.
+
+def lay_out(document: ProtocolDocument, units: Units, parts: Mapping[tuple[str, int], Parts], readers: int) -> Layout:
+    """Make the items and the shams, assign units to readers, and order each reader's list. Both parts of a unit have
+    the same readers.
+
+    InvalidInput if a pair of readers shares too few units, or if a reader has too few units for the repeats.
     """
-    units = choose_units(session, study, document.units)
-    if not units:
-        raise InvalidInput(f"the protocol chooses no unit of study {study.study_id} that can be answered")
-    real = unit_items(list(units), units, document.patches)
-    shams = sham_items(real, document.shams, document.known_seed)
-    design = balanced_design(len(real), readers, document.readers_per_unit)
+    whole = unit_items(list(units), units, document.patches)
+    real = split_items(whole, parts, document.patches) if parts else whole
+    shams = sham_items(whole, document.shams, document.known_seed, real if parts else ())
+    design = balanced_design(len(whole), readers, document.readers_per_unit)
     if readers > 1 and design.fewest_shared < document.shared_units:
         raise InvalidInput(
             f"two readers share {design.fewest_shared} units; the protocol requires {document.shared_units}. Choose "
             "more units, more readers a unit, or fewer readers"
         )
-    own: list[list[int]] = [[] for _ in range(readers)]
-    for item, block in zip(real, design.blocks, strict=True):
-        for reader in block:
-            own[reader].append(item.number)
-    lists = [
-        _reading_list(document, pseudonym(number), items, [sham.number for sham in shams])
-        for number, items in enumerate(own)
-    ]
+    own: list[list[Item]] = [[] for _ in range(readers)]
+    blocks = {(item.layer, item.unit): block for item, block in zip(whole, design.blocks, strict=True)}
+    for item in real:
+        for reader in blocks[item.layer, item.unit]:
+            own[reader].append(item)
+    lists = [_reading_list(document, pseudonym(number), items, shams) for number, items in enumerate(own)]
     return Layout(document, real, shams, design, lists)
 
 
@@ -186,8 +219,10 @@ def pseudonym(number: int) -> str:
     return f"R{number + 1:02d}"
 
 
-def _reading_list(document: ProtocolDocument, reader: str, units: list[int], shams: list[int]) -> list[Place]:
-    order = reading_order(document.known_seed, reader, [*units, *shams])
+def _reading_list(document: ProtocolDocument, reader: str, items: list[Item], shams: list[Item]) -> list[Place]:
+    units = [item.number for item in items]
+    first_parts = {item.number: item.number - 1 for item in items if item.part == 2}
+    order = reading_order(document.known_seed, reader, [*units, *(sham.number for sham in shams)], first_parts)
     places = with_repeats(document.known_seed, reader, order, units, document.repeats)
     found = len(places) - len(order)
     if found < document.repeats:
@@ -198,7 +233,7 @@ def _reading_list(document: ProtocolDocument, reader: str, units: list[int], sha
     return places
 
 
-def choose_units(session: Session, study: StudyRow, choice: UnitChoice) -> dict[tuple[str, int], int]:
+def choose_units(session: Session, study: StudyRow, choice: UnitChoice) -> Units:
     """The chosen units (layer, channel) by layer and number, each with the number of its pictures."""
     layers = {row.layer for row in repository.layers(session, [study.study_id])}
     _check_layers(study, layers, {*choice.layers, *choice.units})
@@ -266,7 +301,9 @@ def _store(session: Session, study_id: str, layout: Layout, readers: Sequence[Re
     session.execute(
         insert(ItemRow),
         [
-            own | {"item": item.number, "kind": item.kind, "layer": item.layer, "unit": item.unit, "shown": item.shown}
+            own
+            | {"item": item.number, "kind": item.kind, "layer": item.layer, "unit": item.unit, "shown": item.shown}
+            | {"part": item.part}
             for item in layout.items
         ],
     )
@@ -299,7 +336,7 @@ def _readings(layout: Layout, readers: Sequence[Reader]) -> list[dict[str, objec
 def _view(session: Session, row: ProtocolRow) -> ProtocolView:
     key = row.study_id, row.version
     counts = queries.counts_by_reader(session, [key])
-    kinds = queries.item_counts(session, key)
+    counts_of_items = queries.item_counts(session, key)
     readers = []
     for reader, name in queries.protocol_readers(session, key):
         readings, answered, skipped = counts.get((*key, reader.reader_id), (0, 0, 0))
@@ -319,8 +356,9 @@ def _view(session: Session, row: ProtocolRow) -> ProtocolView:
         sha256=row.sha256,
         title=row.title,
         state="open" if row.closed is None else "closed",
-        units=kinds.get("unit", 0),
-        shams=kinds.get("sham", 0),
+        units=counts_of_items.units,
+        shams=counts_of_items.shams,
+        split=counts_of_items.split,
         opened=row.opened,
         closed=row.closed,
         document=ProtocolDocument.model_validate_json(row.document),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from PIL import Image
 from sqlalchemy.orm import Session
 
 from services.annotation import protocol_queries as queries
@@ -22,6 +23,7 @@ from services.annotation.protocol_schemas import (
     ReadingView,
     SavedAnswer,
 )
+from services.annotation.sources import GreySources, Region
 from services.annotation.tables import (
     ItemRow,
     ProtocolReaderRow,
@@ -30,7 +32,15 @@ from services.annotation.tables import (
     ReadingRow,
     StudyRow,
 )
-from services.annotation.workflow.items import mammogram_view, patch_view, picture_of, preview_of, shown_pictures
+from services.annotation.workflow.items import (
+    item_mammogram_view,
+    patch_view,
+    picture_of,
+    preview_of,
+    shown_pictures,
+    stored_mammogram,
+    stored_patch,
+)
 from services.annotation.workflow.readers import Reader
 from services.common.access.audit import Actor, Audit
 from services.common.errors import Conflict, InvalidInput, NotFound
@@ -73,6 +83,7 @@ class Readings:
 
     ports: Ports
     audit: Audit = field(default_factory=lambda: Audit("annotation"))
+    sources: GreySources = field(default_factory=GreySources)
 
     def lists(self, reader: Reader) -> ReadingLists:
         """The reading lists of a reader, newest first."""
@@ -209,6 +220,19 @@ class Readings:
             row = queries.own_reading(session, reading_id, reader.reader_id)
             found = preview_of(session, row, number)
         return self.ports.blobs.get(found.preview_bucket, found.preview_key)
+
+    def source(self, reader: Reader, reading_id: str, number: int) -> Image.Image:
+        """A patch as the data set stores it, in grey with 8 or 16 bits; numbers count from 1."""
+        with self.ports.records.reading() as session:
+            found = stored_patch(session, queries.own_reading(session, reading_id, reader.reader_id), number)
+        return self.sources.patch(self.ports.blobs, found)
+
+    def region(self, reader: Reader, reading_id: str, number: int, region: Region | None) -> Image.Image:
+        """A region of a full mammogram that a patch of a reading was cut from, in grey with 8 or 16 bits."""
+        with self.ports.records.reading() as session:
+            row = queries.own_reading(session, reading_id, reader.reader_id)
+            place = stored_mammogram(preview_of(session, row, number))
+        return self.sources.mammogram(self.ports.blobs, place, region)
 
     def _show(self, reader: Reader, reading_id: str) -> None:
         """Record that a reading is shown, and that its reader is active."""
@@ -375,8 +399,8 @@ def _reading_view(session: Session, opened: _Opened) -> ReadingView:
         position=row.position,
         readings=queries.last_position(session, opened.key, row.reader_id),
         state=row.state,
-        patches=[patch_view(study, number, picture, revealed) for number, (_, picture) in enumerate(shown, 1)],
-        mammograms=[mammogram_view(mammogram) for mammogram in mammograms.values()],
+        patches=[patch_view(study, number, one, revealed) for number, one in enumerate(shown, 1)],
+        mammograms=[item_mammogram_view(mammogram) for mammogram in mammograms.values()],
         answer=_saved(row.answer),
         second_answer=_saved(row.second_answer),
         draft=_saved(row.draft),

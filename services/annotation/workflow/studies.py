@@ -317,7 +317,7 @@ def _store(session: Session, study: StudyRow, content: StudyContent) -> None:
     """Write all rows of a study and mark it as completed."""
     study.extraction_id = content.extraction_id
     study.architecture, study.dataset = content.architecture, content.dataset
-    study.notice, study.classes = content.notice, content.classes
+    study.notice, study.classes, study.shards = content.notice, content.classes, content.shards
     study.title = study.title or f"{content.architecture} on {content.dataset}"[:200]
     own = {"study_id": study.study_id}
     _insert(session, MammogramRow, [own | row for row in content.mammograms])

@@ -15,11 +15,12 @@ def collected(annotation: Annotation) -> References:
 
 
 def test_a_study_refers_to_the_objects_on_its_pages(annotation: Annotation) -> None:
-    """The references are the rendering's manifest, all packs and all previews; every object exists."""
+    """The references are the rendering's manifest, all packs, previews, mammograms and shards; every object exists."""
     found = collected(annotation)
     expected = {annotation.rendering.ref.key}
     expected |= {group.pack.key for layer in annotation.rendering.manifest.layers for group in layer.groups}
-    expected |= set(annotation.blobs.list("training", "datasets/previews/"))
+    for folder in ("previews", "mammograms", "shards"):
+        expected |= set(annotation.blobs.list("training", f"datasets/{folder}/"))
     assert {one.key for one in found.objects} == expected
     assert all(annotation.blobs.size(one.bucket, one.key) is not None for one in found.objects)
     assert found.faults == []

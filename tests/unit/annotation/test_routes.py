@@ -83,6 +83,10 @@ API = {
     "GET /v1/reading-lists/{study_id}/{version}/readings": "401 200 200 200 200 403 403 200 404 200",
     "POST /v1/reading-lists/{study_id}/{version}/take": "401 403 404 403 404 403 403 404 404 404",
     "GET /v1/readings/{reading_id}": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/readings/{reading_id}/patches/{number}/picture": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/readings/{reading_id}/patches/{number}/source": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/readings/{reading_id}/mammograms/{number}/picture": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/readings/{reading_id}/mammograms/{number}/source": "401 200 200 200 200 403 403 200 404 200",
     "PUT /v1/readings/{reading_id}/draft": "401 403 204 403 204 403 403 204 404 204",
     "PUT /v1/readings/{reading_id}/answer": "401 403 200 403 200 403 403 200 404 200",
     "POST /v1/readings/{reading_id}/skip": "401 403 200 403 200 403 403 200 404 200",
@@ -151,6 +155,8 @@ PAGES = {
     "POST /readings/{reading_id}/reveal": "401 403 403 403  403 403 403 403",
     "GET /readings/{reading_id}/pictures/{number}.jpg": "401 200 404 200  404 404 404 404",
     "GET /readings/{reading_id}/mammograms/{number}.jpg": "401 200 404 200  404 404 404 404",
+    "GET /readings/{reading_id}/patches/{number}.grey": "401 200 404 200  404 404 404 404",
+    "GET /readings/{reading_id}/mammograms/{number}.grey": "401 200 404 200  404 404 404 404",
     "GET /labels/{study_id}/{version}": "303 404 404 404  200 200 404 200",
     "GET /labels/{study_id}/{version}/{item}": "303 404 404 404  200 200 404 200",
     "POST /labels/{study_id}/{version}/{item}": "401 403 403 403  403 403 403 403",
@@ -159,6 +165,8 @@ PAGES = {
     "GET /studies/{study_id}/responses.{format}": "303 403 403 403  200 200 403 403",
     "GET /studies/{study_id}/protocol/{version}/readings.{format}": "303 403 403 403  200 200 403 403",
     "GET /studies/{study_id}/protocol/{version}/imrmc.csv": "303 403 403 403  422 422 403 403",
+    "GET /labels/{study_id}/{version}/{item}/patches/{number}.grey": "401 404 404 404  200 200 404 200",
+    "GET /labels/{study_id}/{version}/{item}/mammograms/{number}.grey": "401 404 404 404  200 200 404 200",
     "GET /studies/{study_id}/protocol": "303 403 403 403  200 200 403 403",
     "POST /studies/{study_id}/protocol": "401 403 403 403  403 403 403 403",
     "POST /studies/{study_id}/protocol/preview": "401 403 403 403  403 403 403 403",
@@ -308,7 +316,7 @@ class Routed(Annotation):
             account = self.accounts.named("reader")
             assert account is not None
             values |= {"account_id": account.account_id, "verb": "enable"}
-        number = "1" if "/pictures/" in route else "0"
+        number = "0" if "/mammograms/" in route else "1"
         return route.replace("{rank}", "1").replace("{number}", number).format(**values)
 
 

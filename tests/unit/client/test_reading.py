@@ -1,11 +1,13 @@
 """Protocols, reading lists, readings, results and labels of the Python client."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from primitives_client import (
     Conflict,
@@ -305,6 +307,36 @@ def test_a_reading_is_skipped_and_revealed() -> None:
     assert found.skip().state == "skipped"
     assert found.reveal().locked
     assert services.calls[-2:] == [f"POST {HOST}/readings/reading-1/{verb}" for verb in ("skip", "reveal")]
+
+
+def picture(mode: str, side: int) -> httpx.Response:
+    """Return a grey picture, as the annotation service answers."""
+    buffer = io.BytesIO()
+    Image.new(mode, (side, side)).save(buffer, "PNG")
+    return httpx.Response(200, content=buffer.getvalue())
+
+
+def test_the_pictures_of_a_reading_are_images() -> None:
+    """Pictures and previews have 8 bits; sources have those of the data set. Addresses name numbers only."""
+    box = {"row": 10, "column": 20, "height": 30, "width": 30}
+    patches = [{"number": 1, "value": 2.0, "mammogram": 4} | box, {"number": 2, "value": 1.0, "mammogram": None} | box]
+    answers = [picture("L", 32), picture("L", 32), picture("I;16", 48), picture("L", 64), picture("I;16", 30)]
+    opened, services = read_reading(reading(patches=patches), *answers)
+    assert [image.size for image in opened.pictures()] == [(32, 32), (32, 32)]
+    assert opened.source(2).mode == "I;16"
+    assert opened.mammogram(1).size == (64, 64)
+    assert opened.mammogram(1, region=(10, 20, 30, 30)).mode == "I;16"
+    place = f"GET {HOST}/readings/reading-1"
+    assert services.calls[-5:] == [
+        f"{place}/patches/1/picture",
+        f"{place}/patches/2/picture",
+        f"{place}/patches/2/source",
+        f"{place}/mammograms/4/picture",
+        f"{place}/mammograms/4/source?region=10-20-30-30",
+    ]
+    for number in (2, 3):
+        with pytest.raises(InvalidInput, match=f"no patch {number} with a full mammogram"):
+            opened.mammogram(number)
 
 
 def test_the_fields_of_readings_and_lists_are_those_of_the_service() -> None:

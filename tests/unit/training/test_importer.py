@@ -1,11 +1,14 @@
 """The import of the original's layout, and the faults that it can have."""
 
+import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput
@@ -58,8 +61,6 @@ def test_the_same_folder_twice_is_one_data_set(blobs: FolderBlobs, tmp_path: Pat
 
 def test_full_mammograms_are_imported(blobs: FolderBlobs, tmp_path: Path) -> None:
     """Each patch's mammogram is stored once with its side, view and size. An error names a missing one."""
-    import numpy as np
-
     folder = make_ddsm(tmp_path / "ddsm", COUNTS)
     full = tmp_path / "full"
     full.mkdir()
@@ -72,6 +73,29 @@ def test_full_mammograms_are_imported(blobs: FolderBlobs, tmp_path: Path) -> Non
     assert data.manifest.mammogram_count == 6
     row = data.mammograms["benign_01-B_3001_1.LEFT_CC.LJPEG.1"]
     assert [row[name] for name in ("side", "view", "height", "width", "patient")] == ["LEFT", "CC", 300, 200, "B_3001"]
+
+
+def test_a_mammogram_may_be_a_png_of_16_bits(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """A grey PNG is stored unchanged. A JPEG of the same name comes first, so that earlier folders keep their hash."""
+    folder, full = make_ddsm(tmp_path / "ddsm", COUNTS), tmp_path / "full"
+    full.mkdir()
+    deep = np.arange(300 * 200, dtype=np.uint16).reshape(300, 200)
+    names = [f"benign_01-B_{case}_1.LEFT_CC.LJPEG.1" for case in (3000, 3001, 3002, 3100, 3101, 3102)]
+    for name in names:
+        Image.fromarray(deep).save(full / f"{name}.png")
+    data = do_import(blobs, folder, mammograms=full)
+    row = data.mammograms[names[0]]
+    assert str(row["key"]).endswith(".png") and (row["height"], row["width"]) == (300, 200)
+    stored = blobs.get("training", str(row["key"]))
+    assert stored == (full / f"{names[0]}.png").read_bytes()
+    assert (np.asarray(Image.open(io.BytesIO(stored))) == deep).all()
+    assert Image.open(io.BytesIO(data.preview(names[0]))).mode == "L"
+    for name in names:
+        (full / f"{name}.jpg").write_bytes(jpeg(np.zeros((300, 200), np.uint8)))
+    with_jpegs = do_import(blobs, folder, mammograms=full)
+    for name in names:
+        (full / f"{name}.png").unlink()
+    assert do_import(blobs, folder, mammograms=full).manifest == with_jpegs.manifest
 
 
 def test_the_notice_names_an_exam_in_two_splits(blobs: FolderBlobs, tmp_path: Path) -> None:
