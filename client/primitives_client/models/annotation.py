@@ -334,6 +334,20 @@ class ImportedResponses(Answer):
     unchanged: int
 
 
+class ItemMammogramView(Answer):
+    """A full mammogram that a patch of an item was cut from."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+    has_source: bool = False
+    """Whether the full mammogram can be read, not only a preview."""
+    may_be_deep: bool = False
+    """Whether the full mammogram may have 16 bits."""
+
+
 class UnitLabelView(Answer):
     """The label of a unit. `answers` has the choice of each question, and the terms, that more than half of the
     unit's readers chose; or what an adjudicator settled on. `conflicts` are the questions without a majority."""
@@ -341,6 +355,8 @@ class UnitLabelView(Answer):
     item: int
     layer: str
     unit: int
+    part: int | None = None
+    """1 or 2 if the unit was read in two parts."""
     readers: int
     """Readers who have answered."""
     answers: dict[str, str | list[str]]
@@ -414,19 +430,11 @@ class PatchView(Answer):
     height: int
     width: int
     mammogram: int | None
+    has_source: bool = False
+    """Whether the patch can be read as the data set stores it."""
     label: int | None = None
     class_name: str | None = None
     phenomenon: str | None = None
-
-
-class MammogramView(Answer):
-    """A full mammogram, without its name."""
-
-    number: int
-    side: str
-    view: str
-    height: int
-    width: int
 
 
 class ReaderAnswer(Answer):
@@ -458,7 +466,7 @@ class LabelCase(Answer):
     questionnaire: Questionnaire
     vocabulary: Vocabulary | None
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answers: list[ReaderAnswer]
     history: list[LabelChange]
     next_conflict: int | None
@@ -504,6 +512,16 @@ class LayerView(Answer):
     subset: ListProgress
     ranked: ListProgress
     all: ListProgress
+
+
+class MammogramView(Answer):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
 
 
 class TrialView(Answer):
@@ -562,6 +580,8 @@ class ProtocolDocument(Exchanged):
     """bi-rads 5 if it is absent."""
     patches: int = 16
     """Patches of an item, from the strongest."""
+    split_units: bool = False
+    """Whether a unit whose patches fall into two groups is read in two parts, one after the other."""
     readers_per_unit: int = 2
     shared_units: int = 0
     """Units that every pair of readers shares at least."""
@@ -661,6 +681,8 @@ class ProtocolView(Answer):
     title: str
     state: str
     units: int
+    split: int = 0
+    """Units that are read in two parts."""
     shams: int
     opened: str
     closed: str
@@ -682,6 +704,8 @@ class ProtocolPreview(Answer):
     sha256: str
     units: int
     units_by_layer: dict[str, int]
+    split: int = 0
+    """Units that are read in two parts."""
     shams: int
     repeats: int
     readers: int
@@ -860,7 +884,7 @@ class ReadingView(Answer):
     readings: int
     state: str
     patches: list[PatchView]
-    mammograms: list[MammogramView]
+    mammograms: list[ItemMammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None

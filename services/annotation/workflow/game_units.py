@@ -72,8 +72,8 @@ def choose_items(session: Session, study: StudyRow, protocol: ProtocolRow, docum
 
 
 def describe_units(session: Session, protocol: ProtocolRow) -> dict[UnitPlace, tuple[str, set[str]]]:
-    """The units of a protocol that have a description, each with the readers who have given it. Conflict while the
-    protocol is open."""
+    """The units of a protocol that have a description, each with the readers who have given it. The descriptions of a
+    unit that was read in two parts are joined. Conflict while the protocol is open."""
     if protocol.closed is None:
         raise Conflict(
             f"predict-the-unit needs the labels of the units: close version {protocol.version} of the protocol first"
@@ -83,12 +83,14 @@ def describe_units(session: Session, protocol: ProtocolRow) -> dict[UnitPlace, t
     form, vocabulary = document.resolved_questionnaire(), document.resolved_vocabulary()
     ids = {reader.pseudonym: reader.reader_id for reader, _ in protocol_readers(session, key)}
     settled = adjudicators(session, key)
-    found = {}
+    found: dict[UnitPlace, tuple[str, set[str]]] = {}
     for label, readings in labels_with_readings(session, protocol):
         text = description_of(form, vocabulary, label.answers, [reading.answer or {} for reading in readings])
         by = {settled[label.item]} if label.item in settled else {ids[reading.reader] for reading in readings}
         if text:
-            found[label.layer, label.unit] = text, by
+            place = label.layer, label.unit
+            earlier, authors = found.get(place, ("", set()))
+            found[place] = f"{earlier} Or: {text}" if earlier else text, authors | by
     return found
 
 

@@ -8,7 +8,7 @@ from primitives.annotation.v1.events_pb2 import LabelSettled, ProtocolClosed
 
 from services.annotation import protocol_queries as queries
 from services.annotation.clients.webhook import Webhook
-from services.annotation.tables import ProtocolRow, UnitLabelRow
+from services.annotation.tables import ItemRow, ProtocolRow, UnitLabelRow
 from services.common.bus import Replay
 from services.common.errors import NotFound
 from services.common.work.ports import Ports
@@ -39,6 +39,7 @@ class Webhooks:
                 "item": label.item,
                 "layer": event.layer,
                 "unit": event.unit,
+                "part": session.get_one(ItemRow, (*key, event.item)).part,
                 "label_version": label.label_version,
                 "answers": label.answers,
                 "reason": label.reason,

@@ -5,8 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 COLUMNS: dict[str, sa.Column[Any]] = {
     "studies": sa.Column("shards", sa.JSON(), nullable=True),
