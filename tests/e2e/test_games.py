@@ -154,6 +154,18 @@ def test_an_answer_survives_a_closed_tab(site: Site, new_page: NewPage) -> None:
     assert progress(site, game_id) | {"late": 1, "answered": 0, "missed": 0} == progress(site, game_id)
 
 
+def test_an_answer_survives_a_new_session(site: Site, new_page: NewPage) -> None:
+    """The reader has signed in again in another window: the page is loaded again and sends the answer with its new
+    token."""
+    page = new_page(expected=("/trials/",))
+    game_id = begin(page, site, "Session", seconds=60)
+    other = page.context.new_page()
+    sign_in(other, "Session")
+    page.keyboard.press("4")
+    await_trial(page, 2)
+    assert progress(site, game_id)["answered"] == 1
+
+
 def test_the_pictures_of_the_next_trial_are_there_when_it_opens(site: Site, new_page: NewPage) -> None:
     """They are fetched while the trial before it runs, and the next page takes them from the browser's cache."""
     page = new_page()

@@ -21,6 +21,7 @@ function startTrial(trial) {
   const pause = document.querySelector("#pause");
   const shownAt = performance.now();
   const remaining = Number(trial.dataset.remaining);
+  const unsent = localStorage.getItem(kept); // an answer that this browser could not send before
   let choice = null;
   let over = false;
 
@@ -40,8 +41,7 @@ function startTrial(trial) {
   });
   const ticking = window.setInterval(tick, 100);
   tick();
-  const sent = localStorage.getItem(kept);
-  if (sent !== null) answer(sent); // this browser could not send it before
+  if (unsent !== null) answer(unsent);
 
   function tick() {
     const left = Math.max(0, remaining - (performance.now() - shownAt) / 1000);
@@ -62,7 +62,7 @@ function startTrial(trial) {
   }
 
   function answer(value) {
-    const isEarly = !trial.classList.contains("ready") && localStorage.getItem(kept) === null;
+    const isEarly = !trial.classList.contains("ready") && unsent === null;
     if (choice !== null || over || isEarly || value === undefined) return;
     choice = value;
     localStorage.setItem(kept, value);
@@ -84,6 +84,8 @@ function startTrial(trial) {
       window.location.replace(found.url);
     } else if (found.status === 401) {
       show("Your session has ended. Sign in and open this trial again: your answer is kept in this browser.");
+    } else if (found.status === 403 && unsent === null) {
+      window.location.reload(); // the page belongs to an earlier session; the new one sends the answer
     } else {
       localStorage.removeItem(kept);
       window.location.replace(action);

@@ -57,7 +57,7 @@ class Games:
         with self.ports.records.reading() as session:
             study = repository.open_study(session, study_id, None)
             protocol = protocol_row(session, (study_id, request.document.protocol))
-            layout = lay_out(session, study, protocol, (_with_seed(request.document), known))
+            layout = lay_out(session, study, protocol, _with_seed(request.document), known)
         readers = [named.named(name) for name in names]
         with self.ports.records.transaction() as session:
             row = _store(session, protocol, layout, readers)
@@ -90,10 +90,9 @@ class Games:
 
 
 def lay_out(
-    session: Session, study: StudyRow, protocol: ProtocolRow, opening: tuple[GameDocument, Sequence[Reader]]
+    session: Session, study: StudyRow, protocol: ProtocolRow, document: GameDocument, readers: Sequence[Reader]
 ) -> GameLayout:
     """Choose the units, find out who knows them, and draw the trials of each reader. The same errors as `open`."""
-    document, readers = opening
     units = choose_items(session, study, protocol, document)
     patches = ProtocolDocument.model_validate_json(protocol.document).patches
     game = FrozenGame(

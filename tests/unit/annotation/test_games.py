@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from services.annotation.agreement.controls import forced_choice
-from services.annotation.audit_verification import verify_records
+from services.annotation.audit_verification import BrokenChain, verify_records
 from services.annotation.game_schemas import GameDetails
 from services.annotation.label_schemas import SettleLabelRequest
 from services.annotation.picture import decode_pictures
@@ -183,6 +183,23 @@ def test_a_trial_is_answered_once(study_everywhere: GameStudy) -> None:
     assert verify_records(records).answers == before + 1
 
 
+def test_a_changed_row_of_the_log_is_found(study: GameStudy) -> None:
+    """Somebody who changes the choice of a logged answer, or removes it, breaks the chain. Without the log there is
+    nothing to verify, and the error says what to do."""
+    study.answer("Ana", study.next("Ana"))
+    records = study.annotation.ports.records
+    for change, words in (("UPDATE trial_log SET choice = 9 WHERE position = 2", "trial_log/2 was changed"),
+                          ("DELETE FROM trial_log WHERE position = 2", "trial_log/2 is gone")):  # fmt: skip
+        with records.transaction() as session:
+            session.execute(text(change))
+        with pytest.raises(BrokenChain, match=words):
+            verify_records(records)
+    with records.transaction() as session:
+        session.execute(text("DROP TABLE trial_log"))
+    with pytest.raises(InvalidInput, match="run `primitives migrate`"):
+        verify_records(records)
+
+
 def test_two_answers_at_once_leave_one(study_everywhere: GameStudy) -> None:
     """Of eight different answers at the same moment, exactly one is saved and logged, and the others are refused."""
     study = study_everywhere
@@ -349,8 +366,8 @@ def test_pictures_are_those_of_the_patches(study: GameStudy) -> None:
 def test_what_a_reader_receives_does_not_show_the_answer(study: GameStudy) -> None:
     """Neither unit, layer, class, phenomenon nor right answer is in a view; ids are random and differ by reader."""
     views = [study.next("Ana"), study.next("Ben")]
-    text = json.dumps([view.model_dump(mode="json") for view in views])
-    assert [word for word in (LAYER, "unit", "right", "rank", "label", *PHENOMENA) if word in text] == []
+    shown = json.dumps([view.model_dump(mode="json") for view in views])
+    assert [word for word in (LAYER, "unit", "right", "rank", "label", *PHENOMENA) if word in shown] == []
     assert len({row.trial_id for row in study.rows()}) == 9
     own = study.trials.games(study.reader("Ana")).games
     assert LAYER not in json.dumps([game.model_dump(mode="json") for game in own])
