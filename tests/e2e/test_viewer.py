@@ -132,6 +132,10 @@ def test_the_zoomed_mammogram_is_read_from_the_source(site: Site, new_page: NewP
             page.keyboard.press("+")
     response = found.value.response()
     assert response is not None and response.headers["x-bits"] == "16"
+    row, column, height, width = (int(part) for part in found.value.url.partition("region=")[2].split("-"))
+    rows, columns = (int(part) for part in str(deep.get_attribute("data-size")).split())
+    top, left, *_ = (float(part) / 100 for part in str(deep.get_attribute("data-box")).split())
+    assert row <= top * rows < row + height and column <= left * columns < column + width
     ours = [url for url in requested if "/readings/" in url]
     allowed = r"/readings/reading-[0-9a-f]+(/(pictures|patches|mammograms)/\d+\.(jpg|grey)(\?region=[\d-]+)?)?"
     assert [url for url in ours if re.fullmatch(allowed, url) is None] == []

@@ -24,7 +24,7 @@ export class View {
   }
 
   reset() {
-    Object.assign(this, { zoom: 1, row: 0.5, column: 0.5 });
+    Object.assign(this, { zoom: 1, row: 0.5, column: 0.5, isMoved: false });
     this.moved();
   }
 
@@ -33,14 +33,18 @@ export class View {
     return Math.min(this.canvas.clientWidth / this.width, this.canvas.clientHeight / this.height) * this.zoom;
   }
 
-  // Zooms by a factor around the middle; from the whole picture, into the box.
+  // Zooms by a factor around the middle; or into the box, unless the reader has moved the picture.
   zoomIn(factor) {
-    const isWhole = this.zoom === 1;
+    const isAimed = !this.isMoved && this.box !== null;
     this.zoomBy(factor);
-    if (isWhole && this.box !== null) {
-      const { row, column, height, width } = this.box;
-      this.centreOn((row + height / 2) / this.height, (column + width / 2) / this.width);
-    }
+    if (isAimed) this.aim();
+  }
+
+  // Shows the box in the middle.
+  aim() {
+    const { row, column, height, width } = this.box;
+    Object.assign(this, { row: (row + height / 2) / this.height, column: (column + width / 2) / this.width, isMoved: false });
+    this.moved();
   }
 
   // Zooms by a factor around a place of the canvas, in pixels from its centre.
@@ -48,6 +52,7 @@ export class View {
     const before = this.scale;
     this.zoom = Math.min(LARGEST_ZOOM, Math.max(1, this.zoom * factor));
     const change = 1 / before - 1 / this.scale;
+    this.isMoved = true;
     this.column += (across * change) / this.width;
     this.row += (down * change) / this.height;
     this.moved();
@@ -55,13 +60,9 @@ export class View {
 
   // Moves the picture by pixels of the screen.
   panBy(across, down) {
+    this.isMoved = true;
     this.column -= across / (this.scale * this.width);
     this.row -= down / (this.scale * this.height);
-    this.moved();
-  }
-
-  centreOn(row, column) {
-    Object.assign(this, { row, column });
     this.moved();
   }
 

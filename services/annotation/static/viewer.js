@@ -39,9 +39,7 @@ export function startViewer(root) {
     element.classList.toggle("alone", box === undefined);
     if (box === undefined) return;
     load("overview", picture, picture.dataset.deep === undefined ? preview : source);
-    const { row, column, height, width: across } = boxOf(picture);
-    const [rows, columns] = sizeOf(picture);
-    if (mammogram.zoom > 1) mammogram.centreOn((row + height / 2) / rows, (column + across / 2) / columns);
+    shown.isAimed = false;
   }
 
   async function load(part, picture, address) {
@@ -69,6 +67,8 @@ export function startViewer(root) {
       const layers = [layerOf(shown.overview, { row: 0, column: 0, height, width: across })];
       if (shown.detail !== null) layers.push(layerOf(shown.detail.grey, shown.detail.region));
       mammogram.show(height, across, layers, boxOf(shown.picture));
+      if (!shown.isAimed) mammogram.aim(); // once for each patch: then the reader moves it
+      shown.isAimed = true;
       laterDetail();
     }
     report();
