@@ -144,6 +144,18 @@ def test_skipped_readings_come_at_the_end(study_everywhere: ReaderStudy) -> None
     assert (progress.answered, progress.skipped, progress.next) == (len(ids), 0, None)
 
 
+def test_readers_use_the_same_words_at_once(study_everywhere: ReaderStudy) -> None:
+    """All readers send the same terms, the same words of their own and the same idempotency key at one moment: each has
+    an answer of their own."""
+    study = study_everywhere
+    answers = FORM | {"phenomena": ["margin-spiculated", "other:a star"], "description": "the same words"}
+    readings = [(name, reading_id) for name in READERS for reading_id in study.ids(name)[:4]]
+    with ThreadPoolExecutor(len(READERS)) as pool:
+        saved = list(pool.map(lambda one: study.answer(*one, answers=answers, idempotency_key="the same"), readings))
+    assert [view.answer_version for view in saved] == [1] * len(readings)
+    assert all(view.answer is not None and view.answer.answers == answers for view in saved)
+
+
 def test_the_next_reading_is_that_of_a_plain_search(study_everywhere: ReaderStudy) -> None:
     """For any states of a list and any position, the next reading is the one that a search through the whole list
     finds: to do and later, else to do, else skipped."""
