@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import psycopg
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
@@ -179,7 +180,8 @@ def count_statements(shared: Shared) -> dict[str, int]:
     app = create_web(AnnotationSettings(shared=shared), ports)
     counts = {}
     with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:
-        person = BrowsingReader(client, 0, Answers())
+        # Its methods are those of httpx.Client.
+        person = BrowsingReader(cast(httpx.Client, client), 0, Answers())
         person.begin()
         for call in person.every_call().values():
             call()

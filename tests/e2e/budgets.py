@@ -60,10 +60,13 @@ def measure(found: Installation, page: Page, shown: ShownPage) -> dict[str, Any]
     loaded: list[Response] = []
     session = page.context.new_cdp_session(page)
     session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-    page.on("response", loaded.append)
+    def keep(response: Response) -> None:
+        loaded.append(response)
+
+    page.on("response", keep)
     page.goto(shown.address.format(**found.ids))
     page.wait_for_load_state("load")
-    page.remove_listener("response", loaded.append)
+    page.remove_listener("response", keep)
     code = [one for one in loaded if one.request.resource_type in ("script", "stylesheet") and one.ok]
     lcp = page.evaluate(LCP)
     for key in KEYS:
