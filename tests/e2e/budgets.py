@@ -60,6 +60,7 @@ def measure(found: Installation, page: Page, shown: ShownPage) -> dict[str, Any]
     loaded: list[Response] = []
     session = page.context.new_cdp_session(page)
     session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+
     def keep(response: Response) -> None:
         loaded.append(response)
 

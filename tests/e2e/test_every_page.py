@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.browser import FaultRecorder, layout_faults
 from tests.e2e.every_page import PAGES, SIZES, Installation, installation, signed_in
+from tests.e2e.pictures import FOLDER, TABLE, line_of
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 SERIOUS = """
@@ -54,3 +55,11 @@ def test_every_page_is_accessible(found: Installation, browser: Browser) -> None
 def faults_of(page: Page) -> list[str]:
     """The faults of the layout of a page, and what axe finds serious or critical."""
     return [*page.evaluate(SERIOUS), *layout_faults(page)]
+
+
+def test_every_page_has_its_pictures() -> None:
+    """docs/pages.md has the line of every page, with pictures that exist; `make pictures` writes both."""
+    text = TABLE.read_text()
+    for shown in PAGES:
+        assert line_of(shown) in text, shown.name
+        assert all((FOLDER / f"{shown.name}-{kind}.jpg").is_file() for kind in (*SIZES, "dark")), shown.name
