@@ -40,7 +40,7 @@ from services.common.records import Records
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 PROTOCOL_STUDY, LAYER, BUCKET, PACK = "study-protocol", "layer4", "bench", "pack"
 PICTURES = 16
-"""Pictures of a unit, as many as a protocol shows by default."""
+"""Pictures of a unit: the number that a protocol shows by default."""
 SIDE = 227
 DESCRIPTION = "Masses - can be benign or cancerous; irregular shape and blurred edges suggest cancer."
 

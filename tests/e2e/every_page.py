@@ -155,7 +155,7 @@ class Installation:
             shown.act(page)
 
     def fill(self, dataset_id: str) -> None:
-        """Run a small plan on a data set, or on the sample; open studies, let readers answer, and invite everybody."""
+        """Run a small plan on a data set, or on the sample; open studies, let readers answer, and invite all people."""
         training = self.home.services.training
         own = {"plan_id": "plan-pages", "study": {"title": "First survey"}}
         self.call(
