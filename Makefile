@@ -8,7 +8,7 @@ export PRIMITIVES_HOME ?= $(CURDIR)/var
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 CODE := services bench tests deploy client docs/notebooks hatch_build.py
 
-.PHONY: help setup demo up down test test-gpu chaos bench audit images secrets requirements smoke lint format release clean
+.PHONY: help setup demo up down test test-gpu chaos bench budgets pictures audit images secrets requirements smoke lint format release clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,12 @@ chaos: setup ## Run the long ledger (jobs while every part is made to fail) and 
 
 bench: setup ## Run every bench on real servers and print its figures, one line of JSON each (ARGS=--quick for small benches).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json
+
+budgets: setup ## Measure script, style, paint and response of each page in a browser, and print them as JSON.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.e2e.budgets
+
+pictures: setup ## Take the pictures of all pages in docs/pictures/pages again.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.e2e.pictures
 
 secrets: ## Create the secrets of docker-compose.yml below var/secrets; existing ones are kept.
 	$(PYTHON) -m deploy.secrets

@@ -101,5 +101,13 @@ def exports(quick: Quick = False, as_json: AsJson = False) -> None:
     _print(bench_exports(Shared(), QUICK if quick else FULL), as_json)
 
 
+@bench_app.command()
+def annotation(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Milliseconds of lists and saves with many units, answers and readers, and the exports, on PostgreSQL."""
+    from bench.annotation import FULL, QUICK, bench_annotation
+
+    _print(bench_annotation(QUICK if quick else FULL), as_json)
+
+
 def _print(figures: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(figures, indent=None if as_json else 1))

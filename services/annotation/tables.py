@@ -100,7 +100,12 @@ class UnitRow(Base):
     where the patch of each picture is stored; it is null in older studies."""
 
     __tablename__ = "units"
-    __table_args__ = (ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["study_id", "layer"], ["layers.study_id", "layers.layer"]),
+        Index(
+            "ix_units_listed", "study_id", "layer", "unit", "silent", "in_subset", "in_ranking", "positives"
+        ),  # all that lists need, without the pictures
+    )
 
     study_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     layer: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -362,6 +367,7 @@ class ReadingRow(Base):
         UniqueConstraint("study_id", "version", "item", "slot"),
         UniqueConstraint("study_id", "version", "reader_id", "item", "is_repeat"),
         Index("ix_readings_of_reader", "study_id", "version", "reader_id", "position"),
+        Index("ix_readings_by_state", "study_id", "version", "reader_id", "state", "position"),
     )
 
     reading_id: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -16,6 +16,7 @@ from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
+from services.annotation.pages.overview import page_of, pages_of
 from services.annotation.pages.pictures import boxes
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.pages.survey import OTHER_SESSION
@@ -39,6 +40,9 @@ OWN_WORDS = ".other"
 """The end of the name of the form field with free text to a question about terms."""
 LIST_OF_TERMS = ".terms"
 """The end of the name of the form fields with terms: there may be none or several."""
+
+READINGS_A_PAGE = 500
+"""Readings on a page of a reading list."""
 
 _PATCH = re.compile("[1-9][0-9]?")
 _VERSION = re.compile("[0-9]{1,8}")
@@ -250,9 +254,19 @@ def _list_routes(frame: Frame) -> APIRouter:
 
 
 def _list_page(frame: Frame, request: Request, reader: Reader, key: tuple[str, int], trouble: str = "") -> Response:
+    """The start of a list, with the page of its readings that the address names, or else that of the next reading."""
+    found = frame.readings.list(reader, key)
+    pages = pages_of(frame.readings.last_position(reader, key), READINGS_A_PAGE)
+    if found.next is not None and "page" not in request.query_params:
+        page = (frame.readings.position(reader, found.next) - 1) // READINGS_A_PAGE + 1
+    else:
+        page = page_of(request)
+    positions = range((page - 1) * READINGS_A_PAGE + 1, page * READINGS_A_PAGE + 1)
     context: dict[str, Any] = {
-        "list": frame.readings.list(reader, key),
-        "places": frame.readings.places(reader, key).readings,
+        "list": found,
+        "places": frame.readings.places(reader, key, positions).readings,
+        "page": page,
+        "pages": pages,
         "study": frame.studies.get(key[0]),
         "trouble": trouble,
     }

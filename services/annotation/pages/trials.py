@@ -12,8 +12,8 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.games import redirect
 from services.annotation.pages.links import number_of
-from services.annotation.pages.pictures import image_response
 from services.annotation.pages.reading import sent_form
+from services.annotation.picture_responses import image_response
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Conflict, InvalidInput
 

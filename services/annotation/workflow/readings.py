@@ -102,14 +102,24 @@ class Readings:
             counts = queries.counts_by_reader(session, [key], reader.reader_id)
             return _list_view(session, protocol, member, counts)
 
-    def places(self, reader: Reader, key: ProtocolKey) -> ReadingPlaces:
-        """All readings of a reader's list, in its order."""
+    def places(self, reader: Reader, key: ProtocolKey, positions: range | None = None) -> ReadingPlaces:
+        """The readings of a reader's list, in its order; only those at some positions if they are given."""
         with self.ports.records.reading() as session:
             _membership(session, key, reader)
-            found = queries.readings_of(session, key, reader.reader_id)
+            found = queries.readings_of(session, key, reader.reader_id, positions)
         return ReadingPlaces(
             readings=[ReadingPlace(reading_id=id_, position=position, state=state) for id_, position, state in found]
         )
+
+    def last_position(self, reader: Reader, key: ProtocolKey) -> int:
+        """The last position of a reader's list; 0 if it is empty."""
+        with self.ports.records.reading() as session:
+            return queries.last_position(session, key, reader.reader_id)
+
+    def position(self, reader: Reader, reading_id: str) -> int:
+        """The position of a reading in the list of its reader."""
+        with self.ports.records.reading() as session:
+            return queries.own_reading(session, reading_id, reader.reader_id).position
 
     def get(self, reader: Reader, reading_id: str) -> ReadingView:
         """A reading. The first call of its reader records when it was shown."""

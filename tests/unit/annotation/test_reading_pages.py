@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.annotation.pages import reading
 from tests.fakes.annotation import Annotation, Browser
 from tests.fakes.reading import ReaderStudy
 from tests.fakes.rendering import MAMMOGRAMS, PHENOMENA
@@ -56,6 +57,28 @@ def test_a_form_is_saved_and_the_next_reading_opens(annotation: Annotation) -> N
     view = study.readings.get(study.reader("Ana"), ids[0])
     assert view.answer is not None and view.answer.misfits == [2]
     assert view.answer.answers["phenomena"] == ["mass-oval", "margin-obscured", "other:a star", "other:rays"]
+
+
+def test_a_long_list_has_pages(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page shows some readings, and first the page of the next one to do. All pages together have all readings."""
+    monkeypatch.setattr(reading, "READINGS_A_PAGE", 3)
+    study = ReaderStudy(annotation, READERS, patches=4, units={"choose": "subset"})
+    ana, ids, path = annotation.browser("Ana"), study.ids("Ana"), f"/reading/{study.key[0]}/1"
+    pages = -(-len(ids) // 3)
+    assert pages > 2
+
+    def shown(query: str) -> list[str]:
+        text = ana.get(f"{path}{query}").text
+        return re.findall(r'href="/readings/([^"]+)"', text[text.index('id="readings"') :])
+
+    assert [one for page in range(1, pages + 1) for one in shown(f"?page={page}")] == ids
+    assert shown("") == ids[:3] and shown("?page=99") == []
+    for reading_id in ids[:4]:
+        study.answer("Ana", reading_id)
+    assert shown("") == ids[3:6]
+    for reading_id in ids[4:]:
+        study.answer("Ana", reading_id)
+    assert shown("") == ids[:3]
 
 
 def test_faults_are_shown_with_their_questions(study: ReaderStudy) -> None:

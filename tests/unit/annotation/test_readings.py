@@ -1,5 +1,6 @@
 """Reading under a protocol: answers, drafts, skips, reveals, take-overs, and what stays withheld."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from services.annotation import protocol_queries
 from services.annotation.answer import InvalidAnswer
 from services.annotation.protocol_schemas import AnswerReadingRequest, DraftReadingRequest
 from services.annotation.tables import ProtocolReaderRow, ReadingLogRow, ReadingRow
@@ -140,6 +142,37 @@ def test_skipped_readings_come_at_the_end(study_everywhere: ReaderStudy) -> None
     study.answer("Ana", ids[0])
     progress = study.readings.list(ana, study.key)
     assert (progress.answered, progress.skipped, progress.next) == (len(ids), 0, None)
+
+
+def test_readers_use_the_same_words_at_once(study_everywhere: ReaderStudy) -> None:
+    """All readers send the same terms, the same words of their own and the same idempotency key at one moment: each has
+    an answer of their own."""
+    study = study_everywhere
+    answers = FORM | {"phenomena": ["margin-spiculated", "other:a star"], "description": "the same words"}
+    readings = [(name, reading_id) for name in READERS for reading_id in study.ids(name)[:4]]
+    with ThreadPoolExecutor(len(READERS)) as pool:
+        saved = list(pool.map(lambda one: study.answer(*one, answers=answers, idempotency_key="same"), readings))
+    assert [view.answer_version for view in saved] == [1] * len(readings)
+    assert all(view.answer is not None and view.answer.answers == answers for view in saved)
+
+
+def test_the_next_reading_is_that_of_a_plain_search(study_everywhere: ReaderStudy) -> None:
+    """For any states of a list and any position, the next reading is the one that a search through the whole list
+    finds: to do and later, else to do, else skipped."""
+    study, states = study_everywhere, ("waiting", "shown", "skipped", "answered")
+    reader, ids = study.reader("Ana"), study.ids("Ana")
+    draw = random.Random(15)
+    for _ in range(30):
+        drawn = dict(zip(ids, draw.choices(states, weights=[1, 1, 2, draw.choice([1, 50])], k=len(ids)), strict=True))
+        with study.annotation.ports.records.transaction() as session:
+            for reading_id, state in drawn.items():
+                session.execute(update(ReadingRow).where(ReadingRow.reading_id == reading_id).values(state=state))
+            after = draw.randrange(len(ids) + 1)
+            found = protocol_queries.next_reading(session, study.key, reader.reader_id, after)
+        to_do = [one for one in ids if drawn[one] in ("waiting", "shown")]
+        later = [one for one in to_do if ids.index(one) >= after]
+        skipped = [one for one in ids if drawn[one] == "skipped"]
+        assert found == next(iter([*later, *to_do, *skipped]), None)
 
 
 def test_what_a_reader_sees_distinguishes_no_items(annotation: Annotation) -> None:
