@@ -11,6 +11,7 @@ from services.common.http.task_routes import TaskRoutes
 from services.common.paging import Window
 from services.common.work.views import PlanStages
 from services.training.schemas import (
+    ChangeRunRequest,
     DatasetList,
     DatasetView,
     PlanList,
@@ -54,6 +55,11 @@ def add_routes(app: FastAPI, datasets: Datasets, runs: Runs, plans: Plans, strea
     def start_run(request: StartRunRequest, key: StartKey) -> RunView:
         """Train on a data set."""
         return runs.start(request, key)
+
+    @router.patch("/runs/{run_id}", tags=["runs"])
+    def change_run(run_id: str, request: ChangeRunRequest) -> RunView:
+        """Give a run another name."""
+        return runs.change(run_id, request)
 
     routes = TaskRoutes("run", "runs", RunView, runs.get, runs.act, streams)
     routes.add_list(router, RunList, runs.all)

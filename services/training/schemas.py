@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
 from services.common.paging import PageView
@@ -14,6 +14,19 @@ from services.imaging.architectures import Semantics
 LARGEST_INT32 = 2**31 - 1
 
 Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+LONGEST_NAME = 120
+
+
+def _plain(name: str) -> str:
+    """A name without spaces around it. ValueError for line breaks and characters that cannot be seen."""
+    if not name.strip().isprintable():
+        raise ValueError("a name is one line of visible characters")
+    return name.strip()
+
+
+RunName = Annotated[
+    str, Field(max_length=LONGEST_NAME, description="A name for people; empty: none."), AfterValidator(_plain)
+]
 
 
 class RunSettings(RequestModel):
@@ -146,6 +159,7 @@ class RunView(TaskView):
     """A training run."""
 
     run_id: str
+    name: str = ""
     plan_id: str
     dataset_id: str
     settings: dict[str, Any]
@@ -167,6 +181,13 @@ class StartRunRequest(RequestModel):
         max_length=64,
         description="Resume from the last checkpoint of this run, which has the same data set, network and optimizer.",
     )
+    name: RunName = ""
+
+
+class ChangeRunRequest(RequestModel):
+    """Change what people call a run."""
+
+    name: RunName
 
 
 class PlanDataset(RequestModel):
@@ -186,11 +207,15 @@ class PlanNetwork(RequestModel):
         description="The checkpoint of the run: best, last, or the number of epochs after which it was retained. "
         "Empty: the one that the run's settings choose for later stages.",
     )
+    name: RunName = ""
+    """The name of the run that the plan trains."""
 
     @model_validator(mode="after")
     def _one_of(self) -> "PlanNetwork":
         if self.train is not None and self.run_id:
             raise ValueError("pass train or run_id, not both")
+        if self.name and self.run_id:
+            raise ValueError("a name is for the run that the plan trains; pass name or run_id, not both")
         if self.checkpoint and not self.run_id:
             raise ValueError("a checkpoint belongs to a run; pass run_id")
         return self

@@ -17,7 +17,7 @@ from services.common.records import (
     now,
     outbox_table,
 )
-from services.training.schemas import EpochMetrics, KeptCheckpoint, StartPlanRequest
+from services.training.schemas import LONGEST_NAME, EpochMetrics, KeptCheckpoint, StartPlanRequest
 
 
 class Base(DeclarativeBase):
@@ -68,6 +68,7 @@ class RunRow(WorkColumns, Base):
     __table_args__ = (Index("ix_runs_newest", "created", "run_id"),)
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), default="", server_default="")
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     slices: Mapped[int] = mapped_column(Integer, default=0)

@@ -49,6 +49,7 @@ class ChangeStudyRequest(Request):
 
     members: Members | None = None
     labels_shown: str | None = None
+    title: str | None = None
 
 
 class ChangeTest(Answer):

@@ -30,6 +30,13 @@ class Calibration(Answer):
     counts: list[int]
 
 
+class ChangeRunRequest(Request):
+    """Change what people call a run."""
+
+    name: str
+    """A name for people; empty: none."""
+
+
 class Estimate(Answer):
     """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or
     interval."""
@@ -323,6 +330,8 @@ class PlanNetwork(Request):
     checkpoint: str = ""
     """The checkpoint of the run: best, last, or the number of epochs after which it was retained. Empty: the one
     that the run's settings choose for later stages."""
+    name: str = ""
+    """A name for people; empty: none."""
 
 
 class PlanRendering(Request):
@@ -377,6 +386,7 @@ class RunView(Answer):
     finished: str
     requeues: list[Requeue] = Field(default=[])
     run_id: str
+    name: str = ""
     plan_id: str
     dataset_id: str
     settings: dict[str, Any]
@@ -426,3 +436,5 @@ class StartRunRequest(Request):
     settings: RunSettings = Field(default_factory=RunSettings)
     resume_from: str = ""
     """Resume from the last checkpoint of this run, which has the same data set, network and optimizer."""
+    name: str = ""
+    """A name for people; empty: none."""

@@ -174,7 +174,10 @@ class Plans:
             self.ports.outbox.publish(session, run_completed(session, run, dataset, plan_id))
         else:
             settings = request.network.train or RunSettings()
-            self.runs.queue(session, derived_id("run", plan_id), plan_id, dataset_id, settings)
+            run_id = derived_id("run", plan_id)
+            if session.get(RunRow, run_id) is None:
+                self.runs.queue(session, run_id, plan_id, dataset_id, settings)
+                run_row(session, run_id).name = request.network.name
 
 
 def _stages_of(session: Session, plan_ids: Collection[str]) -> dict[str, list[Stage]]:
