@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
-from services.common.paging import PageView
+from services.common.paging import PageView, Window
 from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
 from services.common.work.views import Moment, PlanStages, TaskView
@@ -130,6 +130,102 @@ class DatasetView(BaseModel):
     mammograms: int
     manifest: ObjectRef
     created: Moment
+
+
+class BalanceRow(BaseModel):
+    """A class in a split."""
+
+    split: str
+    label: int
+    class_name: str
+    patients: int
+    patches: int
+
+
+class BalanceView(BaseModel):
+    """How the patches and patients of a data set are spread over classes and splits."""
+
+    dataset_id: str
+    notice: str
+    """A notice that every page with these patches shows; may be empty."""
+    patients: dict[str, int]
+    """The patients of each split. A patient may have patches of several classes."""
+    classes: list[BalanceRow]
+
+
+class PatchQuery(Window):
+    """Which patches of a data set, and which part of their list."""
+
+    split: str = Field(default="", max_length=8, description="Only patches of this split; empty: of all.")
+    label: int | None = Field(default=None, ge=0, lt=1000, description="Only patches of this class.")
+
+
+class PatchView(BaseModel):
+    """A patch, with its box in pixels of the mammogram. Row and height are vertical."""
+
+    patch_id: int
+    name: str
+    split: str
+    label: int
+    class_name: str
+    patient: str
+    mammogram: str
+    row: int
+    column: int
+    height: int
+    width: int
+    phenomenon: str
+
+
+class PatchList(PageView):
+    """A page of patches."""
+
+    patches: list[PatchView]
+
+
+EntryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,99}$")]
+"""The name of an entry of the import folder: no path, and nothing hidden."""
+
+
+class ImportFolders(BaseModel):
+    """The folders that may be imported: those directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    configured: bool
+    """Whether the operator has set such a folder."""
+    folders: list[str]
+
+
+class StartBuildRequest(RequestModel):
+    """Build the sample data set, or import a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    folder: EntryName | Literal[""] = Field(default="", description="The folder to import; empty: build the sample.")
+    classes: Literal[2, 3] = Field(default=2, description="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")
+    mammograms: EntryName | Literal[""] = Field(
+        default="", description="The folder with the full mammograms as <stem>.jpg; empty: none."
+    )
+
+    @model_validator(mode="after")
+    def _imports(self) -> "StartBuildRequest":
+        if self.mammograms and not self.folder:
+            raise ValueError("mammograms belong to a folder to import; pass folder")
+        return self
+
+
+class BuildView(TaskView):
+    """A build of the sample data set, or the import of a folder."""
+
+    build_id: str
+    plan_id: str
+    folder: str
+    """The folder that is imported; empty: the sample is built."""
+    dataset_id: str | None
+    """The data set, once it is stored."""
+
+
+class BuildList(PageView):
+    """A page of all builds, newest first."""
+
+    builds: list[BuildView]
 
 
 class EpochMetrics(BaseModel):
