@@ -40,6 +40,7 @@ from services.common.bus import Bus, Consumer
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.parked_routes import add_parked_routes
+from services.common.http.streams import Streams
 from services.common.records import now
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
@@ -73,6 +74,7 @@ def create_web(
     clock: Callable[[], datetime] = now,
     monitor: Monitor | None = None,
     consumers: Sequence[Consumer] | None = None,
+    streams: Streams | None = None,
 ) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
@@ -98,8 +100,12 @@ def create_web(
     parked = ParkedMessages(ports.bus, consumers or create_consumers(ports.bus, studies, settings.shared.max_attempts))
     add_parked_routes(app, parked)
     add_pages(
-        app, Frame(auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked)
-    )
+        app,
+        Frame(
+            auth, studies, units, responses, protocols, readings, results, labels, *clients, monitor, parked,
+            streams or Streams(),
+        ),
+    )  # fmt: skip
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 
@@ -115,7 +121,8 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
         edge.tokens.record_to(audit)
     studies, responses, monitor = Studies(ports, audit), Responses(ports, audit), create_monitor(ports)
     consumers = create_consumers(bus, studies, shared.max_attempts)
-    web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
+    streams = Streams()
+    web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers, streams=streams)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)
     reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
@@ -131,6 +138,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
         ),
         consumers=consumers,
         recoverable=[studies],
+        streams=streams,
         background=[monitor, reconciler],
     )
 

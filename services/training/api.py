@@ -32,7 +32,6 @@ from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
-
 PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 PatchNumber = Annotated[int, Path(ge=0, lt=2**31, description="The id of the patch in its data set, from 0.")]
 

@@ -7,10 +7,12 @@ from services.annotation.account_sign_in import AccountSignIn
 from services.annotation.pages import (
     account,
     accounts,
+    datasets,
     home,
     labels,
     overview,
     pictures,
+    plans,
     problems,
     protocols,
     provider,
@@ -19,6 +21,7 @@ from services.annotation.pages import (
     runs,
     signing,
     status,
+    studies,
     survey,
     units,
 )
@@ -28,7 +31,10 @@ from services.annotation.pages.frame import STATIC, Frame
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
-    for module in (signing, account, home, overview, survey, reading, labels, protocols, pictures, runs, units, status):
+    for module in (
+        signing, account, home, overview, survey, reading, labels, protocols, pictures, datasets, runs, plans, units,
+        studies, status,
+    ):  # fmt: skip
         app.include_router(module.routes(frame))
     if frame.auth.by_account is not None:
         _add_account_pages(app, frame, frame.auth.by_account)
