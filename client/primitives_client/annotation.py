@@ -155,7 +155,7 @@ class Study(Task, models.StudyView):
     def change(
         self, members: Collection[str] | None = None, labels_shown: str | None = None, title: str | None = None
     ) -> "Study":
-        """Change the readers or the title of the study, or show its labels earlier. Needs a token with annotation:manage.
+        """Change readers or title of the study, or show its labels earlier. Needs a token with annotation:manage.
 
         Without names in `members` no reader sees the study any more.
         """

@@ -38,8 +38,8 @@ log = get_logger(__name__)
 MOST_COMPARED = 6
 RUNS_A_PAGE = 50
 MAIN_SETTINGS = (
-    "architecture", "weights", "image_size", "epochs", "patience", "batch_size", "optimizer", "learning_rate", "balance",
-    "seed",
+    "architecture", "weights", "image_size", "epochs", "patience", "batch_size", "optimizer", "learning_rate",
+    "balance", "seed",
 )  # fmt: skip
 """The settings that the form shows at once; the others are folded."""
 CURVES = ("epoch", "learning_rate", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "train_auc", "val_auc")

@@ -97,8 +97,8 @@ class Studies:
         return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
 
     def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
-        """Change the title or the members of a study, or show its labels earlier. Conflict if labels would be withheld again: the
-        readers have seen them."""
+        """Change the title or the members of a study, or show its labels earlier. Conflict if labels would be withheld
+        again: the readers have seen them."""
         readers = self._named(request.members)
         with self.ports.records.transaction() as session:
             study = get_row(session, StudyRow, study_id, "study", lock=True)
