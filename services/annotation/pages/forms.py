@@ -1,5 +1,6 @@
 """Forms that are made from the JSON schema of a request, so that they have its fields, defaults and limits."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -126,8 +127,11 @@ def _value(field: FormField, text: str) -> Any:
 
 def _number(field: FormField, text: str) -> float | int:
     read: Callable[[str], float | int] = int if field.whole else float
+    fault = InvalidInput(f"{field.label}: {quoted(text)} is not {'a whole number' if field.whole else 'a number'}")
     try:
-        return read(text)
+        number = read(text)
     except ValueError as error:
-        kind = "a whole number" if field.whole else "a number"
-        raise InvalidInput(f"{field.label}: {quoted(text)} is not {kind}") from error
+        raise fault from error
+    if not math.isfinite(number):  # JSON has no NaN
+        raise fault
+    return number
