@@ -48,7 +48,7 @@ def test_from_a_folder_to_a_study(site: Site, new_page: NewPage) -> None:
     page = new_page(expected=("/runs",))  # a form with a mistake is answered with 422
     sign_in(page, "Researcher")
     import_folder(page)
-    look_at_patches(page)
+    check_patches(page)
     train(page)
     plan(page)
     open_second_study(page)
@@ -65,7 +65,7 @@ def import_folder(page: Page) -> None:
     page.get_by_role("link", name="See the data set").click(timeout=LIMIT_MS)
 
 
-def look_at_patches(page: Page) -> None:
+def check_patches(page: Page) -> None:
     """The balance has the patches of the lists, and a number of it leads to these patches."""
     expect(page.get_by_role("heading", level=1)).to_contain_text("masses")
     check_layout(page)

@@ -290,24 +290,24 @@ def test_the_list_of_runs_is_live_until_the_session_ends(research: Research) -> 
     with serving_http(research.annotation.app) as url:
         cookies = dict(research.browser.cookies)
 
-        def listen() -> None:
+        def receive() -> None:
             with httpx.stream("GET", f"{url}/runs/events", cookies=cookies, timeout=60) as stream:
                 for line in stream.iter_lines():
                     if line.startswith("data: "):
                         events.append(json.loads(line.removeprefix("data: ")))
                         seen.set()
 
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
+        receiver = threading.Thread(target=receive, daemon=True)
+        receiver.start()
         assert seen.wait(60)
         research.send(f"{path}/cancel", path)
         while not any(run["state"] == "cancelled" for event in events for run in event["runs"]):
-            assert listener.is_alive()
+            assert receiver.is_alive()
             seen.clear()
             seen.wait(60)
         httpx.post(f"{url}/sign-out", data={"csrf": csrf_of(research.browser)}, cookies=cookies)
-        listener.join(60)
-        assert not listener.is_alive()
+        receiver.join(60)
+        assert not receiver.is_alive()
     assert [run["name"] for run in events[0]["runs"]] == ["Baseline"]
     assert events[-1]["over"]
 
