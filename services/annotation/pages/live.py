@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from services.annotation.auth import Auth
 from services.common.http.streams import Streams
-from services.common.paging import Window
 
 RECENT_S = 1.0
 """Seconds for which all streams of one list or plan share what was read of the other services."""
@@ -58,8 +57,3 @@ def watch(streams: Streams, auth: Auth, request: Request, read: Callable[[], L])
         return view if auth.still_researcher(request) else view.model_copy(update={"over": True})
 
     return streams.events(request, read_allowed, lambda view: view.over)
-
-
-def window_text(window: Window) -> str:
-    """The name of a part of a list."""
-    return f"{window.offset}-{window.limit}"
