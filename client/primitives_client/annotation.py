@@ -153,8 +153,10 @@ class Study(Task, models.StudyView):
         """Read who may see the study. Needs a token with annotation:manage."""
         return self._connection().get(models.Members, self._path("members"))
 
-    def change(self, members: Collection[str] | None = None, labels_shown: str | None = None) -> "Study":
-        """Change the readers of the study, or show its labels earlier. Needs a token with annotation:manage.
+    def change(
+        self, members: Collection[str] | None = None, labels_shown: str | None = None, title: str | None = None
+    ) -> "Study":
+        """Change readers or title of the study, or show its labels earlier. Needs a token with annotation:manage.
 
         Without names in `members` no reader sees the study any more.
         """
@@ -163,6 +165,8 @@ class Study(Task, models.StudyView):
             values["members"] = models.Members(names=sorted(members))
         if labels_shown is not None:
             values["labels_shown"] = labels_shown
+        if title is not None:
+            values["title"] = title
         body = models.ChangeStudyRequest(**values)
         return self._take(self._connection().change(type(self), self._path(), body))
 

@@ -55,6 +55,11 @@ class Run(ControlledTask, models.RunView):
         rows = [epoch.model_dump() for epoch in self.epochs]
         return Table([{name: value for name, value in row.items() if name != "val_auc_by_class"} for row in rows])
 
+    def rename(self, name: str) -> "Run":
+        """Give the run another name; an empty one removes it."""
+        body = models.ChangeRunRequest(name=name)
+        return self._take(self._connection().change(type(self), self._path(), body))
+
     def evaluate(self, split: str = "val", key: str = "", **options: Any) -> "Evaluation":
         """Evaluate a checkpoint of this run on a split; `options` are the other fields of `StartEvaluationRequest`."""
         return Evaluations(self._connections).start(self, split, key, **options)
@@ -64,6 +69,7 @@ class Run(ControlledTask, models.RunView):
         best = self.best
         return {
             "run_id": self.run_id,
+            "name": self.name,
             "state": self.state,
             "architecture": self.settings.get("architecture"),
             "dataset_id": self.dataset_id,
@@ -155,6 +161,7 @@ class Runs:
         settings: models.RunSettings | Mapping[str, Any] | None = None,
         resume_from: Run | str = "",
         key: str = "",
+        name: str = "",
     ) -> Run:
         """Train on a data set, from the beginning or from the last checkpoint of another run.
 
@@ -165,6 +172,8 @@ class Runs:
             values["settings"] = request(models.RunSettings, settings)
         if resume_from != "":
             values["resume_from"] = id_of(resume_from)
+        if name:
+            values["name"] = name
         body = models.StartRunRequest(**values)
         return self._connections.training.start(Run, path_of("runs"), body, key)._of(self._connections)
 

@@ -63,8 +63,8 @@ def _study_routes(auth: Auth, studies: Studies) -> APIRouter:
     def change_study(
         study_id: str, request: ChangeStudyRequest, _: Annotated[Reader | None, Depends(auth.optional_reader)]
     ) -> StudyView:
-        """Change the members of a study, or show its labels earlier. 409 if labels would be withheld again. Needs the
-        scope annotation:manage."""
+        """Change the title or the members of a study, or show its labels earlier. 409 if labels would be withheld
+        again. Needs the scope annotation:manage."""
         return studies.change(study_id, request)
 
     @router.get("/studies/{study_id}/members")

@@ -14,7 +14,7 @@ from services.annotation.account_sign_in import AccountSignIn
 from services.annotation.sessions import HOST_TOKEN, Sessions, csrf_matches
 from services.annotation.workflow.account_rows import Account
 from services.annotation.workflow.readers import Reader, Readers, sees_units
-from services.common.access.audit import Actor, Audit
+from services.common.access.audit import Actor, Audit, current_caller, name_caller
 from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import Forbidden, InvalidInput, NotSignedIn
 from services.common.http.app import SAFE_METHODS
@@ -76,6 +76,33 @@ class Auth:
         if not reader.manages:
             raise Forbidden("This page is for the owners of studies. Sign in as a researcher or an administrator.")
         return reader
+
+    def trainer(self, request: Request) -> Reader:
+        """The reader of a page that imports data sets, or starts or controls runs or plans. Forbidden if the session
+        does not allow it."""
+        reader = self.researcher(request)
+        if not reader.trains:
+            raise Forbidden(
+                "To do this, sign in as a researcher or an administrator, or with an access token that has the scope "
+                "training:write and belongs to no reader."
+            )
+        return reader
+
+    def check_control(self, request: Request, service: str, csrf: str) -> None:
+        """Raise Forbidden unless the session allows a form to change the runs, plans or data sets of a service."""
+        check_csrf(request, csrf)
+        if not self.sessions.controls(token_of(request), service):
+            raise Forbidden(f"To do this, sign in with an access token that has the scope {service}:write.")
+
+    def check_manager(self, request: Request, reader: Reader, csrf: str) -> None:
+        """Raise Forbidden unless the form belongs to the session. What follows in the audit log is the manager's."""
+        check_csrf(request, csrf)
+        name_caller(current_caller(), reader.name)
+
+    def still_researcher(self, request: Request) -> bool:
+        """Whether the session of a stream that is still open still allows it. It does not keep the session open."""
+        reader = self.sessions.reader(token_of(request), by_person=False)
+        return reader is not None and reader.sees_units
 
     def administrator(self, request: Request) -> Reader:
         """The reader of a page that manages accounts. Forbidden if the session is not an administrator's."""

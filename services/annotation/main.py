@@ -48,6 +48,7 @@ from services.common.bus import Bus, Consumer
 from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.parked_routes import add_parked_routes
+from services.common.http.streams import Streams
 from services.common.records import now
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.service import HttpServer, Service, run_alone
@@ -87,6 +88,7 @@ def create_web(
     clock: Callable[[], datetime] = now,
     monitor: Monitor | None = None,
     consumers: Sequence[Consumer] | None = None,
+    streams: Streams | None = None,
 ) -> FastAPI:  # what `create` has made already is passed in; tests leave it out
     """The HTTP application: pages and JSON API. `clock` is the time by which sessions end."""
     monitor = monitor or create_monitor(ports)
@@ -117,7 +119,9 @@ def create_web(
     parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
     reader_studies = protocols, readings, results, labels, exports, games, trials, game_results
-    add_pages(app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked))
+    add_pages(
+        app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked, streams or Streams())
+    )
     app.add_middleware(Guard, public_origin=settings.public_origin, over_tls=settings.over_tls)
     return app
 
@@ -133,7 +137,8 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
         edge.tokens.record_to(audit)
     studies, responses, monitor = Studies(ports, audit), Responses(ports, audit), create_monitor(ports)
     consumers = open_consumers(settings, ports, studies)
-    web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers)
+    streams = Streams()
+    web = create_web(settings, ports, edge.tokens, monitor=monitor, consumers=consumers, streams=streams)
     servicer = AnnotationServicer(Readers(ports.records), studies, Units(ports), responses, edge.tokens)
     reconciler = Reconciler(ports, [studies], [one.queue for one in consumers], shared.reconcile_s)
     return Service(
@@ -149,6 +154,7 @@ def create(settings: AnnotationSettings, bus: Bus) -> Service:
         ),
         consumers=consumers,
         recoverable=[studies],
+        streams=streams,
         background=[monitor, reconciler],
     )
 

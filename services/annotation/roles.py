@@ -20,6 +20,8 @@ class Rights(NamedTuple):
 
     sees_units: bool = False
     """Use the unit browser, and see ranks, statistics and the status of the services, which studies may withhold."""
+    trains: bool = False
+    """Import data sets, and start, name and control runs and plans."""
     manages: bool = False
     """Open and change studies and their protocols."""
     adjudicates: bool = False
@@ -29,8 +31,8 @@ class Rights(NamedTuple):
 
 
 RIGHTS: dict[Role, Rights] = {
-    Role.ADMINISTRATOR: Rights(sees_units=True, manages=True, adjudicates=True, administers=True),
-    Role.RESEARCHER: Rights(sees_units=True, manages=True),
+    Role.ADMINISTRATOR: Rights(sees_units=True, trains=True, manages=True, adjudicates=True, administers=True),
+    Role.RESEARCHER: Rights(sees_units=True, trains=True, manages=True),
     Role.READER: Rights(),
     Role.ADJUDICATOR: Rights(adjudicates=True),
 }

@@ -51,6 +51,7 @@ class ChangeStudyRequest(RequestModel):
 
     members: Members | None = None
     labels_shown: LabelsShown | None = None
+    title: str | None = Field(default=None, min_length=1, max_length=200)
 
 
 class ListProgress(BaseModel):

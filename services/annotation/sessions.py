@@ -15,7 +15,7 @@ from services.annotation.roles import role_of_call
 from services.annotation.settings import AnnotationSettings
 from services.annotation.tables import AccountRow, ReaderRow, SessionRow
 from services.annotation.workflow.account_rows import Account, account_of
-from services.annotation.workflow.readers import Reader, is_bound_to_another, sees_units
+from services.annotation.workflow.readers import Reader, is_bound_to_another, sees_units, trains
 from services.common.access.tokens import Access, Caller, Tokens
 from services.common.errors import NotFound, NotSignedIn
 from services.common.records import Records, now
@@ -90,9 +90,10 @@ class Sessions:
             )
         return token
 
-    def reader(self, token: str) -> Reader | None:
+    def reader(self, token: str, by_person: bool = True) -> Reader | None:
         """The reader of a session. None if the token is unknown, the session is idle for too long or too old, its
-        access token is no longer valid, or its account is disabled."""
+        access token is no longer valid, or its account is disabled. A look that is not `by_person`, such as that of an
+        open stream, does not keep the session from becoming idle."""
         if not token:
             return None
         time = self.clock()
@@ -101,7 +102,7 @@ class Sessions:
             if row is None or self._is_outdated(row, time):
                 return None
             reader = self._of_account(session, row) if row.account_id else self._of_token(session, row)
-        if reader is not None and time - row.seen > SEEN_EVERY:
+        if reader is not None and by_person and time - row.seen > SEEN_EVERY:
             self._set_seen(token, time)
         return reader
 
@@ -118,6 +119,15 @@ class Sessions:
             return reader.administers or (reader.manages and access == "read")
         caller = _holder(self.tokens, row.access_sha256) if row is not None else None
         return caller is not None and not caller.reader and caller.allows(service, access)
+
+    def controls(self, token: str, service: str) -> bool:
+        """Whether a session may change the runs, plans and data sets of a service. The access token that opened it must
+        allow writing there, and belong to no reader; the role of an account must allow it. Without access tokens, every
+        session may."""
+        reader = self.reader(token)
+        if reader is None or self.tokens is None or reader.account_id:
+            return reader is not None and reader.trains
+        return self.allows(token, service, "write")
 
     def close(self, token: str) -> None:
         """End a session."""
@@ -163,11 +173,11 @@ class Sessions:
         """The reader of a session that was opened with an access token, or without one if the service has none."""
         reader = session.get_one(ReaderRow, row.reader_id)
         if self.tokens is None:
-            return Reader(reader.reader_id, reader.name, row.sees_units, role_of_call(None))
+            return Reader(reader.reader_id, reader.name, row.sees_units, role_of_call(None), trains=trains(None))
         caller = _holder(self.tokens, row.access_sha256)
         if caller is None or is_bound_to_another(caller, reader.name):
             return None
-        return Reader(reader.reader_id, reader.name, sees_units(caller), role_of_call(caller))
+        return Reader(reader.reader_id, reader.name, sees_units(caller), role_of_call(caller), trains=trains(caller))
 
     def _set_seen(self, token: str, time: datetime) -> None:
         with self.records.transaction() as session:

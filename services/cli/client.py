@@ -106,6 +106,11 @@ def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
     return _call("POST", base, path, body, {"idempotency-key": key} if key else {})
 
 
+def patch(base: str, path: str, body: dict[str, Any]) -> Any:
+    """Send a PATCH and return its JSON; errors as for `get`."""
+    return _call("PATCH", base, path, body, {})
+
+
 @contextmanager
 def open_events(base: str, path: str, last_id: str = "") -> Iterator[Iterator[tuple[str, Any]]]:
     """Open a stream of server-sent events; yields the id and the JSON of each. Errors as for `get`, also Unavailable

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from services.cli.client import get, get_all, named_services, post
+from services.cli.client import get, get_all, named_services, patch, post
 from services.cli.output import Key, print_json
 from services.cli.watch import watch_run
 from services.common.errors import InvalidInput
@@ -23,11 +24,12 @@ run_app = typer.Typer(no_args_is_help=True, help="Training runs: start, watch, l
 def start(
     config: Annotated[str, typer.Option(help="A YAML file in the original's schema, or the name of a preset.")],
     dataset: Annotated[str, typer.Option(help="The registered data set to train on.")],
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it has ended.")] = False,
     key: Key = "",
 ) -> None:
     """Start a run with the original's settings, and print it. A checkpoint file in `resume` is imported first."""
-    run = start_run(config, dataset, key)
+    run = start_run(config, dataset, key, name)
     if watch:
         run = watch_run(named_services().training, run["run_id"], known=True)
     print_json(run)
@@ -37,6 +39,15 @@ def start(
 def watch_one(run: Annotated[str, typer.Argument(help="Id of a run.")]) -> None:
     """Show a run's progress, rate and remaining time until it has ended; then print it."""
     print_json(watch_run(named_services().training, run))
+
+
+@run_app.command("rename")
+def rename(
+    run: Annotated[str, typer.Argument(help="Id of a run.")],
+    name: Annotated[str, typer.Argument(help="Its new name; empty: none.")],
+) -> None:
+    """Give a run another name, and print it."""
+    print_json(patch(named_services().training, f"/v1/runs/{quote(run, '')}", {"name": name}))
 
 
 @run_app.command("list")
@@ -53,7 +64,7 @@ def list_presets() -> None:
     print_json({name: read_run(name).run_settings().model_dump() for name in presets()})
 
 
-def start_run(config: str, dataset_id: str, key: str = "") -> dict[str, Any]:
+def start_run(config: str, dataset_id: str, key: str = "", name: str = "") -> dict[str, Any]:
     """See `primitives run start`."""
     from services.training.original import read_run
 
@@ -64,6 +75,8 @@ def start_run(config: str, dataset_id: str, key: str = "") -> dict[str, Any]:
         "settings": run.run_settings().model_dump(),
         "resume_from": _resumed_run(run, dataset_id),
     }
+    if name:
+        options["name"] = name
     started: dict[str, Any] = post(base, "/v1/runs", options, key)
     return started
 

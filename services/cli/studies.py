@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from services.cli.client import named_services, post
+from services.cli.client import named_services, patch, post
 from services.cli.output import print_json
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
@@ -17,7 +17,16 @@ from services.imaging.units import unit_channel
 NOTHING_SEEN = ("", "n/a", "no")
 """Texts of experts who recognised nothing, in lower case."""
 
-study_app = typer.Typer(no_args_is_help=True, help="Studies: import earlier labels of experts.")
+study_app = typer.Typer(no_args_is_help=True, help="Studies: rename, import earlier labels of experts.")
+
+
+@study_app.command("rename")
+def rename(
+    study: Annotated[str, typer.Argument(help="Id of a study.")],
+    title: Annotated[str, typer.Argument(help="Its new title.")],
+) -> None:
+    """Give a study another title, and print it."""
+    print_json(patch(named_services().annotation, f"/v1/studies/{quote(study, '')}", {"title": title}))
 
 
 class Label(NamedTuple):

@@ -1,4 +1,4 @@
-"""The jobs of the training service: build the sample data set, train a slice of a run."""
+"""The jobs of the training service: build the sample data set, import a folder, train a slice of a run."""
 
 import time
 from contextlib import nullcontext
@@ -22,6 +22,7 @@ from services.imaging.devices import choose_device
 from services.imaging.manifests import put_content
 from services.training.batches import Batches, Batching
 from services.training.distributed import Team
+from services.training.importer import ImportSource, import_directory
 from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import Callbacks, fit
@@ -37,9 +38,11 @@ from services.training.schedule import best_epoch
 from services.training.schemas import EpochMetrics
 from services.training.specs import (
     BUILD_SAMPLE,
+    IMPORT_FOLDER,
     TRAIN_SLICE,
     BuildSpec,
     BuiltDataset,
+    ImportSpec,
     SavedCheckpoint,
     SliceSpec,
 )
@@ -47,6 +50,9 @@ from services.training.tensorboard import event_bytes
 
 SAMPLE_SHARD_PATCHES = 256
 """Patches of a shard of the sample: few, so that a plan over the sample works in parallel as a large one does."""
+
+REPORT_PATCHES = 50
+"""Patches between two reports of an import."""
 
 
 @BUILD_SAMPLE.implements
@@ -68,6 +74,20 @@ def build_sample(job: Job, spec: BuildSpec) -> BuiltDataset:
             job.report(done, total, phase="cutting patches", unit="mammograms")
             job.stop_if_requested()
         manifest, ref = writer.finish()
+    return BuiltDataset(manifest=manifest, ref=ref)
+
+
+@IMPORT_FOLDER.implements
+def import_folder(job: Job, spec: ImportSpec) -> BuiltDataset:
+    """Store the data set of a folder."""
+
+    def on_patch(done: int, total: int) -> None:
+        if done % REPORT_PATCHES == 0 or done == total:
+            job.report(done, total, phase="importing patches", unit="patches")
+        job.stop_if_requested()
+
+    source = ImportSource(spec.directory, spec.classes, spec.mammograms)
+    manifest, ref = import_directory(open_blobs(spec.blobs_url), BUCKET, source, on_patch)
     return BuiltDataset(manifest=manifest, ref=ref)
 
 

@@ -13,7 +13,7 @@ from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.workflow import Evaluations
-from services.training.schemas import StartPlanRequest, StartRunRequest
+from services.training.schemas import ChangeRunRequest, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
@@ -73,6 +73,12 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
 
     def ListRuns(self, request: pb.ListRunsRequest, _: grpc.ServicerContext) -> pb.ListRunsResponse:
         return to_message(self._runs.all(to_request(request, Window)), pb.ListRunsResponse)
+
+    def ChangeRun(self, request: pb.ChangeRunRequest, _: grpc.ServicerContext) -> pb.ChangeRunResponse:
+        run_id = request.run_id
+        request.ClearField("run_id")
+        run = self._runs.change(run_id, to_request(request, ChangeRunRequest))
+        return pb.ChangeRunResponse(run=to_message(run, pb.Run))
 
     def PauseRun(self, request: pb.PauseRunRequest, _: grpc.ServicerContext) -> pb.PauseRunResponse:
         return pb.PauseRunResponse(run=self._run.act("pause", request.run_id))

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.common.blobs import ObjectRef
-from services.common.paging import PageView
+from services.common.paging import PageView, Window
 from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
 from services.common.work.views import Moment, PlanStages, TaskView
@@ -14,6 +14,19 @@ from services.imaging.architectures import Semantics
 LARGEST_INT32 = 2**31 - 1
 
 Identifier = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+LONGEST_NAME = 120
+
+
+def _plain(name: str) -> str:
+    """A name without spaces around it. ValueError for line breaks and characters that cannot be seen."""
+    if not name.strip().isprintable():
+        raise ValueError("a name is one line of visible characters")
+    return name.strip()
+
+
+RunName = Annotated[
+    str, Field(max_length=LONGEST_NAME, description="A name for people; empty: none."), AfterValidator(_plain)
+]
 
 
 class RunSettings(RequestModel):
@@ -119,6 +132,102 @@ class DatasetView(BaseModel):
     created: Moment
 
 
+class BalanceRow(BaseModel):
+    """A class in a split."""
+
+    split: str
+    label: int
+    class_name: str
+    patients: int
+    patches: int
+
+
+class BalanceView(BaseModel):
+    """How the patches and patients of a data set are spread over classes and splits."""
+
+    dataset_id: str
+    notice: str
+    """A notice that every page with these patches shows; may be empty."""
+    patients: dict[str, int]
+    """The patients of each split. A patient may have patches of several classes."""
+    classes: list[BalanceRow]
+
+
+class PatchQuery(Window):
+    """Which patches of a data set, and which part of their list."""
+
+    split: str = Field(default="", max_length=8, description="Only patches of this split; empty: of all.")
+    label: int | None = Field(default=None, ge=0, lt=1000, description="Only patches of this class.")
+
+
+class PatchView(BaseModel):
+    """A patch, with its box in pixels of the mammogram. Row and height are vertical."""
+
+    patch_id: int
+    name: str
+    split: str
+    label: int
+    class_name: str
+    patient: str
+    mammogram: str
+    row: int
+    column: int
+    height: int
+    width: int
+    phenomenon: str
+
+
+class PatchList(PageView):
+    """A page of patches."""
+
+    patches: list[PatchView]
+
+
+EntryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,99}$")]
+"""The name of an entry of the import folder: no path, and nothing hidden."""
+
+
+class ImportFolders(BaseModel):
+    """The folders that may be imported: those directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    configured: bool
+    """Whether the operator has set such a folder."""
+    folders: list[str]
+
+
+class StartBuildRequest(RequestModel):
+    """Build the sample data set, or import a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    folder: EntryName | Literal[""] = Field(default="", description="The folder to import; empty: build the sample.")
+    classes: Literal[2, 3] = Field(default=2, description="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")
+    mammograms: EntryName | Literal[""] = Field(
+        default="", description="The folder with the full mammograms as <stem>.jpg; empty: none."
+    )
+
+    @model_validator(mode="after")
+    def _imports(self) -> "StartBuildRequest":
+        if self.mammograms and not self.folder:
+            raise ValueError("mammograms belong to a folder to import; pass folder")
+        return self
+
+
+class BuildView(TaskView):
+    """A build of the sample data set, or the import of a folder."""
+
+    build_id: str
+    plan_id: str
+    folder: str
+    """The folder that is imported; empty: the sample is built."""
+    dataset_id: str | None
+    """The data set, once it is stored."""
+
+
+class BuildList(PageView):
+    """A page of all builds, newest first."""
+
+    builds: list[BuildView]
+
+
 class EpochMetrics(BaseModel):
     """The metrics of an epoch. With two classes, an AUC is that of class 1; with more, it is the mean over all classes,
     each against the rest. It is null where a split lacks a class."""
@@ -146,6 +255,7 @@ class RunView(TaskView):
     """A training run."""
 
     run_id: str
+    name: str = ""
     plan_id: str
     dataset_id: str
     settings: dict[str, Any]
@@ -167,6 +277,13 @@ class StartRunRequest(RequestModel):
         max_length=64,
         description="Resume from the last checkpoint of this run, which has the same data set, network and optimizer.",
     )
+    name: RunName = ""
+
+
+class ChangeRunRequest(RequestModel):
+    """Change what people call a run."""
+
+    name: RunName
 
 
 class PlanDataset(RequestModel):
@@ -186,11 +303,15 @@ class PlanNetwork(RequestModel):
         description="The checkpoint of the run: best, last, or the number of epochs after which it was retained. "
         "Empty: the one that the run's settings choose for later stages.",
     )
+    name: RunName = ""
+    """The name of the run that the plan trains."""
 
     @model_validator(mode="after")
     def _one_of(self) -> "PlanNetwork":
         if self.train is not None and self.run_id:
             raise ValueError("pass train or run_id, not both")
+        if self.name and self.run_id:
+            raise ValueError("a name is for the run that the plan trains; pass name or run_id, not both")
         if self.checkpoint and not self.run_id:
             raise ValueError("a checkpoint belongs to a run; pass run_id")
         return self

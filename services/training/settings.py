@@ -1,5 +1,7 @@
 """Settings of the training service."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,11 @@ class TrainingSettings(ComputeSettings):
 
     http_port: int = Field(default=8001, description="Port of HTTP; 0 takes a free one.")
     grpc_port: int = Field(default=9001, description="Port of gRPC; 0 takes a free one.")
+    import_folder: Path | None = Field(
+        default=None,
+        description="Folder on this machine whose folders may be imported as data sets over the API and on the pages. "
+        "Without it only the command imports.",
+    )
     slice_s: float = Field(
         default=600.0,
         gt=0,

@@ -1,5 +1,7 @@
 """What the jobs of data sets and runs receive and return: shared by the workflow, the child process and the benches."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from services.common.blobs import ObjectRef
@@ -14,6 +16,17 @@ class BuildSpec(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     blobs_url: str
+
+
+class ImportSpec(BaseModel):
+    """A folder to import and where to store the data set; see `ImportSource`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    blobs_url: str
+    directory: Path
+    classes: int
+    mammograms: Path | None
 
 
 class BuiltDataset(BaseModel):
@@ -64,5 +77,6 @@ class SavedCheckpoint(BaseModel):
 
 
 BUILD_SAMPLE: JobFunction[BuildSpec, BuiltDataset] = JobFunction("services.training.job:build_sample")
+IMPORT_FOLDER: JobFunction[ImportSpec, BuiltDataset] = JobFunction("services.training.job:import_folder")
 TRAIN_SLICE: JobFunction[SliceSpec, bool, SavedCheckpoint] = JobFunction("services.training.job:train_slice")
 """Returns whether the run is complete. Each stored checkpoint is a milestone."""

@@ -17,7 +17,7 @@ from services.common.records import (
     now,
     outbox_table,
 )
-from services.training.schemas import EpochMetrics, KeptCheckpoint, StartPlanRequest
+from services.training.schemas import LONGEST_NAME, EpochMetrics, KeptCheckpoint, StartBuildRequest, StartPlanRequest
 
 
 class Base(DeclarativeBase):
@@ -45,12 +45,20 @@ class DatasetRow(Base):
 
 
 class BuildRow(WorkColumns, Base):
-    """A build of the sample data set."""
+    """A build of the sample data set, or the import of a folder."""
 
     __tablename__ = "builds"
+    __table_args__ = (Index("ix_builds_newest", "created", "build_id"),)
 
     build_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[StartBuildRequest | None] = mapped_column(ModelColumn(StartBuildRequest))
+    """What was requested; None for the sample of a plan."""
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.dataset_id"))
+
+    @property
+    def folder(self) -> str:
+        """The folder that is imported; empty: the sample is built."""
+        return self.source.folder if self.source is not None else ""
 
 
 WITHOUT_CHECKPOINT = ("failed", "cancelled")
@@ -68,6 +76,7 @@ class RunRow(WorkColumns, Base):
     __table_args__ = (Index("ix_runs_newest", "created", "run_id"),)
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), default="", server_default="")
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     slices: Mapped[int] = mapped_column(Integer, default=0)

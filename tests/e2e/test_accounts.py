@@ -142,8 +142,9 @@ def test_from_the_invitation_to_the_end_of_the_session(served: Served, new_page:
     root.goto("/accounts")
     root.get_by_role("button", name="End sessions Dr. Ana").click()
     expect(root.get_by_role("status")).to_have_text("All sessions of Dr. Ana have ended.")
-    ana.get_by_role("link", name="Summary").click()
-    expect(ana).to_have_url(f"{served.origin}/sign-in?next=%2Fsummary")
+    expect(ana.get_by_role("link", name="Summary")).to_have_count(0)
+    ana.get_by_role("link", name="My answers").click()
+    expect(ana).to_have_url(f"{served.origin}/sign-in?next=%2Fanswers")
     expect(ana.get_by_label("Your password")).to_be_visible()
     check_layout(ana)
 

@@ -55,6 +55,7 @@ class ChangeStudyRequest(Request):
 
     members: Members | None = None
     labels_shown: str | None = None
+    title: str | None = None
 
 
 class ChangeTest(Answer):

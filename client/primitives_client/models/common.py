@@ -108,6 +108,7 @@ class PlanStages(Answer):
 
     plan_id: str
     stages: list[Stage]
+    title: str = ""
 
 
 class Problem(Answer):

@@ -11,12 +11,55 @@ from primitives_client.models.base import Answer, Exchanged, Request
 from primitives_client.models.common import ObjectRef, Progress, Requeue, Stage
 
 
+class BalanceRow(Answer):
+    """A class in a split."""
+
+    split: str
+    label: int
+    class_name: str
+    patients: int
+    patches: int
+
+
+class BalanceView(Answer):
+    """How the patches and patients of a data set are spread over classes and splits."""
+
+    dataset_id: str
+    notice: str
+    patients: dict[str, int]
+    classes: list[BalanceRow]
+
+
 class BootstrapSettings(Exchanged):
     """How intervals are computed."""
 
     replicates: int = 1000
     """Number of draws of patients."""
     seed: int = 7
+
+
+class BuildView(Answer):
+    """A build of the sample data set, or the import of a folder."""
+
+    state: str
+    error: str
+    progress: Progress
+    created: str
+    started: str
+    finished: str
+    requeues: list[Requeue] = Field(default=[])
+    build_id: str
+    plan_id: str
+    folder: str
+    dataset_id: str | None
+
+
+class BuildList(Answer):
+    """A page of all builds, newest first."""
+
+    total: int
+    next_offset: int | None
+    builds: list[BuildView]
 
 
 class Calibration(Answer):
@@ -28,6 +71,13 @@ class Calibration(Answer):
     predicted: list[float]
     observed: list[float]
     counts: list[int]
+
+
+class ChangeRunRequest(Request):
+    """Change what people call a run."""
+
+    name: str
+    """A name for people; empty: none."""
 
 
 class Estimate(Answer):
@@ -215,11 +265,43 @@ class EvaluationSettings(Exchanged):
     batch_size: int = 32
 
 
+class ImportFolders(Answer):
+    """The folders that may be imported: those directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    configured: bool
+    folders: list[str]
+
+
 class KeptCheckpoint(Answer):
     """A checkpoint that a run retains because of `checkpoint_epochs`, after `epoch` epochs."""
 
     epoch: int
     checkpoint: ObjectRef
+
+
+class PatchView(Answer):
+    """A patch, with its box in pixels of the mammogram. Row and height are vertical."""
+
+    patch_id: int
+    name: str
+    split: str
+    label: int
+    class_name: str
+    patient: str
+    mammogram: str
+    row: int
+    column: int
+    height: int
+    width: int
+    phenomenon: str
+
+
+class PatchList(Answer):
+    """A page of patches."""
+
+    total: int
+    next_offset: int | None
+    patches: list[PatchView]
 
 
 class PlanDataset(Request):
@@ -323,6 +405,8 @@ class PlanNetwork(Request):
     checkpoint: str = ""
     """The checkpoint of the run: best, last, or the number of epochs after which it was retained. Empty: the one
     that the run's settings choose for later stages."""
+    name: str = ""
+    """A name for people; empty: none."""
 
 
 class PlanRendering(Request):
@@ -377,6 +461,7 @@ class RunView(Answer):
     finished: str
     requeues: list[Requeue] = Field(default=[])
     run_id: str
+    name: str = ""
     plan_id: str
     dataset_id: str
     settings: dict[str, Any]
@@ -393,6 +478,17 @@ class RunList(Answer):
     total: int
     next_offset: int | None
     runs: list[RunView]
+
+
+class StartBuildRequest(Request):
+    """Build the sample data set, or import a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER."""
+
+    folder: str = ""
+    """The folder to import; empty: build the sample."""
+    classes: Literal[2, 3] = 2
+    """2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)."""
+    mammograms: str = ""
+    """The folder with the full mammograms as <stem>.jpg; empty: none."""
 
 
 class StartEvaluationRequest(Request):
@@ -426,3 +522,5 @@ class StartRunRequest(Request):
     settings: RunSettings = Field(default_factory=RunSettings)
     resume_from: str = ""
     """Resume from the last checkpoint of this run, which has the same data set, network and optimizer."""
+    name: str = ""
+    """A name for people; empty: none."""

@@ -10,6 +10,7 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
     ListUnitsResponse,
     Unit,
 )
+from primitives.patch_rendering.v1.patch_rendering_pb2 import ListRenderingsResponse
 from starlette.responses import Response
 
 from services.annotation.clients.http import Query, ServiceClient, id_in_path, layer_in_path
@@ -53,6 +54,10 @@ class RenderingService(ServiceClient):
     def __init__(self, base_url: str, shared: Shared) -> None:
         super().__init__("rendering service", base_url, shared, PICTURES)
         self._threads = anyio.CapacityLimiter(PICTURES)
+
+    def renderings(self, window: Window = FIRST_PAGE) -> ListRenderingsResponse:
+        """A page of all renderings, newest first."""
+        return self.get("/v1/renderings", ListRenderingsResponse, window.model_dump())
 
     async def picture(
         self, unit: tuple[str, str, int], name: str, query: Mapping[str, str], known_etag: str

@@ -8,20 +8,25 @@ from typing import Any, TypeVar
 import httpx
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from services.annotation.clients.breaker import Breaker
 from services.common.access.credentials import bearer, client_context
-from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError, Unavailable
+from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError, TooMany, Unavailable
 from services.common.grpc import from_json
 from services.common.observability.tracing import traceparent
 from services.common.redaction import quoted
 from services.common.runtime.status import ServiceStatus
 from services.common.settings import Shared
 from services.common.work.parked import ParkedList, ParkedOutcome, message_in_path
+from services.common.work.tasks import Verb
+from services.common.work.views import PlanStages
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 """Longest silence of a service within a call; a service that runs accepts a connection at once."""
+SEND_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+"""As TIMEOUT, for calls that change something: a start of a run builds its network first, to check it."""
 CALLS = 8
 """Concurrent calls of one service. The pages have 40 threads; with three siblings that do not answer, some are left for
 pages that need none of them."""
@@ -40,6 +45,7 @@ _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 Query = Mapping[str, str | int | list[int]]
 M = TypeVar("M", bound=Message)
+V = TypeVar("V", bound=BaseModel)
 T = TypeVar("T")
 
 
@@ -72,6 +78,31 @@ class ServiceClient:
             return from_json(content, kind)
 
         return self._parse(self._request(path, query), parse)
+
+    def view(self, path: str, kind: type[V], query: Query | None = None) -> V:
+        """As `get`, for answers that have no protobuf message."""
+        return self._parse(self._request(path, query), kind.model_validate)
+
+    def plan(self, plan_id: str) -> PlanStages:
+        """The stages of a plan that the service performs. NotFound before they have begun."""
+        return self.view(f"/v1/plans/{id_in_path('plan', plan_id)}", PlanStages)
+
+    def act_on_plan(self, verb: Verb, plan_id: str) -> PlanStages:
+        """Pause, resume or cancel what the service performs for a plan."""
+        return self.send("POST", f"/v1/plans/{id_in_path('plan', plan_id)}/{verb}", PlanStages)
+
+    def send(self, method: str, path: str, kind: type[T], body: Any = None, key: str = "") -> T:
+        """The JSON answer to a call that changes something, as a protobuf message or a model. Conflict if the state of
+        what it changes does not allow it. A repeated start with the same idempotency `key` starts nothing. The token of
+        PRIMITIVES_TOKEN must allow writing there."""
+        headers = {"idempotency-key": key} if key else {}
+        try:
+            with self._breaker.call():
+                answer = self._client.request(method, path, json=body or {}, headers=headers, timeout=SEND_TIMEOUT)
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+        self._check(answer, ERRORS | {409: Conflict, 429: TooMany})
+        return self._parse(answer, lambda content: _parsed(content, kind))
 
     def status(self) -> ServiceStatus:
         """The state of the service: its tasks, queues and dependencies."""
@@ -166,6 +197,15 @@ def _checked(pattern: re.Pattern[str], noun: str, name: str) -> str:
     if pattern.fullmatch(name) is None:
         raise NotFound(f"there is no {noun} {quoted(name)}")
     return name
+
+
+def _parsed(content: Any, kind: type[T]) -> T:
+    """The content of an answer as a protobuf message or a model. ValueError or ParseError if it is neither."""
+    if issubclass(kind, Message):
+        return from_json(content, kind)
+    if issubclass(kind, BaseModel):
+        return kind.model_validate(content)
+    raise TypeError(f"{kind.__name__} is no message and no model")
 
 
 def _add_trace(request: httpx.Request) -> None:

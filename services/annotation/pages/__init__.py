@@ -7,12 +7,14 @@ from services.annotation.account_sign_in import AccountSignIn
 from services.annotation.pages import (
     account,
     accounts,
+    datasets,
     exports,
     games,
     home,
     labels,
     overview,
     pictures,
+    plans,
     problems,
     protocols,
     provider,
@@ -21,6 +23,7 @@ from services.annotation.pages import (
     runs,
     signing,
     status,
+    studies,
     survey,
     trials,
     units,
@@ -31,8 +34,9 @@ from services.annotation.pages.frame import STATIC, Frame
 def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
-    studies = overview, survey, reading, labels, protocols, exports, games, trials, pictures
-    for module in (signing, account, home, *studies, runs, units, status):
+    for_readers = overview, survey, reading, labels, protocols, exports, games, trials, pictures
+    for_researchers = datasets, runs, plans, units, studies
+    for module in (signing, account, home, *for_readers, *for_researchers, status):
         app.include_router(module.routes(frame))
     if frame.auth.by_account is not None:
         _add_account_pages(app, frame, frame.auth.by_account)

@@ -36,6 +36,7 @@ from services.annotation.workflow.results import Results
 from services.annotation.workflow.studies import Studies
 from services.annotation.workflow.trials import Trials
 from services.annotation.workflow.units import Units
+from services.common.http.streams import Streams
 from services.common.runtime.status import Monitor
 from services.common.work.parked import ParkedMessages
 from services.imaging.units import unit_name
@@ -74,6 +75,7 @@ class Frame:
     rendering: RenderingService
     monitor: Monitor
     parked: ParkedMessages
+    streams: Streams
     static: str = field(default_factory=lambda: f"/static/{_digest_of(STATIC)}")
 
     def page(

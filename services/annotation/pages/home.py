@@ -1,4 +1,4 @@
-"""The home page, the reader's own answers, and the summary of all readers."""
+"""The home page, the reader's own answers, and, for researchers, the summary of all readers."""
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -57,7 +57,7 @@ def routes(frame: Frame) -> APIRouter:
         return frame.page("answers.html", request, reader, page=page, pages=pages, notices=_notices(studies), **context)
 
     @router.get("/summary")
-    def summary(request: Request, reader: signed_in) -> Response:
+    def summary(request: Request, reader: Annotated[Reader, Depends(frame.auth.researcher)]) -> Response:
         page = page_of(request)
         part = frame.responses.summary(reader, window=window_of_page(page, ANSWERED_A_PAGE))
         studies = _studies_of(frame, [place for one in part.readers for place in one.answered])

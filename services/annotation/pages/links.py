@@ -91,6 +91,54 @@ def mammogram_source(place: str, number: int) -> str:
     return f"{place}/mammograms/{number}.grey"
 
 
+def run(run_id: str) -> str:
+    """The page of a training run."""
+    return f"/runs/{quote(run_id, '')}"
+
+
+def new_run(dataset_id: str) -> str:
+    """The form that starts a run on a data set."""
+    return f"/runs/new{_query_string({'dataset': dataset_id})}"
+
+
+def build(build_id: str) -> str:
+    """The page of a build or an import of a data set."""
+    return f"/builds/{quote(build_id, '')}"
+
+
+def dataset(dataset_id: str) -> str:
+    """The page of a data set."""
+    return f"/datasets/{quote(dataset_id, '')}"
+
+
+def dataset_patches(dataset_id: str, split: str = "", label: int | None = None, page: int = 1) -> str:
+    """A page of the patches of a data set, of one split or class or of all."""
+    query = ({"split": split} if split else {}) | ({"label": str(label)} if label is not None else {})
+    query |= {"page": str(page)} if page > 1 else {}
+    return f"{dataset(dataset_id)}/patches{_query_string(query)}"
+
+
+def dataset_patch(dataset_id: str, patch_id: int) -> str:
+    """The picture of a patch of a data set."""
+    return f"/dataset-patches/{quote(dataset_id, '')}/{patch_id}.jpg"
+
+
+def plan(plan_id: str) -> str:
+    """The page of a plan."""
+    return f"/plans/{quote(plan_id, '')}"
+
+
+def new_plan(run_id: str = "", checkpoint: str = "", dataset_id: str = "") -> str:
+    """The form that starts a plan, from a run's checkpoint or on a data set."""
+    query = {"run": run_id, "checkpoint": checkpoint, "dataset": dataset_id}
+    return f"/plans/new{_query_string({name: value for name, value in query.items() if value})}"
+
+
+def new_study(rendering_id: str = "") -> str:
+    """The form that opens a study of a rendering."""
+    return f"/new-study{_query_string({'rendering': rendering_id} if rendering_id else {})}"
+
+
 def protocols(study_id: str) -> str:
     """The page of a study's protocol, for its owner."""
     return f"/studies/{quote(study_id, '')}/protocol"

@@ -1,5 +1,6 @@
 // The pages of runs. The curves grow while a run is active.
 import { drawChart } from "./charts.js";
+import { showControls } from "./live.js";
 
 const FIELDS = ["train_loss", "train_auc", "val_loss", "val_auc", "learning_rate"];
 const ENDED = ["completed", "failed", "cancelled"];
@@ -31,7 +32,7 @@ function compare(page) {
   const runs = [...page.querySelectorAll("[data-curves]")].map(({ dataset }) => JSON.parse(dataset.curves));
   for (const element of page.querySelectorAll("[data-chart]")) {
     const name = element.dataset.chart;
-    drawChart(element, runs.map(({ run_id, epochs }) => ({ label: run_id, points: points(epochs, name) })));
+    drawChart(element, runs.map(({ name: label, epochs }) => ({ label, points: points(epochs, name) })));
   }
 }
 
@@ -43,6 +44,7 @@ function showProgress(run) {
   const badge = document.querySelector("#state .badge");
   badge.textContent = run.state;
   badge.className = `badge state-${run.state}`;
+  showControls(run.state);
   const { phase, done, total, unit } = run.progress;
   const ended = ENDED.includes(run.state);
   document.querySelector("#phase").textContent = ended

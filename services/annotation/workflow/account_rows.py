@@ -61,7 +61,8 @@ def account_of(session: Session, row: AccountRow) -> Account:
     """The account of a row, with its reader and that reader's role."""
     role = Role(row.role)
     name = session.get_one(ReaderRow, row.reader_id).name
-    reader = Reader(row.reader_id, name, RIGHTS[role].sees_units, role, row.account_id)
+    rights = RIGHTS[role]
+    reader = Reader(row.reader_id, name, rights.sees_units, role, row.account_id, rights.trains)
     return Account(row.account_id, reader, row.password_hash)
 
 

@@ -18,7 +18,7 @@ from services.common.records import Records
 class Reader:
     """A reader, with what the session or call may do.
 
-    `sees_units` is not the role's alone: an access token may allow it to any reader (see `sees_units` below).
+    `sees_units` and `trains` are not the role's alone: an access token may allow them (see below).
     """
 
     reader_id: str
@@ -28,6 +28,8 @@ class Reader:
     role: Role = Role.READER
     account_id: str = ""
     """The account that the reader has signed in to, if any."""
+    trains: bool = False
+    """Whether the session may import data sets, and start, name and control runs and plans."""
 
     @property
     def manages(self) -> bool:
@@ -105,6 +107,11 @@ class Readers:
 def sees_units(caller: Caller | None) -> bool:
     """Whether a caller may use the unit browser. Without access tokens, all may."""
     return caller is None or caller.allows("activation_extraction", "read")
+
+
+def trains(caller: Caller | None) -> bool:
+    """Whether a caller may import data sets, and start and control runs and plans. Without access tokens, all may."""
+    return caller is None or caller.allows("training", "write")
 
 
 def is_bound_to_another(caller: Caller, typed: str) -> bool:

@@ -36,7 +36,7 @@ from services.annotation.workflow.readers import Reader, Readers
 from services.common.access.audit import Actor, Audit
 from services.common.blobs import ObjectRef
 from services.common.bus import Replay
-from services.common.errors import Conflict, NotFound
+from services.common.errors import Conflict, InvalidInput, NotFound
 from services.common.grpc import to_request
 from services.common.identity import derived_id, new_id
 from services.common.paging import FIRST_PAGE, Window
@@ -97,8 +97,8 @@ class Studies:
         return self.get(start_once(self.ports.records, new_id("study"), key, begin, request))
 
     def change(self, study_id: str, request: ChangeStudyRequest) -> StudyView:
-        """Change the members of a study, or show its labels earlier. Conflict if labels would be withheld again: the
-        readers have seen them."""
+        """Change the title or the members of a study, or show its labels earlier. Conflict if labels would be withheld
+        again: the readers have seen them."""
         readers = self._named(request.members)
         with self.ports.records.transaction() as session:
             study = get_row(session, StudyRow, study_id, "study", lock=True)
@@ -109,6 +109,8 @@ class Studies:
                 )
             if request.labels_shown is not None:
                 _show_labels(study, request.labels_shown)
+            if request.title is not None:
+                study.title = _title_of(request.title)
             if request.members is not None:
                 _set_members(session, study, request.members.everyone, readers)
             outcome = _access_words(request.labels_shown, request.members)
@@ -283,6 +285,14 @@ def _set_members(session: Session, study: StudyRow, everyone: bool, readers: lis
         MemberRow(study_id=study.study_id, reader_id=reader_id)
         for reader_id in dict.fromkeys(reader.reader_id for reader in readers)
     )
+
+
+def _title_of(typed: str) -> str:
+    """The new title of a study. InvalidInput if nothing of it can be seen."""
+    title = " ".join(clean_text(typed).split())
+    if not title or not title.isprintable():
+        raise InvalidInput("a title is one line of visible characters")
+    return title
 
 
 def _show_labels(study: StudyRow, labels_shown: str) -> None:

@@ -83,6 +83,8 @@ class PlanStages(BaseModel):
 
     plan_id: str
     stages: list[Stage]
+    title: str = ""
+    """The title of the study that the plan opens; the training service knows it."""
 
     @property
     def ended(self) -> bool:

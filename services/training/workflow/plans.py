@@ -56,8 +56,8 @@ class Plans:
     def get(self, plan_id: str) -> PlanStages:
         """The stages of a plan that this service does: building the data set, training, both or neither."""
         with self.ports.records.reading() as session:
-            get_row(session, PlanRow, plan_id, "plan")
-            return PlanStages(plan_id=plan_id, stages=_stages_of(session, [plan_id])[plan_id])
+            title = get_row(session, PlanRow, plan_id, "plan").request.study.title
+            return PlanStages(plan_id=plan_id, title=title, stages=_stages_of(session, [plan_id])[plan_id])
 
     def all(self, window: Window = FIRST_PAGE) -> PlanList:
         """A page of all plans, newest first, each with the stages that this service does."""
@@ -174,7 +174,10 @@ class Plans:
             self.ports.outbox.publish(session, run_completed(session, run, dataset, plan_id))
         else:
             settings = request.network.train or RunSettings()
-            self.runs.queue(session, derived_id("run", plan_id), plan_id, dataset_id, settings)
+            run_id = derived_id("run", plan_id)
+            if session.get(RunRow, run_id) is None:
+                self.runs.queue(session, run_id, plan_id, dataset_id, settings)
+                run_row(session, run_id).name = request.network.name
 
 
 def _stages_of(session: Session, plan_ids: Collection[str]) -> dict[str, list[Stage]]:

@@ -21,7 +21,7 @@ from services.imaging.capture import check_layers
 from services.imaging.checkpoint import CheckpointManifest, open_checkpoint
 from services.training.events import run_completed
 from services.training.names import JOBS_QUEUE
-from services.training.schemas import KeptCheckpoint, RunList, RunSettings, RunView, StartRunRequest
+from services.training.schemas import ChangeRunRequest, KeptCheckpoint, RunList, RunSettings, RunView, StartRunRequest
 from services.training.settings import TrainingSettings
 from services.training.specs import TRAIN_SLICE, SavedCheckpoint, SliceSpec
 from services.training.tables import WITHOUT_CHECKPOINT, RunRow
@@ -54,7 +54,8 @@ class Runs(Tasks[RunRow]):
                 origin = self._origin(session, request)
                 start.record(session)
                 self.queue(session, start.task_id, "", request.dataset_id, request.settings)
-                run_row(session, start.task_id).last_checkpoint = origin
+                run = run_row(session, start.task_id)
+                run.last_checkpoint, run.name = origin, request.name
 
         return self.get(start_once(self.ports.records, new_id("run"), key, begin, request))
 
@@ -87,6 +88,12 @@ class Runs(Tasks[RunRow]):
         """One run. NotFound if there is none."""
         with self.ports.records.reading() as session:
             return RunView.model_validate(run_row(session, run_id))
+
+    def change(self, run_id: str, request: ChangeRunRequest) -> RunView:
+        """Give a run another name, in any state. NotFound if there is none."""
+        with self.ports.records.transaction() as session:
+            self.locked(session, run_id).name = request.name
+        return self.get(run_id)
 
     def queue(self, session: Session, run_id: str, plan_id: str, dataset_id: str, settings: RunSettings) -> None:
         """Record a run and enqueue its first slice, unless it is known."""

@@ -83,7 +83,7 @@ class Answers(BaseHTTPRequestHandler):
         self.tokens.append(self.headers.get("authorization"))
         status, _, body = self.path.removeprefix("/v1/runs/").partition("-")
         content = {"json": b'{"message": "no"}', "html": b"<p>", "odd": b'{"run_id": 1}', "list": b"[]",
-                   "foreign": b'{"name": "x"}'}[body]  # fmt: skip
+                   "foreign": b'{"colour": "x"}'}[body]  # fmt: skip
         self.send_response(int(status))
         self.send_header("content-length", str(len(content)))
         self.end_headers()

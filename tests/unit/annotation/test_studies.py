@@ -9,7 +9,7 @@ from primitives.annotation.v1 import events_pb2
 from sqlalchemy import func, select
 
 from services.annotation.opening import choose_subset
-from services.annotation.schemas import OpenStudyRequest, Place
+from services.annotation.schemas import ChangeStudyRequest, OpenStudyRequest, Place
 from services.annotation.tables import Base, LayerRow, MammogramRow, RankRow, StudyRow, UnitRow
 from services.annotation.workflow import studies as studies_module
 from services.annotation.workflow.studies import Studies
@@ -211,3 +211,14 @@ def test_a_reader_who_sees_no_ranks_reads_the_ranked_list_by_number(annotation: 
         assert {(unit.label, unit.rank, unit.score, unit.count) for unit in part.units} == {(None, None, None, None)}
     assert annotation.units.neighbours(reader, annotation.key(3), Place(list="ranked", label=0)).position == 4
     assert not annotation.studies.get(annotation.study_id, reader).ranks_shown
+
+
+def test_a_study_is_renamed(annotation: Annotation) -> None:
+    """The new title is one line; nothing else of the study changes. An invisible title is refused."""
+    before = annotation.studies.get(annotation.study_id)
+    after = annotation.studies.change(annotation.study_id, ChangeStudyRequest(title=" Deep\n layers "))
+    assert after == before.model_copy(update={"title": "Deep layers"})
+    for title in ("\u200b", " \n "):
+        with pytest.raises(InvalidInput, match="visible characters"):
+            annotation.studies.change(annotation.study_id, ChangeStudyRequest(title=title))
+    assert annotation.studies.get(annotation.study_id).title == "Deep layers"

@@ -70,6 +70,15 @@ def test_a_preset_is_started_and_listed(training: Training) -> None:
     assert command.run_id == started["run_id"]
 
 
+def test_a_run_has_a_name(training: Training) -> None:
+    """It is given at the start, and changed later."""
+    words = ("start", "--config", "resnet152_3class", "--dataset", training.dataset_id)
+    started = run(*words, "--name", "Baseline")
+    assert started["name"] == "Baseline"
+    assert run("rename", started["run_id"], "First attempt")["name"] == "First attempt"
+    assert run("list")[0]["name"] == "First attempt"
+
+
 def test_a_file_that_does_not_fit_the_data_set_starts_nothing(training: Training, tmp_path: Path) -> None:
     """No run starts with a wrong number of classes, an unknown data set, or an unknown file or run in `resume`."""
     with pytest.raises(InvalidInput, match=r"arch\.num_classes 2; data set .* has 3 classes"):

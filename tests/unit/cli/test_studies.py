@@ -130,3 +130,11 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The error names it."""
     with pytest.raises(InvalidInput, match=r"missing\.json cannot be read"):
         read_labels(tmp_path / "missing.json")
+
+
+def test_a_study_is_renamed(service: Annotation) -> None:
+    """The command prints the study with its new title."""
+    words = ["studies", "rename", service.study_id, "Deep layers"]
+    lines = CliRunner().invoke(app, words, catch_exceptions=False).output.splitlines()
+    assert json.loads("\n".join(lines[lines.index("{") :]))["title"] == "Deep layers"
+    assert service.studies.get(service.study_id).title == "Deep layers"

@@ -110,9 +110,10 @@ def test_a_study_is_opened_for_members_or_for_all() -> None:
     services = HttpServices(httpx.Response(202, json=study()))
     studies = services.client().studies
     studies.open("rendering-1", title="First")
-    studies.open("rendering-1", members=["Ben", "Ana"]).change(members=[])
+    studies.open("rendering-1", members=["Ben", "Ana"]).change(members=[]).change(title="Second")
     assert services.bodies() == [
         {"rendering_id": "rendering-1", "title": "First"},
         {"rendering_id": "rendering-1", "members": {"names": ["Ana", "Ben"]}},
         {"members": {"names": []}},
+        {"title": "Second"},
     ]

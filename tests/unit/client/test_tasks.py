@@ -78,6 +78,17 @@ def test_a_wait_with_progress_shows_bars(capsys: pytest.CaptureFixture[str]) -> 
     assert shown.splitlines() == ["training    epoch 1 of 2, 3 of 12 steps, AUC 0.7500", "training    completed"]
 
 
+def test_a_run_is_renamed() -> None:
+    """The run is then the one with its new name, also in tables. A start may name it too."""
+    services = HttpServices(answered("running"), answered("running", name="Baseline"))
+    found = get_run(services)
+    assert found.rename("Baseline") is found
+    assert (found.name, found.row()["name"]) == ("Baseline", "Baseline")
+    services.client().runs.start("dataset-1", name="Second")
+    assert services.calls[1].startswith("PATCH ")
+    assert services.bodies() == [{"name": "Baseline"}, {"dataset_id": "dataset-1", "name": "Second"}]
+
+
 def test_a_resource_cannot_be_changed_by_hand() -> None:
     """Its fields are what the service has answered."""
     with pytest.raises(ValueError, match="frozen"):
