@@ -17,8 +17,8 @@ from services.annotation.pages.forms import Line, SentForm, new_key
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of, window_of_page
-from services.annotation.pages.pictures import CACHING
 from services.annotation.pages.reading import sent_form
+from services.annotation.picture_responses import CACHING
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Conflict, Forbidden, InvalidInput, NotFound, PrimitivesError
 from services.common.http.app import status_of
