@@ -18,10 +18,15 @@ FOLDER = Path(__file__).parents[1] / "var" / "secrets"
 USER = "primitives"
 SCOPES = {
     "operator": ["*:read", "*:write", "annotation:manage"],
-    "annotation": ["training:read", "activation_extraction:read", "patch_rendering:read"],
+    "annotation": [
+        f"{service}:{right}"
+        for service in ("training", "activation_extraction", "patch_rendering")
+        for right in ("read", "write")
+    ],
     "metrics": ["metrics:read"],
 }
-"""Scopes by holder of a token: a person, the service of the pages, and Prometheus."""
+"""Scopes by holder of a token: a person, the service of the pages, and Prometheus. The pages start work for people whose
+own rights allow it."""
 
 
 def make(folder: Path) -> None:
