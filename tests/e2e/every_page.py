@@ -65,7 +65,7 @@ PAGES = (
         "survey",
         "A unit with its pictures, the mammogram and the four questions",
         ANA,
-        "/studies/{survey}/layers/layer4/units/unit_0003?list=all",
+        "/studies/{survey}/layers/layer4/units/{unit}?list=all",
         show_mammogram,
     ),
     ShownPage("answers", "A reader's own answers", ANA, "/answers"),
@@ -100,7 +100,7 @@ PAGES = (
         "unit",
         "A unit with its top patches, statistics and similar units",
         RESEARCHER,
-        "/extractions/{extraction}/layers/layer4/units/unit_0003",
+        "/extractions/{extraction}/layers/layer4/units/{unit}",
     ),
     ShownPage("account", "Own password and sessions", ANA, "/account"),
     ShownPage("accounts", "Accounts and invitations, for administrators", ADMIN, "/accounts"),
@@ -116,6 +116,8 @@ class Installation:
     home: Embedded
     token: str
     ids: dict[str, str] = field(default_factory=dict)
+    units: list[int] = field(default_factory=list)
+    """Some units of layer4 that are not silent."""
 
     @property
     def origin(self) -> str:
@@ -175,7 +177,10 @@ class Installation:
             answer = httpx.post(f"{self.origin}/invitation", data=form, timeout=60)
             assert answer.status_code == 303, answer.text
         self.ids["invitation"] = self.invitation("Dr. Cleo Reader", "reader")
-        for unit in range(4):
+        path = f"/v1/studies/{stages['study']}/layers/layer4/units?list=all"
+        units = [one for one in self.annotate("GET", path, reader=ANA)["units"] if not one["silent"]]
+        self.ids["unit"], self.units = units[0]["name"], [one["unit"] for one in units[:8]]
+        for unit in self.units[:4]:
             path = f"/v1/studies/{stages['study']}/layers/layer4/units/{unit}/response"
             self.annotate("PUT", path, ANSWER, ANA)
         self.ids["open"] = self._read(stages["rendering"], "Reader study", [0, 2])
@@ -213,7 +218,7 @@ class Installation:
         study_id = str(self.annotate("POST", "/v1/studies", options)["study_id"])
         self.home.wait_for(lambda: self.annotate("GET", f"/v1/studies/{study_id}")["state"] == "completed")
         document = {
-            "title": title, "units": {"choose": "named", "units": {"layer4": list(range(8))}}, "seed": 1, "shams": 2,
+            "title": title, "units": {"choose": "named", "units": {"layer4": self.units}}, "seed": 1, "shams": 2,
             "repeats": 1, "reveal": "after_answer", "readers_per_unit": 2,
             "instructions": "Judge what most of the patches show, and mark those that do not fit.",
         }  # fmt: skip
