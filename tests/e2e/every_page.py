@@ -69,7 +69,7 @@ PAGES = (
         show_mammogram,
     ),
     ShownPage("answers", "A reader's own answers", ANA, "/answers"),
-    ShownPage("summary", "How many units each reader has answered", ANA, "/summary"),
+    ShownPage("summary", "How many units each reader has answered", RESEARCHER, "/summary"),
     ShownPage("reading-list", "A reading list under a protocol", ANA, "/reading/{open}/1"),
     ShownPage(
         "reading",
@@ -85,10 +85,22 @@ PAGES = (
         "/readings/{revealed}",
         show_mammogram,
     ),
+    ShownPage("game", "The start of a game", ANA, "/games/{game}"),
+    ShownPage("trial", "A trial of the intruder game, against the clock", ANA, "/trials/{trial}"),
+    ShownPage("game-results", "Results of a game", RESEARCHER, "/games/{game}/results"),
+    ShownPage("games", "The games of a study, and a new one, for its owner", RESEARCHER, "/studies/{closed}/games"),
+    ShownPage("new-study", "A new study of units that are rendered", RESEARCHER, "/new-study"),
     ShownPage("protocol", "The protocol of a study, for its owner", RESEARCHER, "/studies/{open}/protocol"),
     ShownPage("results", "Results of a closed protocol", ANA, "/reading/{closed}/1/results"),
     ShownPage("labels", "Labels of the units, conflicts first", RESEARCHER, "/labels/{closed}/1"),
     ShownPage("label", "A unit with all answers, to settle its label", RESEARCHER, "/labels/{closed}/1/{item}"),
+    ShownPage("datasets", "All data sets, and an import", RESEARCHER, "/datasets"),
+    ShownPage("dataset", "The balance of a data set", RESEARCHER, "/datasets/{dataset}"),
+    ShownPage("patches", "The patches of a data set", RESEARCHER, "/datasets/{dataset}/patches"),
+    ShownPage("plans", "All plans", RESEARCHER, "/plans"),
+    ShownPage("plan", "A plan with its stages", RESEARCHER, "/plans/plan-pages"),
+    ShownPage("new-plan", "A new plan", RESEARCHER, "/plans/new"),
+    ShownPage("new-run", "A new run with its settings", RESEARCHER, "/runs/new"),
     ShownPage("runs", "All runs", RESEARCHER, "/runs"),
     ShownPage("run", "A run with its curves, settings and checkpoints", RESEARCHER, "/runs/{run}"),
     ShownPage("compare", "Two runs compared", RESEARCHER, "/runs/compare?run={run}&run={second_run}"),
@@ -169,7 +181,7 @@ class Installation:
         second = self.call(training, "POST", "/v1/runs", {"dataset_id": run["dataset_id"], "settings": settings})
         self.ids |= {
             "survey": stages["study"], "run": stages["training"], "extraction": stages["extraction"],
-            "second_run": second["run_id"],
+            "second_run": second["run_id"], "dataset": run["dataset_id"],
         }  # fmt: skip
         self.home.wait_for(lambda: self._state_of_run(second["run_id"]) == "completed")
         for name, role in PEOPLE.items():
@@ -191,6 +203,7 @@ class Installation:
         self.ids |= {"revealed": readings[0], "reading": readings[1]}
         labels = self.annotate("GET", f"/v1/studies/{self.ids['closed']}/protocols/1/labels")["labels"]
         self.ids["item"] = str(labels[0]["item"])
+        self._play(self.ids["closed"])
 
     def _state_of_run(self, run_id: str) -> str:
         return str(self.call(self.home.services.training, "GET", f"/v1/runs/{run_id}")["state"])
@@ -230,6 +243,16 @@ class Installation:
                     answers = NOTHING if (place + number) % 3 == 0 and place else FORM
                     self.annotate("PUT", f"/v1/readings/{reading_id}/answer", {"answers": answers}, name)
         return study_id
+
+    def _play(self, study_id: str) -> None:
+        """Open a game of both readers about the units of a closed protocol. One of them has begun a trial."""
+        document = {"kind": "intruder", "title": "Which patch is foreign?", "seed": 1, "seconds": 3600}
+        body = {"document": document, "readers": [ANA, BEN]}
+        self.ids["game"] = str(self.annotate("POST", f"/v1/studies/{study_id}/games", body)["game_id"])
+        first = self.annotate("POST", f"/v1/games/{self.ids['game']}/next", reader=ANA)["trial"]
+        self.annotate("PUT", f"/v1/trials/{first['trial_id']}/answer", {"choice": 1}, ANA)
+        second = self.annotate("POST", f"/v1/games/{self.ids['game']}/next", reader=ANA)["trial"]
+        self.ids["trial"] = str(second["trial_id"])
 
     def _readings(self, study_id: str, name: str) -> list[str]:
         """The ids of a reader's readings, in order."""

@@ -94,7 +94,7 @@ class Labels:
     ) -> UnitLabelView:
         """Settle the label of a unit. Earlier versions stay in the history.
 
-        InvalidAnswer if the answers are incomplete; Conflict if the label was changed since `base_version`.
+        NotFound if nobody has answered the unit; InvalidAnswer if the answers are incomplete; Conflict if the label was changed since `base_version`.
         """
         try:
             with self.ports.records.transaction() as session:
@@ -138,6 +138,8 @@ class Labels:
     ) -> None:
         (item, adjudicator), key = place, (protocol.study_id, protocol.version)
         read = _item_row(session, key, item)
+        if item not in answered_units(session, key):
+            raise NotFound(f"nobody has answered unit {item}, so it has no label to settle")
         document = ProtocolDocument.model_validate_json(protocol.document)
         answers = document.resolved_questionnaire().complete(request.answers, document.resolved_vocabulary())
         newest = max((one.label_version for one in _history(session, key, item)), default=0)

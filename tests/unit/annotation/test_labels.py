@@ -8,7 +8,7 @@ from sqlalchemy import select
 from services.annotation.answer import InvalidAnswer
 from services.annotation.label_schemas import SettleLabelRequest, UnitLabelView
 from services.annotation.protocol.questionnaire import FormAnswer, find_questionnaire
-from services.annotation.tables import ItemRow, ReadingRow
+from services.annotation.tables import ItemRow, ReadingRow, UnitLabelRow
 from services.annotation.unit_labels import majority
 from services.annotation.workflow.labels import Labels
 from services.common.errors import Conflict, Forbidden, NotFound
@@ -119,6 +119,20 @@ def test_the_list_keeps_its_order_while_labels_are_settled(study: ReaderStudy) -
     labels_of(study).settle(study.key, before[0], judge, SettleLabelRequest(answers=FORM), True)
     assert [one.item for one in all_labels(study)] == before
     assert labels_of(study).one(study.key, before[0], True).next_conflict == before[1]
+
+
+def test_a_unit_that_nobody_answered_has_no_label(annotation: Annotation) -> None:
+    """Settling it is refused, and nothing is saved."""
+    study = ReaderStudy(annotation, READERS, patches=4)
+    study.answer("Ana", study.ids("Ana")[0])
+    study.protocols.close(study.key)
+    [answered] = all_labels(study)
+    item = next(number for number in range(study.protocol.units) if number != answered.item)
+    judge = study.annotation.readers.named("Judge")
+    with pytest.raises(NotFound, match="nobody has answered"):
+        labels_of(study).settle(study.key, item, judge, SettleLabelRequest(answers=FORM), True)
+    with study.annotation.ports.records.reading() as session:
+        assert session.scalars(select(UnitLabelRow)).all() == []
 
 
 def test_incomplete_labels_and_unknown_units_are_refused(study: ReaderStudy) -> None:
