@@ -25,8 +25,8 @@ SCOPES = {
     ],
     "metrics": ["metrics:read"],
 }
-"""Scopes by holder of a token: a person, the service of the pages, and Prometheus. The pages start work for people whose
-own rights allow it."""
+"""Scopes by holder of a token: a person, the service of the pages, and Prometheus. The pages start work for people
+whose own rights allow it."""
 
 
 def make(folder: Path) -> None:

@@ -94,7 +94,8 @@ class Labels:
     ) -> UnitLabelView:
         """Settle the label of a unit. Earlier versions stay in the history.
 
-        NotFound if nobody has answered the unit; InvalidAnswer if the answers are incomplete; Conflict if the label was changed since `base_version`.
+        NotFound if nobody has answered the unit; InvalidAnswer if the answers are incomplete; Conflict if the label was
+        changed since `base_version`.
         """
         try:
             with self.ports.records.transaction() as session:
