@@ -171,10 +171,10 @@ class Installation:
     def fill(self, dataset_id: str) -> None:
         """Run a small plan on a data set, or on the sample; open studies, let readers answer, and invite all people."""
         training = self.home.services.training
-        own = {"plan_id": "plan-pages", "study": {"title": "First survey"}}
-        self.call(
-            training, "POST", "/v1/plans", QUICK | own | ({"dataset": {"dataset_id": dataset_id}} if dataset_id else {})
-        )
+        plan = QUICK | {"plan_id": "plan-pages", "study": {"title": "First survey"}}
+        if dataset_id:  # it has few patches: with more for each unit, all units would have the same
+            plan |= {"dataset": {"dataset_id": dataset_id}, "extraction": QUICK["extraction"] | {"top_k": 8}}
+        self.call(training, "POST", "/v1/plans", plan)
         stages = self._stages("plan-pages")
         run = self.call(training, "GET", f"/v1/runs/{stages['training']}")
         settings = run["settings"] | {"epochs": 3, "learning_rate": 0.01}

@@ -88,7 +88,7 @@ def read_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput(f"{SECRET_SETTING} holds no base64 after {PREFIX!r}") from None
+        raise InvalidInput(f"{SECRET_SETTING} holds no base64 after {PREFIX}") from None
     if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise InvalidInput(f"{SECRET_SETTING} holds {len(key)} bytes; expected {SHORTEST_KEY} to {LONGEST_KEY}")
     return key

@@ -121,7 +121,16 @@ def test_only_names_are_sent_to_other_services(name: str) -> None:
     extraction, rendering = ExtractionService(NOBODY, Shared()), RenderingService(NOBODY, Shared())
     calls: list[Callable[[], object]] = [
         lambda: training.run(name),
-        lambda: anyio.run(training.events, name, ""),
+        lambda: anyio.run(training.events, "run", name, ""),
+        lambda: anyio.run(training.events, "build", name, ""),
+        lambda: training.rename_run(name, "x"),
+        lambda: training.act_on_run("pause", name),
+        lambda: training.dataset(name),
+        lambda: training.balance(name),
+        lambda: training.patches(name, {}),
+        lambda: anyio.run(training.patch_picture, name, 1),
+        lambda: training.build(name),
+        lambda: training.act_on_build("pause", name),
         lambda: extraction.extraction(name),
         lambda: extraction.units(name, LAYER, {}),
         lambda: extraction.units("extraction-1", name, {}),
@@ -163,7 +172,7 @@ def test_a_header_that_no_client_sends_is_left_out(header: str) -> None:
     with pytest.raises(Unavailable):
         anyio.run(RenderingService(NOBODY, Shared()).picture, ("extraction-1", LAYER, 1), "sheet.webp", {}, header)
     with pytest.raises(Unavailable):
-        anyio.run(TrainingService(NOBODY, Shared()).events, "run-1", header)
+        anyio.run(TrainingService(NOBODY, Shared()).events, "run", "run-1", header)
 
 
 @pytest.mark.parametrize("digits", ["9" * 10, "9" * 5000, "٣", "-1", "1.5", "x"])

@@ -219,8 +219,8 @@ def test_the_summary_has_pages(filled: Filled, monkeypatch: pytest.MonkeyPatch) 
     assert pager(second) == ("Pages of the summary", [("prev", "/summary?page=1")])
 
 
-@pytest.mark.parametrize(("path", "field"), [("/runs", "runs"), ("/extractions", "extractions")])
-def test_lists_of_other_services_have_pages(path: str, field: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "field", "on_a_page"), [("/runs", "runs", 50), ("/extractions", "extractions", 100)])
+def test_lists_of_other_services_have_pages(path: str, field: str, on_a_page: int, tmp_path: Path) -> None:
     """The pages of runs and of extractions request one page of the list from its service, and link to the others."""
     requests: list[dict[str, str]] = []
     other = FastAPI()
@@ -234,7 +234,7 @@ def test_lists_of_other_services_have_pages(path: str, field: str, tmp_path: Pat
     with serving_http(other) as url:
         browser = Annotation(tmp_path, training_url=url, extraction_url=url).browser("Ana")
         shown = browser.get(f"{path}?page=2").text
-    assert requests == [{"offset": "100", "limit": "100"}]
+    assert requests == [{"offset": str(on_a_page), "limit": str(on_a_page)}]
     assert f"{field[:-1]}-7" in shown
     assert '<span class="facts">250</span>' in shown
     assert pager(shown) == (f"Pages of {field}", [("prev", f"{path}?page=1"), ("next", f"{path}?page=3")])

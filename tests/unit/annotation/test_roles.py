@@ -15,6 +15,7 @@ def test_every_role_has_its_rights() -> None:
     may = {right: [str(role) for role in Role if getattr(RIGHTS[role], right)] for right in RIGHTS[Role.READER]._fields}
     assert may == {
         "sees_units": ["administrator", "researcher"],
+        "trains": ["administrator", "researcher"],
         "manages": ["administrator", "researcher"],
         "adjudicates": ["administrator", "adjudicator"],
         "administers": ["administrator"],
