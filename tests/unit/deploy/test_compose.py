@@ -136,13 +136,13 @@ def test_existing_secrets_are_kept(secrets: Path, tmp_path: Path) -> None:
 
 
 def test_services_accept_the_tokens(secrets: Path) -> None:
-    """The operator has all scopes, the pages may read three services, and Prometheus reads metrics and nothing else.
+    """The operator has all scopes, the pages may use the three other services, and Prometheus only reads metrics.
     The tokens file contains only hashes."""
     tokens = Tokens(secrets / "tokens.json")
     operator = tokens.holder((secrets / "operator_token").read_text())
     assert operator.allows("training", "write") and operator.allows("annotation", "manage")
     pages = tokens.holder((secrets / "annotation_token").read_text())
-    assert pages.allows("patch_rendering", "read") and not pages.allows("training", "write")
+    assert pages.allows("training", "write") and not pages.allows("annotation", "read")
     prometheus = tokens.holder((secrets / "metrics_token").read_text())
     assert prometheus.allows("metrics", "read") and not prometheus.allows("annotation", "read")
 
