@@ -152,10 +152,11 @@ class Protocols:
         with self.ports.records.reading() as session:
             study = repository.open_study(session, study_id, None)
             units = choose_units(session, study, document.units)
-            rendering = session.get_one(ReceivedRenderingRow, study.rendering_id).manifest
+            split = document.split_units
+            rendering = session.get_one(ReceivedRenderingRow, study.rendering_id).manifest if split else None
         if not units:
             raise InvalidInput(f"the protocol chooses no unit of study {study_id} that can be answered")
-        parts = find_parts(self.ports.blobs, rendering, units) if document.split_units else {}
+        parts = find_parts(self.ports.blobs, rendering, units) if rendering is not None else {}
         return lay_out(document, units, parts, readers)
 
 
