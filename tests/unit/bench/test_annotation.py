@@ -45,6 +45,8 @@ def test_the_command_prints_all_figures(monkeypatch: pytest.MonkeyPatch) -> None
     """`primitives bench annotation --quick --json` prints one JSON object as its last line: each page, as many
     statements with many rows as with few, no error, no lost answer, and every export."""
     monkeypatch.setattr(annotation, "QUICK", TINY)
+    # It would bind the loggers of this process to the output of this command, which is closed afterwards.
+    monkeypatch.setattr(annotation, "configure_logs", lambda *_: None)
     output = CliRunner().invoke(bench_app, ["annotation", "--quick", "--json"], catch_exceptions=False).output
     figures = json.loads(output.splitlines()[-1])
     assert (figures["errors"], figures["lost"], figures["messages"]) == (0, 0, [])
