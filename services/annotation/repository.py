@@ -31,7 +31,7 @@ UnitKey = tuple[str, str, int]
 """Study, layer, channel."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Entry:
     """A unit in a list. Only the ranked list has rank, score and count."""
 
