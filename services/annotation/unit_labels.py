@@ -12,14 +12,20 @@ from sqlalchemy.orm import Session
 from services.annotation.label_schemas import UnitLabelView
 from services.annotation.protocol.document import ProtocolDocument
 from services.annotation.protocol.questionnaire import FormAnswer, Questionnaire
-from services.annotation.protocol_queries import ProtocolKey
+from services.annotation.protocol_queries import ProtocolKey, is_of
 from services.annotation.reading_table import Reading, read_readings
-from services.annotation.tables import ProtocolRow, UnitLabelRow
+from services.annotation.tables import ProtocolRow, ReadingRow, UnitLabelRow
 
 
 def answered_units(session: Session, key: ProtocolKey) -> dict[int, list[Reading]]:
     """The readings that count for labels, by item; within one, by pseudonym."""
     return counted(read_readings(session, key))
+
+
+def is_answered(session: Session, key: ProtocolKey, item: int) -> bool:
+    """Whether a unit has a reading that counts for its label."""
+    query = select(ReadingRow.answer).where(is_of(ReadingRow, key), ReadingRow.item == item, ~ReadingRow.is_repeat)
+    return any((answer or {}).get("answers") is not None for answer in session.scalars(query))
 
 
 def counted(readings: Iterable[Reading]) -> dict[int, list[Reading]]:

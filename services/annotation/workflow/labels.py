@@ -23,7 +23,7 @@ from services.annotation.protocol_queries import ProtocolKey
 from services.annotation.reading_table import Reading
 from services.annotation.sources import GreySources, Region
 from services.annotation.tables import ItemRow, ProtocolRow, ReaderRow, UnitLabelRow
-from services.annotation.unit_labels import answered_units, read_labels
+from services.annotation.unit_labels import answered_units, is_answered, read_labels
 from services.annotation.workflow.items import (
     item_mammogram_view,
     patch_view,
@@ -139,7 +139,7 @@ class Labels:
     ) -> None:
         (item, adjudicator), key = place, (protocol.study_id, protocol.version)
         read = _item_row(session, key, item)
-        if item not in answered_units(session, key):
+        if not is_answered(session, key, item):
             raise NotFound(f"nobody has answered unit {item}, so it has no label to settle")
         document = ProtocolDocument.model_validate_json(protocol.document)
         answers = document.resolved_questionnaire().complete(request.answers, document.resolved_vocabulary())
