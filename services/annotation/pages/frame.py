@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from fastapi import FastAPI, Request
 from google.protobuf.message import Message
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from services.annotation.answer import CHOICES, LONGEST_DESCRIPTION, QUESTIONS, WORDS
@@ -136,6 +136,11 @@ class Frame:
         }
         environment.tests["known"] = _is_known
         return environment
+
+
+def redirect(target: str) -> Response:
+    """A redirect after a form."""
+    return RedirectResponse(target, status_code=303)
 
 
 def field_value(message: Message, name: str) -> Any:

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from services.annotation.auth import check_csrf
 from services.annotation.game_schemas import OpenGameRequest
 from services.annotation.games.document import GameDocument
 from services.annotation.pages import links
-from services.annotation.pages.frame import Frame
+from services.annotation.pages.frame import Frame, redirect
 from services.annotation.pages.reading import sent_form
 from services.annotation.workflow.readers import Reader
 from services.common.errors import Conflict, InvalidInput, NotFound, PrimitivesError, describe_faults
@@ -137,8 +137,3 @@ def _start_page(frame: Frame, request: Request, reader: Reader, game_id: str, tr
     game = frame.trials.game(reader, game_id)
     context: dict[str, Any] = {"game": game, "study": frame.studies.get(game.study_id), "trouble": trouble}
     return frame.page("game.html", request, reader, 409 if trouble else 200, **context)
-
-
-def redirect(target: str) -> Response:
-    """A redirect after a form."""
-    return RedirectResponse(target, status_code=303)

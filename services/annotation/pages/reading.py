@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from services.annotation.answer import InvalidAnswer
 from services.annotation.auth import check_csrf
 from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
-from services.annotation.pages.frame import Frame
+from services.annotation.pages.frame import Frame, redirect
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of
 from services.annotation.pages.pictures import boxes
@@ -183,7 +183,7 @@ class ReadingPage:
             fresh = ReadingDraft(draft.answers, draft.misfits, error.version, new_id("key"), draft.times)
             return self.page(reader, fresh, status=409, stale=error)
         if saved.may_reveal or saved.revealed:
-            return _redirect(f"{links.reading(self.reading_id)}?saved=yes")
+            return redirect(f"{links.reading(self.reading_id)}?saved=yes")
         return self.after(reader)
 
     def after(self, reader: Reader) -> Response:
@@ -191,8 +191,8 @@ class ReadingPage:
         following = self.frame.readings.next(reader, self.reading_id)
         if following is None:
             view = self.frame.readings.get(reader, self.reading_id)
-            return _redirect(links.reading_list(view.study_id, view.version))
-        return _redirect(links.reading(following))
+            return redirect(links.reading_list(view.study_id, view.version))
+        return redirect(links.reading(following))
 
     def signed_out(self, draft: ReadingDraft, typed: str = "", error: PrimitivesError | None = None) -> Response:
         """The page to sign in again, with the draft in hidden fields."""
@@ -248,7 +248,7 @@ def _list_routes(frame: Frame) -> APIRouter:
             found = frame.readings.take(reader, (study_id, version))
         except (NotFound, Conflict) as error:
             return _list_page(frame, request, reader, (study_id, version), str(error))
-        return _redirect(links.reading(found.next) if found.next else links.reading_list(study_id, version))
+        return redirect(links.reading(found.next) if found.next else links.reading_list(study_id, version))
 
     return router
 
@@ -331,7 +331,7 @@ def _action_routes(frame: Frame) -> APIRouter:
     def reveal(request: Request, reading_id: str, reader: signed_in, form: sent) -> Response:
         check_csrf(request, str(form.get("csrf", "")))
         frame.readings.reveal(reader, reading_id)
-        return _redirect(links.reading(reading_id))
+        return redirect(links.reading(reading_id))
 
     return router
 
@@ -376,7 +376,3 @@ def _matching(form: FormData, name: str, pattern: re.Pattern[str]) -> str:
     """The text of a field if it matches a pattern; else empty."""
     value = form.get(name)
     return value if isinstance(value, str) and pattern.fullmatch(value) else ""
-
-
-def _redirect(target: str) -> Response:
-    return RedirectResponse(target, status_code=303)

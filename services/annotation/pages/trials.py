@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from services.annotation.auth import check_csrf
 from services.annotation.pages import links
-from services.annotation.pages.frame import Frame
-from services.annotation.pages.games import redirect
+from services.annotation.pages.frame import Frame, redirect
 from services.annotation.pages.links import number_of
 from services.annotation.pages.reading import sent_form
 from services.annotation.picture_responses import image_response
