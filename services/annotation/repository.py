@@ -116,7 +116,7 @@ def answered_by_layer(session: Session, reader_id: str, study_ids: Collection[st
             func.sum(cast(UnitRow.in_subset, Integer)),
             func.sum(cast(UnitRow.in_ranking, Integer)),
         )
-        .join(UnitRow, _same_unit(ResponseRow, UnitRow))
+        .join(UnitRow, same_unit(ResponseRow, UnitRow))
         .where(ResponseRow.reader_id == reader_id, ResponseRow.study_id.in_(study_ids), UnitRow.study_id.in_(study_ids))
         .group_by(ResponseRow.study_id, ResponseRow.layer)
     )
@@ -132,6 +132,11 @@ def entries(session: Session, study_id: str, layer: str, place: Place, reader_id
     query = _ranked(study_id, layer, place, reader_id) if by_rank else _listed(place, reader_id)
     query = query.where(UnitRow.study_id == study_id, UnitRow.layer == layer)
     return [Entry(*row) for row in session.execute(query)]
+
+
+def same_unit(left: Any, right: Any) -> ColumnElement[bool]:
+    """The condition that rows of two tables belong to the same unit."""
+    return and_(left.study_id == right.study_id, left.layer == right.layer, left.unit == right.unit)
 
 
 def unit_rows(session: Session, study_id: str, layer: str, units: Collection[int]) -> dict[int, UnitRow]:
@@ -289,7 +294,7 @@ def _seen(viewer_id: str | None, study_id: str = "") -> tuple[ColumnElement[bool
 
 def _listed(place: Place, reader_id: str) -> Select[*tuple[Any, ...]]:
     query = select(UnitRow.unit, UnitRow.silent, ResponseRow.reader_id.is_not(None)).outerjoin(
-        ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id)
+        ResponseRow, and_(same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id)
     )
     if place.list == "subset":
         query = query.where(UnitRow.in_subset)
@@ -305,8 +310,8 @@ def _ranked(study_id: str, layer: str, place: Place, reader_id: str) -> Select[*
     return (
         select(UnitRow.unit, UnitRow.silent, answered, RankRow.rank, RankRow.score, RankRow.count)
         .select_from(RankRow)
-        .join(UnitRow, _same_unit(RankRow, UnitRow))
-        .outerjoin(ResponseRow, and_(_same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id))
+        .join(UnitRow, same_unit(RankRow, UnitRow))
+        .outerjoin(ResponseRow, and_(same_unit(ResponseRow, UnitRow), ResponseRow.reader_id == reader_id))
         .where(RankRow.study_id == study_id, RankRow.layer == layer, RankRow.label == place.label)
         .order_by(RankRow.rank)
     )
@@ -340,7 +345,3 @@ def _reads_with(session: Session, reader_id: str | None) -> ColumnElement[bool]:
         theirs.reader_id == ReaderRow.reader_id, own.study_id == theirs.study_id, own.reader_id == reader_id
     )
     return or_(ReaderRow.reader_id == reader_id, shared)
-
-
-def _same_unit(left: Any, right: Any) -> Any:
-    return and_(left.study_id == right.study_id, left.layer == right.layer, left.unit == right.unit)

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from services.annotation.answer import Answer, InvalidAnswer, StaleVersion
 from services.annotation.api import place_of
 from services.annotation.auth import check_csrf
+from services.annotation.neighbours import Neighbours
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of
@@ -21,7 +22,6 @@ from services.annotation.pages.signing import SIGN_IN_FAULTS, add_retry_after, f
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
 from services.annotation.workflow.readers import Reader
-from services.annotation.workflow.units import Neighbours
 from services.common.errors import Forbidden, NotFound, NotSignedIn, PrimitivesError
 from services.common.identity import new_id
 from services.imaging.units import unit_name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
+from services.annotation.neighbours import Neighbours, neighbours
 from services.annotation.opening import OVERVIEW_PICTURES
 from services.annotation.picture import Picture, decode_pictures
 from services.annotation.repository import Entry, UnitKey
@@ -26,17 +27,6 @@ from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
 from services.common.work.ports import Ports
 from services.imaging.units import unit_name
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The position of a unit in a list, from 1 (0 if it is not in the list), and the channels of its neighbours."""
-
-    position: int
-    total: int
-    previous: int | None
-    next: int | None
-    next_unanswered: int | None
 
 
 @dataclass
@@ -84,21 +74,11 @@ class Units:
             )
 
     def neighbours(self, reader: Reader, key: UnitKey, place: Place) -> Neighbours:
-        """The neighbours of a unit in a list. The search for the next unanswered unit continues at the list's start.
-        The filter of `place` is not applied."""
+        """The neighbours of a unit in a list; see `neighbours`."""
         with self.ports.records.reading() as session:
             study = listed_study(session, key[0], reader)
             place = settle_place(study, blinding_of(session, study, reader), place)
-            found = repository.entries(session, key[0], key[1], place, reader.reader_id)
-        at = next((index for index, entry in enumerate(found) if entry.unit == key[2]), -1)
-        ahead = [*found[at + 1 :], *found[: max(at, 0)]]
-        return Neighbours(
-            position=at + 1,
-            total=len(found),
-            previous=found[at - 1].unit if at > 0 else None,
-            next=found[at + 1].unit if at + 1 < len(found) else None,
-            next_unanswered=next((entry.unit for entry in ahead if not entry.answered and not entry.silent), None),
-        )
+            return neighbours(session, key, place, reader.reader_id)
 
     def thumbs(self, reader: Reader, keys: list[UnitKey]) -> dict[UnitKey, list[PictureView]]:
         """The first pictures of units, with classes if this reader may see them."""
