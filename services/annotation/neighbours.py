@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from services.annotation.repository import UnitKey, same_unit
@@ -26,8 +26,8 @@ class Neighbours:
 class UnitOrder:
     """The units of a list and its order: columns of which each is ascending."""
 
-    units: Select[tuple[int]]
-    columns: tuple[ColumnElement[Any], ...]
+    units: Select[int]
+    columns: tuple[SQLColumnExpression[Any], ...]
 
     def first(self, *conditions: ColumnElement[bool]) -> Any:
         """The first unit of the list that meets some conditions."""
@@ -79,5 +79,5 @@ def order_of(key: UnitKey, place: Place) -> UnitOrder:
     return UnitOrder(units, (-UnitRow.positives, UnitRow.unit) if place.sort == "class" else (UnitRow.unit,))
 
 
-def _differs(equal: list[tuple[ColumnElement[Any], Any]], last: ColumnElement[bool]) -> ColumnElement[bool]:
+def _differs(equal: list[tuple[SQLColumnExpression[Any], Any]], last: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(*(column == value for column, value in equal), last)

@@ -17,6 +17,8 @@ LISTS = [
     Place(list="ranked", label=2),
 ]
 
+UNITS = [unit for unit in range(30) if unit != SILENT]
+
 
 def walked(found: list[Entry], unit: int) -> Neighbours:
     """The neighbours of a unit in a list that was read."""
@@ -31,21 +33,21 @@ def walked(found: list[Entry], unit: int) -> Neighbours:
     )
 
 
-@pytest.mark.parametrize("place", LISTS, ids=lambda place: f"{place.list}-{place.label}-{place.sort}")
-def test_neighbours_are_those_of_the_whole_list(annotation_everywhere: Annotation, place: Place) -> None:
-    """With no answer, some, all but one and all of a reader's answers, and one of another reader, the neighbours of each
-    unit are those of the list that is read as a whole; also of units that are not in the list."""
+@pytest.mark.parametrize(
+    "answered", [[], [2, 3, 28, 29], UNITS[:-1], UNITS], ids=["none", "some", "all but one", "all"]
+)
+def test_neighbours_are_those_of_the_whole_list(annotation_everywhere: Annotation, answered: list[int]) -> None:
+    """The neighbours of each unit in each list are those of the list that is read as a whole. A unit that is not in it
+    has none before it. The answers of another reader change nothing."""
     annotation = annotation_everywhere
     ana, ben = annotation.readers.named("Ana"), annotation.readers.named("Ben")
     annotation.responses.put(ben, annotation.key(1), YES, 0)
-    units = [unit for unit in range(30) if unit != SILENT]
-    for answered in ((), (2, 3, 28, 29), units[:-1], units[-1:]):
-        for unit in answered:
-            if annotation.responses.one(ana, annotation.key(unit)) is None:
-                annotation.responses.put(ana, annotation.key(unit), YES, 0)
-        with annotation.ports.records.reading() as session:
+    for unit in answered:
+        annotation.responses.put(ana, annotation.key(unit), YES, 0)
+    with annotation.ports.records.reading() as session:
+        for place in LISTS:
             found = entries(session, annotation.study_id, LAYER, place, ana.reader_id)
+            assert found
             for unit in (*range(30), 99):
                 key = annotation.key(unit)
-                assert neighbours(session, key, place, ana.reader_id) == walked(found, unit)
-    assert walked(found, 0).next_unanswered is None
+                assert neighbours(session, key, place, ana.reader_id) == walked(found, unit), (place, unit)
