@@ -1,0 +1,1 @@
+"""From raw mammograms to patches: reads published sets and own files, and cuts labelled patches."""

@@ -1,0 +1,34 @@
+"""The interface of a layout: how one kind of source is laid out in files. docs/import.md shows how to write one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from services.training.raw.card import Licence
+from services.training.raw.case import RawMammogram
+from services.training.raw.files import SourceFiles
+from services.training.raw.pixels import Pixels, decode_pixels
+from services.training.raw.report import ImportReport
+
+
+class Layout(ABC):
+    """A kind of source. `scan` reads tables and headers only, so that it is quick; `read` decodes one mammogram."""
+
+    name: ClassVar[str]
+    """As in `primitives dataset import --layout NAME`."""
+    title: ClassVar[str]
+    licence: ClassVar[Licence]
+    public_identifiers: ClassVar[bool] = True
+    """Whether patients and names are published pseudonyms already. If not, keyed hashes take their place."""
+
+    @abstractmethod
+    def scan(self, files: SourceFiles, report: ImportReport) -> Iterator[RawMammogram]:
+        """Yield the mammograms of a source, in an order that depends on the source only.
+
+        Each row or file that is left out or repaired is reported. InvalidInput if the source does not have this layout
+        at all: it names the missing file or column.
+        """
+
+    def read(self, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
+        """Decode a mammogram. InvalidInput names file and reason."""
+        return decode_pixels(files.read(mammogram.file), files.where(mammogram.file))
