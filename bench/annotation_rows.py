@@ -120,6 +120,7 @@ def fill(records: Records, rows: Rows, pictures: list[Picture]) -> None:
     copy(records, ResponseRow, _responses(rows))
     copy(records, ResponseLogRow, (_response_log(row) for row in _responses(rows)))
     with records.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
 
 
@@ -129,9 +130,11 @@ def copy(records: Records, table: type[Any], rows: Iterator[Row]) -> None:
     statement = f"COPY {table.__tablename__} ({', '.join(first)}) FROM STDIN"
     connection: Any = records.engine.raw_connection()
     try:
-        with connection.cursor() as cursor, cursor.copy(statement) as target:
-            for row in itertools.chain([first], rows):
-                target.write_row([_text(value) for value in row.values()])
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 0")  # a slow machine copies for longer than a page may take
+            with cursor.copy(statement) as target:
+                for row in itertools.chain([first], rows):
+                    target.write_row([_text(value) for value in row.values()])
         connection.commit()
     finally:
         connection.close()
