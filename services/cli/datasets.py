@@ -1,11 +1,12 @@
 """Commands that open the stores of the training service directly, because they read files on this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from services.cli.progress import progress_bar
+from services.cli.raw_import import import_raw, read_recipe
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
@@ -28,6 +29,15 @@ def import_dataset(
     with _training() as (datasets, _), progress_bar("patches") as update:
         view = datasets.import_directory(ImportSource(directory, classes, mammograms, outlines), update)
     return view.model_dump()
+
+
+def import_raw_dataset(
+    directory: Path, layout: str, name: str, recipe: Path | None, options: Sequence[str], workers: int
+) -> dict[str, Any]:
+    """See `primitives dataset import --layout`."""
+    chosen = read_recipe(recipe, options)
+    with _training() as (datasets, _):
+        return import_raw(datasets, directory, layout, name, chosen, workers)
 
 
 def build_sample_dataset() -> dict[str, Any]:

@@ -104,19 +104,48 @@ def layers(
 
 @dataset_app.command("import")
 def dataset_import(
-    directory: Annotated[Path, typer.Argument(help="Folder with train.txt, val.txt, test.txt and the patches.")],
-    classes: Annotated[int, typer.Option(help="2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")],
+    directory: Annotated[
+        Path, typer.Argument(help="Raw mammograms of a --layout, or train.txt, val.txt, test.txt and their patches.")
+    ],
+    layout: Annotated[
+        str, typer.Option(help="How the raw mammograms are laid out: `primitives dataset layouts` lists all.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="The data set's name; that of the folder if it is empty.")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="A JSON file that says how to cut and label patches.")] = None,
+    cut: Annotated[
+        list[str] | None, typer.Option(help="An option of the recipe, such as classes=two; may be repeated.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that cut mammograms; 0: one for each core.")] = 0,
+    classes: Annotated[
+        int, typer.Option(help="Of patches in lists: 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")
+    ] = 0,
     mammograms: Annotated[
-        Path | None, typer.Option(help="Folder with the full mammograms, <stem>.jpg or .png.")
+        Path | None, typer.Option(help="Of patches in lists: folder with the full mammograms, <stem>.jpg or .png.")
     ] = None,
     outlines: Annotated[
-        Path | None, typer.Option(help="JSON lines of known lesions and tissue; see docs/formats.md.")
+        Path | None, typer.Option(help="Of patches in lists: JSON lines of known outlines; see docs/formats.md.")
     ] = None,
 ) -> None:
-    """Store a data set in the layout of ddsm-visual-primitives and register it."""
-    from services.cli.datasets import import_dataset
+    """Store a data set and register it: cut from raw mammograms with --layout, or from patches in the layout of
+    ddsm-visual-primitives with --classes."""
+    from services.cli.datasets import import_dataset, import_raw_dataset
 
-    print_json(import_dataset(directory, classes, mammograms, outlines))
+    if bool(layout) == bool(classes):
+        raise InvalidInput("pass --layout for raw mammograms, or --classes for patches in lists")
+    if layout:
+        print_json(import_raw_dataset(directory, layout, name, recipe, cut or [], workers))
+    else:
+        print_json(import_dataset(directory, classes, mammograms, outlines))
+
+
+@dataset_app.command("layouts")
+def dataset_layouts() -> None:
+    """List the layouts of raw mammograms, with their licences."""
+    from services.training.raw.layouts import LAYOUTS
+
+    print_json(
+        [{"layout": name, "title": one.title} | one.licence.model_dump(mode="json") for name, one in LAYOUTS.items()]
+    )
 
 
 @dataset_app.command("sample")

@@ -22,6 +22,7 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
+from services.imaging.licence import Term
 from services.imaging.manifests import read_table
 
 INDEX_SCHEMA = pa.schema(
@@ -93,6 +94,12 @@ class DatasetManifest(BaseModel):
     index: ObjectRef
     mammograms: ObjectRef
     lesions: ObjectRef
+    card: ObjectRef | None = None
+    """The data card, if the data set was cut from raw mammograms (see `licence.DataCard`)."""
+    report: ObjectRef | None = None
+    """What the import dropped, mended and flagged."""
+    terms: tuple[Term, ...] = ()
+    """Terms of the source's licence, which also bind what is made of the data set."""
 
 
 class Dataset:

@@ -6,11 +6,14 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from services.common.blobs import Blobs, ObjectRef
@@ -24,7 +27,9 @@ from services.imaging.dataset import (
     Shard,
 )
 from services.imaging.decode import PNG, decode_grey
-from services.imaging.manifests import read_table, write_table
+from services.imaging.growing_table import GrowingTable
+from services.imaging.licence import Term
+from services.imaging.manifests import encode_table, read_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
 from services.imaging.shard_file import ShardFile
 
@@ -33,6 +38,26 @@ UPLOADS_AHEAD = 4
 """Objects that may wait for upload while the next ones are made."""
 PREVIEW_SIDE = 1100
 """Longer side of a mammogram's preview, in pixels."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a data set comes from: its data card and the report of its import as JSON, and the terms that bind it."""
+
+    card: bytes
+    report: bytes
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """Stored patches and mammograms that are not a data set yet: the three tables of a data set, with patches and
+    shards numbered from 0."""
+
+    patches: pa.Table
+    mammograms: pa.Table
+    lesions: pa.Table
+    shards: list[Shard]
 
 
 class DatasetWriter:
@@ -61,9 +86,10 @@ class DatasetWriter:
         self._shared_patients = shared_patients
         self._name, self._classes, self._notice = name, tuple(classes), notice
         self._shard_patches = shard_patches
-        self._rows: list[dict[str, Any]] = []
-        self._mammograms: list[dict[str, Any]] = []
-        self._lesions: list[dict[str, Any]] = []
+        self._rows = GrowingTable(INDEX_SCHEMA)
+        self._mammograms = GrowingTable(MAMMOGRAM_SCHEMA)
+        self._lesions = GrowingTable(LESION_SCHEMA)
+        self._splits: Counter[str] = Counter()
         self._shards: list[Shard] = []
         self._names: set[str] = set()
         self._patients: dict[str, str] = {}
@@ -106,23 +132,24 @@ class DatasetWriter:
 
     def add_outlines(self, lesions: Sequence[Lesion]) -> None:
         """Add known outlines of mammograms. The mammograms themselves need not be added."""
-        self._lesions.extend(
-            {
-                "mammogram": lesion.mammogram,
-                "phenomenon": lesion.phenomenon,
-                "outline": [list(p) for p in lesion.outline],
-            }
-            for lesion in lesions
-        )
+        for lesion in lesions:
+            self._lesions.append(
+                {
+                    "mammogram": lesion.mammogram,
+                    "phenomenon": lesion.phenomenon,
+                    "outline": [list(p) for p in lesion.outline],
+                }
+            )
 
     def add_patch(self, patch: Patch) -> int:
         """Add a patch and return its id. InvalidInput names what is wrong with it."""
-        self._check(patch)
+        self._check(patch.name, patch.split, patch.label, patch.patient)
         if self._open is None or self._open.split != patch.split or self._open.full(self._shard_patches):
             self._close_shard()
             self._open = ShardFile(patch.split, first=len(self._rows))
         offset = self._open.add(patch)
         patch_id = len(self._rows)
+        self._splits[patch.split] += 1
         self._rows.append(
             {
                 "patch_id": patch_id,
@@ -143,16 +170,41 @@ class DatasetWriter:
         )
         return patch_id
 
-    def finish(self) -> tuple[DatasetManifest, ObjectRef]:
+    def add_content(self, content: StoredContent) -> None:
+        """Add what another writer has stored, after everything that was added before. The caller makes sure that no
+        mammogram is in two contents, and so no patch. InvalidInput as `add_patch`."""
+        self._close_shard()
+        rows = content.patches
+        for patient, split in zip(*(rows[name].to_pylist() for name in ("patient", "split")), strict=True):
+            self._check_patient(patient, split)
+        first = {"patch_id": len(self._rows), "shard": len(self._shards)}
+        for name, number in first.items():
+            rows = rows.set_column(rows.schema.get_field_index(name), name, pc.add(rows[name], number))
+        self._splits.update(rows["split"].to_pylist())
+        self._shards.extend(
+            shard.model_copy(update={"first": len(self._rows) + shard.first, "last": len(self._rows) + shard.last})
+            for shard in content.shards
+        )
+        self._rows.extend(rows)
+        self._mammograms.extend(content.mammograms)
+        self._lesions.extend(content.lesions)
+
+    def content(self) -> StoredContent:
+        """Finish the open shard and all uploads, and return everything that was added, for `add_content`."""
+        self._close_shard()
+        self._finish_uploads()
+        return StoredContent(self._rows.table(), self._mammograms.table(), self._lesions.table(), self._shards)
+
+    def finish(self, provenance: Provenance | None = None) -> tuple[DatasetManifest, ObjectRef]:
         """Write index and manifest. The id is a hash of all content, so the same patches give the same data set."""
         self._close_shard()
-        splits = Counter(row["split"] for row in self._rows)
+        splits = self._splits
         if not splits:
             raise InvalidInput(f"data set {self._name} has no patches")
         tables = [
-            write_table(self._rows, INDEX_SCHEMA),
-            write_table(self._mammograms, MAMMOGRAM_SCHEMA),
-            write_table(self._lesions, LESION_SCHEMA),
+            encode_table(self._rows.table()),
+            encode_table(self._mammograms.table()),
+            encode_table(self._lesions.table()),
         ]
         dataset_id = self._identity(tables)
         folder = f"datasets/{dataset_id}"
@@ -171,6 +223,7 @@ class DatasetWriter:
             index=index,
             mammograms=mammograms,
             lesions=lesions,
+            **self._store_provenance(folder, provenance),
         )
         self._finish_uploads()
         body = manifest.model_dump_json(indent=1).encode()
@@ -178,6 +231,15 @@ class DatasetWriter:
         ref = self._upload(f"{folder}/manifest-{_sha(body)[:16]}.json", body)
         self._finish_uploads()
         return manifest, ref
+
+    def _store_provenance(self, folder: str, provenance: Provenance | None) -> dict[str, Any]:
+        if provenance is None:
+            return {}
+        card, report = (
+            self._upload(f"{folder}/{name}-{_sha(content)[:16]}.json", content)
+            for name, content in (("card", provenance.card), ("report", provenance.report))
+        )
+        return {"card": card, "report": report, "terms": provenance.terms}
 
     def _identity(self, tables: Sequence[bytes]) -> str:
         content = {
@@ -189,22 +251,22 @@ class DatasetWriter:
         }
         return f"dataset-{_sha(json.dumps(content, sort_keys=True).encode())[:12]}"
 
-    def _check(self, patch: Patch) -> None:
-        if patch.split not in SPLITS:
+    def _check(self, name: str, split: str, label: int, patient: str) -> None:
+        if split not in SPLITS:
+            raise InvalidInput(f"patch {name} is in split {quoted(split)}; expected one of {', '.join(SPLITS)}")
+        if not 0 <= label < len(self._classes):
             raise InvalidInput(
-                f"patch {patch.name} is in split {quoted(patch.split)}; expected one of {', '.join(SPLITS)}"
+                f"patch {name} has label {label}; expected 0 to {len(self._classes) - 1} ({', '.join(self._classes)})"
             )
-        if not 0 <= patch.label < len(self._classes):
-            raise InvalidInput(
-                f"patch {patch.name} has label {patch.label}; expected 0 to {len(self._classes) - 1} "
-                f"({', '.join(self._classes)})"
-            )
-        if patch.name in self._names:
-            raise InvalidInput(f"patch {patch.name} was added twice")
-        other = self._patients.setdefault(patch.patient, patch.split)
-        if other != patch.split and not self._shared_patients:
-            raise InvalidInput(f"patient {patch.patient} is in the splits {other} and {patch.split}; expected one")
-        self._names.add(patch.name)
+        if name in self._names:
+            raise InvalidInput(f"patch {name} was added twice")
+        self._check_patient(patient, split)
+        self._names.add(name)
+
+    def _check_patient(self, patient: str, split: str) -> None:
+        other = self._patients.setdefault(patient, split)
+        if other != split and not self._shared_patients:
+            raise InvalidInput(f"patient {patient} is in the splits {other} and {split}; expected one")
 
     def _close_shard(self) -> None:
         if self._open is None:

@@ -290,8 +290,13 @@ def put_content_file(blobs: Blobs, bucket: str, key: str, scratch: Path, write: 
 
 def write_table(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
     """Encode rows as a Parquet file."""
+    return encode_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Encode a table as a Parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,5 +101,6 @@ def _sums(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    found: list[NDArray[np.float64]] = measure.find_contours(mask.astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    find_contours: Any = measure.find_contours
+    found: list[NDArray[np.float64]] = find_contours(mask.astype(np.float32), 0.5)
     return found

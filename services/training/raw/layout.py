@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from services.training.raw.card import Licence
-from services.training.raw.case import RawMammogram
+from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
@@ -32,3 +32,15 @@ class Layout(ABC):
     def read(self, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
         """Decode a mammogram. InvalidInput names file and reason."""
         return decode_pixels(files.read(mammogram.file), files.where(mammogram.file))
+
+    def outlines(
+        self,
+        files: SourceFiles,  # noqa: ARG002 - for layouts that draw findings in files of their own
+        mammogram: RawMammogram,  # noqa: ARG002
+        finding: Finding,
+        height: int,  # noqa: ARG002
+        width: int,  # noqa: ARG002
+    ) -> tuple[Outline, ...]:
+        """The outlines of a finding in a mammogram of height x width pixels; none if they are not known. InvalidInput
+        and NotFound name the file that cannot be used: then the finding has no outline."""
+        return finding.outlines

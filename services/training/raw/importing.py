@@ -1,0 +1,280 @@
+"""An import of raw mammograms in three steps: plan it, cut its parts, and assemble the data set.
+
+Parts are cut in any order, by any number of processes and machines, and each stores its own result, so that an import
+that was interrupted continues with the parts that are missing. Planning reads tables and headers only. The same source,
+layout and recipe give the same import, and the same data set to the byte, however many workers there are.
+
+Everything lies below `imports/<id>/` in the bucket of the training service: `plan.json`, `part-00001.json` with the
+mammograms of a part, `result-00001.json` with what was stored of it.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from services import __version__
+from services.common.blobs import Blobs, ObjectRef
+from services.common.errors import InvalidInput
+from services.common.identity import derived_id
+from services.imaging.dataset import DatasetManifest, Shard
+from services.imaging.dataset_writer import DatasetWriter, Provenance, StoredContent
+from services.imaging.licence import DataCard, SplitCard
+from services.imaging.manifests import encode_table, put_content, read_table
+from services.imaging.patches import SPLITS
+from services.training.names import BUCKET
+from services.training.raw.case import RawMammogram
+from services.training.raw.files import BucketFiles, FolderFiles, SourceFiles
+from services.training.raw.labelling import class_names, counts
+from services.training.raw.layouts import layout_named
+from services.training.raw.prepare import Preparer
+from services.training.raw.recipe import CutRecipe
+from services.training.raw.report import ImportReport
+from services.training.raw.splits import assign_splits, leaks
+
+MAMMOGRAMS: TypeAdapter[list[RawMammogram]] = TypeAdapter(list[RawMammogram])
+FORMAT = 1
+"""A higher number cuts all parts again: results of older code are not used."""
+NO_MAMMOGRAMS = "the source has no mammogram that can be imported"
+
+
+class Source(BaseModel):
+    """Where raw mammograms lie: a folder on this machine, or objects of a bucket below a prefix."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layout: str
+    folder: Path | None = None
+    bucket: str = ""
+    prefix: str = ""
+
+    def open(self, blobs: Blobs) -> SourceFiles:
+        """The files of the source. InvalidInput if there are none."""
+        if self.folder is not None:
+            return FolderFiles(self.folder)
+        return BucketFiles(blobs, self.bucket, self.prefix)
+
+
+class ImportPlan(BaseModel):
+    """An import before its parts are cut. `parts` are the splits of its parts, in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    import_id: str
+    name: str
+    source: Source
+    recipe: CutRecipe
+    classes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    notice: str
+    leaks: tuple[str, ...]
+    parts: tuple[str, ...]
+    label_units: dict[str, int]
+    source_sha256: str
+    scan: ImportReport
+
+    def key(self, name: str) -> str:
+        """The key of an object of the import."""
+        return f"imports/{self.import_id}/{name}"
+
+
+class PartResult(BaseModel):
+    """What was stored of a part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    patches: ObjectRef
+    mammograms: ObjectRef
+    lesions: ObjectRef
+    shards: Annotated[tuple[Shard, ...], Field(default=())]
+    report: ImportReport
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    """The mammograms of a source with their splits, and the report of reading them."""
+
+    mammograms: list[RawMammogram]
+    splits: list[str]
+    report: ImportReport
+
+
+def plan_import(blobs: Blobs, name: str, source: Source, recipe: CutRecipe) -> ImportPlan:
+    """Read the tables and headers of a source, and store the plan of its import. InvalidInput if the source does not
+    have the layout, or has no mammogram."""
+    scanned = _scan(blobs, source, recipe)
+    counted = {finding.kind for one in scanned.mammograms for finding in one.findings if counts(finding, recipe)}
+    kinds = tuple(sorted(counted))
+    content = MAMMOGRAMS.dump_json(scanned.mammograms)
+    digest = hashlib.sha256(content).hexdigest()
+    found_leaks = tuple(leaks(scanned.mammograms, scanned.splits))
+    parts = list(_parts(scanned, recipe.part_mammograms))
+    plan = ImportPlan(
+        import_id=derived_id(
+            "import", json.dumps([FORMAT, name, source.layout, digest, recipe.model_dump(mode="json")])
+        ),
+        name=name,
+        source=source,
+        recipe=recipe,
+        classes=class_names(recipe, kinds),
+        kinds=kinds,
+        notice=_notice(found_leaks),
+        leaks=found_leaks,
+        parts=tuple(split for split, _ in parts),
+        label_units=dict(Counter(map(_label_unit, scanned.mammograms))),
+        source_sha256=digest,
+        scan=scanned.report,
+    )
+    for number, (_, mammograms) in enumerate(parts):
+        blobs.put(BUCKET, plan.key(f"part-{number:05d}.json"), MAMMOGRAMS.dump_json(mammograms))
+    blobs.put(BUCKET, plan.key("plan.json"), plan.model_dump_json(indent=1).encode())
+    return plan
+
+
+def cut_part(blobs: Blobs, plan: ImportPlan, number: int) -> PartResult:
+    """Cut the mammograms of a part, from 0, unless that was done before."""
+    key = plan.key(f"result-{number:05d}.json")
+    if blobs.size(BUCKET, key) is not None:
+        return PartResult.model_validate_json(blobs.get(BUCKET, key))
+    report = ImportReport()
+    mammograms = MAMMOGRAMS.validate_json(blobs.get(BUCKET, plan.key(f"part-{number:05d}.json")))
+    files = plan.source.open(blobs)
+    preparer = Preparer(layout_named(plan.source.layout), files, plan.recipe, plan.kinds, report)
+    with _writer(blobs, plan) as writer:
+        for mammogram in mammograms:
+            cut = preparer.prepare(mammogram, plan.parts[number])
+            if cut is not None:
+                writer.add_mammogram(cut.mammogram, cut.lesions)
+                for patch in cut.patches:
+                    writer.add_patch(patch)
+        content = writer.content()
+    result = PartResult(
+        shards=tuple(content.shards),
+        report=report,
+        **{
+            table: put_content(blobs, BUCKET, plan.key(f"{table}-{number:05d}.parquet"), encode_table(rows))
+            for table, rows in _tables(content).items()
+        },
+    )
+    blobs.put(BUCKET, key, result.model_dump_json().encode())
+    return result
+
+
+def assemble(blobs: Blobs, plan: ImportPlan) -> tuple[DatasetManifest, ObjectRef, ImportReport]:
+    """Make the data set of an import whose parts are all cut, and return it with the report of the whole import.
+    NotFound if a part is missing; InvalidInput if no patch has a label."""
+    report = plan.scan.model_copy(deep=True)
+    cards = _SplitCards(plan.classes)
+    with _writer(blobs, plan) as writer:
+        for number, split in enumerate(plan.parts):
+            result = PartResult.model_validate_json(blobs.get(BUCKET, plan.key(f"result-{number:05d}.json")))
+            tables = {name: read_table(blobs, getattr(result, name)) for name in ("patches", "mammograms", "lesions")}
+            content = StoredContent(shards=list(result.shards), **tables)
+            writer.add_content(content)
+            cards.add(split, content)
+            report.add(result.report)
+        card = _card(plan, cards)
+        licence = layout_named(plan.source.layout).licence
+        provenance = Provenance(
+            card.model_dump_json(indent=1).encode(), report.model_dump_json(indent=1).encode(), licence.terms
+        )
+        manifest, ref = writer.finish(provenance)
+    return manifest, ref, report
+
+
+def discard(blobs: Blobs, plan: ImportPlan) -> None:
+    """Remove the objects of an import. The data set keeps its own."""
+    for key in list(blobs.list(BUCKET, plan.key(""))):
+        blobs.delete(BUCKET, key)
+
+
+def _scan(blobs: Blobs, source: Source, recipe: CutRecipe) -> _Scanned:
+    report = ImportReport()
+    layout = layout_named(source.layout)
+    mammograms = list(layout.scan(source.open(blobs), report))
+    if not mammograms:
+        reasons = "; ".join(f"{reason.count} x {name}" for name, reason in report.dropped.items())
+        raise InvalidInput(f"{NO_MAMMOGRAMS}{f': {reasons}' if reasons else ''}")
+    repeated = [name for name, count in Counter(one.name for one in mammograms).items() if count > 1]
+    if repeated:
+        raise InvalidInput(f"the source has {len(repeated)} mammogram names twice, such as {repeated[0]}")
+    return _Scanned(mammograms, assign_splits(mammograms, recipe), report)
+
+
+def _parts(scanned: _Scanned, size: int) -> Iterator[tuple[str, list[RawMammogram]]]:
+    """Yield the parts: mammograms of one split, split by split, in the order of the source."""
+    by_split: defaultdict[str, list[RawMammogram]] = defaultdict(list)
+    for mammogram, split in zip(scanned.mammograms, scanned.splits, strict=True):
+        by_split[split].append(mammogram)
+    for split in SPLITS:
+        rest = iter(by_split[split])
+        while part := list(islice(rest, size)):
+            yield split, part
+
+
+def _writer(blobs: Blobs, plan: ImportPlan) -> DatasetWriter:
+    return DatasetWriter(blobs, BUCKET, plan.name, plan.classes, notice=plan.notice, shared_patients=bool(plan.leaks))
+
+
+def _tables(content: StoredContent) -> dict[str, pa.Table]:
+    return {"patches": content.patches, "mammograms": content.mammograms, "lesions": content.lesions}
+
+
+def _notice(found: Sequence[str]) -> str:
+    return f"The source puts the same patient into more than one split: {'; '.join(found)}." if found else ""
+
+
+def _label_unit(mammogram: RawMammogram) -> str:
+    label = mammogram.label
+    return f"{label.unit}, {label.source}" if label is not None else "unlabelled"
+
+
+class _SplitCards:
+    """Counts patients, mammograms and patches of each split."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = classes
+        self._patients: defaultdict[str, set[str]] = defaultdict(set)
+        self._mammograms: Counter[str] = Counter()
+        self._patches: Counter[tuple[str, int]] = Counter()
+
+    def add(self, split: str, content: StoredContent) -> None:
+        """Count a part."""
+        self._patients[split].update(content.mammograms["patient"].to_pylist())
+        self._mammograms[split] += content.mammograms.num_rows
+        self._patches.update((split, label) for label in content.patches["label"].to_pylist())
+
+    def cards(self) -> dict[str, SplitCard]:
+        """The counts by split."""
+        return {
+            split: SplitCard(
+                patients=len(patients),
+                mammograms=self._mammograms[split],
+                patches={name: self._patches[split, label] for label, name in enumerate(self._classes)},
+            )
+            for split, patients in self._patients.items()
+        }
+
+
+def _card(plan: ImportPlan, cards: _SplitCards) -> DataCard:
+    layout = layout_named(plan.source.layout)
+    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json")
+    return DataCard(
+        source=layout.title,
+        layout=layout.name,
+        licence=layout.licence,
+        splits=cards.cards(),
+        split_rule=plan.recipe.split_rule,
+        leaks=list(plan.leaks),
+        label_units=plan.label_units,
+        recipe=recipe,
+        source_sha256=plan.source_sha256,
+        code_version=__version__,
+    )
