@@ -11,6 +11,7 @@ from PIL import Image
 
 from services.imaging.breast import BreastMask
 from services.imaging.patches import Box, Lesion, Mammogram, Patch, PatchName
+from services.imaging.png import encode_png16
 from services.training.raw.case import RawMammogram
 from services.training.raw.geometry import Region
 from services.training.raw.labelling import LabelledPatch, Labeller
@@ -20,8 +21,6 @@ from services.training.raw.report import ImportReport
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
 JPEG_QUALITY = 95
-PNG_LEVEL = 1
-"""Compression of 16-bit patches: a higher level takes many times longer and saves a tenth."""
 MARGIN = 0.02
 """What stays visible around the breast when the background is blanked, as a part of the shorter side: skin and
 nipple."""
@@ -129,17 +128,20 @@ def blank(grey: Grey, breast: BreastMask) -> Grey:
 
 def encode(pixels: Grey, largest_side: int = 0) -> bytes:
     """Encode grey pixels, shrunk to `largest_side` unless it is 0: 16 bits as PNG, 8 bits as JPEG."""
-    image = Image.fromarray(pixels)
-    if 0 < largest_side < max(image.size):
-        factor = largest_side / max(image.size)
-        size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
-        image = image.resize(size, Image.Resampling.BOX)
+    shown = _shrunk(pixels, largest_side)
+    if shown.dtype == np.uint16:
+        return encode_png16(shown.astype(np.uint16, copy=False))
     buffer = io.BytesIO()
-    if pixels.dtype == np.uint16:
-        image.save(buffer, "PNG", compress_level=PNG_LEVEL)
-    else:
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(shown).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def _shrunk(pixels: Grey, largest_side: int) -> Grey:
+    factor = largest_side / max(pixels.shape)
+    if not 0 < factor < 1:
+        return pixels
+    height, width = (max(1, round(side * factor)) for side in pixels.shape)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
 
 
 def _with_few_normal(
