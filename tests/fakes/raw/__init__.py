@@ -1,0 +1,1 @@
+"""Small sources of raw mammograms, written by tests."""
