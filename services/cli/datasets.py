@@ -10,6 +10,7 @@ from services.cli.raw_import import import_raw, read_recipe
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
+from services.imaging.licence import require_permission
 from services.training.checkpoints import resolve_checkpoint
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.importer import ImportSource
@@ -67,12 +68,16 @@ def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> di
         return Imports(datasets, runs).import_original(file, network, dataset_id).model_dump()
 
 
-def export_run(run_id: str, choice: str, kind: str, out: Path) -> dict[str, Any]:
-    """See `primitives export`; `choice` as for `resolve_checkpoint`."""
+def export_run(run_id: str, choice: str, kind: str, out: Path, confirmed: bool = False) -> dict[str, Any]:
+    """See `primitives export`; `choice` as for `resolve_checkpoint`. Forbidden if a licence forbids to release the
+    weights and no permission is confirmed."""
     with _training() as (_, runs):
         blobs = runs.ports.blobs
         checkpoint = open_checkpoint(blobs, resolve_checkpoint(runs.get(run_id), choice))
+        name = f"checkpoint {checkpoint.checkpoint_id}"
+        permission = require_permission("weights", checkpoint.terms, name, confirmed)
         exported: dict[str, Any] = {"file": str(out), "format": kind, "checkpoint_id": checkpoint.checkpoint_id}
+        exported["permission"] = permission
         if kind == "safetensors":
             export_safetensors(blobs, checkpoint, out)
             return exported

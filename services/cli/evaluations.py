@@ -10,7 +10,7 @@ from rich.table import Table
 
 from services.cli.client import named_services, post
 from services.cli.connection import Connection
-from services.cli.output import Key
+from services.cli.output import Key, Permission
 from services.cli.tokens import command_audit, operator
 from services.cli.watch import follow_task
 from services.common.settings import Shared
@@ -74,14 +74,16 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write.")],
     format: Annotated[Format, typer.Option(help="safetensors, or onnx (needs the extra `export`).")] = "safetensors",
     checkpoint: Checkpoint = "",
+    confirm_permission: Permission = False,
 ) -> None:
     """Write a run's network to a file. An ONNX file is first compared with PyTorch; the largest difference of a logit
     is printed."""
     from services.cli.datasets import export_run
 
     audit = command_audit(Shared())
-    exported = export_run(run, checkpoint, format, out)
-    audit.record("export", f"{run} {exported['checkpoint_id']}", outcome=f"{format} to {out}", actor=operator())
+    exported = export_run(run, checkpoint, format, out, confirm_permission)
+    outcome = "; ".join(filter(None, (f"{format} to {out}", exported["permission"])))
+    audit.record("export", f"{run} {exported['checkpoint_id']}", outcome=outcome, actor=operator())
     typer.echo(json.dumps(exported))
 
 

@@ -12,6 +12,15 @@ Key = Annotated[
 """The option of every command that starts work over the API of a service."""
 
 
+Permission = Annotated[
+    bool,
+    typer.Option(
+        "--confirm-permission", help="You have a written permission for what the data's licence forbids to pass on."
+    ),
+]
+"""The option of every command that writes weights or pictures for others."""
+
+
 def print_json(content: object) -> None:
     """Print indented JSON on standard output."""
     typer.echo(json.dumps(content, indent=1))

@@ -19,6 +19,7 @@ from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.machine.reading import too_large
 from services.imaging.architectures import Semantics, build_network
+from services.imaging.licence import Term
 from services.imaging.preprocessing import Preprocessing
 
 NAMES_SHOWN = 6
@@ -56,6 +57,8 @@ class CheckpointManifest(BaseModel):
     """The manifest of the run's best checkpoint, unless this one is the best."""
     events: ObjectRef | None = None
     """TensorBoard's event file for all epochs so far."""
+    terms: tuple[Term, ...] = ()
+    """Terms of the licences of all data that the weights were trained on."""
 
     @property
     def objects(self) -> list[ObjectRef]:

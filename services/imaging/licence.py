@@ -1,9 +1,12 @@
 """Under which terms a data set may be used, and its data card. The terms travel to checkpoints, exports and
 galleries."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+
+from services.common.errors import Forbidden
 
 
 class Term(StrEnum):
@@ -30,6 +33,24 @@ class Licence(BaseModel):
 
 UNSTATED = Licence(name="not stated", citation="")
 """The licence of own files: their owner knows it, and this product does not."""
+
+
+FORBIDDEN: dict[str, Term] = {"weights": Term.NO_WEIGHTS_RELEASE, "pictures": Term.NO_REDISTRIBUTION}
+"""The term that forbids to pass something on."""
+
+
+def require_permission(what: str, terms: Iterable[Term], source: str, confirmed: bool) -> str:
+    """Check that `what`, weights or pictures, may leave the product. Return what was confirmed, for the audit log,
+    empty if nothing had to be. Forbidden if a term forbids it and the caller has not confirmed a permission."""
+    term = FORBIDDEN[what]
+    if term not in terms:
+        return ""
+    if not confirmed:
+        raise Forbidden(
+            f"{source} is bound by the term {term}: its licence forbids to pass on {what}. If you have a written "
+            "permission, repeat this with --confirm-permission; the audit log records it."
+        )
+    return f"permission confirmed despite {term}"
 
 
 class SplitCard(BaseModel):

@@ -63,6 +63,7 @@ def describe(checkpoint: CheckpointManifest) -> dict[str, str]:
         "checkpoint_id": checkpoint.checkpoint_id,
         "dataset_id": checkpoint.dataset_id,
         "code_version": checkpoint.code_version,
+        "terms": json.dumps(checkpoint.terms),
     }
 
 

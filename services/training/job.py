@@ -165,6 +165,7 @@ def resume(blobs: Blobs, learner: Learner, ref: ObjectRef) -> None:
     learner.epoch, learner.step = checkpoint.epoch, checkpoint.step
     learner.metrics = [EpochMetrics.model_validate(values) for values in checkpoint.metrics]
     learner.best = checkpoint.best or ref
+    learner.terms = checkpoint.terms
 
 
 def save_checkpoint(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) -> ObjectRef:
@@ -197,6 +198,7 @@ def save_checkpoint(blobs: Blobs, learner: Learner, run_id: str, data: Dataset) 
         metrics=[metrics.model_dump() for metrics in learner.metrics],
         best=learner.best,
         events=put_content(blobs, BUCKET, f"{folder}/events.tfevents", event_bytes(learner.metrics, time.time())),
+        terms=tuple(sorted({*data.manifest.terms, *learner.terms})),
     )
     body = manifest.model_dump_json(indent=1).encode()
     ref = put_content(blobs, BUCKET, f"{folder}/checkpoint.json", body)

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from services.common.blobs import ObjectRef
 from services.imaging.architectures import build_network, native_preprocessing, transforms_input
+from services.imaging.licence import Term
 from services.imaging.preprocessing import Preprocessing
 from services.training.distributed import Team, average_gradients, synchronise_norms
 from services.training.metrics import Meter
@@ -41,6 +42,8 @@ class Learner:
     metrics: list[EpochMetrics] = field(default_factory=list)
     best: ObjectRef | None = None
     """The manifest of the best checkpoint so far, in the leader only."""
+    terms: tuple[Term, ...] = ()
+    """Terms of the licences of data that an earlier run trained these weights on."""
 
     def seed_step(self) -> None:
         """Seed the random numbers of the next step (dropout) from its position, so that no generator state has to be

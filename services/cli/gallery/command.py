@@ -6,16 +6,18 @@ from typing import Annotated
 import typer
 
 from services.cli.client import get, named_services
-from services.common.blobs import ObjectRef, open_blobs
+from services.cli.output import Permission
+from services.cli.tokens import command_audit, operator
+from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.common.errors import Conflict, InvalidInput
 from services.common.settings import Shared
 from services.common.work.plan_options import PictureFormat, PictureKind
+from services.imaging.licence import require_permission
 
 MOST_UNITS = 1_000_000
 
 
 # typer reads a command's options from its parameters.
-# typer reads the options from the parameters.
 def gallery(
     extraction: Annotated[str, typer.Argument(help="A completed extraction.")],
     folder: Annotated[Path, typer.Argument(help="Folder for the pages: empty, or not there yet.")],
@@ -25,6 +27,7 @@ def gallery(
     format: Annotated[PictureFormat, typer.Option(help="File format of the pictures.")] = "jpeg",
     top: Annotated[int, typer.Option(min=1, help="Most pictures per unit.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 227,
+    confirm_permission: Permission = False,
 ) -> None:
     """Write the units of an extraction as pages that a browser opens from disk: FOLDER/index.html."""
     from services.cli.gallery.build import GalleryOptions, build_gallery, is_free
@@ -37,10 +40,23 @@ def gallery(
         raise Conflict(f"extraction {extraction} is {found['state']}; its units are known once it is completed")
     shared = Shared()
     options = GalleryOptions(tuple(layer or ()), parse_units(units), kind, format, top, size)
+    blobs, ref = open_blobs(shared.blobs()), ObjectRef.model_validate(found["manifest"])
+    confirmed = _require_permission(blobs, ref, extraction, confirm_permission)
     with progress_bar("units") as update:
-        ref = ObjectRef.model_validate(found["manifest"])
-        index = build_gallery(open_blobs(shared.blobs()), shared.scratch(), ref, folder, options, update)
+        index = build_gallery(blobs, shared.scratch(), ref, folder, options, update)
+    if confirmed:
+        outcome = f"gallery in {folder}; {confirmed}"
+        command_audit(shared).record("export", f"extraction {extraction}", outcome=outcome, actor=operator())
     typer.echo(index)
+
+
+def _require_permission(blobs: Blobs, extraction: ObjectRef, name: str, confirmed: bool) -> str:
+    """Check that the licence of the patches allows a gallery; see `require_permission`."""
+    from services.imaging.dataset import Dataset
+    from services.patch_rendering.unit_maps import read_extraction
+
+    dataset = Dataset.open(blobs, read_extraction(blobs, extraction).dataset)
+    return require_permission("pictures", dataset.manifest.terms, f"extraction {name}", confirmed)
 
 
 def parse_units(text: str) -> frozenset[int] | None:

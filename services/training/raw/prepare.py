@@ -6,6 +6,7 @@ from dataclasses import replace
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.breast import BreastMask, find_breast
 from services.imaging.patches import Lesion, Mammogram
+from services.imaging.pectoral import without_muscle
 from services.training.raw.case import Finding, RawMammogram
 from services.training.raw.cutter import BreastCover, Cut, blank, choose, encode, encode_patches
 from services.training.raw.files import SourceFiles
@@ -22,6 +23,8 @@ NO_BREAST = "no breast is found in the image"
 NO_OUTLINE = "the outline of the finding cannot be read"
 OUTSIDE = "the finding lies outside of the image"
 BURNED_IN = "the image may contain burned-in text"
+WITH_MUSCLE = ("MLO", "ML", "LMO")
+"""Views that show the pectoral muscle."""
 LEAST_BREAST, MOST_BREAST = 0.02, 0.98
 """Parts of an image that a breast covers; outside of these, the mask is probably wrong."""
 ODD_BREAST = "the breast covers an unusual part of the image"
@@ -57,7 +60,8 @@ class Preparer:
         placed = self._place(mammogram, height, width)
         grey = blank(pixels.grey, breast) if recipe.blank_background else pixels.grey
         labeller = Labeller(mammogram, placed, recipe, self._kinds)
-        chosen = choose(mammogram, BreastCover(breast), labeller, (height, width), recipe, self._report)
+        tissue = without_muscle(grey, breast) if recipe.without_muscle and mammogram.view in WITH_MUSCLE else breast
+        chosen = choose(mammogram, BreastCover(tissue), labeller, (height, width), recipe, self._report)
         patches = tuple(encode_patches(mammogram, grey, split, chosen, recipe))
         self._report.count("mammograms")
         self._report.count("patches", len(patches))

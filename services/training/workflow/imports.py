@@ -15,6 +15,7 @@ from services.common.identity import derived_id
 from services.common.work.starts import sha256_of_request
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input, without_auxiliary
 from services.imaging.checkpoint import CheckpointManifest, load_weights, pack, read_weights
+from services.imaging.dataset import Dataset
 from services.imaging.manifests import put_content
 from services.training.names import BUCKET
 from services.training.original import OriginalCheckpoint, OriginalNetwork, read_checkpoint, resume_state
@@ -94,6 +95,7 @@ class Imports:
             weights=self._put(run_id, "weights.safetensors", pack(weights)),
             resume=resume,
             resume_state=plain,
+            terms=Dataset.open(self.runs.ports.blobs, dataset.manifest).manifest.terms,
         )
         ref = self._put(run_id, "checkpoint.json", manifest.model_dump_json(indent=1).encode())
         self._record(run_id, dataset.dataset_id, settings, ref)
