@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -107,6 +108,24 @@ def annotation(quick: Quick = False, as_json: AsJson = False) -> None:
     from bench.annotation import FULL, QUICK, bench_annotation
 
     _print(bench_annotation(QUICK if quick else FULL), as_json)
+
+
+@bench_app.command("import")
+def raw_import(quick: Quick = False, as_json: AsJson = False) -> None:
+    """Megapixels a second of an import of raw mammograms against the decoder alone, and memory as mammograms grow."""
+    from bench.raw_import import FULL, QUICK, bench_import
+
+    _print(bench_import(QUICK if quick else FULL), as_json)
+
+
+@bench_app.command()
+def breast(
+    folder: Annotated[Path, typer.Argument(help="A folder with images/ and tissue_labels/.")], as_json: AsJson = False
+) -> None:
+    """How well the breast and the pectoral muscle are found, against hand-drawn labels."""
+    from bench.breast import bench_breast
+
+    _print(bench_breast(folder), as_json)
 
 
 def _print(figures: dict[str, Any], as_json: bool) -> None:

