@@ -18,6 +18,7 @@ from services.training.main import open_training_ports
 from services.training.original import OriginalNetwork
 from services.training.settings import TrainingSettings
 from services.training.specs import BUILD_SAMPLE, BuildSpec
+from services.training.weights_file import WeightsFile
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.imports import Imports
 from services.training.workflow.runs import Runs
@@ -55,11 +56,11 @@ def list_datasets() -> list[dict[str, Any]]:
         return [view.model_dump() for view in datasets.all().datasets]
 
 
-def import_checkpoint(file: Path, architecture: str, dataset_id: str, image_size: int, channels: int) -> dict[str, Any]:
+def import_checkpoint(file: Path, dataset_id: str, described: WeightsFile) -> dict[str, Any]:
     """See `primitives checkpoint import`."""
     with _training() as (datasets, runs):
         imports = Imports(datasets, runs)
-        return imports.import_checkpoint(file, architecture, dataset_id, image_size, channels).model_dump()
+        return imports.import_checkpoint(file, dataset_id, described).model_dump()
 
 
 def import_original(file: Path, network: OriginalNetwork, dataset_id: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ typer reads the options of a command from its parameters, so some commands have 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ from services.cli.studies import study_app
 from services.cli.tensorboard import tensorboard
 from services.cli.tokens import token
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.licence import Term
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the units of a mammogram network respond to.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample, list.")
@@ -174,18 +175,36 @@ def checkpoint_import(
     ] = "",
     image_size: Annotated[int, typer.Option(help="Side of its input in pixels; 0 is the network's own.")] = 0,
     channels: Annotated[int, typer.Option(help="Channels of its input: 3 equal ones, or 1.")] = 3,
+    prefix: Annotated[str, typer.Option(help="Use only the weights whose names begin with this, without it.")] = "",
+    rename: Annotated[
+        str, typer.Option(help="A file with an old and a new name on each line, or efficientnet-pytorch.")
+    ] = "",
+    outputs: Annotated[
+        Literal["softmax", "sigmoid"],
+        typer.Option(help="sigmoid: an output for each class, or one for the second of two classes."),
+    ] = "softmax",
+    headless: Annotated[
+        bool, typer.Option("--headless", help="The file has no last layer: import it with zeros.")
+    ] = False,
+    term: Annotated[
+        list[Term] | None, typer.Option(help="A term of the weights' licence that binds what is made of them.")
+    ] = None,
 ) -> None:
     """Register weights trained elsewhere as a completed run, from which a plan can start. Pass the --architecture, or
     the --config of a checkpoint of the original."""
     from services.cli.datasets import import_checkpoint, import_original
     from services.training.original import read_network
+    from services.training.weights_file import WeightsFile
 
     if bool(architecture) == bool(config):
         raise InvalidInput("pass one of --architecture and --config, to name the network of the weights")
     if config:
         print_json(import_original(file, read_network(config), dataset))
     else:
-        print_json(import_checkpoint(file, architecture, dataset, image_size, channels))
+        described = WeightsFile(
+            architecture, image_size, channels, prefix, rename, outputs, headless, tuple(term or ())
+        )
+        print_json(import_checkpoint(file, dataset, described))
 
 
 def main() -> None:

@@ -4,10 +4,13 @@ In the bucket of the training service, below `checkpoints/<run>/`, lie the weigh
 the manifest, which is written last. Each key contains the hash of its content.
 """
 
+import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load as load_tensors
@@ -20,9 +23,21 @@ from services.common.errors import InvalidInput
 from services.common.machine.reading import too_large
 from services.imaging.architectures import Semantics, build_network
 from services.imaging.licence import Term
+from services.imaging.outputs import Outputs
 from services.imaging.preprocessing import Preprocessing
 
 NAMES_SHOWN = 6
+_RECONSTRUCT, _SCALAR = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+ARRAYS: list[Any] = [
+    *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")),
+]
+"""What NumPy arrays of numbers are pickled with. Some checkpoints contain predictions next to their weights."""
+WHOLE_MODULE = re.compile(r"GLOBAL ([\w.]+) was not an allowed global|Unsupported (?:global|class)")
+"""How PyTorch says that a file contains objects of classes that are not data."""
 LARGEST_FILE = 16 << 30
 """Bytes of a weights file: enough for a network of four billion weights."""
 
@@ -43,6 +58,7 @@ class CheckpointManifest(BaseModel):
     semantics: Semantics = "current"
     transform_input: bool = False
     classes: tuple[str, ...]
+    outputs: Outputs = "softmax"
     preprocessing: Preprocessing
     dataset_id: str
     epoch: int
@@ -128,9 +144,17 @@ def read_file(path: Path) -> Any:
         _refuse_bomb(path)
         if path.suffix == ".safetensors":
             return load_tensors(path.read_bytes())
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(ARRAYS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except InvalidInput:
         raise
+    except pickle.UnpicklingError as error:
+        if WHOLE_MODULE.search(str(error)) is not None:
+            raise InvalidInput(
+                f"{path} contains a whole pickled module, which cannot be read without running its code. "
+                'docs/networks.md says under "Whole modules" how to convert it apart from this product.'
+            ) from error
+        raise InvalidInput(f"{path} is not a weights file: {error}") from error
     except Exception as error:  # torch and safetensors raise many kinds of errors; the file is the user's
         raise InvalidInput(f"{path} is not a weights file: {error}") from error
 

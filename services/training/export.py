@@ -58,6 +58,7 @@ def describe(checkpoint: CheckpointManifest) -> dict[str, str]:
         "semantics": checkpoint.semantics,
         "transform_input": json.dumps(checkpoint.transform_input),
         "classes": json.dumps(checkpoint.classes),
+        "outputs": checkpoint.outputs,
         "preprocessing": checkpoint.preprocessing.model_dump_json(),
         "run_id": checkpoint.run_id,
         "checkpoint_id": checkpoint.checkpoint_id,

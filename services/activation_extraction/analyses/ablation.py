@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
@@ -25,6 +25,7 @@ from services.activation_extraction.ranking import rank_rows
 from services.common.errors import InvalidInput
 from services.imaging.capture import hook_layers
 from services.imaging.manifests import RANKING_SCHEMA
+from services.imaging.outputs import Outputs
 
 MAX_VALUES = 1 << 23
 """Probabilities in an array that is ranked, at most: 64 MB."""
@@ -88,7 +89,7 @@ class Ablation:
         for name, module in requested_layers(context).items():
             units = requested_units(context, name)
             plain, silenced = _logits(context, seen, name, module, units)
-            rows = _rows(auc_drops(plain, silenced, labels, heartbeat), units)
+            rows = _rows(auc_drops(plain, silenced, labels, heartbeat, context.checkpoint.outputs), units)
             yield name, pa.Table.from_pylist(rows, schema=RANKING_SCHEMA)
 
 
@@ -150,6 +151,7 @@ def auc_drops(
     silenced: Iterator[NDArray[np.floating]],
     labels: NDArray[np.int64],
     heartbeat: Heartbeat,
+    outputs: Outputs = "softmax",
 ) -> dict[int, NDArray[np.float64]]:
     """Compute by how much silencing each unit lowers the AUC of each class: (units,) by class, for the classes that
     some but not all of the labels have.
@@ -161,7 +163,8 @@ def auc_drops(
     units_per_chunk = max(1, MAX_VALUES // plain.size)
     drops: dict[int, list[NDArray[np.float64]]] = {label: [] for label in classes}
     for chunk in _chunks(silenced, units_per_chunk):
-        columns = softmax(np.stack([plain, *chunk], axis=1, dtype=np.float64), axis=2)
+        columns = np.stack([plain, *chunk], axis=1, dtype=np.float64)
+        columns = expit(columns) if outputs == "sigmoid" else softmax(columns, axis=2)
         for label in classes:
             aucs = roc_areas(columns[:, :, label], labels == label)
             drops[label].append(aucs[0] - aucs[1:])

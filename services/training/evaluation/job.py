@@ -30,7 +30,15 @@ def evaluate(job: Job, spec: EvaluationSpec) -> ObjectRef:
         job.stop_if_requested()
 
     network = load_network(blobs, checkpoint).to(choose_device(spec.device))
-    predictions = predict(network, data, spec.split, checkpoint.preprocessing, spec.settings.batch_size, on_patches)
+    predictions = predict(
+        network,
+        data,
+        spec.split,
+        checkpoint.preprocessing,
+        spec.settings.batch_size,
+        on_patches,
+        checkpoint.outputs,
+    )
     subject = Subject(
         evaluation_id=spec.evaluation_id,
         run_id=checkpoint.run_id,

@@ -18,6 +18,8 @@ from services.common.errors import InvalidInput
 from services.imaging.checkpoint import CheckpointManifest
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import read_table
+from services.imaging.outputs import Outputs
+from services.imaging.outputs import probabilities as probabilities_of
 from services.imaging.prefetch import prefetch
 from services.imaging.preprocessing import Batch, Preprocessing
 
@@ -86,6 +88,7 @@ def predict(
     preprocessing: Preprocessing,
     batch_size: int,
     on_patches: Callable[[int], None] = lambda _done: None,
+    outputs: Outputs = "softmax",
 ) -> Predictions:
     """Run the network once on each patch, on the device of its weights. InvalidInput names the first patch with a
     prediction that is not finite. `on_patches` receives the number of patches that are done."""
@@ -94,7 +97,7 @@ def predict(
     probabilities: list[NDArray[np.float64]] = []
     for batch in _read_batches(data, split, preprocessing, batch_size):
         logits = network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
-        batch_probabilities = logits.double().softmax(1).cpu().numpy()
+        batch_probabilities = probabilities_of(logits.double(), outputs).cpu().numpy()
         broken = batch.ids[~np.isfinite(batch_probabilities).all(axis=1)].tolist()
         if broken:
             raise InvalidInput(f"the prediction for patch {broken[0]} of {data.manifest.name} is not finite")

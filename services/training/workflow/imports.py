@@ -10,17 +10,20 @@ from torch import Tensor
 
 from services import __version__
 from services.common.blobs import ObjectRef
-from services.common.errors import InvalidInput, NotFound, Overtaken
+from services.common.errors import NotFound, Overtaken
 from services.common.identity import derived_id
 from services.common.work.starts import sha256_of_request
 from services.imaging.architectures import build_skeleton, native_preprocessing, transforms_input, without_auxiliary
-from services.imaging.checkpoint import CheckpointManifest, load_weights, pack, read_weights
+from services.imaging.checkpoint import CheckpointManifest, load_weights, pack
 from services.imaging.dataset import Dataset
+from services.imaging.licence import Term
 from services.imaging.manifests import put_content
+from services.imaging.outputs import Outputs
 from services.training.names import BUCKET
 from services.training.original import OriginalCheckpoint, OriginalNetwork, read_checkpoint, resume_state
 from services.training.schemas import DatasetView, RunSettings, RunView
 from services.training.tables import RunRow
+from services.training.weights_file import WeightsFile
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.runs import Runs
 
@@ -32,19 +35,14 @@ class Imports:
     datasets: Datasets
     runs: Runs
 
-    def import_checkpoint(
-        self, path: Path, architecture: str, dataset_id: str, image_size: int, channels: int = 3
-    ) -> RunView:
+    def import_checkpoint(self, path: Path, dataset_id: str, file: WeightsFile) -> RunView:
         """Import weights as a completed run on a registered data set, whose classes they predict.
 
         InvalidInput if they do not fit the architecture; it names the keys that do not.
         """
-        if channels not in (1, 3):
-            raise InvalidInput(f"{channels} channels; expected 1 or 3")
-        settings = RunSettings(
-            architecture=architecture, weights="none", image_size=image_size, channels=1 if channels == 1 else 3
-        )
-        return self._import(self.datasets.get(dataset_id), settings, read_weights(path), path)
+        dataset = self.datasets.get(dataset_id)
+        weights, outputs = file.read(path, len(dataset.classes))
+        return self._import(dataset, file.settings(), weights, path, file=file, outputs=outputs)
 
     def import_original(self, path: Path, network: OriginalNetwork, dataset_id: str) -> RunView:
         """Import a checkpoint file of the original as a completed run, from which another run can resume.
@@ -64,6 +62,8 @@ class Imports:
         weights: dict[str, Tensor],
         path: Path,
         original: OriginalCheckpoint | None = None,
+        file: WeightsFile | None = None,
+        outputs: Outputs = "softmax",
     ) -> RunView:
         """Store weights, and the optimizer state of a checkpoint of the original, as a completed run. A file is one
         run for each data set and settings, however often it is imported."""
@@ -71,7 +71,9 @@ class Imports:
         network = build_skeleton(settings.architecture, len(dataset.classes), settings.semantics, settings.channels)
         load_weights(network, weights, str(path), check_only=True)
         kind = "weights" if original is None else "original"
-        run_id = derived_id("run", sha256_of_request(kind, dataset.dataset_id, settings, _sha256_of(path)))
+        described = [] if file is None else file.identity()
+        request = sha256_of_request(kind, dataset.dataset_id, settings, _sha256_of(path), *described)
+        run_id = derived_id("run", request)
         with suppress(NotFound):
             return self.runs.get(run_id)
         resume: ObjectRef | None = None
@@ -95,11 +97,17 @@ class Imports:
             weights=self._put(run_id, "weights.safetensors", pack(weights)),
             resume=resume,
             resume_state=plain,
-            terms=Dataset.open(self.runs.ports.blobs, dataset.manifest).manifest.terms,
+            outputs=outputs,
+            terms=self._terms(dataset, file),
         )
         ref = self._put(run_id, "checkpoint.json", manifest.model_dump_json(indent=1).encode())
         self._record(run_id, dataset.dataset_id, settings, ref)
         return self.runs.get(run_id)
+
+    def _terms(self, dataset: DatasetView, file: WeightsFile | None) -> tuple[Term, ...]:
+        """The terms of the data set, whose classes the weights have, and those that the caller states."""
+        own = Dataset.open(self.runs.ports.blobs, dataset.manifest).manifest.terms
+        return tuple(sorted({*own, *(file.terms if file is not None else ())}))
 
     def _put(self, run_id: str, name: str, content: bytes) -> ObjectRef:
         return put_content(self.runs.ports.blobs, BUCKET, f"checkpoints/{run_id}/{name}", content)

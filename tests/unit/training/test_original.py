@@ -16,6 +16,7 @@ from services.training.job import resume
 from services.training.learner import start_learner
 from services.training.original import PRESETS, presets, read_checkpoint, read_network, read_run
 from services.training.schemas import RunSettings, StartRunRequest
+from services.training.weights_file import WeightsFile
 from tests.fakes.data import SilentJob
 from tests.fakes.torchvision_0_1_9 import make_network, save_checkpoint
 from tests.unit.training.test_loop import SETTINGS, Run
@@ -242,7 +243,9 @@ def test_a_run_resumes_from_a_checkpoint_of_the_original(training: Training, tmp
 def test_a_run_cannot_resume_from_weights_alone(training: Training, tmp_path: Path) -> None:
     """InvalidInput is raised when the run is started, not minutes later."""
     torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
-    imported = training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    imported = training.imports.import_checkpoint(
+        tmp_path / "w.pth", training.dataset_id, WeightsFile("test_resnet", 64)
+    )
     request = StartRunRequest(
         dataset_id=training.dataset_id, settings=RunSettings(weights="none"), resume_from=imported.run_id
     )

@@ -36,6 +36,7 @@ from services.training.schemas import (
 from services.training.settings import TrainingSettings
 from services.training.specs import BuiltDataset, SavedCheckpoint
 from services.training.tables import Base
+from services.training.weights_file import WeightsFile
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.imports import Imports
 from services.training.workflow.plans import Plans
@@ -186,7 +187,7 @@ def test_a_plan_can_use_a_completed_run(training: Training) -> None:
         training.plans.start(training.plan(network=PlanNetwork(run_id=run.run_id)))
     weights = training.blobs.url.removeprefix("folder://") + "/../w.pth"
     torch.save(build_network("test_resnet", 3).state_dict(), weights)
-    imported = training.imports.import_checkpoint(Path(weights), "test_resnet", training.dataset_id, 64)
+    imported = training.imports.import_checkpoint(Path(weights), training.dataset_id, WeightsFile("test_resnet", 64))
     training.sent()
     training.plans.start(training.plan(network=PlanNetwork(run_id=imported.run_id)))
     [event] = training.sent()
@@ -412,10 +413,10 @@ def test_weights_of_another_architecture_are_refused(training: Training, tmp_pat
     torch.save(build_network("resnet18", 3).state_dict(), tmp_path / "w.pth")
     before = list(training.blobs.list("training"))
     with pytest.raises(InvalidInput, match=r"w\.pth does not fit a .*: it lacks"):
-        training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+        training.imports.import_checkpoint(tmp_path / "w.pth", training.dataset_id, WeightsFile("test_resnet", 64))
     torch.save(build_network("test_resnet", 5).state_dict(), tmp_path / "w.pth")
     with pytest.raises(InvalidInput, match=r"another shape .*\[5\], expected \[3\]"):
-        training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+        training.imports.import_checkpoint(tmp_path / "w.pth", training.dataset_id, WeightsFile("test_resnet", 64))
     assert training.runs.all().runs == []
     assert list(training.blobs.list("training")) == before
 
@@ -552,7 +553,9 @@ def test_a_repeated_import_is_one_run(training: Training, tmp_path: Path) -> Non
     torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "v.pth")
 
     def imported(name: str, size: int = 64) -> str:
-        return training.imports.import_checkpoint(tmp_path / name, "test_resnet", training.dataset_id, size).run_id
+        return training.imports.import_checkpoint(
+            tmp_path / name, training.dataset_id, WeightsFile("test_resnet", size)
+        ).run_id
 
     first = imported("w.pth")
     objects = list(training.blobs.list("training"))
@@ -564,7 +567,7 @@ def test_a_repeated_import_is_one_run(training: Training, tmp_path: Path) -> Non
 def test_an_imported_network_is_published(training: Training, tmp_path: Path) -> None:
     """RunCompleted is published for imported weights as for trained ones."""
     torch.save(build_network("test_resnet", 3).state_dict(), tmp_path / "w.pth")
-    run = training.imports.import_checkpoint(tmp_path / "w.pth", "test_resnet", training.dataset_id, 64)
+    run = training.imports.import_checkpoint(tmp_path / "w.pth", training.dataset_id, WeightsFile("test_resnet", 64))
     [event] = training.sent()
     assert (event.run_id, event.HasField("plan")) == (run.run_id, False)
 
