@@ -31,13 +31,17 @@ def evaluate(
     dataset: Annotated[str, typer.Option(help="Another registered data set with the same classes.")] = "",
     checkpoint: Checkpoint = "",
     replicates: Replicates = 1000,
+    baseline: Annotated[
+        Literal["", "probe"],
+        typer.Option(help="probe: compare with a linear probe on the features with which the run began."),
+    ] = "",
     as_json: AsJson = False,
     key: Key = "",
 ) -> None:  # typer reads a command's options from its parameters
     """Evaluate a run on a split, on the running services: AUC with intervals over patients, calibration, figures."""
     base = named_services().training
     options: dict[str, Any] = {"run_id": run, "split": split, "dataset_id": dataset, "checkpoint": checkpoint}
-    options["settings"] = {"replicates": replicates}
+    options["settings"] = {"replicates": replicates} | ({"baseline": baseline} if baseline else {})
     started = post(base, "/v1/evaluations", options, key)
     evaluation_id = started["evaluation_id"]
     path = f"/v1/evaluations/{evaluation_id}"
@@ -102,6 +106,18 @@ def _print_report(report: dict[str, Any]) -> None:
     console.print(f"AUC macro {_estimate(report['macro_auc'])}, micro {_estimate(report['micro_auc'])}")
     accuracy = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
     console.print(f"{accuracy}, expected calibration error {report['calibration']['error']:.3f}")
+    if report["baseline"] is not None:
+        _print_baseline(report["baseline"])
+
+
+def _print_baseline(baseline: dict[str, Any]) -> None:
+    table = Table("AUC", "run", baseline["name"], "run - probe (95%)", "p (patients as clusters)")
+    for one in (*baseline["classes"], baseline["macro"], baseline["micro"]):
+        figures = _number(one["a"]), _number(one["b"]), _estimate(one["difference"]), _number(one["clustered"]["p"])
+        table.add_row(one["name"], *figures)
+    console = Console()
+    console.print(table)
+    console.print(f"probe: AUC macro {_estimate(baseline['macro_auc'])}, micro {_estimate(baseline['micro_auc'])}")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

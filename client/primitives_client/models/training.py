@@ -30,6 +30,54 @@ class BalanceView(Answer):
     classes: list[BalanceRow]
 
 
+class Estimate(Answer):
+    """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or
+    interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    replicates: int = 0
+    reason: str = ""
+
+
+class Difference(Answer):
+    """A paired test of AUC a minus AUC b: the 95% interval of the difference and the two-sided p value."""
+
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+    z: float | None = None
+    p: float | None = None
+    reason: str = ""
+
+
+class ComparedAuc(Answer):
+    """One AUC of both evaluations. `delong` treats patches as independent, which is too optimistic where a patient
+    has many patches. `clustered` is the same test with patients as clusters (Obuchowski 1997). The interval of
+    `difference` is over draws of patients."""
+
+    name: str
+    a: float | None = None
+    b: float | None = None
+    difference: Estimate
+    delong: Difference = Field(default_factory=lambda: Difference.model_validate({"reason": ""}))
+    clustered: Difference = Field(default_factory=lambda: Difference.model_validate({"reason": ""}))
+    reason: str = ""
+
+
+class BaselineReport(Answer):
+    """The AUCs of a baseline on the same patches, and their comparison: side a is the checkpoint, side b the
+    baseline."""
+
+    name: str
+    macro_auc: Estimate
+    micro_auc: Estimate
+    classes: list[ComparedAuc]
+    macro: ComparedAuc
+    micro: ComparedAuc
+
+
 class BootstrapSettings(Exchanged):
     """How intervals are computed."""
 
@@ -80,17 +128,6 @@ class ChangeRunRequest(Request):
     """A name for people; empty: none."""
 
 
-class Estimate(Answer):
-    """A figure with its 95% interval over `replicates` draws of patients. `reason` explains a missing value or
-    interval."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    replicates: int = 0
-    reason: str = ""
-
-
 class OperatingPoint(Answer):
     """The largest sensitivity at which the specificity is at least `specificity`. `threshold` is the smallest
     probability that then counts as positive; if it is null, no patch does."""
@@ -130,31 +167,6 @@ class CompareRequest(Request):
     evaluation_a: str
     evaluation_b: str
     settings: BootstrapSettings = Field(default_factory=BootstrapSettings)
-
-
-class Difference(Answer):
-    """A paired test of AUC a minus AUC b: the 95% interval of the difference and the two-sided p value."""
-
-    low: float | None = None
-    high: float | None = None
-    standard_error: float | None = None
-    z: float | None = None
-    p: float | None = None
-    reason: str = ""
-
-
-class ComparedAuc(Answer):
-    """One AUC of both evaluations. `delong` treats patches as independent, which is too optimistic where a patient
-    has many patches. `clustered` is the same test with patients as clusters (Obuchowski 1997). The interval of
-    `difference` is over draws of patients."""
-
-    name: str
-    a: float | None = None
-    b: float | None = None
-    difference: Estimate
-    delong: Difference = Field(default_factory=lambda: Difference.model_validate({"reason": ""}))
-    clustered: Difference = Field(default_factory=lambda: Difference.model_validate({"reason": ""}))
-    reason: str = ""
 
 
 class ComparisonView(Answer):
@@ -263,6 +275,8 @@ class EvaluationSettings(Exchanged):
     calibration_bins: int = 10
     """Equal bins of probability from 0 to 1."""
     batch_size: int = 32
+    baseline: str = ""
+    """probe: also evaluate a linear probe on the features with which the run began, and compare."""
 
 
 class ImportFolders(Answer):
@@ -448,6 +462,7 @@ class Report(Answer):
     calibration: Calibration
     classes: list[ClassReport]
     confusion: list[ConfusionRow]
+    baseline: BaselineReport | None = None
 
 
 class RunView(Answer):

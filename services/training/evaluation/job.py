@@ -8,11 +8,13 @@ from services.imaging.checkpoint import CheckpointManifest, load_network, open_c
 from services.imaging.dataset import Dataset
 from services.imaging.devices import choose_device
 from services.imaging.manifests import NetworkRef, put_content
+from services.training.evaluation.comparison import compare
 from services.training.evaluation.figures import draw_figures
 from services.training.evaluation.manifest import EvaluationManifest
 from services.training.evaluation.measures import Subject, measure
 from services.training.evaluation.predictions import Predictions, predict, require_same_classes
-from services.training.evaluation.schemas import Report
+from services.training.evaluation.probe import TRAIN, probe
+from services.training.evaluation.schemas import BaselineReport, Report
 from services.training.evaluation.specs import EVALUATE, EvaluationSpec
 from services.training.names import BUCKET
 
@@ -47,7 +49,38 @@ def evaluate(job: Job, spec: EvaluationSpec) -> ObjectRef:
         split=spec.split,
     )
     report = measure(predictions, data.manifest.classes, spec.settings, subject)
+    if spec.settings.baseline:
+        report = report.model_copy(update={"baseline": _baseline(job, spec, data, checkpoint, predictions, subject)})
     return _store(blobs, spec, checkpoint, predictions, report)
+
+
+def _baseline(
+    job: Job,
+    spec: EvaluationSpec,
+    data: Dataset,
+    checkpoint: CheckpointManifest,
+    predictions: Predictions,
+    subject: Subject,
+) -> BaselineReport:
+    """Evaluate the linear probe on the same patches, and compare."""
+    total = sum(data.manifest.splits[split] for split in {TRAIN, spec.split} if split in data.manifest.splits)
+
+    def on_patches(done: int) -> None:
+        job.report(done, total, phase="fitting the probe", unit="patches")
+        job.stop_if_requested()
+
+    device = choose_device(spec.device)
+    found = probe(checkpoint, data, spec.split, spec.settings.batch_size, device, on_patches)
+    alone = measure(found, data.manifest.classes, spec.settings, subject)
+    classes, macro, micro = compare(predictions, found, data.manifest.classes, spec.settings)
+    return BaselineReport(
+        name=spec.settings.baseline,
+        macro_auc=alone.macro_auc,
+        micro_auc=alone.micro_auc,
+        classes=classes,
+        macro=macro,
+        micro=micro,
+    )
 
 
 def _store(

@@ -95,7 +95,7 @@ def predict(
     device = next(network.parameters()).device
     ids: list[int] = []
     probabilities: list[NDArray[np.float64]] = []
-    for batch in _read_batches(data, split, preprocessing, batch_size):
+    for batch in read_batches(data, split, preprocessing, batch_size):
         logits = network(preprocessing.normalise(batch.pixels.to(device, non_blocking=True)))
         batch_probabilities = probabilities_of(logits.double(), outputs).cpu().numpy()
         broken = batch.ids[~np.isfinite(batch_probabilities).all(axis=1)].tolist()
@@ -109,7 +109,7 @@ def predict(
     return Predictions(np.array(ids), labels, rows["patient"].to_pylist(), np.concatenate(probabilities))
 
 
-def _read_batches(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
+def read_batches(data: Dataset, split: str, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
     """Decode the patches of a split ahead of the network, in the order of patch ids. Each shard is read once."""
 
     def decode(chunk: list[tuple[int, bytes]]) -> Batch:

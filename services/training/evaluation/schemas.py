@@ -1,6 +1,6 @@
 """Requests and views of evaluations and comparisons, the same for HTTP and gRPC."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,10 @@ class EvaluationSettings(BootstrapSettings):
     )
     calibration_bins: int = Field(default=10, ge=2, le=100, description="Equal bins of probability from 0 to 1.")
     batch_size: int = Field(default=32, ge=1, le=1024)
+    baseline: Literal["", "probe"] = Field(
+        default="",
+        description="probe: also evaluate a linear probe on the features with which the run began, and compare.",
+    )
 
 
 class StartEvaluationRequest(RequestModel):
@@ -147,6 +151,7 @@ class Report(BaseModel):
     calibration: Calibration
     classes: list[ClassReport]
     confusion: list[ConfusionRow]
+    baseline: "BaselineReport | None" = None
 
 
 class CompareRequest(RequestModel):
@@ -180,6 +185,18 @@ class ComparedAuc(BaseModel):
     delong: Difference = Difference()
     clustered: Difference = Difference()
     reason: str = ""
+
+
+class BaselineReport(BaseModel):
+    """The AUCs of a baseline on the same patches, and their comparison: side a is the checkpoint, side b the
+    baseline."""
+
+    name: str
+    macro_auc: Estimate
+    micro_auc: Estimate
+    classes: list[ComparedAuc]
+    macro: ComparedAuc
+    micro: ComparedAuc
 
 
 class ComparisonView(BaseModel):
