@@ -3,8 +3,11 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.vindr import VinDr
 
-LAYOUTS: dict[str, type[Layout]] = {}
+LAYOUTS: dict[str, type[Layout]] = {
+    VinDr.name: VinDr,
+}
 """All layouts, by name."""
 
 
