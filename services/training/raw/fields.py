@@ -1,5 +1,7 @@
-"""Reads single fields of tables: numbers, BI-RADS categories, densities, sides and views. A field that cannot be read is
-None or empty; nothing here raises."""
+"""Reads single fields of tables: numbers, BI-RADS categories, densities, sides and views.
+
+A field that cannot be read is None or empty; nothing here raises.
+"""
 
 import math
 import re
