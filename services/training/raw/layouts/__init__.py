@@ -5,12 +5,14 @@ from services.common.redaction import quoted
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cmmd import CMMD
 from services.training.raw.layouts.inbreast import INbreast
+from services.training.raw.layouts.rsna import RSNA
 from services.training.raw.layouts.vindr import VinDr
 
 LAYOUTS: dict[str, type[Layout]] = {
     VinDr.name: VinDr,
     INbreast.name: INbreast,
     CMMD.name: CMMD,
+    RSNA.name: RSNA,
 }
 """All layouts, by name."""
 
