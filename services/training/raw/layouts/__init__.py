@@ -3,6 +3,7 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.cdd_cesm import CddCesm
 from services.training.raw.layouts.cmmd import CMMD
 from services.training.raw.layouts.inbreast import INbreast
 from services.training.raw.layouts.rsna import RSNA
@@ -13,6 +14,7 @@ LAYOUTS: dict[str, type[Layout]] = {
     INbreast.name: INbreast,
     CMMD.name: CMMD,
     RSNA.name: RSNA,
+    CddCesm.name: CddCesm,
 }
 """All layouts, by name."""
 
