@@ -58,7 +58,7 @@ def place(
     report: ImportReport,
 ) -> Placed:
     """Correct the images of a patient of WRONG_SIDES. `row_sides` are those of the clinical sheet, `read_sides` those
-    of TOMPEI-CMMD, and `shown_side` tells from its pixels which side a file shows, or empty text."""
+    of TOMPEI-CMMD, and `shown_side` returns the side that the pixels of a file show, or empty text."""
     shown = {image.file: shown_side(image.file) for image in images}
     if max(Counter(image.view for image in images).values(), default=0) < 2:
         return _place_only_breast(images, row_sides, read_sides, shown, report)

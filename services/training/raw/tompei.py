@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from services.common.errors import InvalidInput
 from services.training.raw.case import Finding
 from services.training.raw.fields import category, side
-from services.training.raw.files import SourceFiles, named
+from services.training.raw.files import SourceFiles, name_parts, named
 from services.training.raw.outlines import LARGEST_ANNOTATION, parse_json, point_outline
 from services.training.raw.report import ImportReport
 from services.training.raw.tables import sheet_lines
@@ -41,7 +41,7 @@ BAD_REGION = "outline cannot be read"
 BAD_SHEET = "sheet of TOMPEI-CMMD cannot be read"
 UNKNOWN_KIND = "outline has no known label"
 
-_FILE = re.compile(r"(D[12]-\d{4})_MLO_([LR])_AnnotationFile\.json$", re.IGNORECASE)
+_FILE = re.compile(r"(?i)(D[12]-\d{4})_MLO_([LR])_AnnotationFile")
 _PATIENT = re.compile(r"D[12]-\d{4}")
 
 
@@ -83,7 +83,7 @@ def read_tompei(files: SourceFiles, report: ImportReport) -> Tompei:
         if "__macosx/" in name.lower() or name.rpartition("/")[2].startswith("._"):
             report.drop(JUNK, files.where(name))
             continue
-        match = _FILE.search(name)
+        match = _FILE.fullmatch(name_parts(name).stem)
         drawn = _drawn(files, name, report) if match else None
         if match is None or drawn is None:
             report.drop(BAD_FILE, files.where(name))

@@ -80,5 +80,6 @@ def _round(shape: Mapping[str, object], vertical: str, horizontal: str) -> Outli
     known = [field for field in fields if field is not None]
     if len(known) < 4 or known[2] <= 0 or known[3] <= 0:
         return None
+    row, column, down, right = known
     angle = number(shape.get("theta", 0)) or 0.0
-    return turned_ellipse(*known, angle % math.tau)
+    return turned_ellipse(row, column, down, right, angle % math.tau)

@@ -9,7 +9,7 @@ HEADER = [
     "Image_name", "Patient_ID", "Side", "Type", "Age", "Breast density (ACR)", "BIRADS", "Findings", "View", "Tags",
     "Machine", "Pathology Classification/ Follow up",
 ]  # fmt: skip
-ROWS = [
+ROWS: list[list[object]] = [
     ["P1_R_DM_MLO", 1, "R", "DM", 50, "C", "1", "_", "MLO", "Normal", 1, "Normal"],
     ["P1_L_DM_MLO", 1, "L", "DM", 50, "C", "4$2", "Irregular mass", "MLO", "Mass", 1, "Malignant"],
     ["P1_L_CM_MLO", 1, "L", "CESM", 50, "_", "5", "Mass enhancement", "MLO", "Mass enhancement", 1, "Malignant"],
@@ -27,7 +27,7 @@ MASSES = [
     ["Image_name", "Mass shape", "Mass margin", "Mass density"],
     ["P1_L_DM_MLO", "Irregular", "Speculated", "High"],
 ]
-POLYGON = {"name": "polygon", "all_points_x": [10, 20, 20.5, 9], "all_points_y": [12, 12, 30, 31]}
+POLYGON: dict[str, object] = {"name": "polygon", "all_points_x": [10, 20, 20.5, 9], "all_points_y": [12, 12, 30, 31]}
 ELLIPSE = {"name": "ellipse", "cx": 15, "cy": 30, "rx": 4, "ry": 9}
 CIRCLE = {"name": "circle", "cx": 22, "cy": 40, "r": 6.5}
 POLYLINE = {"name": "polyline", "all_points_x": [1, 5, 9], "all_points_y": [2, 8, 2]}
@@ -60,7 +60,7 @@ def write_cdd_cesm(root: Path) -> None:
         root / "Radiology-manual-annotations.xlsx",
         {"all": [HEADER, *ROWS], "mass_description": MASSES, "calcifications": [["Image_name", "Type"]]},
     )
-    regions = [[file, 100, "{}", 1, 0, json.dumps(shape), "{}"] for file, shape in REGIONS]
+    regions: list[list[object]] = [[file, 100, "{}", 1, 0, json.dumps(shape), "{}"] for file, shape in REGIONS]
     empty = ["P1_R_DM_MLO.jpg", 100, "{}", 0, 0, "{}", "{}"]
     write_csv(root / "Radiology_hand_drawn_segmentations_v2.csv", [VIA_HEADER, empty, *regions])
     names = dict.fromkeys(str(row[0]) for row in ROWS[:-2])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fakes.raw.plain_files import grey_image, write_csv, write_dicom, write_workbook
+from tests.fakes.raw.plain_files import Table, grey_image, write_csv, write_dicom, write_workbook
 
 CC, MLO = "399162004", "399368009"
 CODES = {"CC": CC, "MLO": MLO}
@@ -100,7 +100,7 @@ READINGS = [
 
 
 def write_cmmd(root: Path, tompei: bool = True) -> None:
-    """Write the set, with TOMPEI-CMMD beside it if that is wanted."""
+    """Write the set, with TOMPEI-CMMD next to it if that is wanted."""
     write_workbook(root / "CMMD_clinicaldata_revision.xlsx", {"Sheet1": [HEADER, *ROWS]})
     manifest = root / "manifest-1616439774456"
     write_csv(manifest / "metadata.csv", [["Subject ID", "Series UID", "Number of Images", "File Location"]])
@@ -148,7 +148,7 @@ def write_tompei(folder: Path) -> None:
         (junk / f"{name}_AnnotationFile.json").write_bytes(b"\0\5\x16\7Mac OS X")
     (annotations / "D1-0808_MLO_L_AnnotationFile.json").write_text('[{"cgPoints": [{"x": 1}], "label": "mass"}]')
     (annotations / "D1-1343_MLO_L_AnnotationFile.json").write_text("[" * 100_000)
-    lines = [
+    lines: Table = [
         ["ID", "Side", "Age", "Class", "Reason", "Density", *[""] * 15, "BI-RADS"],
         ["", "", "", "", "", "", "Mass", *[""] * 15],
         *[
@@ -156,7 +156,7 @@ def write_tompei(folder: Path) -> None:
             for patient, side, found, dense, birads in READINGS
         ],
     ]
-    details = [["ID1"], [""], ["", "total", 1773]]
+    details: Table = [["ID1"], [""], ["", "total", 1773]]
     write_workbook(
         folder / "TOMPEI-CMMD_clinical_data_v01_20250121.xlsx",
         {"README": [["TOMPEI"]], "Imaging Diagnosis Details Sheet": lines, "Lesion Details Sheet": details},

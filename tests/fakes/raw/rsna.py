@@ -33,7 +33,7 @@ TEST_ROWS = [
 
 
 def write_rsna(root: Path) -> None:
-    """Write both tables and both folders of images, and a picture beside one DICOM."""
+    """Write both tables and both folders of images, and a picture next to one DICOM."""
     rows = [[*row, 49, False] for row in ROWS]
     write_csv(root / "train.csv", [HEADER, *rows, rows[0], [*rows[0], "a cell too many"]])
     write_csv(root / "test.csv", [TEST_HEADER, *TEST_ROWS])

@@ -16,7 +16,7 @@ from services.common.errors import InvalidInput
 from services.training.raw.card import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, Outline, RawMammogram
 from services.training.raw.fields import category, density, side, worst_category
-from services.training.raw.files import SourceFiles, one_named
+from services.training.raw.files import SourceFiles, name_parts, one_named
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport
 from services.training.raw.tables import Row, sheet_rows
@@ -53,8 +53,8 @@ BAD_OUTCOME = "pathology is not one of Normal, Benign, Malignant: not labelled"
 CONTRADICTION = "normal, but with outlines: not labelled"
 OTHER_SIDE = "sheet and name disagree about side or view"
 
-_NAME = re.compile(r"P(\d+)_([LR])_(DM|CM)_(CC|MLO)\w*", re.IGNORECASE)
-_PICTURE = re.compile(r"^(.*?)(\s*)\.(?:jpe?g|png)$", re.IGNORECASE)
+_NAME = re.compile(r"(?i)P(\d+)_([LR])_(DM|CM)_(CC|MLO)\w*")
+SUFFIXES = ("jpg", "jpeg", "png")
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,12 @@ def _rows(files: SourceFiles, workbook: str, report: ImportReport) -> dict[str, 
 
 def _stem(name: str) -> str:
     """The name of an image without its suffix and without blanks around it."""
-    picture = _PICTURE.match(name)
-    return (picture[1] if picture else name).strip()
+    parts = name_parts(name)
+    return (parts.stem if parts.suffix in SUFFIXES else name.rpartition("/")[2]).strip()
+
+
+def _has_blank(name: str) -> bool:
+    return name_parts(name).stem.endswith(" ")
 
 
 def _is_subtracted(name: str, row: Row | None = None) -> bool:
@@ -131,11 +135,9 @@ def _image_files(files: SourceFiles, report: ImportReport) -> dict[str, str]:
     """The low-energy images, by name."""
     found: dict[str, str] = {}
     for file in files.names:
-        base = file.rpartition("/")[2]
-        picture = _PICTURE.match(base)
-        name = _stem(base)
-        if picture and _NAME.fullmatch(name) and not _is_subtracted(name):
-            if picture[2]:
+        name = _stem(file)
+        if name_parts(file).suffix in SUFFIXES and _NAME.fullmatch(name) and not _is_subtracted(name):
+            if _has_blank(file):
                 report.mend(BLANK, files.where(file))
             found.setdefault(name, file)
     return found
@@ -145,14 +147,14 @@ def _drawn(files: SourceFiles, rows: dict[str, list[Row]], report: ImportReport)
     """The outlines of low-energy images, by name."""
     found: dict[str, _Drawn] = {}
     for region in read_via(files, one_named(files, OUTLINES), report):
-        picture, name = _PICTURE.match(region.file), _stem(region.file)
+        name = _stem(region.file)
         if _is_subtracted(name):
             report.drop(SUBTRACTED_OUTLINE, region.where)
             continue
         if name not in rows:
             report.drop(NO_IMAGE, region.where)
             continue
-        if picture and picture[2]:
+        if _has_blank(region.file):
             report.mend(BLANK, region.where)
         known = found.get(name, _Drawn())
         outlines = (*known.outlines, region.outline) if region.outline else known.outlines
@@ -188,7 +190,7 @@ def _mammogram(
         side=shown_side,
         view=shown_view,
         label=label,
-        density=next((found for row in rows if (found := density(row.get("Breast density (ACR)")))), ""),
+        density=next(filter(None, (density(row.get("Breast density (ACR)")) for row in rows)), ""),
         assessment=worst_category(_category(row, report) for row in rows),
         findings=_findings(rows, drawn, masses, report),
         all_marked=normal or (label is not None and drawn.complete),

@@ -19,7 +19,7 @@ from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, R
 from services.training.raw.cmmd_sides import OTHER, WRONG_SIDES, SidedImage, place, shown_side
 from services.training.raw.dicom_head import read_head
 from services.training.raw.fields import side
-from services.training.raw.files import SourceFiles
+from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.pixels import decode_pixels
 from services.training.raw.report import ImportReport
@@ -50,7 +50,7 @@ NO_MAMMOGRAM = "outlines without one MLO view of this patient and side"
 OTHER_BREAST = "TOMPEI-CMMD finds the lesion in the other breast: not labelled"
 TO_EXCLUDE = "TOMPEI-CMMD recommends not to use this breast"
 
-_FILE = re.compile(r"(?:^|/)(D[12]-\d{4})/(?:[^/]+/)*[^/]+\.dcm$", re.IGNORECASE)
+_PATIENT = re.compile(r"(?i)D[12]-\d{4}")
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,10 @@ def _kinds(row: Row) -> frozenset[str]:
 def _files_by_patient(files: SourceFiles) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in files.names:
-        match = _FILE.search(name)
-        if match:
-            found.setdefault(match[1].upper(), []).append(name)
+        parts = name_parts(name)
+        patient = next((folder.upper() for folder in parts.folders if _PATIENT.fullmatch(folder)), "")
+        if patient and parts.suffix == "dcm":
+            found.setdefault(patient, []).append(name)
     if not found:
         raise InvalidInput("the source has no files <patient>/…/*.dcm, such as D1-0001/…/1-1.dcm")
     return found

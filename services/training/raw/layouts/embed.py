@@ -8,7 +8,6 @@ belongs to its own breast, one without a side to both.
 """
 
 import ast
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,7 +22,7 @@ from services.training.raw.embed_findings import (
     is_sided,
 )
 from services.training.raw.fields import side, size_of, view, whole
-from services.training.raw.files import SourceFiles
+from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import clipped_box
 from services.training.raw.report import ImportReport
@@ -62,8 +61,8 @@ IMPLANT = "breast has an implant"
 
 _DEPTH = 4
 """Parts of a path that name a file in every copy: cohort, patient, study and file."""
-_PICTURE = re.compile(r"\.png$", re.IGNORECASE)
-_DICOM = re.compile(r"\.(?:dcm|dicom)$", re.IGNORECASE)
+_DICOM = ("dcm", "dicom")
+_PICTURE = "png"
 _Exam = tuple[str, str]
 """Patient and exam."""
 
@@ -135,8 +134,9 @@ def _exam(row: Row) -> _Exam:
 
 
 def _image_files(files: SourceFiles) -> _ImageFiles:
-    dicom = {_tail(name): name for name in files.names if _DICOM.search(name)}
-    return _ImageFiles(dicom, {_tail(name, 1): name for name in files.names if _PICTURE.search(name)})
+    suffixes = {name: name_parts(name).suffix for name in files.names}
+    dicom = {_tail(name): name for name, suffix in suffixes.items() if suffix in _DICOM}
+    return _ImageFiles(dicom, {_tail(name, 1): name for name, suffix in suffixes.items() if suffix == _PICTURE})
 
 
 def _tail(path: str, depth: int = _DEPTH) -> str:
@@ -162,14 +162,14 @@ def _mammogram(row: Row, file: str, exam: Sequence[ClinicalRow], report: ImportR
         report.flag(NO_CLINICAL if breast else NO_SIDE, row.where)
     if any(clinical.implant for clinical in rows):
         report.flag(IMPLANT, row.where)
-    is_picture = bool(_PICTURE.search(file))
+    is_picture = name_parts(file).suffix == _PICTURE
     height, width = (0, 0) if is_picture else (size_of(row.get("Rows")), size_of(row.get("Columns")))
     outlines, stated = _outlines(row, is_picture, height, width, report)
     findings = _findings(rows, breast, outlines)
     label = _label(rows, breast, bool(findings) or stated, row.where, report)
     patient, accession = _exam(row)
     return RawMammogram(
-        name=_PICTURE.sub("", _DICOM.sub("", _tail(file, 1))),
+        name=name_parts(file).stem,
         file=file,
         patient=patient,
         exam=accession,

@@ -18,7 +18,7 @@ from services.training.raw.card import Licence
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.dicom_head import Head, read_head
 from services.training.raw.fields import category, date, density, side, view, whole
-from services.training.raw.files import SourceFiles
+from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import LARGEST_ANNOTATION, leaves, point_outline
 from services.training.raw.report import ImportReport
@@ -46,6 +46,7 @@ MARKS = {
 """Columns of the workbook with an X for each kind of finding in an image."""
 UNKNOWN = "finding"
 MOST_REGIONS = 20_000
+SUFFIXES = ("dcm", "png", "tif", "tiff")
 VIEWS = {"ML": "MLO"}
 """The names of the files write ML for MLO."""
 
@@ -68,10 +69,7 @@ OTHER_SIDE = "table and file name disagree about side or view"
 NO_CATEGORY = "no BI-RADS category"
 NO_DENSITY = "no density"
 
-_DICOM = re.compile(
-    r"(?:^|/)AllDICOMs/(\d+)_([0-9a-f]+)_MG_([LR])_(CC|MLO|ML|FB)_ANON\.(?:dcm|png|tiff?)$", re.IGNORECASE
-)
-_XML = re.compile(r"(?:^|/)AllXML/(\d+)\.xml$", re.IGNORECASE)
+_IMAGE = re.compile(r"(?i)(\d+)_([0-9a-f]+)_MG_([LR])_(CC|MLO|ML|FB)_ANON")
 _POINT = re.compile(r"\(\s*([-+.\deE]{1,40})\s*,\s*([-+.\deE]{1,40})\s*\)")
 
 
@@ -109,7 +107,7 @@ class INbreast(Layout):
         """Yield the images in the order of the table."""
         rows = _rows(files, report)
         images = _images(files)
-        outlines = {found[1]: name for name in files.names if (found := _XML.search(name))}
+        outlines = {name_parts(name).stem: name for name in files.names if _lies_in(name, "allxml", ("xml",))}
         seen = set[str]()
         for row in rows:
             name = _image_name(row)
@@ -155,11 +153,16 @@ def _encoding(files: SourceFiles, table: str) -> str:
 def _images(files: SourceFiles) -> dict[str, _Image]:
     found = {}
     for name in files.names:
-        match = _DICOM.search(name)
-        if match:
+        match = _IMAGE.fullmatch(name_parts(name).stem)
+        if match and _lies_in(name, "alldicoms", SUFFIXES):
             shown = match[4].upper()
             found[match[1]] = _Image(name, match[2].lower(), side(match[3]), VIEWS.get(shown, shown))
     return found
+
+
+def _lies_in(name: str, folder: str, suffixes: Sequence[str]) -> bool:
+    parts = name_parts(name)
+    return parts.suffix in suffixes and parts.folders[-1:] != () and parts.folders[-1].lower() == folder
 
 
 def _image_name(row: Row) -> str:

@@ -6,18 +6,18 @@
 benign finding. A category of screening decides then, as far as the site gives one.
 """
 
-import re
 from collections.abc import Iterator
 from typing import ClassVar
 
 from services.training.raw.card import Licence, Term
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.fields import category, density, side, view, whole
-from services.training.raw.files import SourceFiles
+from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport
 from services.training.raw.tables import Row, csv_rows, table_named
 
+SUFFIXES = ("dcm", "png")
 TRAIN, TEST = "train.csv", "test.csv"
 COLUMNS = ("patient_id", "image_id", "laterality", "view")
 
@@ -29,7 +29,6 @@ NO_SIDE = "side or view is missing"
 NO_OUTCOME = "cancer is neither 0 nor 1: not labelled"
 IMPLANT = "breast has an implant"
 
-_FILE = re.compile(r"(?:^|/)(train|test)_images[^/]*/([^/]+)/([^/]+)\.(dcm|png)$", re.IGNORECASE)
 _Key = tuple[str, str, str]
 """Part of the set, patient and image."""
 
@@ -60,17 +59,21 @@ class RSNA(Layout):
 def _image_files(files: SourceFiles, report: ImportReport) -> dict[_Key, str]:
     found: dict[_Key, str] = {}
     for name in files.names:
-        match = _FILE.search(name)
-        if match is None:
+        key = _key(name)
+        if key is None:
             continue
-        key = (match[1].lower(), match[2], match[3])
-        if key in found:  # names are sorted, so that .dcm comes before .png within a folder
-            is_dicom = match[4].lower() == "dcm"
-            report.drop(SECOND_COPY, files.where(found[key] if is_dicom else name))
-            found[key] = name if is_dicom else found[key]
-        else:
-            found[key] = name
+        first = found.get(key, name)
+        kept = name if name_parts(name).suffix == "dcm" else first
+        if key in found:
+            report.drop(SECOND_COPY, files.where(first if kept == name else name))
+        found[key] = kept
     return found
+
+
+def _key(name: str) -> _Key | None:
+    parts = name_parts(name)
+    part = parts.folders[-2].lower().partition("_images")[0] if len(parts.folders) > 1 else ""
+    return (part, parts.folders[-1], parts.stem) if part in ("train", "test") and parts.suffix in SUFFIXES else None
 
 
 def _part(

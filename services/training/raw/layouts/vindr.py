@@ -8,7 +8,6 @@ BI-RADS 2 is benign; the others have a category, but no outcome.
 """
 
 import ast
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -18,7 +17,7 @@ from services.training.raw.card import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.dicom_head import read_head
 from services.training.raw.fields import category, density, side, size_of, view
-from services.training.raw.files import SourceFiles
+from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import clipped_box
 from services.training.raw.report import ImportReport
@@ -50,7 +49,8 @@ VIEW_TWICE = "study has a view of a breast twice"
 CONTRADICTION = "breast of BI-RADS 1 or 2 has a box: not labelled"
 NO_SIDE = "side or view is missing"
 
-_IMAGE = re.compile(r"(?:^|/)images(?:_png)?/([^/]+)/([^/]+)\.(dicom|dcm|png)$", re.IGNORECASE)
+FOLDERS = ("images", "images_png")
+SUFFIXES = ("dicom", "dcm", "png")
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ def _image_files(files: SourceFiles, report: ImportReport) -> dict[tuple[str, st
     """Image files by study and image. The DICOM wins where there is a PNG too."""
     found: dict[tuple[str, str], str] = {}
     for name in files.names:
-        match = _IMAGE.search(name)
-        if match is None:
+        parts = name_parts(name)
+        if parts.suffix not in SUFFIXES or len(parts.folders) < 2 or parts.folders[-2].lower() not in FOLDERS:
             continue
-        key = (match[1], match[2])
-        if key in found and match[3].lower() == "png":
+        key = (parts.folders[-1], parts.stem)
+        if key in found and parts.suffix == "png":
             report.drop(SECOND_COPY, files.where(name))
             continue
         found[key] = name

@@ -13,7 +13,7 @@ from services.training.raw.layouts import embed
 from services.training.raw.layouts.embed import Embed
 from services.training.raw.report import ImportReport
 from tests.fakes.raw.embed import CLINICAL, FINDINGS, METADATA, path_of, write_embed
-from tests.fakes.raw.plain_files import grey_image, write_csv, write_dicom, write_picture
+from tests.fakes.raw.plain_files import Table, grey_image, write_csv, write_dicom, write_picture
 from tests.unit.training.raw.scanning import counts, scan
 
 Scanned = tuple[dict[str, RawMammogram], ImportReport]
@@ -161,7 +161,7 @@ def test_regions_of_pictures_and_of_dicom_are_kept_apart(tmp_path: Path, suffix:
     stem = f"cohort_2/{clinical[0]}/1100/a"
     line = [*clinical[:2], f"/data/{stem}.dcm", "a.png", "2D", "L", "CC", 0, 1, "((20, 25, 30, 35),)", "[1]", 60, 40]
     write_csv(tmp_path / "EMBED_OpenData_clinical.csv", [CLINICAL, clinical])
-    table = [[*columns, "DCM_ROI_coords"], [*line, "((20, 5, 30, 15),)"]]
+    table: Table = [[*columns, "DCM_ROI_coords"], [*line, "((20, 5, 30, 15),)"]]
     write_csv(tmp_path / "EMBED_OpenData_metadata.csv", table)
     if suffix == "dcm":
         write_dicom(tmp_path / f"{stem}.dcm", grey_image(1))

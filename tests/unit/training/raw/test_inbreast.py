@@ -143,7 +143,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [{"Images": {}}, {"Images": [{"ROIs": "x"}]}, {"Images": [{"ROIs": [1, {}]}]}, []])
-def test_a_property_list_of_another_shape_is_counted(tmp_path: Path, content: object) -> None:
+def test_a_property_list_of_another_shape_is_counted(tmp_path: Path, content: dict[str, object] | list[object]) -> None:
     """The image is kept, and not all of it is marked."""
     write_inbreast(tmp_path)
     (tmp_path / "INbreast Release 1.0" / "AllXML" / "20586960.xml").write_bytes(plistlib.dumps(content))

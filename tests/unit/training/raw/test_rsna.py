@@ -76,7 +76,7 @@ def test_rare_views_and_empty_fields_are_kept(scanned: Scanned) -> None:
 
 
 def test_pixels_are_those_of_the_dicom(source: Path, scanned: Scanned) -> None:
-    """The picture beside it is not used."""
+    """The picture next to it is not used."""
     pixels = RSNA().read(FolderFiles(source), scanned[0]["10006_462822612"])
     assert (pixels.grey == grey_image(0, bits=12)).all()
 
