@@ -67,5 +67,6 @@ def write_cdd_cesm(root: Path) -> None:
     for seed, name in enumerate([*names, "P8_L_DM_CC"]):
         folder = "Subtracted images of CDD-CESM" if "_CM_" in name else "Low energy images of CDD-CESM"
         write_picture(root / folder / f"{name}.jpg", grey_image(seed))
+    write_picture(root / "images" / "P1_R_DM_MLO.jpg", grey_image(0))  # a copy sorts behind the original
     (root / "Medical reports for cases").mkdir()
     (root / "Medical reports for cases" / "P1.docx").write_bytes(b"PK")

@@ -108,7 +108,8 @@ def write_cmmd(root: Path, tompei: bool = True) -> None:
     for shot in SHOTS:
         numbers[shot.patient] = numbers.get(shot.patient, 0) + 1
         file = image_file(manifest, shot.patient, numbers[shot.patient])
-        write_dicom(file, image_of(shot), shot.bits, CODES[shot.view], ImageLaterality=shot.side)
+        empty = {"Laterality": "", "ViewPosition": "", "SeriesDescription": "", "Manufacturer": ""}
+        write_dicom(file, image_of(shot), shot.bits, CODES[shot.view], ImageLaterality=shot.side, **empty)
     _write_twin_of_first(manifest)
     write_dicom(image_file(manifest, "D2-0700", 1), grey_image(200))  # neither side nor view
     image_file(manifest, "D2-0700", 2).write_bytes(b"not DICOM")

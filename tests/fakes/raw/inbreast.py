@@ -45,6 +45,7 @@ def write_inbreast(root: Path) -> None:
         file = f"{name}_{patient}_MG_{side}_{view}_ANON.dcm"
         write_dicom(release / "AllDICOMs" / file, grey_image(seed, bits=14), 14)
     write_dicom(release / "AllDICOMs" / f"60000000_{EVA}_MG_L_CC_ANON.dcm", grey_image(50))
+    write_dicom(release / "AllDICOMs" / "again" / "AllDICOMs" / f"20586908_{ANA}_MG_L_CC_ANON.dcm", grey_image(51))
     (release / "AllDICOMs" / f"60000001_{EVA}_MG_L_CC_ANON.dcm").write_bytes(b"not DICOM")
     _write_regions(release)
     (release / "MedicalReports").mkdir()

@@ -26,6 +26,12 @@ def grey_image(seed: int, height: int = 60, width: int = 40, bits: int = 8) -> N
     return grey
 
 
+def inverted(grey: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
+    """The stored values of an image of MONOCHROME1, in which 0 is white."""
+    stored: NDArray[np.uint16] = ((1 << bits) - 1 - grey).astype(np.uint16)
+    return stored
+
+
 def write_dicom(path: Path, grey: NDArray[np.uint16], bits: int = 8, view_code: str = "", **fields: object) -> None:
     """Write an uncompressed DICOM mammogram of 8 or 16 stored bits, with further fields by keyword."""
     dataset = Dataset()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fakes.raw.plain_files import grey_image, write_csv, write_dicom, write_picture
+from tests.fakes.raw.plain_files import grey_image, inverted, write_csv, write_dicom, write_picture
 
 HEADER = [
     "site_id", "patient_id", "image_id", "laterality", "view", "age", "cancer", "biopsy", "invasive", "BIRADS",
@@ -38,8 +38,12 @@ def write_rsna(root: Path) -> None:
     write_csv(root / "train.csv", [HEADER, *rows, rows[0], [*rows[0], "a cell too many"]])
     write_csv(root / "test.csv", [TEST_HEADER, *TEST_ROWS])
     write_csv(root / "sample_submission.csv", [["prediction_id", "cancer"], ["10008_L", 0.02]])
-    for seed, (_, patient, image, *_) in enumerate(ROWS[:-1]):
-        write_dicom(root / "train_images" / str(patient) / f"{image}.dcm", grey_image(seed, bits=12), 12)
+    for seed, (site, patient, image, *_) in enumerate(ROWS[:-1]):
+        grey, photometric = grey_image(seed, bits=12), "MONOCHROME2"
+        if site == 2:
+            grey, photometric = inverted(grey, 12), "MONOCHROME1"
+        file = root / "train_images" / str(patient) / f"{image}.dcm"
+        write_dicom(file, grey, 12, PhotometricInterpretation=photometric)
     for seed, (_, patient, image, *_) in enumerate(TEST_ROWS, 50):
         write_dicom(root / "test_images" / str(patient) / f"{image}.dcm", grey_image(seed, bits=12), 12)
     write_picture(root / "train_images" / "10006" / "462822612.png", grey_image(0))

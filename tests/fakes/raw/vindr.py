@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from tests.fakes.raw.plain_files import grey_image, write_csv, write_dicom, write_picture
+from tests.fakes.raw.plain_files import grey_image, inverted, write_csv, write_dicom, write_picture
 
 HEIGHT, WIDTH = 60, 40
 COMMON = ["study_id", "series_id", "image_id", "laterality", "view_position", "height", "width", "breast_birads"]
 BREASTS = [*COMMON, "breast_density", "split"]
 FINDINGS = [*COMMON, "breast_density", "finding_categories", "finding_birads", "xmin", "ymin", "xmax", "ymax", "split"]
+MONOCHROME1 = ("mass-l-cc", "mass-l-mlo")
 IMAGES = [
     # study, series, image, side, view, BI-RADS, density, split
     ("s1", "a", "normal-l-cc", "L", "CC", 1, "B", "training"),
@@ -61,6 +62,11 @@ def write_vindr(root: Path) -> None:
 
 def _write_image(path: Path, seed: int, image: str) -> None:
     intent = "FOR PROCESSING" if image == "processing" else "FOR PRESENTATION"
-    write_dicom(path, grey_image(seed, HEIGHT, WIDTH, 12), 12, PresentationIntentType=intent)
+    grey, fields = grey_image(seed, HEIGHT, WIDTH, 12), dict[str, object](WindowCenter=2048, WindowWidth=4096)
+    if image in MONOCHROME1:  # these have no PixelPaddingValue either
+        grey, fields["PhotometricInterpretation"] = inverted(grey, 12), "MONOCHROME1"
+    else:
+        fields["PixelPaddingValue"] = 0
+    write_dicom(path, grey, 12, PresentationIntentType=intent, **fields)
     if image == "damaged":
         path.write_bytes(b"not DICOM")

@@ -43,6 +43,7 @@ SUBTRACTED_OUTLINE = "outline of a subtracted image"
 BAD_NAME = "row names no image"
 NO_FILE = "image file is missing"
 NO_ROW = "low-energy image has no row in the sheet"
+SECOND_COPY = "second file of an image"
 NO_IMAGE = "outline of an image without a row"
 NO_MASSES = "sheet of masses cannot be read: findings have no shape or margin"
 BLANK = "name has a blank before its suffix"
@@ -139,7 +140,8 @@ def _image_files(files: SourceFiles, report: ImportReport) -> dict[str, str]:
         if name_parts(file).suffix in SUFFIXES and _NAME.fullmatch(name) and not _is_subtracted(name):
             if _has_blank(file):
                 report.mend(BLANK, files.where(file))
-            found.setdefault(name, file)
+            if found.setdefault(name, file) != file:
+                report.drop(SECOND_COPY, files.where(file))
     return found
 
 

@@ -54,6 +54,7 @@ NO_IMAGE_NAME = "row names no image, such as the totals"
 NO_FILE = "image file is missing"
 NO_ROW = "image has no row in the table"
 REPEATED = "row repeats an image"
+SECOND_COPY = "second file of an image"
 UNREADABLE = "file is not a readable DICOM image"
 XML_WITHOUT_IMAGE = "XML file of an image without a row"
 BAD_XML = "XML file cannot be read"
@@ -106,7 +107,7 @@ class INbreast(Layout):
     def scan(self, files: SourceFiles, report: ImportReport) -> Iterator[RawMammogram]:
         """Yield the images in the order of the table."""
         rows = _rows(files, report)
-        images = _images(files)
+        images = _images(files, report)
         outlines = {name_parts(name).stem: name for name in files.names if _lies_in(name, "allxml", ("xml",))}
         seen = set[str]()
         for row in rows:
@@ -150,12 +151,15 @@ def _encoding(files: SourceFiles, table: str) -> str:
     return "utf-8-sig"
 
 
-def _images(files: SourceFiles) -> dict[str, _Image]:
-    found = {}
+def _images(files: SourceFiles, report: ImportReport) -> dict[str, _Image]:
+    found: dict[str, _Image] = {}
     for name in files.names:
         match = _IMAGE.fullmatch(name_parts(name).stem)
         if match and _lies_in(name, "alldicoms", SUFFIXES):
             shown = match[4].upper()
+            if match[1] in found:
+                report.drop(SECOND_COPY, files.where(name))
+                continue
             found[match[1]] = _Image(name, match[2].lower(), side(match[3]), VIEWS.get(shown, shown))
     return found
 

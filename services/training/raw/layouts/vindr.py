@@ -130,10 +130,11 @@ def _image_files(files: SourceFiles, report: ImportReport) -> dict[tuple[str, st
         if parts.suffix not in SUFFIXES or len(parts.folders) < 2 or parts.folders[-2].lower() not in FOLDERS:
             continue
         key = (parts.folders[-1], parts.stem)
-        if key in found and parts.suffix == "png":
-            report.drop(SECOND_COPY, files.where(name))
-            continue
-        found[key] = name
+        first = found.get(key, name)
+        kept = first if parts.suffix == "png" else name
+        if key in found:
+            report.drop(SECOND_COPY, files.where(first if kept == name else name))
+        found[key] = kept
     return found
 
 

@@ -50,6 +50,7 @@ def test_every_fault_is_counted(scanned: Scanned) -> None:
         cdd_cesm.BAD_NAME: 1,
         cdd_cesm.NO_FILE: 1,
         cdd_cesm.NO_ROW: 1,
+        cdd_cesm.SECOND_COPY: 1,
         cdd_cesm.NO_IMAGE: 1,
         via.BAD_REGION: 1,
     }

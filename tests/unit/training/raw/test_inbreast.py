@@ -40,6 +40,7 @@ def test_every_fault_is_counted(scanned: Scanned) -> None:
         inbreast.REPEATED: 1,
         inbreast.NO_IMAGE_NAME: 2,
         inbreast.NO_ROW: 1,
+        inbreast.SECOND_COPY: 1,
         inbreast.XML_WITHOUT_IMAGE: 1,
         inbreast.BAD_XML: 1,
         inbreast.BAD_REGION: 1,
