@@ -67,6 +67,6 @@ def _write_image(path: Path, seed: int, image: str) -> None:
         grey, fields["PhotometricInterpretation"] = inverted(grey, 12), "MONOCHROME1"
     else:
         fields["PixelPaddingValue"] = 0
-    write_dicom(path, grey, 12, PresentationIntentType=intent, **fields)
+    write_dicom(path, grey, 12, "", PresentationIntentType=intent, **fields)
     if image == "damaged":
         path.write_bytes(b"not DICOM")
