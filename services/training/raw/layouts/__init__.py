@@ -3,8 +3,21 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.cdd_cesm import CddCesm
+from services.training.raw.layouts.cmmd import CMMD
+from services.training.raw.layouts.embed import Embed
+from services.training.raw.layouts.inbreast import INbreast
+from services.training.raw.layouts.rsna import RSNA
+from services.training.raw.layouts.vindr import VinDr
 
-LAYOUTS: dict[str, type[Layout]] = {}
+LAYOUTS: dict[str, type[Layout]] = {
+    VinDr.name: VinDr,
+    INbreast.name: INbreast,
+    CMMD.name: CMMD,
+    RSNA.name: RSNA,
+    Embed.name: Embed,
+    CddCesm.name: CddCesm,
+}
 """All layouts, by name."""
 
 
