@@ -10,12 +10,17 @@ import openpyxl
 
 from services.common.errors import InvalidInput
 from services.training.raw.files import SourceFiles
+from services.training.raw.report import ImportReport
 
 LARGEST_TABLE = 1 << 30
 """Bytes of a table that is read."""
 LARGEST_CELL = 1 << 20
 LARGEST_UNPACKED = 1 << 30
 """Bytes of an unpacked workbook: a small file can unpack to more than the memory."""
+MOST_LINES = 1 << 20
+"""Lines of a sheet, as in Excel. A damaged number of a row would otherwise stand for billions of empty lines."""
+
+TOO_WIDE = "row has more cells than the table has columns"
 
 csv.field_size_limit(LARGEST_CELL)
 
@@ -35,13 +40,30 @@ class Row:
         return self.cells.get(column, "")
 
 
+def table_named(files: SourceFiles, *names: str) -> str:
+    """The file with one of these names in any folder of the source, the first name first. InvalidInput if there is
+    none, or several in different folders."""
+    for name in names:
+        found = [file for file in files.names if file.rpartition("/")[2].lower() == name.lower()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidInput(f"the source has {len(found)} files {name}: {', '.join(found[:5])}; expected one")
+    raise InvalidInput(f"the source has no file {' or '.join(names)}")
+
+
 def csv_rows(
-    files: SourceFiles, name: str, required: Sequence[str], delimiter: str = ",", encoding: str = "utf-8-sig"
+    files: SourceFiles,
+    name: str,
+    required: Sequence[str],
+    delimiter: str = ",",
+    encoding: str = "utf-8-sig",
+    report: ImportReport | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a CSV file with a line of column names. Rows without any text are left out.
 
-    InvalidInput if a required column is missing, a row has more cells than there are columns, or the text cannot be
-    read.
+    InvalidInput if a required column is missing or the text cannot be read. A row that has more cells than there are
+    columns is dropped from the report's import; without a report it is InvalidInput too.
     """
     where = files.where(name)
     try:
@@ -55,8 +77,10 @@ def csv_rows(
         for cells in reader:
             place = f"{where}:{reader.line_num}"
             if len(cells) > len(columns):
-                raise InvalidInput(f"{place} has {len(cells)} cells; expected {len(columns)}")
-            if any(cell.strip() for cell in cells):
+                if report is None:
+                    raise InvalidInput(f"{place} has {len(cells)} cells; expected {len(columns)}")
+                report.drop(TOO_WIDE, place)
+            elif any(cell.strip() for cell in cells):
                 padded = [*cells, *[""] * (len(columns) - len(cells))]
                 yield Row({column: cell.strip() for column, cell in zip(columns, padded, strict=True)}, place)
     except csv.Error as error:
@@ -73,7 +97,8 @@ def sheet_rows(files: SourceFiles, name: str, required: Sequence[str], sheet: st
         if columns is None:
             columns = _numbered(cells) if set(required) <= set(cells) else None
         elif any(cells):
-            yield Row(dict(zip(columns, cells, strict=False)), f"{where}:{number}")
+            padded = [*cells, *[""] * (len(columns) - len(cells))]
+            yield Row(dict(zip(columns, padded, strict=False)), f"{where}:{number}")
     if columns is None:
         _require([], required, where)
 
@@ -92,7 +117,11 @@ def _sheet_lines(content: bytes, where: str, sheet: str) -> Iterator[list[str]]:
     if sheet and sheet not in book.sheetnames:
         raise InvalidInput(f"{where}: there is no such sheet; the workbook has {', '.join(book.sheetnames)}")
     try:
-        for line in book[sheet or book.sheetnames[0]].iter_rows(values_only=True):
+        table = book[sheet or book.sheetnames[0]]
+        table.reset_dimensions()  # lines are as wide as their cells, whatever size the sheet claims
+        for number, line in enumerate(table.iter_rows(values_only=True)):
+            if number == MOST_LINES:
+                raise InvalidInput(f"{where} has more than {MOST_LINES} lines")
             yield ["" if cell is None else str(cell).strip() for cell in line]
     except InvalidInput:
         raise
