@@ -103,12 +103,14 @@ def _refuse_bombs(content: bytes, where: str) -> None:
     body = _body_of(content)
     if body is None:
         return
-    inflater, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, body
-    while waiting and not inflater.eof:
-        size += len(inflater.decompress(waiting, _CHUNK))
-        waiting = inflater.unconsumed_tail
-        if size > LARGEST_IMAGE:
-            raise InvalidInput(f"{where} inflates to more than {LARGEST_IMAGE} bytes")
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for start in range(0, len(body), _CHUNK):
+        waiting = body[start : start + _CHUNK]
+        while waiting and not inflater.eof:
+            size += len(inflater.decompress(waiting, 16 * _CHUNK))
+            waiting = inflater.unconsumed_tail
+            if size > LARGEST_IMAGE:
+                raise InvalidInput(f"{where} inflates to more than {LARGEST_IMAGE} bytes")
 
 
 def _body_of(content: bytes) -> bytes | None:

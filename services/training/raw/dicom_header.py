@@ -75,7 +75,7 @@ class DicomHeader:
     `patient_id`, `study_uid` and `sop_uid` identify a patient: they must only leave an import as pseudonyms. Side is
     LEFT or RIGHT, view CC, MLO, …; manufacturer is one of MANUFACTURERS; each is empty if the file does not state it.
     `spacing` is in millimetres, 0 if unknown. `burned_in` and `implant` are None if the file does not say. `notes` are
-    doubts for the report.
+    doubts for the report, `position_notes` those about side and view.
     """
 
     patient_id: str
@@ -94,6 +94,7 @@ class DicomHeader:
     implant: bool | None
     secondary_capture: bool
     notes: tuple[str, ...]
+    position_notes: tuple[str, ...]
 
 
 def header_of(dataset: Dataset, where: str) -> DicomHeader:
@@ -126,7 +127,8 @@ def header_of(dataset: Dataset, where: str) -> DicomHeader:
         burned_in=_yes_or_no(dataset, "BurnedInAnnotation"),
         implant=_yes_or_no(dataset, "BreastImplantPresent"),
         secondary_capture=text_of(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURES),
-        notes=(*position.notes, *(note for note, holds in notes if holds)),
+        notes=tuple(note for note, holds in notes if holds),
+        position_notes=position.notes,
     )
 
 

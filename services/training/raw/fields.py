@@ -1,5 +1,7 @@
-"""Reads single fields of tables: numbers, BI-RADS categories, densities, sides and views. What cannot be read is None or
-empty; nothing here raises."""
+"""Reads single fields of tables: numbers, BI-RADS categories, densities, sides and views.
+
+A field that cannot be read is None or empty; nothing here raises.
+"""
 
 import math
 import re
@@ -11,8 +13,8 @@ LONGEST_NUMBER = 40
 WORST_FIRST = (6, 5, 4, 3, 0, 2, 1)
 """BI-RADS categories by how much they suspect. 0 calls for another image, so it is no all-clear as 1 and 2 are."""
 
-_CATEGORY = re.compile(r"(?:bi-?rads)?[\s:-]*([0-6])\s*[abc]?(?:\.0+)?", re.IGNORECASE)
-_DENSITY = re.compile(r"(?:(?:birads |bi-rads |acr )?density )?([a-d])", re.IGNORECASE)
+_CATEGORY = re.compile(r"(?i)(?:bi-?rads)?[\s:-]*([0-6])\s*[abc]?(?:\.0+)?")
+_DENSITY = re.compile(r"(?i)(?:density )?([a-d])")
 _VIEW = re.compile(r"[A-Z]{2,8}")
 _SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
 
@@ -74,5 +76,5 @@ def view(text: str) -> str:
 
 
 def date(text: str) -> str:
-    """The digits of a date, at most eight, to tell the exams of a patient apart."""
+    """The digits of a date, at most eight: they distinguish the exams of a patient."""
     return "".join(character for character in text.partition(".")[0] if character in "0123456789")[:8]

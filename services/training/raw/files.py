@@ -22,10 +22,10 @@ class SourceFiles(Protocol):
         """The names of all files, sorted. They are listed once."""
 
     def read(self, name: str, most: int = LARGEST_IMAGE) -> bytes:
-        """A whole file. NotFound if there is none of this name; InvalidInput if it has more than `most` bytes."""
+        """A whole file. NotFound if no file has this name; InvalidInput if it has more than `most` bytes."""
 
     def head(self, name: str, count: int) -> bytes:
-        """The first `count` bytes of a file, or all if it has fewer. NotFound if there is none of this name."""
+        """The first `count` bytes of a file, or all if it has fewer. NotFound if no file has this name."""
 
     def where(self, name: str) -> str:
         """A file as messages name it."""
@@ -112,6 +112,22 @@ class BucketFiles:
     def where(self, name: str) -> str:
         """An object as messages name it."""
         return name
+
+
+@dataclass(frozen=True)
+class NameParts:
+    """The parts of a file's name: its folders, then `stem`, and `suffix` in lower case without its dot."""
+
+    folders: tuple[str, ...]
+    stem: str
+    suffix: str
+
+
+def name_parts(name: str) -> NameParts:
+    """Split the name of a file."""
+    *folders, base = name.split("/")
+    stem, _, suffix = base.rpartition(".")
+    return NameParts(tuple(folders), stem, suffix.lower()) if stem else NameParts(tuple(folders), base, "")
 
 
 def named(files: SourceFiles, pattern: str) -> list[str]:

@@ -35,8 +35,8 @@ class Layout(ABC):
 
     def outlines(
         self,
-        files: SourceFiles,
-        mammogram: RawMammogram,  # noqa: ARG002 - layouts with masks name it in the report
+        files: SourceFiles,  # noqa: ARG002 - layouts with masks need it and all others
+        mammogram: RawMammogram,  # noqa: ARG002
         finding: Finding,
         height: int,  # noqa: ARG002
         width: int,  # noqa: ARG002

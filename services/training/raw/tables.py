@@ -103,6 +103,12 @@ def sheet_rows(files: SourceFiles, name: str, required: Sequence[str], sheet: st
         _require([], required, where)
 
 
+def sheet_lines(files: SourceFiles, name: str, sheet: str = "") -> Iterator[list[str]]:
+    """Yield all lines of a sheet as text, for a sheet whose columns have no single line of names."""
+    where = f"{files.where(name)}{f' [{sheet}]' if sheet else ''}"
+    return _sheet_lines(files.read(name, LARGEST_TABLE), where, sheet)
+
+
 def _sheet_lines(content: bytes, where: str, sheet: str) -> Iterator[list[str]]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
