@@ -18,7 +18,14 @@ from services.training.raw.burned_in import shows_text
 from services.training.raw.dicom_attributes import text_of
 from services.training.raw.dicom_codecs import stored_values
 from services.training.raw.dicom_grey import grey_of
-from services.training.raw.dicom_header import MAMMOGRAPHY, NOT_AN_IMAGE, DicomHeader, NotAMammogram, header_of
+from services.training.raw.dicom_header import (
+    MAMMOGRAPHY,
+    NOT_AN_IMAGE,
+    DicomHeader,
+    NotAMammogram,
+    header_of,
+    refuse_other_kinds,
+)
 from services.training.raw.files import SourceFiles
 from services.training.raw.identity import HEADER, OVERLAY_BIT, PIXELS, silence_pydicom
 from services.training.raw.pixels import Pixels
@@ -43,11 +50,15 @@ def read_header(content: bytes, where: str) -> DicomHeader:
 def file_header(files: SourceFiles, name: str, where: str) -> DicomHeader:
     """Read the header of a file of a source. Only its first bytes are read, unless the header is long."""
     content = files.head(name, HEAD)
-    dataset, complete = _parse(content, where, pixels=False) if not _is_deflated(content) else (Dataset(), False)
-    if not complete and len(content) == HEAD:
-        return read_header(files.read(name), where)
-    _require_pixels(dataset, complete, where)
-    return header_of(dataset, where)
+    if len(content) < HEAD:
+        return read_header(content, where)
+    if not _is_deflated(content):
+        dataset, complete = _parse(content, where, pixels=False)
+        if complete:
+            return header_of(dataset, where)
+        if text_of(dataset, "Modality"):
+            refuse_other_kinds(dataset, where)  # headers of tomosynthesis are long, and their files are large
+    return read_header(files.read(name), where)
 
 
 def decode_dicom(content: bytes, where: str) -> Pixels:
