@@ -131,6 +131,12 @@ def damaged_files() -> dict[str, bytes]:
         "words for a name": raw_value(
             secret_file(secret_mammogram()), "PhotometricInterpretation", b"MONOCHROME2", b"Zsecret^Zzz"
         ),
+        "words for a choice": raw_value(
+            secret_file(secret_mammogram()), "PresentationIntentType", b"FOR PRESENTATION", b"Zsecret^Zsurname"
+        ),
+        "words for frames": raw_value(
+            secret_file(secret_mammogram(NumberOfFrames="0000000001")), "NumberOfFrames", b"0000000001", b"Zsecret^Zz"
+        ),
         "compressed": secret_file(secret_mammogram(), JPEGLosslessSV1)[:-2000],
         "unknown syntax": secret_file(secret_mammogram()).replace(
             b"1.2.840.10008.1.2.1\0", b"1.2.826.77777.99.7\0\0", 1
