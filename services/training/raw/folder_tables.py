@@ -1,7 +1,7 @@
 """Reads the two tables of a folder of pictures: labels by image, and findings by image."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.training.raw.case import Finding, Mask
@@ -35,13 +35,22 @@ class ImageRow:
     labels: RowLabels
 
 
+@dataclass(frozen=True)
+class FolderTables:
+    """Both tables by file, and the files that are masks."""
+
+    rows: Mapping[str, Sequence[ImageRow]]
+    findings: Mapping[str, Sequence[Finding]]
+    masks: frozenset[str]
+
+
 class FileLookup:
     """Finds files by what tables call them: the whole name, the name without folders, or without suffix as well."""
 
-    def __init__(self, files: SourceFiles) -> None:
-        self._whole = set(files.names)
+    def __init__(self, names: Iterable[str]) -> None:
+        self._whole = set(names)
         self._short: dict[str, list[str]] = defaultdict(list)
-        for name in files.names:
+        for name in sorted(self._whole):
             base = name.rpartition("/")[2]
             for short in {base, base.rpartition(".")[0]} - {""}:
                 self._short[short].append(name)
@@ -58,6 +67,22 @@ class FileLookup:
         return found[0]
 
 
+def read_tables(files: SourceFiles, mapping: FolderMapping, report: ImportReport) -> FolderTables:
+    """Read both tables. InvalidInput if one has no column for the file.
+
+    Masks often have the names of their images in another folder, so they are found first and then left out.
+    """
+    found = list(_finding_rows(files, mapping, report))
+    masks = frozenset(mask for _, _, mask in found if mask)
+    lookup = FileLookup(set(files.names) - masks)
+    findings: dict[str, list[Finding]] = defaultdict(list)
+    for place, cells, mask in found:
+        name = lookup.find(cells("file"), report, place)
+        if name:
+            findings[name].append(_finding(cells, mask, report, place))
+    return FolderTables(_image_rows(files, mapping, lookup, report), findings, masks)
+
+
 def cells_of(row: Row, columns: Mapping[str, str], defaults: Mapping[str, str], mapping: FolderMapping) -> Cells:
     """The cells of a row by the names of the convention, with defaults and words replaced."""
 
@@ -68,10 +93,9 @@ def cells_of(row: Row, columns: Mapping[str, str], defaults: Mapping[str, str], 
     return read
 
 
-def image_rows(
+def _image_rows(
     files: SourceFiles, mapping: FolderMapping, lookup: FileLookup, report: ImportReport
 ) -> dict[str, list[ImageRow]]:
-    """The rows of the table of labels, by file. InvalidInput if the table has no column for the file."""
     found: dict[str, list[ImageRow]] = defaultdict(list)
     if mapping.labels not in files.names:
         return found
@@ -86,29 +110,23 @@ def image_rows(
     return found
 
 
-def findings_by_file(
-    files: SourceFiles, mapping: FolderMapping, lookup: FileLookup, report: ImportReport
-) -> dict[str, list[Finding]]:
-    """The findings of the second table, by file. Without the table there are none."""
-    found: dict[str, list[Finding]] = defaultdict(list)
+def _finding_rows(files: SourceFiles, mapping: FolderMapping, report: ImportReport) -> Iterator[tuple[str, Cells, str]]:
+    """The place of each row of findings, its cells, and the file of its mask."""
     if mapping.findings not in files.names:
-        return found
+        return
     columns = {str(name): other for name, other in mapping.finding_columns.items()}
+    lookup = FileLookup(files.names)
     for row in _rows(files, mapping.findings, mapping.finding_column("file"), mapping, report):
         cells = cells_of(row, columns, {}, mapping)
-        name = lookup.find(cells("file"), report, row.where)
-        if name:
-            found[name].append(_finding(cells, lookup, report, row.where))
-    return found
+        yield row.where, cells, lookup.find(cells("mask"), report, row.where, NO_MASK) if cells("mask") else ""
 
 
-def _rows(files: SourceFiles, table: str, key: str, mapping: FolderMapping, report: ImportReport) -> list[Row]:
-    return list(csv_rows(files, table, [key], mapping.delimiter, mapping.encoding, report))
+def _rows(files: SourceFiles, table: str, key: str, mapping: FolderMapping, report: ImportReport) -> Iterator[Row]:
+    return csv_rows(files, table, [key], mapping.delimiter, mapping.encoding, report)
 
 
-def _finding(cells: Cells, lookup: FileLookup, report: ImportReport, place: str) -> Finding:
+def _finding(cells: Cells, mask: str, report: ImportReport, place: str) -> Finding:
     """The finding of a row, whose place is its mask, else its outline, else its box."""
-    mask = lookup.find(cells("mask"), report, place, NO_MASK) if cells("mask") else ""
     outline = None if mask else read_outline(cells, report, place) or read_box(cells, report, place)
     if not any(cells(column) for column in ("mask", "outline", *EDGES)):
         report.flag(NO_PLACE, place)

@@ -40,10 +40,13 @@ class NameTemplate:
         repeated = [name for name in names if names.count(name) > 1 and name != IGNORED]
         if not names or repeated:
             raise InvalidInput(f"template {quoted(template)} must have each field once, and at least one")
-        texts = [text for text, _, _, _ in pieces[1:]] + ([] if pieces[-1][1] is None else [""])
-        if any(not text for text in texts[: len(names) - 1]):
+        texts = [""]  # the text before the first field, and behind each field
+        for text, name, _, _ in pieces:
+            texts[-1] += text
+            texts += [] if name is None else [""]
+        if not all(texts[1:-1]):
             raise InvalidInput(f"template {quoted(template)} has two fields without text between them")
-        return cls(pieces[0][0], tuple(zip(names, texts, strict=True)))
+        return cls(texts[0], tuple(zip(names, texts[1:], strict=True)))
 
     def read(self, name: str) -> dict[str, str] | None:
         """The fields of a name, None if it does not fit. A template with n slashes is compared with the last n folders

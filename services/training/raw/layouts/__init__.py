@@ -3,8 +3,13 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.dicom import PlainDicom
+from services.training.raw.layouts.folder import PictureFolder
 
-LAYOUTS: dict[str, type[Layout]] = {}
+LAYOUTS: dict[str, type[Layout]] = {
+    PlainDicom.name: PlainDicom,
+    PictureFolder.name: PictureFolder,
+}
 """All layouts, by name."""
 
 

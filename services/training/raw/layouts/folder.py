@@ -16,7 +16,7 @@ from services.training.raw.card import UNSTATED, Licence
 from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.folder_mapping import MAPPING, TEMPLATE_FIELDS, FolderMapping, read_mapping
-from services.training.raw.folder_tables import FileLookup, ImageRow, findings_by_file, image_rows
+from services.training.raw.folder_tables import ImageRow, read_tables
 from services.training.raw.geometry import mask_outlines
 from services.training.raw.identity import place_of
 from services.training.raw.label_rows import combined
@@ -53,18 +53,15 @@ class PictureFolder(Layout):
         mapping = read_mapping(files)
         if mapping.labels not in files.names and not mapping.template:
             raise InvalidInput(f"the source has neither a table {mapping.labels} nor a template in {MAPPING}")
-        lookup = FileLookup(files)
-        rows = image_rows(files, mapping, lookup, report)
-        findings = findings_by_file(files, mapping, lookup, report)
-        masks = {finding.mask.file for found in findings.values() for finding in found if finding.mask}
+        tables = read_tables(files, mapping, report)
         for name in files.names:
-            if name in masks or name in (mapping.labels, mapping.findings, MAPPING):
+            if name in tables.masks or name in (mapping.labels, mapping.findings, MAPPING):
                 continue
             place = place_of(files, name)
             if not name.lower().endswith(SUFFIXES):
                 report.drop(NOT_A_PICTURE, place)
                 continue
-            found = _mammogram(name, rows.get(name, []), findings.get(name, []), mapping, report, place)
+            found = _mammogram(name, tables.rows.get(name, []), tables.findings.get(name, []), mapping, report, place)
             if found:
                 yield found
 
