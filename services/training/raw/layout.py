@@ -35,12 +35,17 @@ class Layout(ABC):
 
     def outlines(
         self,
-        files: SourceFiles,  # noqa: ARG002 - for layouts that draw findings in files of their own
+        files: SourceFiles,  # noqa: ARG002 - layouts with masks need it and all others
         mammogram: RawMammogram,  # noqa: ARG002
         finding: Finding,
         height: int,  # noqa: ARG002
         width: int,  # noqa: ARG002
+        report: ImportReport,  # noqa: ARG002
     ) -> tuple[Outline, ...]:
-        """The outlines of a finding in a mammogram of height x width pixels; none if they are not known. InvalidInput
-        and NotFound name the file that cannot be used: then the finding has no outline."""
+        """The outlines of a finding in its mammogram, which was read and has height x width pixels.
+
+        Layouts whose findings are masks (`Finding.mask`) decode them here, because a scan must not decode. What is
+        repaired or missing is reported. Without any outline it is unknown where the finding is: the mammogram then does
+        not count as `all_marked`.
+        """
         return finding.outlines

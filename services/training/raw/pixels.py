@@ -16,20 +16,24 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I")
 SHALLOW_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 DICOM_MARK = slice(128, 132)
 
+Window = tuple[float, float]
+"""Two grey values: those at or below the first are shown black, those at or above the second white."""
+
 
 @dataclass(frozen=True)
 class Pixels:
     """Grey values of a mammogram: H x W of uint8 or uint16, with dense tissue bright.
 
-    `spacing` is the side of a pixel in millimetres, 0 if it is unknown. `burned_in` is true if the file says that its
-    image contains burned-in text. `notes` are repairs and doubts for the report, without anything that identifies a
-    patient.
+    `spacing` is the side of a pixel in millimetres, 0 if it is unknown. `burned_in` is true if the image contains text,
+    as its file says or as `burned_in` finds. `notes` are repairs and doubts for the report, without anything that
+    identifies a patient. `window` are the grey values that the file asks to show as black and as white.
     """
 
     grey: NDArray[np.uint8] | NDArray[np.uint16]
     spacing: float = 0.0
     burned_in: bool = False
     notes: tuple[str, ...] = ()
+    window: Window | None = None
 
 
 def decode_pixels(content: bytes, where: str) -> Pixels:
@@ -40,6 +44,15 @@ def decode_pixels(content: bytes, where: str) -> Pixels:
 
         return decode_dicom(content, where)
     return Pixels(decode_picture(content, where))
+
+
+def eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """Grey values of 8 bits, through the window of the file if it has one."""
+    if pixels.grey.dtype == np.uint8 and pixels.window is None:
+        return np.asarray(pixels.grey, dtype=np.uint8)
+    low, high = pixels.window or (0.0, 65535.0)
+    scaled = (pixels.grey.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
 def decode_picture(content: bytes, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -89,7 +89,7 @@ class Preparer:
 
     def _outlined(self, mammogram: RawMammogram, finding: Finding, height: int, width: int) -> Finding:
         try:
-            outlines = self._layout.outlines(self._files, mammogram, finding, height, width)
+            outlines = self._layout.outlines(self._files, mammogram, finding, height, width, self._report)
         except (InvalidInput, NotFound) as error:
             self._report.drop(NO_OUTLINE, str(error))
             outlines = ()

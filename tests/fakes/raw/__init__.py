@@ -1,1 +1,1 @@
-"""Small sources of raw mammograms, written by tests."""
+"""Small sources of raw mammograms, written by the tests: each carries the known faults of its set."""

@@ -5,7 +5,9 @@ from services.common.redaction import quoted
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cdd_cesm import CddCesm
 from services.training.raw.layouts.cmmd import CMMD
+from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.layouts.embed import Embed
+from services.training.raw.layouts.folder import PictureFolder
 from services.training.raw.layouts.inbreast import INbreast
 from services.training.raw.layouts.rsna import RSNA
 from services.training.raw.layouts.vindr import VinDr
@@ -17,6 +19,8 @@ LAYOUTS: dict[str, type[Layout]] = {
     RSNA.name: RSNA,
     Embed.name: Embed,
     CddCesm.name: CddCesm,
+    PlainDicom.name: PlainDicom,
+    PictureFolder.name: PictureFolder,
 }
 """All layouts, by name."""
 

@@ -1,0 +1,255 @@
+"""No identifying value of a DICOM file gets past an import: not in what it yields, not in reports, errors or logs.
+
+The file has a recognisable secret in every attribute of the DICOM dictionary whose values are names, texts, dates,
+times, ages or UIDs: at its top, in nested sequences and in private attributes. The list of the standard's profile for
+de-identification (PS3.15, table E.1-1) is a part of these.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.datadict import DicomDictionary, dictionary_keyword
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
+
+from services.common.errors import InvalidInput
+from services.training.raw.files import FolderFiles
+from services.training.raw.identity import HEADER, PIXELS
+from services.training.raw.layouts.dicom import DAMAGED, TABLE, PlainDicom
+from services.training.raw.pseudonyms import Pseudonyms
+from services.training.raw.report import ImportReport
+from tests.fakes.raw.dicom import breast, file_bytes, mammogram
+
+SECRETS = {
+    "PN": "Zsurname^Zgiven^Zmiddle",
+    "LO": "Zsecret long",
+    "SH": "Zsecret short",
+    "LT": "Zsecret text\nof two lines",
+    "ST": "Zsecret short text",
+    "UT": "Zsecret unlimited text",
+    "UC": "Zsecret characters",
+    "UR": "http://zsecret.example/path",
+    "DA": "20770913",
+    "TM": "214357.879",
+    "DT": "20770913214357.879",
+    "AS": "077Y",
+    "UI": "1.2.826.77777.99",
+}
+"""A secret for each kind of value."""
+PARTS = ("zsecret", "zsurname", "zgiven", "zmiddle", "20770913", "214357", "077y", "77777")
+"""Parts of the secrets that must not occur anywhere."""
+LABELS = "patient,side,outcome,unit,source\nZsecret long,L,malignant,breast,pathology\n"
+NUMBERS = count()
+NEEDED = frozenset({"SOPClassUID"})
+"""What makes the file a mammogram, though it has the kind of a secret."""
+
+
+def secret_attributes() -> Iterator[tuple[int, str]]:
+    """Tag and kind of every attribute that gets a secret. File meta information and commands are not in a data set."""
+    for tag, (kind, *_) in sorted(DicomDictionary.items()):
+        if kind in SECRETS and tag >> 16 > 2 and dictionary_keyword(tag) not in NEEDED:
+            yield tag, kind
+
+
+def fill(dataset: Dataset) -> None:
+    """Give every such attribute its secret."""
+    for tag, kind in secret_attributes():
+        dataset.add_new(tag, kind, SECRETS[kind])
+
+
+@cache
+def secrets() -> Dataset:
+    """A data set of secrets, with more of them in its sequences."""
+    dataset, inner = Dataset(), Dataset()
+    fill(dataset)
+    fill(inner)
+    dataset.RequestAttributesSequence = Sequence([inner])
+    outer = Dataset()
+    outer.FrameAnatomySequence = Sequence([inner])
+    dataset.SharedFunctionalGroupsSequence = Sequence([outer])
+    dataset.ViewCodeSequence = Sequence([inner])
+    for number, (kind, secret) in enumerate(SECRETS.items()):
+        dataset.add_new(0x00090010, "LO", "ZSECRET VENDOR")
+        dataset.add_new(0x00091000 + number, kind, secret)
+    return dataset
+
+
+def secret_mammogram(**attributes: Any) -> Dataset:
+    """A mammogram that is full of secrets."""
+    dataset = mammogram(breast())
+    dataset.update(secrets())
+    dataset.SOPInstanceUID = f"{SECRETS['UI']}.{next(NUMBERS)}"
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def secret_file(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """The file of a data set."""
+    content = file_bytes(dataset, syntax)
+    assert content.count(b"Zs") > 2000
+    return content
+
+
+def raw_value(content: bytes, keyword: str, old: bytes, new: bytes) -> bytes:
+    """The file with other bytes in one attribute, such as text where the standard wants a number."""
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    key = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+    place = content.rindex(key)
+    end = content.index(old, place) + len(old)
+    assert end - place < 64 and len(old) == len(new)
+    return content[: end - len(old)] + new + content[end:]
+
+
+def damaged_files() -> dict[str, bytes]:
+    """Files that an import refuses or doubts, each for another reason."""
+    whole = secret_file(secret_mammogram())
+    windowed = secret_file(secret_mammogram(WindowCenter="2000.123456", WindowWidth="1000"))
+    return {
+        "truncated": secret_file(secret_mammogram())[:-3000],
+        "headless": whole[:90000],
+        "short": whole[:300],
+        "other modality": secret_file(secret_mammogram(Modality="CT")),
+        "report": secret_file(secret_mammogram(Modality="SR", PixelData=b"")),
+        "tomosynthesis": secret_file(secret_mammogram(SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.3")),
+        "colour": secret_file(secret_mammogram(PhotometricInterpretation="RGB")),
+        "too large": secret_file(secret_mammogram(Rows=60000, Columns=60000)),
+        "deep": secret_file(secret_mammogram(BitsAllocated=32)),
+        "words for numbers": raw_value(windowed, "WindowCenter", b"2000.123456", b"Zsecret^Zzz"),
+        "words for a name": raw_value(
+            secret_file(secret_mammogram()), "PhotometricInterpretation", b"MONOCHROME2", b"Zsecret^Zzz"
+        ),
+        "words for a choice": raw_value(
+            secret_file(secret_mammogram()), "PresentationIntentType", b"FOR PRESENTATION", b"Zsecret^Zsurname"
+        ),
+        "words for frames": raw_value(
+            secret_file(secret_mammogram(NumberOfFrames="0000000001")), "NumberOfFrames", b"0000000001", b"Zsecret^Zz"
+        ),
+        "compressed": secret_file(secret_mammogram(), JPEGLosslessSV1)[:-2000],
+        "unknown syntax": secret_file(secret_mammogram()).replace(
+            b"1.2.840.10008.1.2.1\0", b"1.2.826.77777.99.7\0\0", 1
+        ),
+        "no DICOM": b"Zsecret text",
+    }
+
+
+def test_every_kind_of_secret_is_in_the_file() -> None:
+    """A thousand attributes, among them the best known."""
+    tags = dict(secret_attributes())
+    assert len(tags) > 1000
+    for tag in (0x00100010, 0x00100020, 0x00100030, 0x00101040, 0x00080050, 0x00080090, 0x00081030, 0x00400244):
+        assert tag in tags
+    content = secret_file(secret_mammogram()).lower()
+    assert all(part.encode() in content for part in PARTS)
+
+
+def test_no_secret_leaves_an_import(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """All of what an import yields, reports, raises, logs, warns and prints."""
+    folder = tmp_path / "zsurname_zgiven 20770913"
+    folder.mkdir()
+    (folder / "zsecret.dcm").write_bytes(secret_file(secret_mammogram()))
+    for number, content in enumerate(damaged_files().values()):
+        (folder / f"zsecret {number}.dcm").write_bytes(content)
+    wrong = "Zsecret" + 4 * ",Zsecret"
+    (tmp_path / TABLE).write_text(f"{LABELS}{wrong}\n")
+    caplog.set_level(logging.DEBUG)
+    produced, errors = everything_produced(tmp_path)
+    assert len(errors) > 3
+    printed = capfd.readouterr()
+    warned = [str(warning.message) for warning in recwarn]
+    text = "\n".join([*produced, *errors, caplog.text, *warned, printed.out, printed.err]).lower()
+    assert [part for part in PARTS if part in text] == []
+
+
+def everything_produced(root: Path) -> tuple[list[str], list[str]]:
+    """What an import of a folder produces, and the tracebacks of its errors."""
+    files, report, layout, produced, errors = FolderFiles(root), ImportReport(), PlainDicom(), [], []
+    pseudonyms = Pseudonyms(bytes(range(32)))
+    for mammogram_ in layout.scan(files, report):
+        produced.append(repr(pseudonyms.hide(mammogram_)))
+        try:
+            pixels = layout.read(files, mammogram_)
+        except InvalidInput:
+            errors.append(traceback.format_exc())
+            continue
+        np.testing.assert_array_equal(pixels.grey, breast() << 4)
+        produced.append(repr({name: value for name, value in asdict(pixels).items() if name != "grey"}))
+    assert report.dropped[DAMAGED].count > 3
+    return [*produced, repr(pseudonyms), report.model_dump_json()], errors
+
+
+def test_the_labels_of_a_secret_patient_still_arrive(tmp_path: Path) -> None:
+    """The table names patients as the files do, and the pseudonym hides both."""
+    (tmp_path / "a.dcm").write_bytes(secret_file(secret_mammogram()))
+    (tmp_path / TABLE).write_text(LABELS)
+    (found,) = PlainDicom().scan(FolderFiles(tmp_path), ImportReport())
+    assert found.label is not None
+    hidden = Pseudonyms(bytes(32)).hide(found)
+    assert (hidden.label, hidden.side, hidden.view) == (found.label, "LEFT", "CC")
+    assert hidden.patient == Pseudonyms(bytes(32)).patient("Zsecret long")
+
+
+def test_the_list_of_attributes_is_short_and_known() -> None:
+    """A new attribute must be added here too, after thinking about what it may contain."""
+    texts = {keyword for keyword in (*HEADER, *PIXELS) if kind_of(keyword) in SECRETS}
+    assert texts == {
+        "PatientID",
+        "StudyInstanceUID",
+        "SOPInstanceUID",
+        "SOPClassUID",
+        "SeriesDescription",
+        "ProtocolName",
+        "Manufacturer",
+    }
+
+
+def kind_of(keyword: str) -> str:
+    """The kind of values of an attribute."""
+    kinds = {entry[4]: entry[0] for entry in DicomDictionary.values()}
+    return kinds[keyword]
+
+
+PSEUDONYM: dict[str, Callable[[Pseudonyms, str], str]] = {
+    "patient": Pseudonyms.patient,
+    "exam": Pseudonyms.exam,
+    "mammogram": Pseudonyms.name,
+}
+
+
+def test_pseudonyms() -> None:
+    """They are stable under a key, differ by kind, text and key, and have 16 digits."""
+    one, other = Pseudonyms(b"a" * 32), Pseudonyms(b"b" * 32)
+    for kind, make in PSEUDONYM.items():
+        assert make(one, "P1") == make(Pseudonyms(b"a" * 32), "P1")
+        assert make(one, "P1").startswith(f"{kind}-") and len(make(one, "P1")) == len(kind) + 17
+        assert len({make(one, "P1")[-16:], make(one, "P2")[-16:], make(other, "P1")[-16:]}) == 3
+    assert len({make(one, "P1")[-16:] for make in PSEUDONYM.values()}) == 3
+    assert "aaaa" not in repr(one)
+
+
+def test_the_key_of_pseudonyms(tmp_path: Path) -> None:
+    """A key is a file of at least 32 bytes."""
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    assert Pseudonyms.of_file(tmp_path / "key") == Pseudonyms(b"k" * 32)
+    (tmp_path / "short").write_bytes(b"k" * 31)
+    with pytest.raises(InvalidInput, match="31 bytes; expected at least 32"):
+        Pseudonyms.of_file(tmp_path / "short")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        Pseudonyms.of_file(tmp_path / "none")
