@@ -10,6 +10,8 @@ from services.common.http.streams import Streams
 from services.common.http.task_routes import TaskRoutes
 from services.common.paging import Window
 from services.common.work.views import PlanStages
+from services.imaging.licence import DataCard
+from services.training.raw.report import ImportReport
 from services.training.schemas import (
     BalanceView,
     BuildList,
@@ -88,6 +90,16 @@ def _add_contents(router: APIRouter, contents: DatasetContents) -> None:
     def get_balance(dataset_id: str) -> BalanceView:
         """The patients and patches of each class in each split."""
         return contents.balance(dataset_id)
+
+    @router.get("/datasets/{dataset_id}/card", tags=["data sets"])
+    def get_card(dataset_id: str) -> DataCard:
+        """The data card of a data set that was cut from raw mammograms: licence, citation, splits, recipe."""
+        return contents.card(dataset_id)
+
+    @router.get("/datasets/{dataset_id}/report", tags=["data sets"])
+    def get_import_report(dataset_id: str) -> ImportReport:
+        """What the import of raw mammograms dropped, mended and flagged."""
+        return contents.report(dataset_id)
 
     @router.get("/datasets/{dataset_id}/patches", tags=["data sets"])
     def list_patches(dataset_id: str, query: Annotated[PatchQuery, Query()]) -> PatchList:

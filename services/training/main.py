@@ -10,6 +10,7 @@ from services.common.grpc import GrpcServer
 from services.common.http.app import create_app
 from services.common.http.parked_routes import add_parked_routes
 from services.common.http.streams import Streams
+from services.common.records import WorkColumns
 from services.common.runtime.bootstrap import open_ports
 from services.common.runtime.idle import IdleEnd
 from services.common.runtime.roles import check_role, run_in_role
@@ -25,6 +26,9 @@ from services.training.evaluation.api import add_evaluation_routes
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.tables import EvaluationRow
 from services.training.evaluation.workflow import Evaluations
+from services.training.imports.api import add_import_routes
+from services.training.imports.tables import ImportRow
+from services.training.imports.workflow import RawImports
 from services.training.names import BUCKET
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
@@ -54,17 +58,23 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     plans = Plans(ports, datasets, runs)
     evaluations = Evaluations(ports, runner, settings)
     comparisons = Comparisons(ports, evaluations)
+    imports = RawImports(ports, runner, datasets, settings.importable_buckets)
     app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()
     add_routes(app, datasets, runs, plans, streams)
     add_evaluation_routes(app, evaluations, comparisons, streams)
+    add_import_routes(app, imports, streams)
 
-    consumers = create_consumers(bus, datasets, runs, plans, evaluations, shared.max_attempts)
-    monitor = Monitor(
-        "training", ports, {"build": BuildRow, "run": RunRow, "evaluation": EvaluationRow}, consumers.queues
-    )
+    consumers = create_consumers(bus, datasets, runs, plans, evaluations, imports, shared.max_attempts)
+    tables: dict[str, type[WorkColumns]] = {
+        "build": BuildRow,
+        "import": ImportRow,
+        "run": RunRow,
+        "evaluation": EvaluationRow,
+    }
+    monitor = Monitor("training", ports, tables, consumers.queues)
     add_status_routes(app, monitor)
-    reconciler = Reconciler(ports, [datasets, runs, evaluations], consumers.queues, shared.reconcile_s)
+    reconciler = Reconciler(ports, [datasets, imports, runs, evaluations], consumers.queues, shared.reconcile_s)
     add_parked_routes(app, ParkedMessages(bus, consumers))
     return Service(
         name="training",
@@ -73,14 +83,14 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
         grpc=GrpcServer(
             training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name,
             lambda server: training_pb2_grpc.add_TrainingServiceServicer_to_server(
-                TrainingServicer(datasets, runs, plans, evaluations, comparisons, streams), server
+                TrainingServicer(datasets, runs, plans, evaluations, comparisons, imports, streams), server
             ),
             edge,
             settings.grpc_port,
         ),
         consumers=consumers.of(settings.role),
         runners={} if settings.role == "front" else {"services.training.job": runner},
-        recoverable=[datasets, runs, plans, evaluations],
+        recoverable=[datasets, imports, runs, plans, evaluations],
         streams=streams,
         background=[monitor, reconciler],
         idle=idle,

@@ -13,15 +13,18 @@ from services.common.paging import Window
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.rpc import EvaluationMethods
 from services.training.evaluation.workflow import Evaluations
+from services.training.imports.rpc import ImportMethods
+from services.training.imports.workflow import RawImports
 from services.training.schemas import ChangeRunRequest, StartPlanRequest, StartRunRequest
 from services.training.workflow.datasets import Datasets
 from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
 
-class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServicer):
+class TrainingServicer(EvaluationMethods, ImportMethods, training_pb2_grpc.TrainingServiceServicer):
     """See proto/primitives/training/v1/training.proto."""
 
+    # Seven parameters: the service's use cases, and the streams that they share.
     def __init__(
         self,
         datasets: Datasets,
@@ -29,9 +32,11 @@ class TrainingServicer(EvaluationMethods, training_pb2_grpc.TrainingServiceServi
         plans: Plans,
         evaluations: Evaluations,
         comparisons: Comparisons,
+        imports: RawImports,
         streams: Streams,
     ) -> None:
         EvaluationMethods.__init__(self, evaluations, comparisons, streams)
+        ImportMethods.__init__(self, imports, streams)
         self._datasets, self._runs, self._plans = datasets, runs, plans
         self._run = TaskMethods(pb.Run, runs.get, runs.act, streams)
         self._plan = PlanMethods(plans.get, plans.act, streams, plans.ended)

@@ -18,7 +18,12 @@ class TrainingSettings(ComputeSettings):
     import_folder: Path | None = Field(
         default=None,
         description="Folder on this machine whose folders may be imported as data sets over the API and on the pages. "
-        "Without it only the command imports.",
+        "Without it only the command imports folders.",
+    )
+    import_buckets: str = Field(
+        default="",
+        description="Buckets of the object store, separated by commas, whose raw mammograms may be imported over the "
+        "API and on the pages. Empty: none.",
     )
     slice_s: float = Field(
         default=600.0,
@@ -39,3 +44,8 @@ class TrainingSettings(ComputeSettings):
         pattern=r"^[^:]+:\d+$",
         description="HOST:PORT of this machine, where the processes of several machines connect.",
     )
+
+    @property
+    def importable_buckets(self) -> tuple[str, ...]:
+        """The buckets of `import_buckets`."""
+        return tuple(name.strip() for name in self.import_buckets.split(",") if name.strip())

@@ -31,7 +31,11 @@ from services.common.grpc import to_request
 from services.patch_rendering import consumer as rendering_consumer
 from services.training import consumer as training_consumer
 from services.training.evaluation.tables import EvaluationRow
+from services.training.imports.schemas import StartImportRequest
+from services.training.imports.specs import PlannedImport
+from services.training.imports.tables import ImportPartRow, ImportRow
 from services.training.schemas import PlanDataset
+from services.training.specs import BuiltDataset
 from tests.fakes.ports import RecordingBus
 from tests.unit.activation_extraction.test_workflow import Extraction, state_of
 from tests.unit.annotation.test_studies import Waiting
@@ -78,7 +82,8 @@ def written(ref: ObjectRef) -> dict[str, Any]:
 
 
 def training(folder: Path, kind: str) -> Service:
-    """The training service with a plan in the stage of the message, and a queued evaluation of its run."""
+    """The training service with a plan in the stage of the message, and a queued evaluation of its run, or an import in
+    the stage of the message."""
     world = Training(folder)
     plain = not kind.endswith(("BuildDataset", "DatasetBuilt"))
     world.plans.start(world.plan() if plain else world.plan(dataset=PlanDataset()))
@@ -90,11 +95,29 @@ def training(folder: Path, kind: str) -> Service:
         )  # fmt: skip
         with world.ports.records.transaction() as session:
             session.add(row)
+    if "Import" in kind:
+        add_import(world, kind)
     bus = HandBus()
     consumers = training_consumer.create_consumers(
-        bus, world.datasets, world.runs, world.plans, world.evaluations, max_attempts=1
+        bus, world.datasets, world.runs, world.plans, world.evaluations, world.raw_imports, max_attempts=1
     )
     return Service(consumers, bus, {"$dataset_id": world.dataset_id}, world.sent)
+
+
+def add_import(world: Training, kind: str) -> None:
+    """Add an import of two parts, of which one or both are cut, or that is not planned yet."""
+    planned = PlannedImport(plan=world.checkpoint, parts=2, mammograms=20)
+    world.runner.answers["plan_source"] = lambda _: planned
+    world.runner.answers["cut_mammograms"] = lambda _: world.checkpoint
+    world.runner.answers["assemble_dataset"] = lambda _: BuiltDataset(manifest=world.data.manifest, ref=world.ref)
+    request = StartImportRequest(layout="drawn", bucket="raw")
+    row = ImportRow(import_id="import-1", request=request, mammograms=20, parts=2)
+    row.planned = None if kind.endswith("PlanImport") else planned.plan
+    done = {"CutImportPart": 1, "AssembleImport": 2}.get(kind.rpartition(".")[2], 0)
+    with world.ports.records.transaction() as session:
+        session.add(row)
+        session.flush()
+        session.add_all(ImportPartRow(import_id="import-1", part=1 - part, result=planned.plan) for part in range(done))
 
 
 def extraction(folder: Path, kind: str) -> Service:

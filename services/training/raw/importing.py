@@ -4,14 +4,15 @@ Parts are cut in any order, by any number of processes and machines, and each st
 that was interrupted continues with the parts that are missing. Planning reads tables and headers only. The same source,
 layout and recipe give the same import, and the same data set to the byte, however many workers there are.
 
-Everything lies below `imports/<id>/` in the bucket of the training service: `plan.json`, `part-00001.json` with the
-mammograms of a part, `result-00001.json` with what was stored of it.
+Everything lies below `imports/<id>/` in the bucket of the training service: `plan.json` of imports that the service
+performs, `part-00001.json` with the mammograms of a part, `result-00001.json` with what was stored of it, and
+`journal-00001.json` while it is cut.
 """
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from services import __version__
 from services.common.blobs import Blobs, ObjectRef
+from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.identity import derived_id
 from services.imaging.dataset import DatasetManifest, Shard
@@ -31,7 +33,9 @@ from services.imaging.manifests import encode_table, put_content, read_table
 from services.imaging.patches import SPLITS
 from services.training.names import BUCKET
 from services.training.raw.case import RawMammogram
+from services.training.raw.cutter import Cut
 from services.training.raw.files import BucketFiles, FolderFiles, SourceFiles
+from services.training.raw.journal import PartJournal
 from services.training.raw.labelling import class_names, counts
 from services.training.raw.layouts import layout_named
 from services.training.raw.prepare import Preparer
@@ -43,6 +47,14 @@ MAMMOGRAMS: TypeAdapter[list[RawMammogram]] = TypeAdapter(list[RawMammogram])
 FORMAT = 1
 """A higher number cuts all parts again: results of older code are not used."""
 NO_MAMMOGRAMS = "the source has no mammogram that can be imported"
+CRASHED = "the decoder crashed or hung on this file"
+
+OnProgress = Callable[[int, int], None]
+"""Receives how much is done, and of how much; 0 if that is unknown. What it raises ends the work."""
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Receive progress that nobody follows."""
 
 
 class Source(BaseModel):
@@ -80,9 +92,18 @@ class ImportPlan(BaseModel):
     source_sha256: str
     scan: ImportReport
 
+    @property
+    def mammograms(self) -> int:
+        """The number of mammograms of the source."""
+        return sum(self.label_units.values())
+
     def key(self, name: str) -> str:
         """The key of an object of the import."""
         return f"imports/{self.import_id}/{name}"
+
+    def part_key(self, name: str, number: int, suffix: str = "json") -> str:
+        """The key of an object of a part, such as `imports/<id>/result-00001.json`."""
+        return self.key(f"{name}-{number:05d}.{suffix}")
 
 
 class PartResult(BaseModel):
@@ -106,10 +127,16 @@ class _Scanned:
     report: ImportReport
 
 
-def plan_import(blobs: Blobs, name: str, source: Source, recipe: CutRecipe) -> ImportPlan:
-    """Read the tables and headers of a source, and store the plan of its import. InvalidInput if the source does not
-    have the layout, or has no mammogram."""
-    scanned = _scan(blobs, source, recipe)
+def plan_import(
+    blobs: Blobs, name: str, source: Source, recipe: CutRecipe, owner: str = "", on_progress: OnProgress = _ignore
+) -> ImportPlan:
+    """Read the tables and headers of a source, and store the parts of its import. InvalidInput if the source does not
+    have the layout, or has no mammogram.
+
+    Imports of different `owner`s share no objects but those of the data set. `on_progress` receives the number of
+    mammograms that are found.
+    """
+    scanned = _scan(blobs, source, recipe, on_progress)
     counted = {finding.kind for one in scanned.mammograms for finding in one.findings if counts(finding, recipe)}
     kinds = tuple(sorted(counted))
     content = MAMMOGRAMS.dump_json(scanned.mammograms)
@@ -118,7 +145,7 @@ def plan_import(blobs: Blobs, name: str, source: Source, recipe: CutRecipe) -> I
     parts = list(_parts(scanned, recipe.part_mammograms))
     plan = ImportPlan(
         import_id=derived_id(
-            "import", json.dumps([FORMAT, name, source.layout, digest, recipe.model_dump(mode="json")])
+            "import", owner, json.dumps([FORMAT, name, source.layout, digest, recipe.model_dump(mode="json")])
         ),
         name=name,
         source=source,
@@ -133,53 +160,67 @@ def plan_import(blobs: Blobs, name: str, source: Source, recipe: CutRecipe) -> I
         scan=scanned.report,
     )
     for number, (_, mammograms) in enumerate(parts):
-        blobs.put(BUCKET, plan.key(f"part-{number:05d}.json"), MAMMOGRAMS.dump_json(mammograms))
-    blobs.put(BUCKET, plan.key("plan.json"), plan.model_dump_json(indent=1).encode())
+        blobs.put(BUCKET, plan.part_key("part", number), MAMMOGRAMS.dump_json(mammograms))
     return plan
 
 
-def cut_part(blobs: Blobs, plan: ImportPlan, number: int) -> PartResult:
-    """Cut the mammograms of a part, from 0, unless that was done before."""
-    key = plan.key(f"result-{number:05d}.json")
-    if blobs.size(BUCKET, key) is not None:
-        return PartResult.model_validate_json(blobs.get(BUCKET, key))
+def open_plan(blobs: Blobs, ref: ObjectRef) -> ImportPlan:
+    """Read the stored plan of an import."""
+    return ImportPlan.model_validate_json(read_verified(blobs, ref))
+
+
+def is_cut(blobs: Blobs, plan: ImportPlan, number: int) -> bool:
+    """Whether a part, from 0, is cut."""
+    return blobs.size(BUCKET, plan.part_key("result", number)) is not None
+
+
+def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgress = _ignore) -> ObjectRef:
+    """Cut the mammograms of a part, from 0, and return the reference of its PartResult. `on_mammogram` is called after
+    each mammogram."""
     report = ImportReport()
-    mammograms = MAMMOGRAMS.validate_json(blobs.get(BUCKET, plan.key(f"part-{number:05d}.json")))
+    mammograms = MAMMOGRAMS.validate_json(blobs.get(BUCKET, plan.part_key("part", number)))
     files = plan.source.open(blobs)
     preparer = Preparer(layout_named(plan.source.layout), files, plan.recipe, plan.kinds, report)
-    with _writer(blobs, plan) as writer:
-        for mammogram in mammograms:
-            cut = preparer.prepare(mammogram, plan.parts[number])
-            if cut is not None:
-                writer.add_mammogram(cut.mammogram, cut.lesions)
-                for patch in cut.patches:
-                    writer.add_patch(patch)
+    with _writer(blobs, plan) as writer, part_journal(blobs, plan, number) as journal:
+        for done, mammogram in enumerate(mammograms, 1):
+            if journal.begin(mammogram.name):
+                _add(writer, preparer.prepare(mammogram, plan.parts[number]))
+            else:
+                report.drop(CRASHED, files.where(mammogram.file))
+            on_mammogram(done, len(mammograms))
         content = writer.content()
     result = PartResult(
         shards=tuple(content.shards),
         report=report,
         **{
-            table: put_content(blobs, BUCKET, plan.key(f"{table}-{number:05d}.parquet"), encode_table(rows))
+            table: put_content(blobs, BUCKET, plan.part_key(table, number, "parquet"), encode_table(rows))
             for table, rows in _tables(content).items()
         },
     )
-    blobs.put(BUCKET, key, result.model_dump_json().encode())
-    return result
+    return blobs.put(BUCKET, plan.part_key("result", number), result.model_dump_json().encode())
 
 
-def assemble(blobs: Blobs, plan: ImportPlan) -> tuple[DatasetManifest, ObjectRef, ImportReport]:
+def part_journal(blobs: Blobs, plan: ImportPlan, number: int) -> PartJournal:
+    """The journal of a part that is being cut."""
+    return PartJournal(blobs, BUCKET, plan.part_key("journal", number))
+
+
+def assemble(
+    blobs: Blobs, plan: ImportPlan, on_part: OnProgress = _ignore
+) -> tuple[DatasetManifest, ObjectRef, ImportReport]:
     """Make the data set of an import whose parts are all cut, and return it with the report of the whole import.
-    NotFound if a part is missing; InvalidInput if no patch has a label."""
+    NotFound if a part is missing; InvalidInput if no patch has a label. `on_part` is called after each part."""
     report = plan.scan.model_copy(deep=True)
     cards = _SplitCards(plan.classes)
     with _writer(blobs, plan) as writer:
         for number, split in enumerate(plan.parts):
-            result = PartResult.model_validate_json(blobs.get(BUCKET, plan.key(f"result-{number:05d}.json")))
+            result = PartResult.model_validate_json(blobs.get(BUCKET, plan.part_key("result", number)))
             tables = {name: read_table(blobs, getattr(result, name)) for name in ("patches", "mammograms", "lesions")}
             content = StoredContent(shards=list(result.shards), **tables)
             writer.add_content(content)
             cards.add(split, content)
             report.add(result.report)
+            on_part(number + 1, len(plan.parts))
         card = _card(plan, cards)
         licence = layout_named(plan.source.layout).licence
         provenance = Provenance(
@@ -195,10 +236,20 @@ def discard(blobs: Blobs, plan: ImportPlan) -> None:
         blobs.delete(BUCKET, key)
 
 
-def _scan(blobs: Blobs, source: Source, recipe: CutRecipe) -> _Scanned:
+def _add(writer: DatasetWriter, cut: Cut | None) -> None:
+    if cut is not None:
+        writer.add_mammogram(cut.mammogram, cut.lesions)
+        for patch in cut.patches:
+            writer.add_patch(patch)
+
+
+def _scan(blobs: Blobs, source: Source, recipe: CutRecipe, on_progress: OnProgress) -> _Scanned:
     report = ImportReport()
     layout = layout_named(source.layout)
-    mammograms = list(layout.scan(source.open(blobs), report))
+    mammograms = []
+    for mammogram in layout.scan(source.open(blobs), report):
+        mammograms.append(mammogram)
+        on_progress(len(mammograms), 0)
     if not mammograms:
         reasons = "; ".join(f"{reason.count} x {name}" for name, reason in report.dropped.items())
         raise InvalidInput(f"{NO_MAMMOGRAMS}{f': {reasons}' if reasons else ''}")

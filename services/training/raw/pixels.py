@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from services.common.errors import InvalidInput
 
@@ -60,6 +60,8 @@ def decode_picture(content: bytes, where: str) -> NDArray[np.uint8] | NDArray[np
     try:
         picture = Image.open(io.BytesIO(content), formats=PICTURES)
         picture.load()
+    except UnidentifiedImageError as error:  # its message contains an address in memory
+        raise InvalidInput(f"{where} is not a complete image: its kind is none of {', '.join(PICTURES)}") from error
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{where} is not a complete image: {error}") from error
     if picture.mode in SHALLOW_MODES:

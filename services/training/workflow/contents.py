@@ -3,17 +3,21 @@
 import io
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from services.common.blobs import ObjectRef
+from services.common.blobs.port import read_verified
 from services.common.errors import NotFound
 from services.common.paging import next_offset
 from services.common.work.ports import Ports
 from services.imaging.dataset import Dataset
 from services.imaging.decode import decode_grey
+from services.imaging.licence import DataCard
+from services.training.raw.report import ImportReport
 from services.training.schemas import BalanceRow, BalanceView, PatchList, PatchQuery, PatchView
 from services.training.workflow.datasets import dataset_row
 
@@ -79,6 +83,20 @@ class DatasetContents:
         encoded = io.BytesIO()
         picture.save(encoded, "jpeg", quality=QUALITY)
         return encoded.getvalue()
+
+    def card(self, dataset_id: str) -> DataCard:
+        """The data card of a data set. NotFound if it was not cut from raw mammograms."""
+        return DataCard.model_validate_json(self._provenance(dataset_id, "card"))
+
+    def report(self, dataset_id: str) -> ImportReport:
+        """The report of the import of a data set. NotFound if it was not cut from raw mammograms."""
+        return ImportReport.model_validate_json(self._provenance(dataset_id, "report"))
+
+    def _provenance(self, dataset_id: str, name: Literal["card", "report"]) -> bytes:
+        ref: ObjectRef | None = getattr(self._dataset(dataset_id).manifest, name)
+        if ref is None:
+            raise NotFound(f"data set {dataset_id} has no {name}: it was not cut from raw mammograms")
+        return read_verified(self.ports.blobs, ref)
 
     def _dataset(self, dataset_id: str) -> Dataset:
         dataset: Dataset = self._open(dataset_id)

@@ -58,14 +58,14 @@ class Datasets(Tasks[BuildRow]):
         return Assignment(
             ImportSpec(
                 blobs_url=self.ports.blobs.url,
-                directory=self._inside(source.folder),
+                directory=self.inside(source.folder),
                 classes=source.classes,
-                mammograms=self._inside(source.mammograms) if source.mammograms else None,
+                mammograms=self.inside(source.mammograms) if source.mammograms else None,
             )
         )
 
     def _record(self, session: Session, build: BuildRow, built: BuiltDataset) -> None:
-        _register(session, built.manifest, built.ref)
+        add_dataset(session, built.manifest, built.ref)
         if build.active:  # a paused one is built again when it is resumed, to the same bytes
             build.dataset_id = built.manifest.dataset_id
             self.complete(session, build)
@@ -87,7 +87,7 @@ class Datasets(Tasks[BuildRow]):
 
         def begin(start: Start) -> None:
             for name in filter(None, (request.folder, request.mammograms)):
-                self._inside(name)
+                self.inside(name)
             with self.ports.records.transaction() as session:
                 start.record(session)
                 build = BuildRow(build_id=start.task_id, plan_id="", source=request)
@@ -108,7 +108,7 @@ class Datasets(Tasks[BuildRow]):
             builds = [BuildView.model_validate(row) for row in page.rows]
         return BuildList(builds=builds, total=page.total, next_offset=page.next_offset)
 
-    def _inside(self, name: str) -> Path:
+    def inside(self, name: str) -> Path:
         """The folder of this name directly in the import folder. A link that leads out of it is not one."""
         if self.import_folder is None:
             raise Forbidden("no folder can be imported here: PRIMITIVES_TRAINING_IMPORT_FOLDER is not set")
@@ -126,7 +126,7 @@ class Datasets(Tasks[BuildRow]):
     def register(self, manifest: DatasetManifest, ref: ObjectRef) -> DatasetView:
         """Register a stored data set. Registering it again changes nothing."""
         with self.ports.records.transaction() as session:
-            _register(session, manifest, ref)
+            add_dataset(session, manifest, ref)
         return self.get(manifest.dataset_id)
 
     def all(self, window: Window = FIRST_PAGE) -> DatasetList:
@@ -168,7 +168,8 @@ def _is_valid(kind: TypeAdapter[str], value: str) -> bool:
     return True
 
 
-def _register(session: Session, manifest: DatasetManifest, ref: ObjectRef) -> None:
+def add_dataset(session: Session, manifest: DatasetManifest, ref: ObjectRef) -> None:
+    """Add a stored data set, unless it is registered."""
     if session.get(DatasetRow, manifest.dataset_id) is None:
         session.add(
             DatasetRow(

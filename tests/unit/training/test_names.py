@@ -37,8 +37,8 @@ def web(training: Training) -> TestClient:
 
 @pytest.fixture
 def stub(training: Training) -> Iterator[TrainingServiceStub]:
-    parts = (training.datasets, training.runs, training.plans, training.evaluations, training.comparisons)
-    with training_channel(TrainingServicer(*parts, Streams())) as channel:
+    use_cases = (training.datasets, training.runs, training.plans, training.evaluations, training.comparisons)
+    with training_channel(TrainingServicer(*use_cases, training.raw_imports, Streams())) as channel:
         yield TrainingServiceStub(channel)
 
 

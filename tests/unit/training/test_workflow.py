@@ -24,6 +24,7 @@ from services.imaging.architectures import build_network
 from services.training.api import add_routes
 from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.workflow import Evaluations
+from services.training.imports.workflow import RawImports
 from services.training.rpc import TrainingServicer
 from services.training.schemas import (
     PlanDataset,
@@ -67,6 +68,7 @@ class Training(World):
         self.plans = Plans(self.ports, self.datasets, self.runs)
         self.evaluations = Evaluations(self.ports, self.runner, TrainingSettings())  # type: ignore[arg-type]
         self.comparisons = Comparisons(self.ports, self.evaluations)
+        self.raw_imports = RawImports(self.ports, self.runner, self.datasets, ("raw",))  # type: ignore[arg-type]
         self.data, self.ref = store_dataset(self.blobs, folder / "ddsm", {"train": 6, "val": 3})
         self.dataset_id = self.datasets.register(self.data.manifest, self.ref).dataset_id
         self.checkpoint = self.blobs.put("training", "c", b"c")
@@ -152,7 +154,7 @@ def test_plans_are_listed_page_by_page(training: Training) -> None:
         plan.model_dump() for plan in training.plans.all(Window(offset=3)).plans
     ]
     assert TestClient(app).get("/v1/plans?limit=501").status_code == 422
-    servicer = TrainingServicer(*parts, training.evaluations, training.comparisons, Streams())
+    servicer = TrainingServicer(*parts, training.evaluations, training.comparisons, training.raw_imports, Streams())
     answer = servicer.ListPlans(pb.ListPlansRequest(limit=2), None)  # type: ignore[arg-type]
     assert [(plan.plan_id, plan.title, plan.stages[0].name) for plan in answer.plans] == [
         ("plan-4", "study 4", "dataset"),
@@ -524,7 +526,13 @@ def test_keys_over_grpc_belong_to_the_caller(training: Training, tmp_path: Path)
     tokens = tmp_path / "tokens.json"
     ci, lab = (add_token(tokens, name, ("training:write",)) for name in ("ci", "lab"))
     servicer = TrainingServicer(
-        training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
+        training.datasets,
+        training.runs,
+        training.plans,
+        training.evaluations,
+        training.comparisons,
+        training.raw_imports,
+        Streams(),
     )
     request = pb.StartRunRequest(dataset_id=training.dataset_id)
     request.settings.architecture, request.settings.weights = "test_resnet", "none"
@@ -578,7 +586,13 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
     """Each verb returns the new state, for a run and for a plan."""
     servicer = TrainingServicer(
-        training.datasets, training.runs, training.plans, training.evaluations, training.comparisons, Streams()
+        training.datasets,
+        training.runs,
+        training.plans,
+        training.evaluations,
+        training.comparisons,
+        training.raw_imports,
+        Streams(),
     )
     run_id = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)).run_id
     for verb, state in VERBS:
