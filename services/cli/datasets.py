@@ -39,7 +39,7 @@ def import_raw_dataset(
     """See `primitives dataset import --layout`."""
     chosen = read_recipe(recipe, options)
     with _training() as (datasets, _):
-        return import_raw(datasets, directory, layout, name, chosen, workers)
+        return import_raw(datasets, directory, layout, name, chosen, TrainingSettings(), workers)
 
 
 def build_sample_dataset() -> dict[str, Any]:

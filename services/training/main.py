@@ -58,7 +58,9 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     plans = Plans(ports, datasets, runs)
     evaluations = Evaluations(ports, runner, settings)
     comparisons = Comparisons(ports, evaluations)
-    imports = RawImports(ports, runner, datasets, settings.importable_buckets)
+    imports = RawImports(
+        ports, runner, datasets, settings.importable_buckets, settings.pseudonym_key_file, shared.folder("keys")
+    )
     app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()
     add_routes(app, datasets, runs, plans, streams)

@@ -25,6 +25,12 @@ class TrainingSettings(ComputeSettings):
         description="Buckets of the object store, separated by commas, whose raw mammograms may be imported over the "
         "API and on the pages. Empty: none.",
     )
+    pseudonym_key_file: Path | None = Field(
+        default=None,
+        description="File with a secret of at least 32 bytes, for pseudonyms of the patients of own mammograms. The "
+        "same key gives the same pseudonyms. Without it a key is made in the home: set it where several machines "
+        "import.",
+    )
     slice_s: float = Field(
         default=600.0,
         gt=0,

@@ -1,5 +1,7 @@
 """What the jobs of imports receive and return: shared by the workflow and the child process."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from services.common.blobs import ObjectRef
@@ -19,6 +21,8 @@ class PlanSpec(BaseModel):
     name: str
     source: Source
     recipe: CutRecipe
+    pseudonym_key: Path | None
+    home: Path
 
 
 class PlannedImport(BaseModel):

@@ -3,6 +3,7 @@ assembled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from primitives.training.v1 import events_pb2
@@ -50,6 +51,9 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
 
     datasets: Datasets
     buckets: tuple[str, ...] = ()
+    pseudonym_key: Path | None = None
+    home: Path = Path()
+    """Where the key of pseudonyms is made if none is configured."""
 
     noun: ClassVar[str] = "import"
     table: ClassVar[type[ImportRow]] = ImportRow
@@ -110,6 +114,8 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
                     name=task.request.dataset_name,
                     source=self._source(task.request),
                     recipe=task.request.recipe,
+                    pseudonym_key=self.pseudonym_key,
+                    home=self.home,
                 )
             )
 

@@ -37,8 +37,10 @@ from services.training.raw.cutter import Cut
 from services.training.raw.files import BucketFiles, FolderFiles, SourceFiles
 from services.training.raw.journal import PartJournal
 from services.training.raw.labelling import class_names, counts
+from services.training.raw.layout import Layout
 from services.training.raw.layouts import layout_named
 from services.training.raw.prepare import Preparer
+from services.training.raw.pseudonyms import Pseudonyms, find_files
 from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from services.training.raw.splits import assign_splits, leaks
@@ -90,6 +92,8 @@ class ImportPlan(BaseModel):
     parts: tuple[str, ...]
     label_units: dict[str, int]
     source_sha256: str
+    files_sha256: str
+    """The SHA-256 of the names of the source's files, which must be the same while its parts are cut."""
     scan: ImportReport
 
     @property
@@ -128,15 +132,22 @@ class _Scanned:
 
 
 def plan_import(
-    blobs: Blobs, name: str, source: Source, recipe: CutRecipe, owner: str = "", on_progress: OnProgress = _ignore
+    blobs: Blobs,
+    name: str,
+    source: Source,
+    recipe: CutRecipe,
+    owner: str = "",
+    on_progress: OnProgress = _ignore,
+    pseudonyms: Pseudonyms | None = None,
 ) -> ImportPlan:
     """Read the tables and headers of a source, and store the parts of its import. InvalidInput if the source does not
-    have the layout, or has no mammogram.
+    have the layout, or has no mammogram, or if its identifiers are not public and there are no `pseudonyms` for them.
 
     Imports of different `owner`s share no objects but those of the data set. `on_progress` receives the number of
     mammograms that are found.
     """
-    scanned = _scan(blobs, source, recipe, on_progress)
+    files = source.open(blobs)
+    scanned = _scan(files, layout_named(source.layout), pseudonyms, recipe, on_progress)
     counted = {finding.kind for one in scanned.mammograms for finding in one.findings if counts(finding, recipe)}
     kinds = tuple(sorted(counted))
     content = MAMMOGRAMS.dump_json(scanned.mammograms)
@@ -157,6 +168,7 @@ def plan_import(
         parts=tuple(split for split, _ in parts),
         label_units=dict(Counter(map(_label_unit, scanned.mammograms))),
         source_sha256=digest,
+        files_sha256=_sha256_of_names(files),
         scan=scanned.report,
     )
     for number, (_, mammograms) in enumerate(parts):
@@ -180,13 +192,17 @@ def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgre
     report = ImportReport()
     mammograms = MAMMOGRAMS.validate_json(blobs.get(BUCKET, plan.part_key("part", number)))
     files = plan.source.open(blobs)
-    preparer = Preparer(layout_named(plan.source.layout), files, plan.recipe, plan.kinds, report)
+    if _sha256_of_names(files) != plan.files_sha256:
+        raise InvalidInput("the source has other files than when its import was planned; start the import again")
+    layout = layout_named(plan.source.layout)
+    preparer = Preparer(layout, files, plan.recipe, plan.kinds, report)
     with _writer(blobs, plan) as writer, part_journal(blobs, plan, number) as journal:
-        for done, mammogram in enumerate(mammograms, 1):
+        for done, planned in enumerate(mammograms, 1):
+            mammogram = planned if layout.public_identifiers else find_files(planned, files)
             if journal.begin(mammogram.name):
                 _add(writer, preparer.prepare(mammogram, plan.parts[number]))
             else:
-                report.drop(CRASHED, files.where(mammogram.file))
+                report.drop(CRASHED, layout.place(files, mammogram.file))
             on_mammogram(done, len(mammograms))
         content = writer.content()
     result = PartResult(
@@ -243,12 +259,16 @@ def _add(writer: DatasetWriter, cut: Cut | None) -> None:
             writer.add_patch(patch)
 
 
-def _scan(blobs: Blobs, source: Source, recipe: CutRecipe, on_progress: OnProgress) -> _Scanned:
+def _scan(
+    files: SourceFiles, layout: Layout, pseudonyms: Pseudonyms | None, recipe: CutRecipe, on_progress: OnProgress
+) -> _Scanned:
+    if pseudonyms is None and not layout.public_identifiers:
+        raise InvalidInput(f"the layout {layout.name} needs a key for pseudonyms of patients")
+    hidden = None if layout.public_identifiers else pseudonyms
     report = ImportReport()
-    layout = layout_named(source.layout)
     mammograms = []
-    for mammogram in layout.scan(source.open(blobs), report):
-        mammograms.append(mammogram)
+    for found in layout.scan(files, report):
+        mammograms.append(found if hidden is None else hidden.hide(found, files))
         on_progress(len(mammograms), 0)
     if not mammograms:
         reasons = "; ".join(f"{reason.count} x {name}" for name, reason in report.dropped.items())
@@ -257,6 +277,10 @@ def _scan(blobs: Blobs, source: Source, recipe: CutRecipe, on_progress: OnProgre
     if repeated:
         raise InvalidInput(f"the source has {len(repeated)} mammogram names twice, such as {repeated[0]}")
     return _Scanned(mammograms, assign_splits(mammograms, recipe), report)
+
+
+def _sha256_of_names(files: SourceFiles) -> str:
+    return hashlib.sha256("\0".join(files.names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _parts(scanned: _Scanned, size: int) -> Iterator[tuple[str, list[RawMammogram]]]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from services.training.raw.card import Licence
 from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
+from services.training.raw.identity import place_of
 from services.training.raw.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
 
@@ -28,6 +29,10 @@ class Layout(ABC):
         Each row or file that is left out or repaired is reported. InvalidInput if the source does not have this layout
         at all: it names the missing file or column.
         """
+
+    def place(self, files: SourceFiles, name: str) -> str:
+        """A file as the report of an import names it: without its name, where names may identify patients."""
+        return files.where(name) if self.public_identifiers else place_of(files, name)
 
     def read(self, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
         """Decode a mammogram. InvalidInput names file and reason."""

@@ -43,13 +43,13 @@ class Preparer:
 
     def prepare(self, mammogram: RawMammogram, split: str) -> Cut | None:
         """Prepare a mammogram; None if it is left out, with the reason in the report."""
-        where = self._files.where(mammogram.file)
+        where = self._layout.place(self._files, mammogram.file)
         try:
             pixels = self._layout.read(self._files, mammogram)
             self._check_size(mammogram, pixels)
             breast = find_breast(pixels.grey)
         except (InvalidInput, NotFound) as error:
-            self._report.drop(_reason_of(error), f"{where}: {error}")
+            self._report.drop(_reason_of(error), _placed(where, str(error)))
             return None
         self._flag(pixels, breast, where)
         return self._cut(mammogram, split, pixels, breast)
@@ -84,7 +84,7 @@ class Preparer:
             if region.area:
                 placed.append(PlacedFinding(outlined, region))
             else:
-                self._report.drop(OUTSIDE, f"{self._files.where(mammogram.file)}, {finding.kind}")
+                self._report.drop(OUTSIDE, f"{self._layout.place(self._files, mammogram.file)}, {finding.kind}")
         return placed
 
     def _outlined(self, mammogram: RawMammogram, finding: Finding, height: int, width: int) -> Finding:
@@ -111,6 +111,10 @@ class Preparer:
 
 class WrongSize(InvalidInput):
     """An image is not of the size that its table states."""
+
+
+def _placed(where: str, message: str) -> str:
+    return message if where in message else f"{where}: {message}"
 
 
 def _reason_of(error: Exception) -> str:
