@@ -24,6 +24,9 @@ class SourceFiles(Protocol):
     def read(self, name: str, most: int = LARGEST_IMAGE) -> bytes:
         """A whole file. NotFound if there is none of this name; InvalidInput if it has more than `most` bytes."""
 
+    def head(self, name: str, length: int) -> bytes:
+        """The first `length` bytes of a file, or all of a shorter one. NotFound if there is none of this name."""
+
     def where(self, name: str) -> str:
         """A file as messages name it."""
 
@@ -45,17 +48,30 @@ class FolderFiles:
 
     def read(self, name: str, most: int = LARGEST_IMAGE) -> bytes:
         """A whole file."""
-        path = self.root / name
-        if not path.resolve().is_relative_to(self.root.resolve()) or not path.is_file():
-            raise NotFound(f"{self.root} has no file {quoted(name)}")
+        path = self._path(name)
         try:
             return read_at_most(path, most)
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+
+    def head(self, name: str, length: int) -> bytes:
+        """The first bytes of a file."""
+        path = self._path(name)
+        try:
+            with path.open("rb") as file:
+                return file.read(length)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
     def where(self, name: str) -> str:
         """A file as messages name it."""
         return name
+
+    def _path(self, name: str) -> Path:
+        path = self.root / name
+        if not path.resolve().is_relative_to(self.root.resolve()) or not path.is_file():
+            raise NotFound(f"{self.root} has no file {quoted(name)}")
+        return path
 
     def _walk(self, folder: Path) -> Iterator[str]:
         for path in folder.iterdir():
@@ -88,6 +104,10 @@ class BucketFiles:
         if size > most:
             raise InvalidInput(f"{self.where(name)} has {size} bytes; at most {most} are read")
         return self.blobs.get(self.bucket, self.prefix + name)
+
+    def head(self, name: str, length: int) -> bytes:
+        """The first bytes of an object."""
+        return self.blobs.get_range(self.bucket, self.prefix + name, 0, length)
 
     def where(self, name: str) -> str:
         """An object as messages name it."""

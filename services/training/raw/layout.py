@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from services.training.raw.card import Licence
-from services.training.raw.case import RawMammogram
+from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
@@ -32,3 +32,20 @@ class Layout(ABC):
     def read(self, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
         """Decode a mammogram. InvalidInput names file and reason."""
         return decode_pixels(files.read(mammogram.file), files.where(mammogram.file))
+
+    def outlines(
+        self,
+        files: SourceFiles,  # noqa: ARG002 - layouts with masks need it and all others
+        mammogram: RawMammogram,  # noqa: ARG002
+        finding: Finding,
+        height: int,  # noqa: ARG002
+        width: int,  # noqa: ARG002
+        report: ImportReport,  # noqa: ARG002
+    ) -> tuple[Outline, ...]:
+        """The outlines of a finding in its mammogram, which was read and has height x width pixels.
+
+        Layouts whose findings are masks (`Finding.mask`) decode them here, because a scan must not decode. What is
+        repaired or missing is reported. Without any outline it is unknown where the finding is: the mammogram then does
+        not count as `all_marked`.
+        """
+        return finding.outlines

@@ -3,8 +3,13 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.cbis_ddsm import CbisDdsm
+from services.training.raw.layouts.ddsm import Ddsm
 
-LAYOUTS: dict[str, type[Layout]] = {}
+LAYOUTS: dict[str, type[Layout]] = {
+    Ddsm.name: Ddsm,
+    CbisDdsm.name: CbisDdsm,
+}
 """All layouts, by name."""
 
 
