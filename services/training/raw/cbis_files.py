@@ -1,6 +1,7 @@
 """Finds the DICOM files of CBIS-DDSM: which are images, and which are masks and crops of which abnormality."""
 
 import io
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,11 @@ def files_of_abnormality(files: Sequence[str], mask: str) -> list[str]:
 def matching(candidates: Sequence[str], path: str) -> list[str]:
     """The candidates whose last folders and name are those of a path in a table."""
     return [candidate for candidate in candidates if candidate == path or candidate.endswith(f"/{path}")]
+
+
+def is_named_by_tables(file: str) -> bool:
+    """Whether a file has a name as in the tables, `000001.dcm`. In the archive's newer folders it is `1-2.dcm`."""
+    return re.fullmatch(r"0{5}[0-9]\.dcm", PurePosixPath(file).name) is not None
 
 
 def _below(files: Sequence[str], folder: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ SECOND_ICS = "the case has a second .ics; the first one is read"
 STRAY_OVERLAY = "the overlay does not lie beside the .ics of its case"
 NO_FILM = "the film of this overlay is missing"
 OTHER_FORM = "the film is also there in a form that is read first"
+OTHER_FILES = "files that are neither images nor .ics nor overlays"
 NOT_A_FILM = "the name of the image is not that of a film of DDSM"
 
 RAW_WORDS, LOSSLESS = ".LJPEG.1", ".LJPEG"
@@ -99,6 +100,8 @@ def find_cases(names: Sequence[str], report: ImportReport) -> list[Case]:
                 forms.setdefault((case.volume, case.name, view), []).append((_rank(form), name))
         elif _PICTURE.fullmatch(path.name):
             report.drop(NOT_A_FILM, name)
+        else:
+            report.count(OTHER_FILES)
     for (volume, case_name, view), found_forms in forms.items():
         (_, best), *others = sorted(found_forms)
         cases[volume, case_name].images[view] = best

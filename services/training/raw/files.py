@@ -24,8 +24,8 @@ class SourceFiles(Protocol):
     def read(self, name: str, most: int = LARGEST_IMAGE) -> bytes:
         """A whole file. NotFound if there is none of this name; InvalidInput if it has more than `most` bytes."""
 
-    def head(self, name: str, length: int) -> bytes:
-        """The first `length` bytes of a file, or all of a shorter one. NotFound if there is none of this name."""
+    def head(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of a file, or all if it has fewer. NotFound if there is none of this name."""
 
     def where(self, name: str) -> str:
         """A file as messages name it."""
@@ -54,12 +54,12 @@ class FolderFiles:
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
-    def head(self, name: str, length: int) -> bytes:
+    def head(self, name: str, count: int) -> bytes:
         """The first bytes of a file."""
         path = self._path(name)
         try:
             with path.open("rb") as file:
-                return file.read(length)
+                return file.read(count)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
@@ -105,9 +105,9 @@ class BucketFiles:
             raise InvalidInput(f"{self.where(name)} has {size} bytes; at most {most} are read")
         return self.blobs.get(self.bucket, self.prefix + name)
 
-    def head(self, name: str, length: int) -> bytes:
+    def head(self, name: str, count: int) -> bytes:
         """The first bytes of an object."""
-        return self.blobs.get_range(self.bucket, self.prefix + name, 0, length)
+        return self.blobs.get_range(self.bucket, self.prefix + name, 0, count)
 
     def where(self, name: str) -> str:
         """An object as messages name it."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ CORNERS = 72
 """Vertices of the outline of an ellipse."""
 
 
+INSIDE = 0.999
+"""The level of a contour from 0 outside to 1 at the centres of pixels of a mask."""
+
+
 def box_outline(top: float, left: float, bottom: float, right: float) -> Outline:
     """The outline of a box."""
     return ((top, left), (top, right), (bottom, right), (bottom, left))
@@ -30,11 +35,12 @@ def ellipse_outline(row: float, column: float, vertical: float, horizontal: floa
 
 
 def mask_outlines(mask: NDArray[np.bool_]) -> tuple[Outline, ...]:
-    """The outlines of the connected parts of a mask, largest first. Holes are filled."""
+    """The outlines of the connected parts of a mask, largest first, through the centres of their outermost pixels.
+    Holes are filled."""
     filled = ndimage.binary_fill_holes(np.pad(mask, 1))
     parts = [contour - 1.0 for contour in _contours(filled)]
     parts.sort(key=len, reverse=True)
-    return tuple(tuple((float(row), float(column)) for row, column in part[:-1]) for part in parts if len(part) > 3)
+    return tuple(tuple((round(row, 1), round(column, 1)) for row, column in part[:-1].tolist()) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -100,5 +106,6 @@ def _sums(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    found: list[NDArray[np.float64]] = measure.find_contours(mask.astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    find_contours: Any = measure.find_contours
+    found: list[NDArray[np.float64]] = find_contours(mask.astype(np.float32), INSIDE)
     return found

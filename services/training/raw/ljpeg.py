@@ -9,12 +9,13 @@ taken back from it, and the image is then predicted from them as PVRG-JPEG does.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
-from pydicom.uid import JPEGLossless
+from pydicom.pixels.decoders.base import JPEGLosslessDecoder
 
 from services.common.errors import InvalidInput
 from services.training.raw.ics import MOST_PIXELS
@@ -47,11 +48,16 @@ def decode_ljpeg(content: bytes, where: str) -> NDArray[np.uint16]:
     and the other way to import it."""
     header = _header(content, where)
     if header.predictor in _SAME_IN_FIRST_ROW:
-        return _decode(content, header, where)
-    plain = bytearray(content)
-    plain[header.predictor_at] = _LEFT
-    summed = _decode(bytes(plain), header, where)
-    return _predicted(_differences(summed, header.bits), header.predictor, header.bits)
+        grey = _decode(content, header, where)
+    else:
+        plain = bytearray(content)
+        plain[header.predictor_at] = _LEFT
+        grey = _predicted(
+            _differences(_decode(bytes(plain), header, where), header.bits), header.predictor, header.bits
+        )
+    if grey.max() >> header.bits:  # GDCM decodes through damage; the sums of differences then leave their range
+        raise InvalidInput(f"{where} is damaged: grey values have more than {header.bits} bits")
+    return grey
 
 
 def ljpeg_size(content: bytes, where: str) -> tuple[int, int]:
@@ -61,22 +67,20 @@ def ljpeg_size(content: bytes, where: str) -> tuple[int, int]:
 
 
 def _decode(content: bytes, header: _Header, where: str) -> NDArray[np.uint16]:
-    """Decode by the standard, with GDCM. Values have 16 bits whatever the header says: sums of differences need them."""
+    """Decode by the standard, with GDCM. Values have 16 bits whatever the header says, since sums of differences do."""
+    options: dict[str, Any] = {
+        "rows": header.height,
+        "columns": header.width,
+        "bits_allocated": 16,
+        "bits_stored": 16,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "pixel_representation": 0,
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+    }
     try:
-        decoded, _ = get_decoder(JPEGLossless).as_array(
-            encapsulate([content]),
-            decoding_plugin="gdcm",
-            raw=True,
-            rows=header.height,
-            columns=header.width,
-            bits_allocated=16,
-            bits_stored=16,
-            samples_per_pixel=1,
-            number_of_frames=1,
-            pixel_representation=0,
-            photometric_interpretation="MONOCHROME2",
-            pixel_keyword="PixelData",
-        )
+        decoded, _ = JPEGLosslessDecoder.as_array(encapsulate([content]), raw=True, decoding_plugin="gdcm", **options)
     except Exception as error:  # GDCM and pydicom raise many kinds for a damaged file
         raise InvalidInput(f"{where} cannot be decoded ({error}); {OTHERWISE}") from error
     return np.asarray(decoded, dtype=np.uint16)
@@ -123,9 +127,9 @@ def _segments(content: bytes, where: str) -> Iterator[tuple[int, int, int]]:
         place += 2 + length
 
 
-def _differences(summed: NDArray[np.uint16], bits: int) -> NDArray[np.int64]:
+def _differences(summed: NDArray[np.uint16], bits: int) -> NDArray[np.int32]:
     """The coded differences of a scan that was decoded with the pixel to the left as predictor, modulo 2^16."""
-    values = summed.astype(np.int64)
+    values = summed.astype(np.int32)
     differences = np.empty_like(values)
     differences[:, 1:] = values[:, 1:] - values[:, :-1]
     differences[1:, 0] = values[1:, 0] - values[:-1, 0]
@@ -133,28 +137,32 @@ def _differences(summed: NDArray[np.uint16], bits: int) -> NDArray[np.int64]:
     return differences & _WORD
 
 
-def _predicted(differences: NDArray[np.int64], predictor: int, bits: int) -> NDArray[np.uint16]:
+def _predicted(differences: NDArray[np.int32], predictor: int, bits: int) -> NDArray[np.uint16]:
     """The image of some differences, with the predictors of T.81 Table H.1 and the first row of PVRG-JPEG.
 
-    All neighbours of a pixel lie on earlier diagonals, so each diagonal is computed at once.
+    The neighbours that a predictor needs lie on the two diagonals before the pixel's own, so a diagonal is computed at
+    once. For that, each diagonal is a row of `skewed`: pixel (r, c) lies at (r + c, c), below a row of mid-grey.
     """
     height, width = differences.shape
-    grey = np.full((height + 1) * width, 1 << (bits - 1), dtype=np.int64)  # with the row above
-    grey[width::width] = (grey[0] + np.cumsum(differences[:, 0])) & _WORD  # the first column: the pixel above
-    coded = np.concatenate([grey[:width], differences.reshape(-1)])
-    step = width - 1  # from a pixel to the next one of its diagonal, below and to the left
-    for diagonal in range(1, height + width - 1 if width > 1 else 1):
-        first, last = max(0, diagonal - step), min(height - 1, diagonal - 1)  # its rows, without the first column
-        begin, end = width + diagonal + first * step, width + diagonal + last * step + 1
-        left, above = grey[begin - 1 : end - 1 : step], grey[begin - width : end - width : step]
-        corner = grey[begin - width - 1 : end - width - 1 : step]
-        grey[begin:end:step] = (coded[begin:end:step] + _guess(predictor, left, above, corner)) & _WORD
-    return grey[width:].reshape(height, width).astype(np.uint16)
+    middle = 1 << (bits - 1)
+    skewed = np.zeros((height + width, width), dtype=np.int32)
+    row, item = skewed.strides
+    image = as_strided(skewed, (height + 1, width), (row, row + item))
+    image[0], image[1:] = middle, differences
+    image[1:, 0] = (middle + np.cumsum(differences[:, 0])) & _WORD  # the first column: the pixel above
+    for diagonal in range(2, height + width):
+        here = slice(max(1, diagonal - height), min(width, diagonal))
+        before = slice(here.start - 1, here.stop - 1)
+        guess = _guess(
+            predictor, skewed[diagonal - 1, before], skewed[diagonal - 1, here], skewed[diagonal - 2, before]
+        )
+        skewed[diagonal, here] = (skewed[diagonal, here] + guess) & _WORD
+    return image[1:].astype(np.uint16)
 
 
 def _guess(
-    predictor: int, left: NDArray[np.int64], above: NDArray[np.int64], corner: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    predictor: int, left: NDArray[np.int32], above: NDArray[np.int32], corner: NDArray[np.int32]
+) -> NDArray[np.int32]:
     match predictor:
         case 2:
             return above

@@ -11,7 +11,13 @@ from PIL import Image
 from services.common.errors import InvalidInput, NotFound
 from services.training.raw.card import Licence, Term
 from services.training.raw.case import Finding, LabelUnit, Mask, Outline, RawMammogram
-from services.training.raw.cbis_files import CbisFiles, files_of_abnormality, find_files, matching
+from services.training.raw.cbis_files import (
+    CbisFiles,
+    files_of_abnormality,
+    find_files,
+    is_named_by_tables,
+    matching,
+)
 from services.training.raw.cbis_rows import ImageName, Lesion, read_lesions
 from services.training.raw.ddsm_terms import image_label
 from services.training.raw.files import SourceFiles
@@ -78,7 +84,7 @@ class CbisDdsm(Layout):
         report: ImportReport,
     ) -> tuple[Outline, ...]:
         """Decode the mask of a finding: the first file of its abnormality with two grey values and the shape of the
-        image."""
+        image. In the newer folders of the archive nothing but the pixels says which of the two files it is."""
         if finding.mask is None:
             return finding.outlines
         candidates = files_of_abnormality(files.names, finding.mask.file)
@@ -86,7 +92,7 @@ class CbisDdsm(Layout):
             mask = _mask(files, file, height, width)
             if mask is None:
                 continue
-            if place:
+            if place and is_named_by_tables(finding.mask.file):
                 report.mend(SWAPPED, file)
             if mask.shape != (height, width):
                 report.mend(RESIZED, file)
@@ -185,6 +191,8 @@ def _mask(files: SourceFiles, file: str, height: int, width: int) -> NDArray[np.
     try:
         grey = decode_pixels(files.read(file), files.where(file)).grey
     except (InvalidInput, NotFound):
+        return None
+    if grey.ndim != 2 or grey.size == 0:
         return None
     low, high = grey.min(), grey.max()
     binary = low < high and bool(((grey == low) | (grey == high)).all())

@@ -108,7 +108,8 @@ class Ddsm(Layout):
     def read(self, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
         """Decode a film. Raw words and lossless JPEG become optical density; pictures are taken as they are.
 
-        InvalidInput if its size differs from that of the `.ics`, since then neither its rows nor its outlines fit.
+        InvalidInput if its size differs from that of the `.ics`, since then its outlines do not fit. Only pictures
+        without outlines may have another size.
         """
         name, where = mammogram.file, files.where(mammogram.file)
         ics, film = _ics_of(files, mammogram)
@@ -123,8 +124,7 @@ class Ddsm(Layout):
                 *read_words(files.read(name), film.height, film.width, film.bits, where), ics, film, mammogram
             )
         pixels = decode_pixels(files.read(name), where)
-        if mammogram.findings:
-            _check_size(pixels.grey.shape, mammogram, where)
+        _check_size(pixels.grey.shape, mammogram, where)
         fits = film is not None and pixels.grey.shape == (film.height, film.width)
         return Pixels(pixels.grey, film.spacing if film and fits else 0.0, pixels.burned_in, pixels.notes)
 
@@ -280,6 +280,7 @@ def _mammogram(
 ) -> RawMammogram:
     side, _, projection = view.partition("_")
     film = ics.films.get(view) if ics else None
+    exact = bool(marks.findings) or case.images[view].upper().endswith((LOSSLESS, RAW_WORDS))
     return RawMammogram(
         name=f"{case.volume}-{case.name}.{view}.LJPEG.1",
         file=case.images[view],
@@ -291,8 +292,8 @@ def _mammogram(
         density=ics.density if ics else "",
         findings=marks.findings,
         all_marked=all_marked,
-        height=film.height if film else 0,
-        width=film.width if film else 0,
+        height=film.height if film and exact else 0,
+        width=film.width if film and exact else 0,
     )
 
 
