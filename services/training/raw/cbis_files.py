@@ -24,8 +24,8 @@ NOT_CBIS = "neither the folders nor the PatientID of the file are those of CBIS-
 class CbisFiles:
     """The DICOM files of a source by what their folder or PatientID names.
 
-    `images` are by the name of the image, `parts` (masks and crops, which cannot be told apart by their names) by the
-    name of the image and the number of the abnormality.
+    `images` are by the name of the image. `parts` are by that name and the number of the abnormality: masks and crops,
+    between which names do not distinguish.
     """
 
     images: dict[str, list[str]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def _named_by_folder(file: str) -> ImageName | None:
 
 
 def _patient_id(files: SourceFiles, file: str) -> str:
-    """The PatientID of a DICOM file, or empty text if its beginning is none of a DICOM file."""
+    """The PatientID of a DICOM file, or empty text if it is not a DICOM file."""
     try:
         head = files.head(file, HEAD)
         dataset = pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True, specific_tags=["PatientID"])

@@ -22,7 +22,7 @@ class VolumeType(StrEnum):
 
 
 SECOND_ICS = "the case has a second .ics; the first one is read"
-STRAY_OVERLAY = "the overlay does not lie beside the .ics of its case"
+STRAY_OVERLAY = "the overlay does not lie in the folder of the .ics of its case"
 NO_FILM = "the film of this overlay is missing"
 OTHER_FORM = "the film is also there in a form that is read first"
 OTHER_FILES = "files that are neither images nor .ics nor overlays"
@@ -32,14 +32,12 @@ RAW_WORDS, LOSSLESS = ".LJPEG.1", ".LJPEG"
 FORMS = (RAW_WORDS.lower(), LOSSLESS.lower(), ".pgm", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
 """The forms of a film, best first: raw words and lossless JPEG are the originals, 16 bits come before 8."""
 
-_VOLUME = re.compile(r"(?P<type>benign_without_callback|benign|cancer|normal)s?(?P<number>_[0-9]{1,3})?", re.IGNORECASE)
+_VOLUME = re.compile(r"(?i)(?P<type>benign_without_callback|benign|cancer|normal)s?(?P<number>_[0-9]{1,3})?")
 _FILM = re.compile(
-    r"(?:(?P<volume>[a-z_]{6,23}_[0-9]{1,3})-)?(?P<case>[A-D]_[0-9]{4}_[0-9])\.(?P<view>(?:LEFT|RIGHT)_(?:CC|MLO))"
-    r"(?P<form>\.OVERLAY|\.LJPEG\.1|\.LJPEG|(?:\.LJPEG)?(?:\.1)?\.(?:pgm|png|tiff?|jpe?g))",
-    re.IGNORECASE,
+    r"(?i)(?:(?P<volume>[a-z_]{6,23}_[0-9]{1,3})-)?(?P<case>[A-D]_[0-9]{4}_[0-9])\.(?P<view>(?:LEFT|RIGHT)_(?:CC|MLO))"
+    r"(?P<form>\.OVERLAY|\.LJPEG\.1|\.LJPEG|(?:\.LJPEG)?(?:\.1)?\.(?:pgm|png|tiff?|jpe?g))"
 )
-_ICS = re.compile(r"(?P<case>[A-D][-_][0-9]{4}[-_][0-9])\.ics", re.IGNORECASE)
-_PICTURE = re.compile(r".*\.(?:ljpeg|ljpeg\.1|pgm|png|tiff?|jpe?g)", re.IGNORECASE)
+_ICS = re.compile(r"(?i)(?P<case>[A-D][-_][0-9]{4}[-_][0-9])\.ics")
 
 
 @dataclass
@@ -98,7 +96,7 @@ def find_cases(names: Sequence[str], report: ImportReport) -> list[Case]:
                 case.overlays.setdefault(view, []).append(name)
             else:
                 forms.setdefault((case.volume, case.name, view), []).append((_rank(form), name))
-        elif _PICTURE.fullmatch(path.name):
+        elif name.lower().endswith(FORMS):
             report.drop(NOT_A_FILM, name)
         else:
             report.count(OTHER_FILES)
@@ -117,7 +115,7 @@ def volume_of(path: PurePosixPath) -> str:
     return (numbered or found or [VolumeType.UNKNOWN.value])[-1]
 
 
-def ics_beside(names: Sequence[str], image: str) -> str:
+def ics_next_to(names: Sequence[str], image: str) -> str:
     """The `.ics` in the folder of an image that belongs to its case, or empty. `names` are sorted."""
     found = _FILM.fullmatch(PurePosixPath(image).name)
     for name in _in_folder(names, folder_of(image)):

@@ -27,7 +27,7 @@ _KEYWORDS = frozenset(
 )
 _ATTRIBUTES = ("SHAPE", "MARGINS", "TYPE", "DISTRIBUTION")
 _START = re.compile(r"-?[0-9]{1,6}")
-_CODES = re.compile(rf"[0-7]{{0,{LONGEST_CHAIN}}}")
+_CODES = frozenset("01234567")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Abnormality:
 
 @dataclass(frozen=True)
 class Overlay:
-    """The abnormalities of a film. `complete` if there are as many as the file says."""
+    """The abnormalities of a film. `complete` if their number is the one that the file states."""
 
     abnormalities: tuple[Abnormality, ...]
     complete: bool
@@ -129,7 +129,8 @@ def _lesion_type(words: Sequence[str]) -> LesionType:
 def _chain(section: _Section, where: str, report: ImportReport) -> Chain | None:
     codes, end, _ = "".join(section.words[2:]).partition("#")
     start = section.words[:2]
-    if len(start) < 2 or not all(_START.fullmatch(word) for word in start) or not _CODES.fullmatch(codes):
+    starts = len(start) == 2 and all(_START.fullmatch(word) for word in start)
+    if not starts or len(codes) > LONGEST_CHAIN or not _CODES.issuperset(codes):
         report.drop(BROKEN_CHAIN, where)
         return None
     if not end:

@@ -166,7 +166,7 @@ def _dirty_outlines(folder: Path) -> None:
 
 
 def _two_types(folder: Path) -> None:
-    """A mass with calcifications, in an overlay that the `.ics` does not state, and a benign finding beside it. DBA."""
+    """A mass with calcifications and a benign finding, in an overlay that the `.ics` does not state. DBA."""
     folder.mkdir(parents=True)
     (folder / "A-1589-1.ics").write_text(ics("A_1589_1", digitizer="DBA", bits=16))
     (folder / "A_1589_1.LEFT_CC.LJPEG").write_bytes(write_lossless(grey(5, 16), 16, predictor=7))

@@ -187,7 +187,7 @@ def _with_mask(row: Lesion, found: CbisFiles, report: ImportReport) -> Finding:
 
 
 def _mask(files: SourceFiles, file: str, height: int, width: int) -> NDArray[np.bool_] | None:
-    """The mask in a file, or None if it is none of an image of this size."""
+    """The mask in a file, or None if the file has no mask of an image of this size."""
     try:
         grey = decode_pixels(files.read(file), files.where(file)).grey
     except (InvalidInput, NotFound):

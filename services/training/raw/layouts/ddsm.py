@@ -24,7 +24,7 @@ from services.training.raw.ddsm_cases import (
     Case,
     VolumeType,
     find_cases,
-    ics_beside,
+    ics_next_to,
     in_view_order,
 )
 from services.training.raw.ddsm_terms import OUTCOMES, PATHOLOGY, image_label
@@ -119,7 +119,7 @@ class Ddsm(Layout):
             return _calibrated(decode_ljpeg(content, where), (), ics, film, mammogram)
         if name.upper().endswith(RAW_WORDS):
             if film is None:
-                raise InvalidInput(f"{where} has no .ics beside it that states its size")
+                raise InvalidInput(f"{where} has no .ics in its folder that states its size")
             return _calibrated(
                 *read_words(files.read(name), film.height, film.width, film.bits, where), ics, film, mammogram
             )
@@ -205,23 +205,26 @@ def _findings(
     abnormalities: Sequence[Abnormality], film: Film | None, where: str, report: ImportReport
 ) -> tuple[Finding, ...]:
     chains = [chain for found in abnormalities for chain in (found.boundary, *found.cores) if chain is not None]
-    first = chain_code.first_index(chains, film.height, film.width) if film else chain_code.FIRST_INDEX
+    paths = {chain: chain_code.path_of(chain) for chain in chains}
+    first = chain_code.FIRST_INDEX
+    if film:
+        first = chain_code.first_index(list(paths.values()), film.height, film.width)
     if first != chain_code.FIRST_INDEX:
         report.mend(COUNTED_FROM_1, where)
     report.count("abnormalities", len(abnormalities))
-    return tuple(
-        finding for abnormality in abnormalities for finding in _one_for_each_type(abnormality, first, film, report)
-    )
+    findings: list[Finding] = []
+    for abnormality in abnormalities:
+        path = paths[abnormality.boundary] - first if abnormality.boundary else None
+        outline = _outline(path, film, abnormality.where, report)
+        findings += _one_for_each_type(abnormality, outline, report)
+    return tuple(findings)
 
 
-def _one_for_each_type(
-    abnormality: Abnormality, first: int, film: Film | None, report: ImportReport
-) -> Iterator[Finding]:
+def _one_for_each_type(abnormality: Abnormality, outline: Outline, report: ImportReport) -> Iterator[Finding]:
     """A finding for each LESION_TYPE, all with the same outline: a mass with calcifications is both.
 
     Only the boundary is the outline. The cores lie inside of it and add nothing to its area, so they are only counted.
     """
-    outline = _outline(abnormality, first, film, report)
     if abnormality.pathology not in OUTCOMES:
         report.flag(UNKNOWN_PATHOLOGY, abnormality.where)
     types = [found for found in abnormality.types if found.kind in _KINDS]
@@ -241,22 +244,28 @@ def _one_for_each_type(
         )
 
 
-def _outline(abnormality: Abnormality, first: int, film: Film | None, report: ImportReport) -> Outline:
+def _outline(path: chain_code.PixelPath | None, film: Film | None, where: str, report: ImportReport) -> Outline:
     """The closed outline of an abnormality; empty if it has none in the image."""
-    if abnormality.boundary is None:
-        report.drop(NO_OUTLINE, abnormality.where)
+    if path is None:
+        report.drop(NO_OUTLINE, where)
         return ()
-    loop = chain_code.closed(chain_code.path_of(abnormality.boundary, first))
+    loop = chain_code.closed(path)
     if loop.repair:
-        report.mend(loop.repair, abnormality.where)
-    if film:
-        inside = ((loop.path >= 0) & (loop.path < (film.height, film.width))).all(axis=1)
-        if not inside.any():
-            report.drop(OUTSIDE, abnormality.where)
-            return ()
-        if not inside.all():
-            report.flag(LEAVES_IMAGE, abnormality.where)
+        report.mend(loop.repair, where)
+    if film and not _lies_inside(loop.path, film, where, report):
+        return ()
     return chain_code.corners(loop.path)
+
+
+def _lies_inside(path: chain_code.PixelPath, film: Film, where: str, report: ImportReport) -> bool:
+    """Whether an outline has pixels in the image. One that leaves it is flagged, and kept whole."""
+    least, largest, size = path.min(axis=0), path.max(axis=0), (film.height, film.width)
+    if (largest < 0).any() or (least >= size).any():
+        report.drop(OUTSIDE, where)
+        return False
+    if (least < 0).any() or (largest >= size).any():
+        report.flag(LEAVES_IMAGE, where)
+    return True
 
 
 def _label(case: Case, view: str, marks: Mapping[str, _Marks], known: bool) -> Label | None:
@@ -298,8 +307,8 @@ def _mammogram(
 
 
 def _ics_of(files: SourceFiles, mammogram: RawMammogram) -> tuple[Ics | None, Film | None]:
-    """The `.ics` beside an image, and what it says about the film."""
-    name = ics_beside(files.names, mammogram.file)
+    """The `.ics` in the folder of an image, and what it says about the film."""
+    name = ics_next_to(files.names, mammogram.file)
     if not name:
         return None, None
     ics = parse_ics(files.read(name, LARGEST_ICS), files.where(name), ImportReport())

@@ -278,7 +278,7 @@ def test_a_real_file_is_decoded() -> None:
 
 
 def test_real_tables_give_the_known_labels_of_the_real_files(tmp_path: Path) -> None:
-    """Side, view, density, and each lesion's assessment, pathology, words and subtlety equal the list beside the
+    """Side, view, density, and each lesion's assessment, pathology, words and subtlety equal the list next to the
     tables."""
     folder = shared_data("cbis-ddsm")
     if folder is None:

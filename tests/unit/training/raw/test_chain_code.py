@@ -70,7 +70,7 @@ def test_an_open_chain_is_closed_by_a_straight_line() -> None:
 
 
 def test_a_missing_last_step_is_no_fault() -> None:
-    """An outline that ends beside its start is closed."""
+    """An outline that ends next to its start is closed."""
     row, column = BOX[0]
     assert closed(path_of(Chain(int(column), int(row), codes_of(BOX)[:-1]))).repair == ""
 
@@ -85,16 +85,17 @@ def test_a_chain_without_steps_is_a_point() -> None:
 def test_chains_at_the_edge_show_from_where_they_count(first: int) -> None:
     """Outlines that touch the last row and column read back to the same polygons, counted from 0 or from 1."""
     polygons = (TO_THE_EDGES, DIAMOND)
-    chains = [chain_of(polygon, first=first) for polygon in polygons]
-    assert first_index(chains, 80, 60) == first
-    assert tuple(corners(closed(path_of(chain, first_index(chains, 80, 60))).path) for chain in chains) == polygons
+    paths = [path_of(chain_of(polygon, first=first)) for polygon in polygons]
+    found = first_index(paths, 80, 60)
+    assert found == first
+    assert tuple(corners(closed(path - found).path) for path in paths) == polygons
 
 
 def test_chains_that_prove_nothing_count_from_0() -> None:
     """A chain in the middle, one that goes beyond the image, and one that touches row 0 as well as the edge."""
     beyond = chain_of(((10, 50), (10, 62), (22, 62), (22, 50)))
     zero = chain_of(((0, 50), (0, 60), (10, 60), (10, 50)))
-    assert [first_index([chain], 80, 60) for chain in (chain_of(DIAMOND), beyond, zero)] == [0, 0, 0]
+    assert [first_index([path_of(chain)], 80, 60) for chain in (chain_of(DIAMOND), beyond, zero)] == [0, 0, 0]
     assert first_index([], 80, 60) == 0
 
 
