@@ -3,8 +3,10 @@
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.cbis_ddsm import CbisDdsm
 from services.training.raw.layouts.cdd_cesm import CddCesm
 from services.training.raw.layouts.cmmd import CMMD
+from services.training.raw.layouts.ddsm import Ddsm
 from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.layouts.embed import Embed
 from services.training.raw.layouts.folder import PictureFolder
@@ -13,6 +15,8 @@ from services.training.raw.layouts.rsna import RSNA
 from services.training.raw.layouts.vindr import VinDr
 
 LAYOUTS: dict[str, type[Layout]] = {
+    Ddsm.name: Ddsm,
+    CbisDdsm.name: CbisDdsm,
     VinDr.name: VinDr,
     INbreast.name: INbreast,
     CMMD.name: CMMD,
