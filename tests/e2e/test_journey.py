@@ -91,7 +91,7 @@ def test_the_survey_works_by_keyboard(site: Site, new_page: NewPage) -> None:
     assert page.evaluate("document.activeElement.dataset.rank") == "4"
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowDown")
-    assert page.evaluate("document.activeElement.dataset.rank") == "7"
+    assert page.evaluate("document.activeElement.dataset.rank") == "6"
     page.keyboard.press("Enter")
     expect(page.locator("#enlarged")).to_be_visible()
     page.keyboard.press("Escape")
