@@ -6,7 +6,8 @@ from pydantic import BaseModel, Field
 
 from services.annotation.protocol.questionnaire import FormAnswer, Questionnaire
 from services.annotation.protocol.vocabulary import Vocabulary
-from services.annotation.protocol_schemas import ItemMammogramView, PatchView, TypedAnswers
+from services.annotation.protocol_schemas import PatchView, TypedAnswers
+from services.annotation.schemas import MammogramView
 from services.common.paging import PageView
 from services.common.requests import RequestModel
 from services.common.work.views import Moment
@@ -65,7 +66,7 @@ class LabelCase(BaseModel):
     questionnaire: Questionnaire
     vocabulary: Vocabulary | None
     patches: list[PatchView]
-    mammograms: list[ItemMammogramView]
+    mammograms: list[MammogramView]
     answers: list[ReaderAnswer]
     history: list[LabelChange]
     next_conflict: int | None

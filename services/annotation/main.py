@@ -96,14 +96,14 @@ def create_web(
     by_account = open_account_sign_in(settings, ports.records, tokens, audit, clock)
     sessions = Sessions(ports.records, settings, clock, tokens, with_accounts=by_account is not None)
     auth = Auth(Readers(ports.records), sessions, tokens, audit, by_account)
-    studies, units, responses = Studies(ports, audit), Units(ports), Responses(ports, audit)
+    sources = GreySources()
+    studies, units, responses = Studies(ports, audit), Units(ports, sources), Responses(ports, audit)
     clients = (
         TrainingService(settings.training_url, settings.shared),
         ExtractionService(settings.extraction_url, settings.shared),
         RenderingService(settings.rendering_url, settings.shared),
     )
     app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
-    sources = GreySources()
     protocols, readings = Protocols(ports, audit), Readings(ports, audit, sources)
     results, labels, exports = Results(ports), Labels(ports, audit, sources), Exports(ports, audit)
     add_routes(app, auth, studies, units, responses)

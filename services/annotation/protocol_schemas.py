@@ -122,13 +122,6 @@ class ReadingPlaces(BaseModel):
     readings: list[ReadingPlace]
 
 
-class ItemMammogramView(MammogramView):
-    """A full mammogram that a patch of an item was cut from."""
-
-    has_source: bool = Field(default=False, description="Whether the full mammogram can be read, not only a preview.")
-    may_be_deep: bool = Field(default=False, description="Whether the full mammogram may have 16 bits.")
-
-
 class PatchView(BaseModel):
     """A patch of an item; numbers count from 1. The class and the phenomenon are null until they are revealed."""
 
@@ -162,7 +155,7 @@ class ReadingView(BaseModel):
     readings: int
     state: ReadingState
     patches: list[PatchView]
-    mammograms: list[ItemMammogramView]
+    mammograms: list[MammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None

@@ -164,6 +164,8 @@ class MammogramView(BaseModel):
     view: str
     height: int
     width: int
+    has_source: bool = Field(default=False, description="Whether the full mammogram can be read, not only a preview.")
+    may_be_deep: bool = Field(default=False, description="Whether the full mammogram may have 16 bits.")
 
 
 class ResponseView(BaseModel):
@@ -196,6 +198,9 @@ class UnitView(BaseModel):
     answered: bool
     revealed: bool
     pictures: list[PictureView]
+    has_sources: bool = Field(
+        default=False, description="Whether the patches of the pictures can be read as the data set stores them."
+    )
     mammograms: list[MammogramView]
     ranks: list[UnitRank]
     response: ResponseView | None = None

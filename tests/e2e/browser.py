@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    sync_playwright,
+)
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -108,6 +117,17 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def outside_window(page: Page, parts: list[Locator]) -> list[str]:
+    """The texts of those parts that are not wholly inside of the window, which must not be scrolled."""
+    assert page.evaluate("window.scrollY") == 0 and page.viewport_size is not None
+    found = []
+    for part in parts:
+        box = part.bounding_box()
+        if box is None or box["y"] < 0 or box["y"] + box["height"] > page.viewport_size["height"]:
+            found.append(part.inner_text())
+    return found
 
 
 def layout_faults(page: Page) -> list[str]:

@@ -1,10 +1,13 @@
 """Takes the pictures of all pages: `make pictures`. Writes docs/pictures/pages and the table in docs/pages.md.
 
-The services run over the sample data set, so the pictures show real tissue with simulated lesions.
+The services run over the sample data set, so the pictures show real tissue with simulated lesions. With names of pages
+as arguments, such as `survey reading`, only their pictures are taken.
 """
 
 import io
+import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
@@ -21,17 +24,20 @@ BEGIN, END = "<!-- made by `make pictures` -->\n", "<!-- end -->\n"
 
 
 def main() -> None:
-    """Take all pictures and write the table."""
+    """Take the pictures and write the table."""
+    names = sys.argv[1:] or [shown.name for shown in PAGES]
+    if unknown := set(names) - {shown.name for shown in PAGES}:
+        raise SystemExit(f"no page is called {', '.join(sorted(unknown))}; see PAGES in tests/e2e/every_page.py")
     with tempfile.TemporaryDirectory(prefix="pictures-") as folder, installation(Path(folder), sample=True) as found:
-        take_pictures(found)
+        take_pictures(found, names)
     write_table()
 
 
-def take_pictures(found: Installation) -> None:
-    """Store a picture of each page at each width, light; and of each page at the greatest width, dark."""
+def take_pictures(found: Installation, names: Collection[str]) -> None:
+    """Store a picture of each named page at each width, light; and at the greatest width, dark."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium() as browser, signed_in(browser, found) as page_of:
-        for shown in PAGES:
+        for shown in (one for one in PAGES if one.name in names):
             page = page_of(shown.who)
             for size, viewport in SIZES.items():
                 page.set_viewport_size(viewport)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.annotation.pages.frame import STATIC
-from tests.e2e.browser import NARROW, WIDE, layout_faults
+from tests.e2e.browser import NARROW, WIDE, layout_faults, outside_window
 from tests.e2e.conftest import Site, sign_in
 
 NewPage = Callable[..., Page]
@@ -40,16 +40,8 @@ def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: Ne
     assert page.locator(".picture .sign").count() == 0
 
     page.locator(".picture").nth(1).hover()
-    expect(page.locator("#pane .frame img")).to_be_visible()
-    assert page.locator("#pane .box").evaluate("box => box.style.width").endswith("%")
-    picture = page.locator(".picture").nth(1)
-    top, left, height, _ = map(float, (picture.get_attribute("data-box") or "").split())
-    frame, box = page.locator("#pane .frame").bounding_box(), page.locator("#pane .box").bounding_box()
-    assert frame is not None
-    assert box is not None
-    assert box["y"] - frame["y"] == pytest.approx(frame["height"] * top / 100, abs=2)
-    assert box["x"] - frame["x"] == pytest.approx(frame["width"] * left / 100, abs=2)
-    assert box["height"] == pytest.approx(frame["height"] * height / 100, abs=2)
+    expect(page.locator("#mammogram-view")).to_be_visible()
+    expect(page.locator("figcaption")).to_have_text("Picture 2 · Left MLO")
 
     answer(page, "Spiculated masses <b>in</b> dense tissue")
     expect(page.get_by_role("status")).to_contain_text("Saved: unit_0003")
@@ -93,15 +85,20 @@ def test_the_survey_works_by_keyboard(site: Site, new_page: NewPage) -> None:
     page = new_page()
     sign_in(page, "Keys")
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0012?list=all")
+    expect(page.locator(".picture.current")).to_have_attribute("data-rank", "1")  # from the beginning
     for _ in range(3):
         page.keyboard.press("j")
-    assert page.evaluate("document.activeElement.dataset.rank") == "3"
+    assert page.evaluate("document.activeElement.dataset.rank") == "4"
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.dataset.rank") == "6"
     page.keyboard.press("Enter")
     expect(page.locator("#enlarged")).to_be_visible()
     page.keyboard.press("Escape")
+    page.keyboard.press("+")
+    expect(page.locator("#patch-view")).to_have_attribute("data-zoom", "1.25")
+    page.keyboard.press("0")
+    expect(page.locator("#patch-view")).to_have_attribute("data-zoom", "1.00")
     page.keyboard.press("2")
     assert page.locator("#q-associated input").first.is_disabled()
     page.keyboard.press("1")
@@ -122,10 +119,41 @@ def test_the_survey_works_by_keyboard(site: Site, new_page: NewPage) -> None:
     wait_for_unit(page, "unit_0013")
     page.locator("#shortcuts summary").click()
     page.get_by_label("Use these keys").uncheck()
-    page.keyboard.press("n")
-    page.keyboard.press("1")
+    for key in ("n", "1", "+", "m", "b", "Shift+ArrowLeft", "j"):
+        page.keyboard.press(key)
     expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0013")
     assert page.locator("[name=recognizable]:checked").count() == 0
+    expect(page.locator("#patch-view")).to_have_attribute("data-zoom", "1.00")
+    expect(page.locator("#window-text")).to_have_text("128 / 256, 8 bits")
+    expect(page.get_by_label("Use these keys")).to_be_focused()
+    expect(page.locator(".picture.current")).to_have_attribute("data-rank", "1")
+
+
+def test_the_questions_are_visible_without_scrolling(site: Site, new_page: NewPage) -> None:
+    """On a screen of 1280 x 800, the four questions and Save are inside the window."""
+    page = new_page(viewport=WIDE)
+    sign_in(page, "Screen")
+    for study_id in (site.study_id, site.open_study_id):
+        page.goto(f"/studies/{study_id}/layers/block4/units/unit_0015?list=all")
+        questions = page.locator(".question").all()
+        assert len(questions) == 4
+        assert outside_window(page, [*questions, page.locator("#save")]) == []
+
+
+def test_a_picture_shows_what_is_known_of_its_patch(site: Site, new_page: NewPage) -> None:
+    """Where classes are shown, the caption has class, phenomenon and name; a patch without a full mammogram says so."""
+    page = new_page()
+    sign_in(page, "Caption")
+    page.goto(f"/studies/{site.open_study_id}/layers/block4/units/unit_0003?list=all")
+    picture, caption = page.locator(".picture").nth(1), page.locator("figcaption span")
+    picture.focus()
+    patch = str(picture.get_attribute("data-patch"))
+    expect(caption).to_have_text(["Picture 2 · Left MLO · benign · circumscribed mass", patch])
+    expect(page.get_by_text("no full mammogram")).to_be_hidden()
+    page.locator(".picture").nth(2).evaluate("picture => delete picture.dataset.box")
+    page.keyboard.press("j")
+    expect(page.get_by_text("The data set has no full mammogram of this patch.")).to_be_visible()
+    expect(page.locator("#mammogram-view")).to_be_hidden()
 
 
 def test_a_reader_settles_an_answer_changed_in_two_tabs(site: Site, new_page: NewPage) -> None:
@@ -174,18 +202,22 @@ def test_pages_work_without_scripts(site: Site, new_page: NewPage) -> None:
 
 
 def test_pictures_load_only_when_needed(site: Site, new_page: NewPage) -> None:
-    """A mammogram loads when a picture has the focus, and pictures far below load when the reader scrolls there."""
+    """The first patch and its mammogram load with the page, others when the reader comes to them; pictures far below
+    load when the reader scrolls there."""
     page = new_page()
     sign_in(page, "Lazy")
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0024?list=all")
     page.wait_for_load_state("networkidle")
-    assert not [url for url in requested if "/mammograms/" in url]
-    assert not [url for url in requested if url.endswith("/40.jpg")]
-    page.locator(".picture").first.focus()
-    page.wait_for_load_state("networkidle")
     assert len([url for url in requested if "/mammograms/" in url]) == 1
+    sources = {url.rpartition("/")[2] for url in requested if "/pictures/" in url and url.endswith(".grey")}
+    assert sources == {"1.grey", "2.grey"}  # the next one is fetched ahead
+    assert not [url for url in requested if url.endswith("/40.jpg")]
+    page.locator(".picture").nth(1).focus()
+    expect(page.locator("#window-text")).to_contain_text("16 bits")
+    page.wait_for_load_state("networkidle")
+    assert len([url for url in requested if "/mammograms/" in url]) == 2
     page.get_by_text("More pictures").click()
     page.locator(".picture").nth(39).scroll_into_view_if_needed()
     expect(page.locator(".picture img").nth(39)).to_have_js_property("naturalWidth", 128)
@@ -213,7 +245,8 @@ def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: 
         assert layout_faults(page) == [], path
     page.goto(f"{shown}/units/unit_0002?list=all")
     page.locator(".picture").nth(3).click()
-    expect(page.locator("#enlarged .frame img")).to_be_visible()
+    expect(page.locator("#enlarged #mammogram-view")).to_be_visible()
+    expect(page.locator("#enlarged #window-text")).to_contain_text("bits")
     page.wait_for_load_state("networkidle")
     box = page.locator("#enlarged").bounding_box()
     assert box is not None
@@ -247,5 +280,8 @@ def test_the_survey_is_light(site: Site, new_page: NewPage) -> None:
     page.goto(f"/studies/{site.study_id}/layers/block4/units/unit_0002?list=all")
     page.wait_for_load_state("networkidle")
     names = {re.sub(r".*/static/\w+/", "", url) for url in requested if re.search(r"\.(js|css)$", url)}
-    assert names == {"app.css", "survey.js", "gallery.js", "form.js", "keys.js"}
-    assert sum(len(gzip.compress((STATIC / name).read_bytes())) for name in names) <= BUDGET_BYTES
+    viewer = {"viewer.js", "view.js", "grey.js", "viewer_keys.js", "gallery.js"}
+    assert names == {"app.css", "reading.css", "survey.js", "form.js", "keys.js"} | viewer
+    size = sum(len(gzip.compress((STATIC / name).read_bytes())) for name in names)
+    print(f"scripts and styles of a survey: {size} bytes with gzip")
+    assert size <= BUDGET_BYTES

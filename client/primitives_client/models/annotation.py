@@ -335,20 +335,6 @@ class ImportedResponses(Answer):
     unchanged: int
 
 
-class ItemMammogramView(Answer):
-    """A full mammogram that a patch of an item was cut from."""
-
-    number: int
-    side: str
-    view: str
-    height: int
-    width: int
-    has_source: bool = False
-    """Whether the full mammogram can be read, not only a preview."""
-    may_be_deep: bool = False
-    """Whether the full mammogram may have 16 bits."""
-
-
 class UnitLabelView(Answer):
     """The label of a unit. `answers` has the choice of each question, and the terms, that more than half of the
     unit's readers chose; or what an adjudicator settled on. `conflicts` are the questions without a majority."""
@@ -438,6 +424,20 @@ class PatchView(Answer):
     phenomenon: str | None = None
 
 
+class MammogramView(Answer):
+    """A full mammogram, without its name."""
+
+    number: int
+    side: str
+    view: str
+    height: int
+    width: int
+    has_source: bool = False
+    """Whether the full mammogram can be read, not only a preview."""
+    may_be_deep: bool = False
+    """Whether the full mammogram may have 16 bits."""
+
+
 class ReaderAnswer(Answer):
     """The answer of one reader to a unit."""
 
@@ -467,7 +467,7 @@ class LabelCase(Answer):
     questionnaire: Questionnaire
     vocabulary: Vocabulary | None
     patches: list[PatchView]
-    mammograms: list[ItemMammogramView]
+    mammograms: list[MammogramView]
     answers: list[ReaderAnswer]
     history: list[LabelChange]
     next_conflict: int | None
@@ -513,16 +513,6 @@ class LayerView(Answer):
     subset: ListProgress
     ranked: ListProgress
     all: ListProgress
-
-
-class MammogramView(Answer):
-    """A full mammogram, without its name."""
-
-    number: int
-    side: str
-    view: str
-    height: int
-    width: int
 
 
 class TrialView(Answer):
@@ -885,7 +875,7 @@ class ReadingView(Answer):
     readings: int
     state: str
     patches: list[PatchView]
-    mammograms: list[ItemMammogramView]
+    mammograms: list[MammogramView]
     answer: SavedAnswer | None
     second_answer: SavedAnswer | None
     draft: SavedAnswer | None
@@ -1045,6 +1035,8 @@ class UnitView(Answer):
     answered: bool
     revealed: bool
     pictures: list[PictureView]
+    has_sources: bool = False
+    """Whether the patches of the pictures can be read as the data set stores them."""
     mammograms: list[MammogramView]
     ranks: list[UnitRank]
     response: ResponseView | None = None

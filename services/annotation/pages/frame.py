@@ -22,7 +22,7 @@ from services.annotation.clients.training import TrainingService
 from services.annotation.pages import links
 from services.annotation.protocol.questionnaire import AnswerValue, Question
 from services.annotation.protocol.vocabulary import Vocabulary
-from services.annotation.schemas import Place
+from services.annotation.schemas import MammogramView, Place
 from services.annotation.sessions import csrf_token
 from services.annotation.workflow.exports import Exports
 from services.annotation.workflow.game_results import GameScores
@@ -128,6 +128,7 @@ class Frame:
             "duration": _duration,
             "value": _value,
             "numbered": _numbered,
+            "by_number": _by_number,
             "spaced": _spaced,
             "statistic": _statistic,
             "sentence": _sentence,
@@ -170,6 +171,10 @@ def _shown(time: datetime | None) -> str:
 
 def _numbered(items: list[str]) -> list[tuple[int, str]]:
     return list(enumerate(items))
+
+
+def _by_number(mammograms: list[MammogramView]) -> dict[int, MammogramView]:
+    return {mammogram.number: mammogram for mammogram in mammograms}
 
 
 def _answered(value: AnswerValue, question: Question, vocabulary: Vocabulary | None) -> str:

@@ -14,7 +14,7 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of, window_of_page
-from services.annotation.pages.reading import ReadingDraft, patch_boxes, sent_form
+from services.annotation.pages.reading import ReadingDraft, sent_form
 from services.annotation.picture_responses import grey_response, image_response
 from services.annotation.sources import Region
 from services.annotation.workflow.readers import Reader
@@ -108,7 +108,7 @@ def _page(
     frame: Frame, request: Request, reader: Reader, case: LabelCase, status: int = 200, **context: Any
 ) -> Response:
     label = case.label
-    shown: dict[str, Any] = {"case": case, "list": case, "boxes": patch_boxes(case), "faults": {}, "trouble": ""}
+    shown: dict[str, Any] = {"case": case, "list": case, "faults": {}, "trouble": ""}
     shown |= {"study": frame.studies.get(case.study_id), "saved": False, "reason": ""}
     shown |= {"draft": ReadingDraft(label.answers, base_version=label.label_version)}
     return frame.page("label.html", request, reader, status, **(shown | context))

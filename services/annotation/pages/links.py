@@ -1,6 +1,7 @@
 """Builds the addresses of all pages and pictures, and reads the units and numbers that they name."""
 
 import re
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from services.annotation.browsing import Browse
@@ -31,19 +32,43 @@ def survey(study_id: str, layer: str, unit: int, place: Place | None = None, sav
     return f"/studies/{quote(study_id, '')}/layers/{quote(layer, '')}/units/{unit_name(unit)}?{urlencode(query)}"
 
 
+class ViewerAddresses(NamedTuple):
+    """Where the viewer of a page finds its patches and its mammograms."""
+
+    patches: str
+    mammograms: str
+
+    def patch_source(self, number: int) -> str:
+        """The grey values of a patch."""
+        return f"{self.patches}/{number}.grey"
+
+    def mammogram_preview(self, number: int) -> str:
+        """The preview of a full mammogram."""
+        return f"{self.mammograms}/{number}.jpg"
+
+    def mammogram_source(self, number: int) -> str:
+        """The grey values of a full mammogram."""
+        return f"{self.mammograms}/{number}.grey"
+
+
+def viewer_of_unit(study_id: str, layer: str, unit: int) -> ViewerAddresses:
+    """The viewer of a unit's survey."""
+    return ViewerAddresses(_pictures(study_id, layer, unit), f"/mammograms/{quote(study_id, '')}")
+
+
+def viewer_of_item(page: str) -> ViewerAddresses:
+    """The viewer of a reading or a label with this page."""
+    return ViewerAddresses(f"{page}/patches", f"{page}/mammograms")
+
+
 def picture(study_id: str, layer: str, unit: int, rank: int) -> str:
     """A picture of a unit."""
-    return f"/pictures/{quote(study_id, '')}/{quote(layer, '')}/{unit_name(unit)}/{rank}.jpg"
+    return f"{_pictures(study_id, layer, unit)}/{rank}.jpg"
 
 
 def sheet(study_id: str, layer: str, unit: int) -> str:
     """The contact sheet of a unit."""
     return f"/sheets/{quote(study_id, '')}/{quote(layer, '')}/{unit_name(unit)}.jpg"
-
-
-def mammogram(study_id: str, number: int) -> str:
-    """The preview of a full mammogram."""
-    return f"/mammograms/{quote(study_id, '')}/{number}.jpg"
 
 
 def reading_list(study_id: str, version: int) -> str:
@@ -71,24 +96,9 @@ def reading(reading_id: str) -> str:
     return f"/readings/{quote(reading_id, '')}"
 
 
-def patch_picture(place: str, number: int) -> str:
-    """The picture of a patch of a reading or a label, whose page is at `place`."""
-    return f"{place}/pictures/{number}.jpg"
-
-
-def patch_source(place: str, number: int) -> str:
-    """The grey values of a patch of a reading or a label."""
-    return f"{place}/patches/{number}.grey"
-
-
-def mammogram_preview(place: str, number: int) -> str:
-    """The preview of a mammogram that a patch of a reading or a label was cut from."""
-    return f"{place}/mammograms/{number}.jpg"
-
-
-def mammogram_source(place: str, number: int) -> str:
-    """The grey values of this mammogram."""
-    return f"{place}/mammograms/{number}.grey"
+def patch_picture(page: str, number: int) -> str:
+    """The picture of a patch of a reading or a label with this page."""
+    return f"{page}/pictures/{number}.jpg"
 
 
 def run(run_id: str) -> str:
@@ -230,6 +240,10 @@ def local_path(target: str) -> str:
     page."""
     leaves_site = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
     return "/" if leaves_site or len(target) > LONGEST_TARGET else target
+
+
+def _pictures(study_id: str, layer: str, unit: int) -> str:
+    return f"/pictures/{quote(study_id, '')}/{quote(layer, '')}/{unit_name(unit)}"
 
 
 def _unit_path(unit_key: tuple[str, str, int]) -> str:

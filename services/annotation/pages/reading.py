@@ -12,12 +12,10 @@ from starlette.responses import Response
 
 from services.annotation.answer import InvalidAnswer
 from services.annotation.auth import check_csrf
-from services.annotation.label_schemas import LabelCase
 from services.annotation.pages import links
 from services.annotation.pages.frame import Frame, redirect
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of
-from services.annotation.pages.pictures import boxes
 from services.annotation.pages.signing import SIGN_IN_FAULTS, faults_of
 from services.annotation.pages.survey import OTHER_SESSION
 from services.annotation.picture_responses import grey_response, image_response
@@ -169,8 +167,7 @@ class ReadingPage:
         study = self.frame.studies.get(reading.study_id)
         shown: dict[str, Any] = {"faults": {}, "stale": None, "trouble": "", "saved": False, "study": study}
         shown |= {"reading": reading, "list": reading_list, "draft": draft or ReadingDraft.of_view(reading)}
-        shown |= {"typed": draft is not None, "boxes": patch_boxes(reading)}
-        shown |= {"upcoming": self.frame.readings.next(reader, self.reading_id)}
+        shown |= {"typed": draft is not None, "upcoming": self.frame.readings.next(reader, self.reading_id)}
         return self.frame.page("reading.html", self.request, reader, status, token, **(shown | context))
 
     def save(self, reader: Reader, draft: ReadingDraft) -> Response:
@@ -357,11 +354,6 @@ def _picture_routes(frame: Frame) -> APIRouter:
         return grey_response(frame.readings.region(reader, reading_id, number_of(number), Region.parse(region)))
 
     return router
-
-
-def patch_boxes(shown: ReadingView | LabelCase) -> dict[int, str]:
-    """The boxes of the patches of an item, by number; see `boxes`."""
-    return boxes(((patch.number, patch) for patch in shown.patches), shown.mammograms)
 
 
 def _terms(answers: dict[str, AnswerValue], question: str) -> list[str]:

@@ -17,7 +17,6 @@ from services.annotation.pages import links
 from services.annotation.pages.frame import Frame
 from services.annotation.pages.links import channel_of
 from services.annotation.pages.overview import default_class, layer_of, saved_of
-from services.annotation.pages.pictures import boxes
 from services.annotation.pages.signing import SIGN_IN_FAULTS, add_retry_after, faults_of
 from services.annotation.repository import UnitKey
 from services.annotation.schemas import Place, UnitView
@@ -53,7 +52,6 @@ class Survey:
         shown: dict[str, Any] = {"faults": {}, "stale": None, "trouble": "", "saved": None}
         shown |= {"study": study, "layer": layer, "place": place, "unit": unit, "around": around}
         shown |= {"draft": draft or _saved_draft(unit), "typed": draft is not None}
-        shown |= {"boxes": boxes(((picture.rank, picture) for picture in unit.pictures), unit.mammograms)}
         shown |= {"first": FIRST_PICTURES, "back": self._back(place, around)}
         return self.frame.page("survey.html", self.request, reader, status, token, **(shown | context))
 

@@ -1,9 +1,8 @@
-// Pictures, and the position in the mammogram where each was cut. A mammogram loads when the reader points at a picture.
+// The pictures of a page, of which one is the current one: by pointing, by keyboard, or by a click, which enlarges it.
 const POINTING_MS = 90; // moving quickly over pictures loads nothing
-const narrow = window.matchMedia("(max-width: 63.99rem)");
 
-// `view` shows the current picture, and enlarges one.
-export function startGallery(root, view = startFrames(root)) {
+// `viewer` shows the current picture, and enlarges one.
+export function startGallery(root, viewer) {
   const pictures = () => [...root.querySelectorAll(".picture")].filter((one) => one.offsetParent !== null);
   let current = null;
   let pointing = 0;
@@ -30,12 +29,12 @@ export function startGallery(root, view = startFrames(root)) {
     current = picture;
     picture.classList.add("current");
     picture.tabIndex = 0;
-    view.show(picture);
+    viewer.show(picture);
   }
 
   function enlarge(picture) {
     show(picture);
-    view.enlarge(picture);
+    viewer.enlarge(picture);
   }
 
   function step(by) {
@@ -43,80 +42,17 @@ export function startGallery(root, view = startFrames(root)) {
     const at = all.indexOf(current);
     const next = all[Math.min(Math.max(at === -1 ? 0 : at + by, 0), all.length - 1)];
     next?.focus();
-    if (view.isEnlarged() && next !== undefined) enlarge(next);
+    if (viewer.isEnlarged() && next !== undefined) enlarge(next);
   }
 
   function moveInGrid(event, picture) {
     const columns = getComputedStyle(picture.closest(".grid")).gridTemplateColumns.split(" ").length;
     const by = { ArrowUp: -columns, ArrowDown: columns }[event.key];
-    if (by !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    if (by !== undefined && !event.shiftKey && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       step(by);
     }
   }
 
   return { step, showFirst: () => current === null && pictures().length > 0 && show(pictures()[0]) };
-}
-
-// A pane with the preview of the mammogram, and a dialog with the same, larger.
-function startFrames(root) {
-  const pane = root.querySelector("#pane");
-  const dialog = root.querySelector("#enlarged");
-  pane.hidden = false;
-  dialog.querySelector("#enlarged-close").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-
-  function show(picture) {
-    if (narrow.matches) return;
-    pane.querySelector(".placeholder").hidden = picture.dataset.box !== undefined;
-    pane.querySelector(".placeholder").textContent = "The data set has no full mammogram of this patch.";
-    outline(pane.querySelector(".frame"), picture);
-    pane.querySelector("figcaption").replaceChildren(...captionOf(picture));
-  }
-
-  function enlarge(picture) {
-    if (picture.dataset.box === undefined) return;
-    outline(dialog.querySelector(".frame"), picture);
-    dialog.querySelector("#enlarged-caption").replaceChildren(...captionOf(picture));
-    if (!dialog.open) dialog.showModal();
-  }
-
-  return { show, enlarge, isEnlarged: () => dialog.open };
-}
-
-// The content security policy refuses style attributes, so this sets the styles of the box by script.
-function outline(frame, picture) {
-  frame.hidden = picture.dataset.box === undefined;
-  if (frame.hidden) return;
-  const [top, left, height, width] = picture.dataset.box.split(" ");
-  const image = frame.querySelector("img");
-  if (image.getAttribute("src") !== picture.dataset.mammogram) {
-    image.src = picture.dataset.mammogram;
-    image.alt = `Full mammogram, ${picture.dataset.caption}`;
-  }
-  Object.assign(frame.querySelector(".box").style, {
-    top: `${top}%`,
-    left: `${left}%`,
-    height: `${height}%`,
-    width: `${width}%`,
-  });
-}
-
-export function captionOf(picture) {
-  const facts = [`Picture ${picture.dataset.rank}`];
-  if (picture.dataset.caption) facts.push(picture.dataset.caption);
-  if (picture.dataset.class !== undefined) {
-    facts.push(picture.dataset.class);
-    if (picture.dataset.phenomenon) facts.push(picture.dataset.phenomenon);
-  }
-  const nodes = [line(facts.join(" · "), "what")];
-  if (picture.dataset.patch !== undefined) nodes.push(line(picture.dataset.patch, "patch-name"));
-  return nodes;
-}
-
-function line(text, kind) {
-  const node = document.createElement("span");
-  node.className = kind;
-  node.textContent = text;
-  return node;
 }

@@ -1,8 +1,10 @@
 // Keyboard shortcuts of the survey. While the reader types, only Ctrl+Enter works.
+import { viewerKeys } from "./viewer_keys.js";
+
 const ANSWERS = { 1: "yes", 2: "no", 3: "unsure" };
 const REMEMBERED = "primitives.keys";
 
-export function startKeys(root, form, gallery) {
+export function startKeys(root, form, { gallery, viewer }) {
   const help = root.querySelector("#shortcuts");
   const on = root.querySelector("#shortcuts-on");
   help.hidden = false;
@@ -14,18 +16,21 @@ export function startKeys(root, form, gallery) {
       event.preventDefault();
       form.requestSubmit();
     } else if (on.checked && !event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event.target)) {
-      act(event);
+      if (act(event)) event.preventDefault();
     }
   });
 
+  const actOnViewer = viewerKeys(viewer);
+
   function act(event) {
+    if (actOnViewer(event)) return true;
     if (event.key in ANSWERS) choose(ANSWERS[event.key]);
     else if (event.key === "j" || isArrow(event, "ArrowRight")) gallery.step(1);
     else if (event.key === "k" || isArrow(event, "ArrowLeft")) gallery.step(-1);
     else if (event.key === "n") root.querySelector("#next-unit")?.click();
     else if (event.key === "p") root.querySelector("#previous-unit")?.click();
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   }
 
   function choose(answer) {

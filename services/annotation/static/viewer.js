@@ -1,6 +1,5 @@
 // The viewer: the current patch, and its mammogram with the patch outlined, in one window of grey levels.
 import { drawGrey, loadGrey, ownWindow } from "./grey.js";
-import { captionOf } from "./gallery.js";
 import { View } from "./view.js";
 
 const SETTLED_MS = 200;
@@ -172,9 +171,8 @@ function sizeOf(picture) {
 
 // The box of a patch in pixels of the mammogram.
 function boxOf(picture) {
-  const [rows, columns] = sizeOf(picture);
-  const [row, column, height, width] = picture.dataset.box.split(" ").map((part) => Number(part) / 100);
-  return { row: row * rows, column: column * columns, height: height * rows, width: width * columns };
+  const [row, column, height, width] = picture.dataset.box.split(" ").map(Number);
+  return { row, column, height, width };
 }
 
 function onGrid({ row, column, height, width }, rows, columns) {
@@ -182,4 +180,23 @@ function onGrid({ row, column, height, width }, rows, columns) {
   const last = (at, most) => Math.min(most, Math.ceil(at / GRID) * GRID);
   const [top, left] = [first(row), first(column)];
   return { row: top, column: left, height: last(row + height, rows) - top, width: last(column + width, columns) - left };
+}
+
+function captionOf(picture) {
+  const facts = [`Picture ${picture.dataset.rank}`];
+  if (picture.dataset.caption) facts.push(picture.dataset.caption);
+  if (picture.dataset.class !== undefined) {
+    facts.push(picture.dataset.class);
+    if (picture.dataset.phenomenon) facts.push(picture.dataset.phenomenon);
+  }
+  const nodes = [line(facts.join(" · "), "what")];
+  if (picture.dataset.patch !== undefined) nodes.push(line(picture.dataset.patch, "patch-name"));
+  return nodes;
+}
+
+function line(text, kind) {
+  const node = document.createElement("span");
+  node.className = kind;
+  node.textContent = text;
+  return node;
 }

@@ -1,4 +1,4 @@
-"""What readers and adjudicators see of an item: its patches and the mammograms that they were cut from."""
+"""What readers and adjudicators see of a unit or an item: its patches and the mammograms that they were cut from."""
 
 from typing import Protocol
 
@@ -6,12 +6,14 @@ from sqlalchemy.orm import Session
 
 from services.annotation import repository
 from services.annotation.picture import Picture, decode_pictures, decode_sources
-from services.annotation.protocol_schemas import ItemMammogramView, PatchView
+from services.annotation.protocol_schemas import PatchView
+from services.annotation.repository import UnitKey
 from services.annotation.schemas import MammogramView
 from services.annotation.sources import StoredPatch
 from services.annotation.tables import ItemRow, MammogramRow, StudyRow, UnitRow
 from services.common.blobs import Blobs
 from services.common.errors import NotFound
+from services.imaging.units import unit_name
 
 ShownPictures = list[tuple[UnitRow, Picture]]
 """The pictures of an item, in order, each with the unit that it belongs to."""
@@ -42,19 +44,32 @@ def picture_of(blobs: Blobs, shown: ShownPictures, number: int) -> bytes:
 
 
 def stored_patch(session: Session, row: ItemKey, number: int) -> StoredPatch:
-    """Where the source of a patch of an item is stored; numbers count from 1. NotFound if the item has fewer, or if the
-    study was opened before sources were recorded."""
+    """Where the source of a patch of an item is stored; numbers count from 1. NotFound if the item has fewer, or if
+    there is no source (see `source_of`)."""
     item = session.get_one(ItemRow, (row.study_id, row.version, row.item))
     if not 1 <= number <= len(item.shown):
         raise NotFound(f"this item has no patch {number}; it has {len(item.shown)}")
     unit, rank = item.shown[number - 1]
-    found = repository.unit_row(session, (row.study_id, item.layer, unit))
-    shards = repository.study_row(session, row.study_id).shards
-    if found.sources is None or shards is None:
+    return source_of(session, (row.study_id, item.layer, unit), rank)
+
+
+def source_of(session: Session, key: UnitKey, rank: int) -> StoredPatch:
+    """Where the source of a picture of a unit is stored; ranks count from 1. NotFound if the unit has fewer pictures,
+    or if the study was opened before sources were recorded."""
+    row, shards = repository.unit_row(session, key), repository.study_row(session, key[0]).shards
+    if row.sources is None or shards is None:
         raise NotFound("this study was opened before the sources of patches were recorded")
-    source = decode_sources(found.sources)[rank - 1]
-    bucket, key = shards[source.shard]
-    return StoredPatch((bucket, key), source.offset, source.size)
+    sources = decode_sources(row.sources)
+    if not 1 <= rank <= len(sources):
+        raise no_picture(key, rank, len(sources))
+    source = sources[rank - 1]
+    bucket, name = shards[source.shard]
+    return StoredPatch((bucket, name), source.offset, source.size)
+
+
+def no_picture(key: UnitKey, rank: int, count: int) -> NotFound:
+    """The error for a rank that none of a unit's pictures has."""
+    return NotFound(f"{unit_name(key[2])} of {key[1]} has no picture of rank {rank}; it has {count}")
 
 
 def stored_mammogram(row: MammogramRow) -> tuple[str, str]:
@@ -91,12 +106,13 @@ def patch_view(study: StudyRow, number: int, shown: tuple[UnitRow, Picture], rev
 
 
 def mammogram_view(row: MammogramRow) -> MammogramView:
-    """A mammogram, without its name."""
-    return MammogramView(number=row.number, side=row.side, view=row.view, height=row.height, width=row.width)
-
-
-def item_mammogram_view(row: MammogramRow) -> ItemMammogramView:
-    """A mammogram on the page of an item. Only a PNG can have 16 bits."""
-    key = row.source_key
-    own = {"has_source": key is not None, "may_be_deep": key is not None and key.endswith(".png")}
-    return ItemMammogramView.model_validate(mammogram_view(row).model_dump() | own)
+    """A mammogram, without its name. Only a PNG can have 16 bits."""
+    return MammogramView(
+        number=row.number,
+        side=row.side,
+        view=row.view,
+        height=row.height,
+        width=row.width,
+        has_source=row.source_key is not None,
+        may_be_deep=row.source_key is not None and row.source_key.endswith(".png"),
+    )

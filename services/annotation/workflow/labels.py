@@ -25,7 +25,7 @@ from services.annotation.sources import GreySources, Region
 from services.annotation.tables import ItemRow, ProtocolRow, ReaderRow, UnitLabelRow
 from services.annotation.unit_labels import answered_units, is_answered, read_labels
 from services.annotation.workflow.items import (
-    item_mammogram_view,
+    mammogram_view,
     patch_view,
     picture_of,
     preview_of,
@@ -83,7 +83,7 @@ class Labels:
             questionnaire=document.resolved_questionnaire(),
             vocabulary=document.resolved_vocabulary(),
             patches=[patch_view(study, number, one, True) for number, one in enumerate(shown, 1)],
-            mammograms=[item_mammogram_view(row) for row in mammograms.values()],
+            mammograms=[mammogram_view(row) for row in mammograms.values()],
             answers=[_reader_answer(one) for one in answered[item]],
             history=history,
             next_conflict=next((one.item for one in labels if one.conflicts and one.item != item), None),

@@ -33,7 +33,7 @@ from services.annotation.tables import (
     StudyRow,
 )
 from services.annotation.workflow.items import (
-    item_mammogram_view,
+    mammogram_view,
     patch_view,
     picture_of,
     preview_of,
@@ -410,7 +410,7 @@ def _reading_view(session: Session, opened: _Opened) -> ReadingView:
         readings=queries.last_position(session, opened.key, row.reader_id),
         state=row.state,
         patches=[patch_view(study, number, one, revealed) for number, one in enumerate(shown, 1)],
-        mammograms=[item_mammogram_view(mammogram) for mammogram in mammograms.values()],
+        mammograms=[mammogram_view(mammogram) for mammogram in mammograms.values()],
         answer=_saved(row.answer),
         second_answer=_saved(row.second_answer),
         draft=_saved(row.draft),

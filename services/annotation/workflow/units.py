@@ -1,8 +1,9 @@
 """Reads units for a reader, without what the study withholds from the reader (see `blinding`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from PIL import Image
 from sqlalchemy.orm import Session
 
 from services.annotation import repository
@@ -19,9 +20,10 @@ from services.annotation.schemas import (
     UnitSummary,
     UnitView,
 )
+from services.annotation.sources import GreySources, Region
 from services.annotation.tables import MammogramRow, StudyRow, UnitRow
 from services.annotation.workflow.blinding import Blinding, blinding_of, blindings_of, listed_study
-from services.annotation.workflow.items import mammogram_view
+from services.annotation.workflow.items import mammogram_view, no_picture, source_of, stored_mammogram
 from services.annotation.workflow.readers import Reader
 from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
@@ -34,6 +36,7 @@ class Units:
     """The use cases of units."""
 
     ports: Ports
+    sources: GreySources = field(default_factory=GreySources)
 
     def part(self, reader: Reader, study_id: str, layer: str, place: Place, window: tuple[int, int]) -> UnitList:
         """A window (offset, limit) of a filtered list. InvalidInput if the study does not have the class or order."""
@@ -68,6 +71,7 @@ class Units:
                 answered=response is not None,
                 revealed=revealed,
                 pictures=picture_views(study, pictures, mammograms, revealed),
+                has_sources=row.sources is not None,
                 mammograms=[mammogram_view(mammogram) for mammogram in mammograms.values()],
                 ranks=_ranks(session, study, key) if revealed else [],
                 response=ResponseView.model_validate(response) if response is not None else None,
@@ -100,9 +104,16 @@ class Units:
             row = repository.unit_row(session, key)
         pictures = decode_pictures(row.pictures)
         if not 1 <= rank <= len(pictures):
-            raise NotFound(f"{unit_name(key[2])} of {key[1]} has no picture of rank {rank}; it has {len(pictures)}")
+            raise no_picture(key, rank, len(pictures))
         found = pictures[rank - 1]
         return self.ports.blobs.get_range(row.pack_bucket, row.pack_key, found.offset, found.size)
+
+    def source(self, reader: Reader, key: UnitKey, rank: int) -> Image.Image:
+        """The patch of one picture as the data set stores it, in grey with 8 or 16 bits; `rank` starts at 1."""
+        with self.ports.records.reading() as session:
+            listed_study(session, key[0], reader, is_open=False)
+            found = source_of(session, key, rank)
+        return self.sources.patch(self.ports.blobs, found)
 
     def sheet(self, reader: Reader, key: UnitKey) -> bytes:
         """The JPEG of the contact sheet."""
@@ -115,12 +126,22 @@ class Units:
 
     def mammogram(self, reader: Reader, study_id: str, number: int) -> bytes:
         """The JPEG of the preview of a full mammogram."""
+        row = self._mammogram(reader, study_id, number)
+        return self.ports.blobs.get(row.preview_bucket, row.preview_key)
+
+    def region(self, reader: Reader, study_id: str, number: int, region: Region | None) -> Image.Image:
+        """A region of a full mammogram, in grey with 8 or 16 bits."""
+        place = stored_mammogram(self._mammogram(reader, study_id, number))
+        return self.sources.mammogram(self.ports.blobs, place, region)
+
+    def _mammogram(self, reader: Reader, study_id: str, number: int) -> MammogramRow:
+        """The row of a mammogram of a study. NotFound for any other number."""
         with self.ports.records.reading() as session:
             listed_study(session, study_id, reader, is_open=False)
             row = repository.mammograms(session, study_id, [number]).get(number)
         if row is None:
             raise NotFound(f"study {quoted(study_id)} has no mammogram {number}")
-        return self.ports.blobs.get(row.preview_bucket, row.preview_key)
+        return row
 
 
 def settle_place(study: StudyRow, blinding: Blinding, place: Place) -> Place:

@@ -181,6 +181,7 @@ def test_numbers_in_addresses_have_at_most_nine_digits(annotation: Annotation, d
     browser = annotation.browser("Ana")
     unit = f"{annotation.study_id}/{LAYER}/unit_0001"
     for path in (f"/pictures/{unit}/{digits}.jpg", f"/mammograms/{annotation.study_id}/{digits}.jpg",
+                 f"/pictures/{unit}/{digits}.grey", f"/mammograms/{annotation.study_id}/{digits}.grey",
                  f"/unit-pictures/{unit}/top/{digits}.webp"):  # fmt: skip
         assert browser.get(path).status_code == 404
 

@@ -29,6 +29,7 @@ def pages_of(annotation: Annotation) -> list[str]:
     return [
         annotation.overview_path(), annotation.unit_path(), f"/pictures/{study}/{LAYER}/unit_0001/1.jpg",
         f"/sheets/{study}/{LAYER}/unit_0001.jpg", f"/mammograms/{study}/0.jpg", f"/v1/studies/{study}",
+        f"/pictures/{study}/{LAYER}/unit_0001/1.grey", f"/mammograms/{study}/0.grey",
         f"/v1/studies/{study}/layers/{LAYER}/units", annotation.api_path(), "/v1/plans/plan-1",
     ]  # fmt: skip
 
@@ -37,11 +38,11 @@ def test_a_study_is_for_all_readers_until_it_has_members(annotation: Annotation)
     """Without a list of members every reader sees the study. With one, it does not exist for others: pages, pictures
     and calls are 404 with the words for a study that does not exist, and lists leave it out."""
     ana, ben = annotation.browser("Ana"), annotation.browser("Ben")
-    assert [ben.get(path).status_code for path in pages_of(annotation)] == [200] * 9
+    assert [ben.get(path).status_code for path in pages_of(annotation)] == [200] * 11
     ben.answer(annotation.unit_path())
     admit(annotation, "Ana", "Zoë")
-    assert [ana.get(path).status_code for path in pages_of(annotation)] == [200] * 9
-    assert [ben.get(path).status_code for path in pages_of(annotation)] == [404] * 9
+    assert [ana.get(path).status_code for path in pages_of(annotation)] == [200] * 11
+    assert [ben.get(path).status_code for path in pages_of(annotation)] == [404] * 11
     absent = ben.get(f"/v1/studies/{annotation.study_id}").json()["message"]
     assert absent == ben.get("/v1/studies/study-none").json()["message"].replace("study-none", annotation.study_id)
     assert ben.get("/v1/studies").json() == {"studies": [], "total": 0, "next_offset": None}

@@ -226,6 +226,9 @@ def test_hostile_names_and_texts_stay_text(annotation: Annotation) -> None:
      "/pictures/{study}/block4/..%2Funit_0001/1.jpg", "/sheets/{study}/block4/unit_0006.jpg",
      "/sheets/{study}/block4/pictures.pack.jpg", "/mammograms/{study}/7.jpg", "/mammograms/{study}/..%2F0.jpg",
      "/mammograms/{study}/99999999999999999999.jpg", "/mammograms/study-x/0.jpg", "/static/../main.py",
+     "/pictures/{study}/block4/unit_0001/0.grey", "/pictures/{study}/block4/unit_0001/65.grey",
+     "/pictures/{study}/block4/unit_0006/1.grey", "/pictures/{study}/block4/unit_0099/1.grey",
+     "/pictures/study-x/block4/unit_0001/1.grey", "/mammograms/{study}/7.grey", "/mammograms/study-x/0.grey",
      "/static/%2e%2e/main.py", "/studies/{study}/layers/block4/units/unit_0099", "/studies/{study}/layers/nope",
      "/studies/nope/layers/block4", "/nowhere"],
 )  # fmt: skip
@@ -248,14 +251,13 @@ def test_pictures_are_the_stored_bytes_and_cached_privately(annotation: Annotati
         assert answer.headers["vary"] == "cookie"  # no later session of the browser is shown it
 
 
-def test_the_box_of_a_patch_is_in_percent_of_its_mammogram(annotation: Annotation) -> None:
-    """Top and height are vertical (row), left and width are horizontal (column)."""
+def test_the_box_of_a_patch_is_in_pixels_of_its_mammogram(annotation: Annotation) -> None:
+    """Row, column, height and width; the size of the mammogram is its height and its width."""
     page = annotation.browser("Ana").get(annotation.unit_path()).text
-    boxes = re.findall(r'data-rank="1" data-box="([\d. ]+)"', page)[0].split()
+    [(box, size)] = re.findall(r'data-rank="1"[^>]* data-box="([\d ]+)" data-size="([\d ]+)"', page)
     row = next(row for row in annotation.rendering.rows[LAYER] if (row["unit"], row["rank"]) == (0, 1))
-    height, width = 1200, 900  # of the second mammogram, from which the first picture of unit 0 was cut
-    expected = (row["row"] / height, row["column"] / width, 227 / height, 227 / width)
-    assert [float(part) for part in boxes] == pytest.approx([100 * part for part in expected], abs=1e-3)
+    assert box == f"{row['row']} {row['column']} 227 227"
+    assert size == "1200 900"  # of the second mammogram, from which the first picture of unit 0 was cut
 
 
 def test_pages_with_patches_show_the_notice(annotation: Annotation) -> None:

@@ -316,8 +316,10 @@ def test_lists_of_a_study_with_a_protocol_are_closed_to_readers(study: ReaderStu
     for attempt in (
         lambda: annotation.units.get(ana, annotation.key()),
         lambda: annotation.units.picture(ana, annotation.key(), 1),
+        lambda: annotation.units.source(ana, annotation.key(), 1),
         lambda: annotation.units.sheet(ana, annotation.key()),
         lambda: annotation.units.mammogram(ana, annotation.study_id, 0),
+        lambda: annotation.units.region(ana, annotation.study_id, 0, None),
     ):
         with pytest.raises(Forbidden, match="read under a protocol"):
             attempt()

@@ -145,6 +145,8 @@ PAGES = {
     "GET /pictures/{study_id}/{layer}/{unit}/{rank}.jpg": "401 200 404 200  200 200 200 200",
     "GET /sheets/{study_id}/{layer}/{unit}.jpg": "401 200 404 200  200 200 200 200",
     "GET /mammograms/{study_id}/{number}.jpg": "401 200 404 200  200 200 200 200",
+    "GET /pictures/{study_id}/{layer}/{unit}/{rank}.grey": "401 200 404 200  200 200 200 200",
+    "GET /mammograms/{study_id}/{number}.grey": "401 200 404 200  200 200 200 200",
     "GET /reading/{study_id}/{version}": "303 200 404 200  404 404 404 404",
     "GET /reading/{study_id}/{version}/results": "303 200 404 200  200 200 404 404",
     "POST /reading/{study_id}/{version}/take": "401 403 403 403  403 403 403 403",

@@ -1,4 +1,7 @@
-"""The sources of patches and mammograms: true grey values, to nobody but the reader, and nothing but grey values."""
+"""The sources of patches and mammograms: true grey values, to nobody but the reader, and nothing but grey values.
+
+Pages of units, of readings and of labels have them.
+"""
 
 import gzip
 import io
@@ -13,11 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import update
 
 from services.annotation.picture_responses import CACHING
+from services.annotation.schemas import MammogramView
 from services.annotation.sources import LARGEST_SIDE, GreySources, Region, StoredPatch, differences, png
 from services.annotation.tables import MammogramRow, UnitRow
 from services.common.blobs import FolderBlobs
-from services.common.errors import InvalidInput
-from tests.fakes.annotation import LAYER, Annotation
+from services.common.errors import InvalidInput, NotFound
+from tests.fakes.annotation import LAYER, SILENT, Annotation, Browser
 from tests.fakes.reading import ReaderStudy
 from tests.fakes.rendering import MAMMOGRAMS, source_patch
 
@@ -53,38 +57,82 @@ def test_differences_keep_every_grey_value(bits: int) -> None:
     assert (np.cumsum(steps, axis=1, dtype=grey.dtype) == grey).all()
 
 
-def test_a_reader_gets_the_stored_grey_values_of_a_patch(annotation: Annotation, study: ReaderStudy) -> None:
-    """On the page and over the API, a patch has the values and the bits of the data set."""
-    [reading_id, *_] = study.ids("Ana")
-    browser = annotation.browser("Ana")
+def check_patches(browser: Browser, folder: str) -> None:
+    """Check that the first two patches below an address have the values and the bits of the data set."""
     for number, bits in ((1, 8), (2, 16)):
-        answer = browser.get(f"/readings/{reading_id}/patches/{number}.grey")
+        answer = browser.get(f"{folder}/{number}.grey")
         assert answer.headers["x-bits"] == str(bits) and answer.headers["cache-control"] == CACHING
         assert (grey_of(answer) == source_patch(number)).all()
-        headers = {"x-reader": "Ana"}
-        stored = picture_of(browser.get(f"/v1/readings/{reading_id}/patches/{number}/source", headers=headers))
-        assert stored.dtype.itemsize == bits // 8 and (stored == source_patch(number)).all()
 
 
-def test_a_region_of_a_mammogram_has_its_pixels(annotation: Annotation, study: ReaderStudy) -> None:
-    """A small region is exact, in 16 bits; a whole mammogram is shrunk; a region outside is refused."""
-    [reading_id, *_] = study.ids("Ana")
-    view = study.readings.get(study.reader("Ana"), reading_id)
-    deep = next(one for one in view.mammograms if one.may_be_deep)
+def check_mammogram(annotation: Annotation, browser: Browser, folder: str, deep: MammogramView) -> None:
+    """Check the regions of the mammogram with 16 bits: a small one is exact, the whole is shrunk, one outside is
+    refused."""
     assert deep.has_source and (deep.height, deep.width) == MAMMOGRAMS[0][3:]
-    browser = annotation.browser("Ana")
-    address = f"/readings/{reading_id}/mammograms/{deep.number}.grey"
+    address = f"{folder}/{deep.number}.grey"
     whole = grey_of(browser.get(address))
     assert whole.dtype == np.uint16 and whole.shape == (LARGEST_SIDE, round(deep.width * LARGEST_SIDE / deep.height))
-    stored = np.asarray(Image.open(io.BytesIO(annotation.blobs.get("training", "datasets/mammograms/0.png"))))
+    stored = stored_mammogram(annotation)
     part = grey_of(browser.get(address, params={"region": "800-100-300-200"}))
     assert (part == stored[800:1100, 100:300]).all()
     edge = grey_of(browser.get(address, params={"region": "1500-900-999-999"}))
     assert (edge == stored[1500:, 900:]).all()
     for wrong in ("1600-0-1-1", "0-0-0-1", "a-b-c-d", "1-2-3"):
         assert browser.get(address, params={"region": wrong}).status_code == 422
+
+
+def stored_mammogram(annotation: Annotation) -> Grey:
+    """The grey values of the mammogram with 16 bits."""
+    return np.asarray(Image.open(io.BytesIO(annotation.blobs.get("training", "datasets/mammograms/0.png"))))
+
+
+def test_a_reader_gets_the_stored_grey_values_of_a_patch(annotation: Annotation, study: ReaderStudy) -> None:
+    """On the page and over the API, a patch has the values and the bits of the data set."""
+    [reading_id, *_] = study.ids("Ana")
+    browser = annotation.browser("Ana")
+    check_patches(browser, f"/readings/{reading_id}/patches")
+    for number, bits in ((1, 8), (2, 16)):
+        headers = {"x-reader": "Ana"}
+        stored = picture_of(browser.get(f"/v1/readings/{reading_id}/patches/{number}/source", headers=headers))
+        assert stored.dtype.itemsize == bits // 8 and (stored == source_patch(number)).all()
+
+
+def test_a_region_of_a_mammogram_has_its_pixels(annotation: Annotation, study: ReaderStudy) -> None:
+    """On the page and over the API, in 16 bits."""
+    [reading_id, *_] = study.ids("Ana")
+    view = study.readings.get(study.reader("Ana"), reading_id)
+    deep = next(one for one in view.mammograms if one.may_be_deep)
+    browser = annotation.browser("Ana")
+    check_mammogram(annotation, browser, f"/readings/{reading_id}/mammograms", deep)
     picture = picture_of(browser.get(f"/v1/readings/{reading_id}/mammograms/{deep.number}/source?region=0-0-50-40"))
-    assert (picture == stored[:50, :40]).all()
+    assert (picture == stored_mammogram(annotation)[:50, :40]).all()
+
+
+def test_the_survey_of_a_unit_has_the_same_sources(annotation: Annotation) -> None:
+    """Its pictures and the mammograms of its study have them, and the page and the API say so."""
+    browser, [study_id, layer, _] = annotation.browser("Ana"), annotation.key()
+    check_patches(browser, f"/pictures/{study_id}/{layer}/unit_0001")
+    unit = annotation.units.get(annotation.readers.named("Ana"), annotation.key())
+    deep = next(one for one in unit.mammograms if one.may_be_deep)
+    check_mammogram(annotation, browser, f"/mammograms/{study_id}", deep)
+    page = browser.get(annotation.unit_path()).text
+    assert page.count(" data-source=") == len(unit.pictures) == 64
+    assert f'data-source="/pictures/{study_id}/{layer}/unit_0001/64.grey"' in page
+    assert f'data-mammogram-source="/mammograms/{study_id}/{deep.number}.grey" data-deep' in page
+    fields = browser.get(annotation.api_path(), headers={"x-reader": "Ana"}).json()
+    assert fields["has_sources"] and all(one["has_source"] for one in fields["mammograms"])
+
+
+def test_a_picture_that_a_unit_does_not_have_has_no_source(annotation: Annotation) -> None:
+    """The error names the unit, the rank and the number of pictures, as for pictures; a silent unit has none."""
+    ana = annotation.readers.named("Ana")
+    for unit, rank, count in ((0, 65, 64), (0, 0, 64), (SILENT, 1, 0)):
+        expected = f"unit_000{unit + 1} of {LAYER} has no picture of rank {rank}; it has {count}$"
+        for read in (annotation.units.picture, annotation.units.source):
+            with pytest.raises(NotFound, match=expected):
+                read(ana, annotation.key(unit), rank)
+    with pytest.raises(NotFound, match="has no mammogram 2"):
+        annotation.units.region(ana, annotation.study_id, 2, None)
 
 
 def test_sources_are_for_the_reader_of_the_reading_only(annotation: Annotation, study: ReaderStudy) -> None:
@@ -121,20 +169,25 @@ def test_a_mammogram_is_decoded_once(annotation: Annotation) -> None:
 
 
 def test_a_study_of_before_shows_its_pictures(annotation: Annotation, study: ReaderStudy) -> None:
-    """A study that was opened before sources were recorded has none: the page names the rendered picture alone."""
+    """A study that was opened before sources were recorded has none: the pages name the rendered pictures alone."""
     with annotation.ports.records.transaction() as session:
         session.execute(update(UnitRow).values(sources=None))
         session.execute(update(MammogramRow).values(source_key=None))
-    [reading_id, *_] = study.ids("Ana")
+    [reading_id, *_], [study_id, layer, _] = study.ids("Ana"), annotation.key()
     browser = annotation.browser("Ana")
-    page = browser.get(f"/readings/{reading_id}").text
-    assert "data-source" not in page and "data-mammogram-source" not in page and "data-mammogram=" in page
     view = study.readings.get(study.reader("Ana"), reading_id)
     assert not any(patch.has_source for patch in view.patches)
-    number = view.mammograms[0].number
-    for path in ("patches/1.grey", f"mammograms/{number}.grey"):
-        answer = browser.get(f"/readings/{reading_id}/{path}")
-        assert answer.status_code == 404 and "before" in answer.text
+    number, reading = view.mammograms[0].number, f"/readings/{reading_id}"
+    sources = {
+        reading: (f"{reading}/patches/1.grey", f"{reading}/mammograms/{number}.grey"),
+        annotation.unit_path(): (f"/pictures/{study_id}/{layer}/unit_0001/1.grey", f"/mammograms/{study_id}/0.grey"),
+    }
+    for path, addresses in sources.items():
+        page = browser.get(path).text
+        assert "data-source" not in page and "data-mammogram-source" not in page and "data-mammogram=" in page
+        for address in addresses:
+            answer = browser.get(address)
+            assert answer.status_code == 404 and "before" in answer.text
 
 
 def test_an_adjudicator_sees_the_same_sources(annotation: Annotation, study: ReaderStudy) -> None:
