@@ -27,9 +27,6 @@ class SourceFiles(Protocol):
     def head(self, name: str, count: int) -> bytes:
         """The first `count` bytes of a file, or all if it has fewer. NotFound if no file has this name."""
 
-    def head(self, name: str, count: int) -> bytes:
-        """The first `count` bytes of a file, or all if it has fewer. NotFound if there is none of this name."""
-
     def where(self, name: str) -> str:
         """A file as messages name it."""
 

@@ -1,4 +1,5 @@
-"""A layout whose mammograms are the PNGs of its source, each with a mass, and a file that kills the process that reads it.
+"""A layout whose mammograms are the PNGs of its source, each with a mass, and a file that kills the process that reads
+it.
 
 Importing this module registers the layout, so processes that unpickle a FolderSource know it too.
 """

@@ -106,8 +106,8 @@ def test_a_source_becomes_a_data_set(blobs: Blobs, source: Source) -> None:
 
 
 def test_an_interrupted_import_continues(blobs: Blobs, source: Source, tmp_path: Path) -> None:
-    """Parts may be cut in any order, and twice; the data set is the same to the byte. A data set whose parts are not all
-    cut is not assembled."""
+    """Parts may be cut in any order, and twice; the data set is the same to the byte. A data set whose parts are not
+    all cut is not assembled."""
     expected, _ = imported(open_blobs(f"folder://{tmp_path / 'other'}"), source)
     plan = plan_import(blobs, "drawn", source, RECIPE)
     done = [cut_part(blobs, plan, number) for number in (2, 0)]
