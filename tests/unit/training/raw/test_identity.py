@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pydicom import Dataset
 from pydicom.datadict import DicomDictionary, dictionary_keyword
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
+from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
 from services.training.raw.files import FolderFiles
 from services.training.raw.identity import HEADER, PIXELS
+from services.training.raw.importing import Source, assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import DAMAGED, TABLE, PlainDicom
-from services.training.raw.pseudonyms import Pseudonyms
+from services.training.raw.pseudonyms import Pseudonyms, find_files
+from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 
@@ -183,7 +187,7 @@ def everything_produced(root: Path) -> tuple[list[str], list[str]]:
     files, report, layout, produced, errors = FolderFiles(root), ImportReport(), PlainDicom(), [], []
     pseudonyms = Pseudonyms(bytes(range(32)))
     for mammogram_ in layout.scan(files, report):
-        produced.append(repr(pseudonyms.hide(mammogram_)))
+        produced.append(repr(pseudonyms.hide(mammogram_, files)))
         try:
             pixels = layout.read(files, mammogram_)
         except InvalidInput:
@@ -199,11 +203,40 @@ def test_the_labels_of_a_secret_patient_still_arrive(tmp_path: Path) -> None:
     """The table names patients as the files do, and the pseudonym hides both."""
     (tmp_path / "a.dcm").write_bytes(secret_file(secret_mammogram()))
     (tmp_path / TABLE).write_text(LABELS)
-    (found,) = PlainDicom().scan(FolderFiles(tmp_path), ImportReport())
+    files = FolderFiles(tmp_path)
+    (found,) = PlainDicom().scan(files, ImportReport())
     assert found.label is not None
-    hidden = Pseudonyms(bytes(32)).hide(found)
+    hidden = Pseudonyms(bytes(32)).hide(found, files)
+    assert find_files(hidden, files).file == "a.dcm"
     assert (hidden.label, hidden.side, hidden.view) == (found.label, "LEFT", "CC")
     assert hidden.patient == Pseudonyms(bytes(32)).patient("Zsecret long")
+
+
+def test_nothing_that_an_import_stores_identifies_a_patient(tmp_path: Path) -> None:
+    """Neither keys nor contents of any object of the plan, the parts and the data set have a secret, nor has the
+    report. Without a key for pseudonyms the import is refused."""
+    folder = tmp_path / "zsecret folder"
+    folder.mkdir()
+    (folder / "zsecret.dcm").write_bytes(secret_file(secret_mammogram()))
+    (folder / TABLE).write_text(LABELS)
+    blobs = open_blobs(f"folder://{tmp_path / 'blobs'}")
+    source = Source(layout="dicom", folder=folder)
+    recipe = CutRecipe(weak_labels=True, fractions=(0.25,), breast_cover=0.1)
+    with pytest.raises(InvalidInput, match="layout dicom needs a key for pseudonyms"):
+        plan_import(blobs, "own", source, recipe)
+    plan = plan_import(blobs, "own", source, recipe, pseudonyms=Pseudonyms(bytes(32)))
+    cut_part(blobs, plan, 0)
+    manifest, _, report = assemble(blobs, plan)
+    assert manifest.mammogram_count == 1
+    stored = [report.model_dump_json().encode()]
+    for bucket_file in (tmp_path / "blobs").rglob("*"):
+        stored.append(bucket_file.relative_to(tmp_path / "blobs").as_posix().encode())
+        if bucket_file.suffix == ".parquet":
+            stored.append(repr(pq.read_table(bucket_file).to_pylist()).encode())
+        elif bucket_file.is_file():
+            stored.append(bucket_file.read_bytes())
+    text = b"\n".join(stored).lower()
+    assert [part for part in PARTS if part.encode() in text] == []
 
 
 def test_the_list_of_attributes_is_short_and_known() -> None:

@@ -86,7 +86,7 @@ def test_a_source_becomes_a_data_set(blobs: Blobs, source: Source) -> None:
         WRONG_SIZE: 1,
         OUTSIDE: 1,
     }
-    assert report.dropped[UNREADABLE].examples[0].startswith("0.png: ")
+    assert report.dropped[UNREADABLE].examples[0].startswith("0.png is not a complete image")
     assert set(dataset.labels) == {0, 2}
     for row in dataset.index.to_pylist():
         assert row["phenomenon"] == ("mass" if row["label"] == 2 else "")

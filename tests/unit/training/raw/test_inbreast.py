@@ -114,7 +114,7 @@ def test_pixels_are_those_that_were_written(source: Path, scanned: Scanned) -> N
     """14 bits are kept."""
     one = scanned[0]["20586908"]
     assert (one.height, one.width) == (60, 40)
-    assert (INbreast().read(FolderFiles(source), one).grey == grey_image(0, bits=14)).all()
+    assert (INbreast().read(FolderFiles(source), one).grey == grey_image(0, bits=14) << 2).all()
 
 
 def test_the_workbook_adds_marks_of_kinds(source: Path, tmp_path: Path) -> None:
