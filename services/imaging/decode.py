@@ -9,7 +9,7 @@ from services.common.errors import InvalidInput
 
 MOST_PIXELS = 100_000_000
 """Most pixels of an image that is imported. A full mammogram has about 15 million."""
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # PIL refuses more than twice as many as a decompression bomb
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # PIL refuses images of twice this size: decompression bombs
 LARGEST_IMAGE = 256 << 20
 """Most bytes of an encoded image that is imported. A 16-bit PNG with the most pixels fits."""
 FORMATS = ("JPEG", "PNG")

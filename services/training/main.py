@@ -38,6 +38,12 @@ from services.training.workflow.plans import Plans
 from services.training.workflow.runs import Runs
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+TASKS: dict[str, type[WorkColumns]] = {
+    "build": BuildRow,
+    "import": ImportRow,
+    "run": RunRow,
+    "evaluation": EvaluationRow,
+}
 
 
 def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
@@ -68,13 +74,7 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     add_import_routes(app, imports, streams)
 
     consumers = create_consumers(bus, datasets, runs, plans, evaluations, imports, shared.max_attempts)
-    tables: dict[str, type[WorkColumns]] = {
-        "build": BuildRow,
-        "import": ImportRow,
-        "run": RunRow,
-        "evaluation": EvaluationRow,
-    }
-    monitor = Monitor("training", ports, tables, consumers.queues)
+    monitor = Monitor("training", ports, TASKS, consumers.queues)
     add_status_routes(app, monitor)
     reconciler = Reconciler(ports, [datasets, imports, runs, evaluations], consumers.queues, shared.reconcile_s)
     add_parked_routes(app, ParkedMessages(bus, consumers))

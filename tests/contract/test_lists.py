@@ -13,12 +13,13 @@ from services.common.paging import Window
 from services.common.records import Records, migrate, newest_page
 
 ROWS = {
-    "training": ("DatasetRow", "RunRow", "EvaluationRow", "ComparisonRow"),
+    "training": ("DatasetRow", "ImportRow", "RunRow", "EvaluationRow", "ComparisonRow"),
     "activation_extraction": ("ExtractionRow", "AnalysisRow"),
     "patch_rendering": ("RenderingRow",),
     "annotation": ("StudyRow",),
 }
 """By service, the rows that are listed newest first."""
+FURTHER = ("services.training.evaluation.tables", "services.training.imports.tables")
 LISTED = [(service, row) for service, rows in ROWS.items() for row in rows]
 
 
@@ -26,7 +27,7 @@ def row_class(service: str, name: str) -> Any:
     """The class of a service's rows."""
     modules = [
         f"services.{service}.tables",
-        *(["services.training.evaluation.tables"] if service == "training" else []),
+        *(FURTHER if service == "training" else ()),
     ]
     return next(found for module in modules if (found := getattr(importlib.import_module(module), name, None)))
 

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import message
 from primitives.activation_extraction.v1 import activation_extraction_pb2, analysis_pb2
 from primitives.patch_rendering.v1 import patch_rendering_pb2
-from primitives.training.v1 import evaluation_pb2, training_pb2
+from primitives.training.v1 import evaluation_pb2, imports_pb2, training_pb2
 from pydantic import ValidationError
 from sqlalchemy import MetaData
 from sqlalchemy.orm import Session
@@ -30,6 +30,9 @@ from services.training.evaluation.comparisons import Comparisons
 from services.training.evaluation.schemas import BootstrapSettings, ComparedAuc, ComparisonView, Estimate
 from services.training.evaluation.tables import ComparisonRow, EvaluationRow
 from services.training.evaluation.workflow import Evaluations
+from services.training.imports.schemas import StartImportRequest
+from services.training.imports.tables import ImportPartRow, ImportRow
+from services.training.imports.workflow import RawImports
 from services.training.settings import TrainingSettings
 from services.training.tables import Base as TrainingBase
 from services.training.tables import DatasetRow, RunRow
@@ -75,6 +78,14 @@ def add_evaluation(session: Session, number: int) -> None:
         )
     )  # fmt: skip
     session.flush()
+
+
+def add_import(session: Session, number: int) -> None:
+    """Add an import with two finished parts."""
+    import_id, request = f"import-{number}", StartImportRequest(layout="drawn", folder="raw")
+    session.add(ImportRow(import_id=import_id, request=request, planned=REF, parts=3, created=moment(number)))
+    session.flush()
+    session.add_all(ImportPartRow(import_id=import_id, part=part, result=REF) for part in range(2))
 
 
 def add_comparison(session: Session, number: int) -> None:
@@ -141,6 +152,11 @@ def evaluations(ports: Ports) -> Evaluations:
     return Evaluations(ports, FakeRunner(), TrainingSettings())  # type: ignore[arg-type]
 
 
+def imports(ports: Ports) -> RawImports:
+    runner: Any = FakeRunner()
+    return RawImports(ports, runner, Datasets(ports, runner))
+
+
 LISTS: dict[str, tuple[MetaData, Add, Read, type[message.Message], type[message.Message]]] = {
     "datasets": (
         TrainingBase.metadata, add_dataset,
@@ -155,6 +171,10 @@ LISTS: dict[str, tuple[MetaData, Add, Read, type[message.Message], type[message.
     "evaluations": (
         TrainingBase.metadata, add_evaluation, lambda ports, window: evaluations(ports).all(window),
         evaluation_pb2.ListEvaluationsRequest, evaluation_pb2.ListEvaluationsResponse,
+    ),
+    "imports": (
+        TrainingBase.metadata, add_import, lambda ports, window: imports(ports).all(window),
+        imports_pb2.ListImportsRequest, imports_pb2.ListImportsResponse,
     ),
     "comparisons": (
         TrainingBase.metadata, add_comparison,
@@ -224,11 +244,12 @@ def test_a_list_is_read_page_by_page(name: str, tmp_path: Path) -> None:
 
 
 def test_finished_parts_are_counted(tmp_path: Path) -> None:
-    """Each item of a list has its own number of finished shards, pieces, groups and pictures."""
+    """Each item of a list has its own number of finished shards, pieces, groups, pictures and parts."""
     for name, fields in (
         ("extractions", {"shards_done": 2}),
         ("analyses", {"pieces_done": 1}),
         ("renderings", {"groups_done": 2, "pictures": 10}),
+        ("imports", {"parts_done": 2}),
     ):
         world = filled(tmp_path / name, name, 3)
         items = LISTS[name][2](world.ports, Window()).model_dump()[name]

@@ -75,18 +75,18 @@ def decode_dicom(content: bytes, where: str) -> Pixels:
 def _parse(content: bytes, where: str, pixels: bool) -> tuple[Dataset, bool]:
     """The listed attributes of a file, and whether it reaches its pixels."""
     silence_pydicom()
-    reached = False
+    at_end = False
 
     def at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        nonlocal reached
-        reached = reached or tag in PIXEL_TAGS
-        return reached and not pixels
+        nonlocal at_end
+        at_end = at_end or tag in PIXEL_TAGS
+        return at_end and not pixels
 
     keywords = (*HEADER, *PIXELS) if pixels else HEADER
     try:
         _refuse_bombs(content, where)
         tags: list[BaseTag | int] = [*(Tag(keyword) for keyword in keywords), OVERLAY_BIT]
-        return read_partial(io.BytesIO(content), at_pixels, specific_tags=tags), reached
+        return read_partial(io.BytesIO(content), at_pixels, specific_tags=tags), at_end
     except InvalidInput:
         raise
     except Exception as error:  # pydicom raises many kinds for a damaged file

@@ -2,7 +2,7 @@
 
 **Modality values are kept, the window is not applied.** A window (VOI) cuts off what a reader's first look does not
 need; training and later viewing do. So `grey` holds the modality values in full, and `window` says which part of them
-the file asks to show: `pixels.eight_bits` applies it where 8 bits are needed. A window given as a table (VOI LUT
+the file wants shown: `pixels.eight_bits` applies it where 8 bits are needed. A window given as a table (VOI LUT
 Sequence) or as a sigmoid counts by the range over which it rises.
 
 **Values are scaled to the type by a shift**, since the product takes 65535 for white in 16 bits: 12 bits are multiplied

@@ -26,7 +26,7 @@ class Pixels:
 
     `spacing` is the side of a pixel in millimetres, 0 if it is unknown. `burned_in` is true if the image contains text,
     as its file says or as `burned_in` finds. `notes` are repairs and doubts for the report, without anything that
-    identifies a patient. `window` are the grey values that the file asks to show as black and as white.
+    identifies a patient. `window` are the grey values that the file wants shown as black and as white.
     """
 
     grey: NDArray[np.uint8] | NDArray[np.uint16]

@@ -1,5 +1,4 @@
-"""A layout whose mammograms are the PNGs of its source, each with a mass, and a file that kills the process that reads
-it.
+"""A layout whose mammograms are the PNGs of its source, each with a mass, and a file that kills its reader.
 
 Importing this module registers the layout, so processes that unpickle a FolderSource know it too.
 """
@@ -26,7 +25,7 @@ HIDDEN = "hidden from the import"
 class FolderLayout(Layout):
     """Every PNG is a mammogram of a patient of its own."""
 
-    name = "folder"
+    name = "png-folder"
     title = "A folder of PNGs"
     licence = DrawnLayout.licence
 

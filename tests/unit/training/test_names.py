@@ -15,7 +15,6 @@ from services.common.errors import NotFound
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
 from services.training.api import add_routes
-from services.training.rpc import TrainingServicer
 from services.training.schemas import ChangeRunRequest, PlanDataset, PlanNetwork, StartRunRequest
 from tests.fakes.serving import training_channel
 from tests.unit.training.test_workflow import SETTINGS, Training
@@ -37,8 +36,7 @@ def web(training: Training) -> TestClient:
 
 @pytest.fixture
 def stub(training: Training) -> Iterator[TrainingServiceStub]:
-    use_cases = (training.datasets, training.runs, training.plans, training.evaluations, training.comparisons)
-    with training_channel(TrainingServicer(*use_cases, training.raw_imports, Streams())) as channel:
+    with training_channel(training.servicer()) as channel:
         yield TrainingServiceStub(channel)
 
 

@@ -75,6 +75,11 @@ class Training(World):
         self.runner.answers["train_slice"] = lambda _: ([saved(self.checkpoint)], True)
         self.runner.answers["build_sample"] = lambda _: BuiltDataset(manifest=self.data.manifest, ref=self.ref)
 
+    def servicer(self) -> TrainingServicer:
+        """The methods of the service over gRPC."""
+        use_cases = (self.datasets, self.runs, self.plans, self.evaluations, self.comparisons, self.raw_imports)
+        return TrainingServicer(*use_cases, Streams())
+
     def plan(self, **changes: Any) -> StartPlanRequest:
         """A plan over the registered data set, with changes."""
         options: dict[str, Any] = {
@@ -154,7 +159,7 @@ def test_plans_are_listed_page_by_page(training: Training) -> None:
         plan.model_dump() for plan in training.plans.all(Window(offset=3)).plans
     ]
     assert TestClient(app).get("/v1/plans?limit=501").status_code == 422
-    servicer = TrainingServicer(*parts, training.evaluations, training.comparisons, training.raw_imports, Streams())
+    servicer = training.servicer()
     answer = servicer.ListPlans(pb.ListPlansRequest(limit=2), None)  # type: ignore[arg-type]
     assert [(plan.plan_id, plan.title, plan.stages[0].name) for plan in answer.plans] == [
         ("plan-4", "study 4", "dataset"),
@@ -525,15 +530,7 @@ def test_keys_over_grpc_belong_to_the_caller(training: Training, tmp_path: Path)
     """The metadata `idempotency-key` is the same key as the header of HTTP. Each token has keys of its own."""
     tokens = tmp_path / "tokens.json"
     ci, lab = (add_token(tokens, name, ("training:write",)) for name in ("ci", "lab"))
-    servicer = TrainingServicer(
-        training.datasets,
-        training.runs,
-        training.plans,
-        training.evaluations,
-        training.comparisons,
-        training.raw_imports,
-        Streams(),
-    )
+    servicer = training.servicer()
     request = pb.StartRunRequest(dataset_id=training.dataset_id)
     request.settings.architecture, request.settings.weights = "test_resnet", "none"
 
@@ -585,15 +582,7 @@ VERBS = (("Pause", "paused"), ("Resume", "queued"), ("Cancel", "cancelled"))
 
 def test_grpc_pauses_resumes_and_cancels(training: Training) -> None:
     """Each verb returns the new state, for a run and for a plan."""
-    servicer = TrainingServicer(
-        training.datasets,
-        training.runs,
-        training.plans,
-        training.evaluations,
-        training.comparisons,
-        training.raw_imports,
-        Streams(),
-    )
+    servicer = training.servicer()
     run_id = training.runs.start(StartRunRequest(dataset_id=training.dataset_id, settings=SETTINGS)).run_id
     for verb, state in VERBS:
         options = getattr(pb, f"{verb}RunRequest")(run_id=run_id)

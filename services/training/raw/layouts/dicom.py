@@ -1,4 +1,4 @@
-"""Any folder of DICOM mammograms, with an optional table of labels beside them: labels.csv in its root.
+"""Any folder of DICOM mammograms, with an optional table of labels: labels.csv in its root.
 
 A row of the table names its images by `file`, by `sop_uid`, or by `patient` with `side` and `view` where it needs them.
 Patients, exams and images become pseudonyms, and the report names files by number, since names of files may identify.

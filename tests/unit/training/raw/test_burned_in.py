@@ -72,7 +72,7 @@ def test_images_without_text() -> None:
 
 
 def tissue_images() -> list[Path]:
-    """The 66 DDSM mammograms with labelled tissue, where they lie beside a checkout: they are not part of it. Some show
+    """The 66 DDSM mammograms with labelled tissue, where they lie next to a checkout: they are no part of it. Some show
     the marker of their side and view."""
     folders = [parent / "shared" / "data" / "ddsm-tissue" / "images" for parent in Path(__file__).parents]
     return sorted(path for folder in folders for path in folder.glob("*.png"))

@@ -18,7 +18,7 @@ def test_files_that_kill_a_process_are_left_out(tmp_path: Path) -> None:
     folder.mkdir()
     for name, content in drawn_files(7, deadly=(0, 1, 4)).items():
         (folder / name).write_bytes(content)
-    source = FolderSource(layout="folder", folder=folder)
+    source = FolderSource(layout="png-folder", folder=folder)
     blobs = open_blobs(f"folder://{tmp_path / 'blobs'}")
     plan = plan_import(blobs, "set", source, RECIPE)
     done: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""The layout of plain DICOM: what is kept, labelled, dropped and flagged, and why."""
+"""The layout of plain DICOM: what is imported, labelled, dropped and flagged, and why."""
 
 from pathlib import Path
 
