@@ -21,7 +21,7 @@ class Term(StrEnum):
 
 
 class Licence(BaseModel):
-    """The terms of a source. `name` and `url` identify the licence; `citation` is what its authors ask for."""
+    """The terms of a source. `name` and `url` identify the licence; `citation` is what its authors want."""
 
     model_config = ConfigDict(frozen=True)
 

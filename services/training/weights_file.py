@@ -60,7 +60,7 @@ class WeightsFile:
         return weights, self.outputs
 
     def identity(self) -> list[Any]:
-        """What tells this import from another one of the same file; nothing if every option is the default."""
+        """What distinguishes this import from another one of the same file; nothing if every option is the default."""
         changed = (self.prefix, self.rename, self.outputs, self.headless)
         if changed == ("", "", "softmax", False):
             return []

@@ -374,7 +374,7 @@ def test_imports_over_grpc(importing: Importing) -> None:
     [listed] = methods.ListImports(pb.ListImportsRequest(), None).imports
     assert listed.dataset_id == found.dataset_id and not listed.HasField("report")
     layouts = methods.ListImportLayouts(pb.ListImportLayoutsRequest(), None)
-    [layout] = [one for one in layouts.layouts if one.name == "folder"]
+    [layout] = [one for one in layouts.layouts if one.name == "png-folder"]
     assert (layout.licence, list(layout.terms), list(layouts.buckets)) == ("test", ["no-weights-release"], ["raw"])
     with pytest.raises(Conflict):
         methods.CancelImport(pb.CancelImportRequest(import_id=started.import_id), None)

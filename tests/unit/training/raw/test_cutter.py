@@ -87,7 +87,7 @@ def test_large_patches_are_shrunk_if_wanted(deep: bool) -> None:
     )
 
 
-def test_markers_beside_the_breast_are_blanked() -> None:
+def test_markers_outside_the_breast_are_blanked() -> None:
     """The marker gets the grey of the background; nothing of the breast changes."""
     grey = drawn_breast()
     grey[10:40, 150:190] = 65535

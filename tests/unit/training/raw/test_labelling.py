@@ -23,7 +23,7 @@ from services.training.raw.recipe import CutRecipe
 PLAIN = RawMammogram("m", "m.png", "p", "e", "LEFT", "CC", all_marked=True)
 MALIGNANT = Finding("mass", (box_outline(0, 0, 39, 39),), Outcome.MALIGNANT, assessment=5)
 BENIGN = Finding("calcification", (box_outline(0, 0, 39, 39),), Outcome.BENIGN, assessment=3)
-ON_IT, BESIDE = Box(0, 0, 50, 50), Box(100, 100, 50, 50)
+ON_IT, AWAY = Box(0, 0, 50, 50), Box(100, 100, 50, 50)
 
 
 def labeller(mammogram: RawMammogram, findings: Sequence[Finding], **recipe: Any) -> Labeller:
@@ -64,7 +64,7 @@ def label_of(mammogram: RawMammogram, findings: Sequence[Finding], box: Box, **r
 def test_findings_label_patches(findings: Sequence[Finding], recipe: dict[str, Any], expected: int | str) -> None:
     """A patch takes the class of the worst finding that counts, or is left out with a reason."""
     assert label_of(PLAIN, findings, ON_IT, **recipe) == expected
-    assert label_of(PLAIN, findings, BESIDE, **recipe) == 0
+    assert label_of(PLAIN, findings, AWAY, **recipe) == 0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_findings_label_patches(findings: Sequence[Finding], recipe: dict[str, A
         (Box(0, 0, 200, 200), 2),  # much larger than the finding, which lies in it
         (Box(0, 28, 40, 40), 2),  # exactly 0.3 of both
         (Box(0, 29, 40, 40), UNCLEAR_COVER),
-        (Box(0, 40, 40, 40), 0),  # beside it
+        (Box(0, 40, 40, 40), 0),  # away from it
     ],
 )
 def test_covers_decide(box: Box, expected: int | str) -> None:
@@ -88,14 +88,14 @@ def test_what_is_not_known_to_be_normal_is_left_out() -> None:
     breast = Label(Outcome.MALIGNANT, LabelUnit.BREAST, LabelSource.PATHOLOGY)
     unmarked = replace(PLAIN, all_marked=False)
     normal = replace(unmarked, label=replace(breast, outcome=Outcome.NORMAL))
-    assert label_of(unmarked, [], BESIDE) == UNMARKED
-    assert label_of(normal, [], BESIDE) == 0
-    assert label_of(replace(unmarked, label=breast), [], BESIDE) == UNMARKED
-    assert label_of(replace(unmarked, label=breast), [], BESIDE, weak_labels=True) == 2
-    assert label_of(replace(unmarked, label=breast), [], BESIDE, weak_labels=True, classes="two") == 1
-    assert label_of(unmarked, [], BESIDE, weak_labels=True) == UNMARKED
+    assert label_of(unmarked, [], AWAY) == UNMARKED
+    assert label_of(normal, [], AWAY) == 0
+    assert label_of(replace(unmarked, label=breast), [], AWAY) == UNMARKED
+    assert label_of(replace(unmarked, label=breast), [], AWAY, weak_labels=True) == 2
+    assert label_of(replace(unmarked, label=breast), [], AWAY, weak_labels=True, classes="two") == 1
+    assert label_of(unmarked, [], AWAY, weak_labels=True) == UNMARKED
     unlocated = Finding("mass", (), Outcome.MALIGNANT)
-    assert label_of(PLAIN, [unlocated], BESIDE) == UNMARKED
+    assert label_of(PLAIN, [unlocated], AWAY) == UNMARKED
     assert label_of(PLAIN, [unlocated, BENIGN], ON_IT) == 1
 
 
