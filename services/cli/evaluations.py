@@ -106,7 +106,7 @@ def _print_report(report: dict[str, Any]) -> None:
     console.print(f"AUC macro {_estimate(report['macro_auc'])}, micro {_estimate(report['micro_auc'])}")
     accuracy = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
     console.print(f"{accuracy}, expected calibration error {report['calibration']['error']:.3f}")
-    if report["baseline"] is not None:
+    if report.get("baseline") is not None:
         _print_baseline(report["baseline"])
 
 
