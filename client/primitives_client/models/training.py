@@ -201,6 +201,86 @@ class ConfusionRow(Answer):
     counts: list[int]
 
 
+class CutRecipe(Request):
+    """Options of an import. Covers are shares of an area."""
+
+    fractions: list[float] = Field(default=[0.5, 0.25, 0.125])
+    """Sides of patches, as parts of the shorter side of the mammogram."""
+    stride: float = 0.5
+    """Step between patches, as a part of their side."""
+    breast_cover: float = 0.5
+    """The least part of a patch that is breast."""
+    patch_cover: float = 0.3
+    """A finding that covers at least this part of a patch labels it."""
+    lesion_cover: float = 0.3
+    """A finding of which at least this part lies in a patch labels it."""
+    classes: Literal["two", "three", "phenomenon"] = "three"
+    """two: not cancer, cancer. three: normal, benign, cancer. phenomenon: normal, and each kind of finding."""
+    kinds: Literal["any", "mass", "calcification"] = "any"
+    """Findings that label patches. A patch with another kind is left out."""
+    malignant_only: bool = False
+    """Only malignant findings label patches. A patch with another finding is left out."""
+    assessment_least: int = 0
+    """Only findings of at least this BI-RADS category label patches; 0: all. With two classes, such a finding
+    counts as cancer whatever its pathology."""
+    weak_labels: bool = False
+    """Where a source marks no findings, give each patch the label of its mammogram or breast."""
+    normal_patches: int = 0
+    """Normal patches of a mammogram, drawn at random; 0: all."""
+    without_muscle: bool = False
+    """The pectoral muscle of an MLO view does not count as breast."""
+    blank_background: bool = True
+    """Blank markers, labels and film edges outside of the breast."""
+    largest_side: int = 0
+    """Shrink larger patches to this side in pixels; 0: never."""
+    splits: list[float] = Field(default=[0.8, 0.1, 0.1])
+    """Parts of the patients for training, validation and test."""
+    split_rule: Literal["source", "seed"] = "source"
+    """source: the source's own splits where it has them. seed: all patients are split by the seed."""
+    seed: int = 123
+    """Of the splits, and of the normal patches that are drawn."""
+    part_mammograms: int = 16
+    """Mammograms that a worker cuts at a time."""
+
+
+class Term(Answer):
+    """A term of a licence that also binds what is made of a data set."""
+
+
+class Licence(Answer):
+    """The terms of a source. `name` and `url` identify the licence; `citation` is what its authors want."""
+
+    name: str
+    citation: str
+    url: str = ""
+    terms: list[Term] = Field(default=[])
+
+
+class SplitCard(Answer):
+    """The counts of a split. `patches` is by class."""
+
+    patients: int
+    mammograms: int
+    patches: dict[str, int]
+
+
+class DataCard(Answer):
+    """What a data set is made of. `label_units` counts mammograms by the unit and source of their label, such as
+    `breast, pathology`. `recipe` are the options by which patches were cut."""
+
+    format: int = 1
+    source: str
+    layout: str
+    licence: Licence
+    splits: dict[str, SplitCard]
+    split_rule: str
+    leaks: list[str]
+    label_units: dict[str, int]
+    recipe: dict[str, Any]
+    source_sha256: str
+    code_version: str
+
+
 class DatasetView(Answer):
     """A registered data set."""
 
@@ -284,6 +364,72 @@ class ImportFolders(Answer):
 
     configured: bool
     folders: list[str]
+
+
+class ImportLayout(Answer):
+    """A layout that can be imported, with the licence of its source."""
+
+    name: str
+    title: str
+    licence: str
+    terms: list[str]
+
+
+class ImportLayouts(Answer):
+    """All layouts, and the buckets that may be imported."""
+
+    layouts: list[ImportLayout]
+    buckets: list[str]
+
+
+class Reason(Answer):
+    """A reason, how often it applied, and where it applied first, such as `finding_annotations.csv:17`."""
+
+    count: int = 0
+    examples: list[str] = Field(default=[])
+
+
+class ImportReport(Answer):
+    """Counts of an import. `counts` are plain numbers such as `images` or `patches`. `dropped` is what is missing
+    from the data set, `mended` what was changed to be usable, `flagged` what was kept as it is and deserves a look.
+    All three are by reason."""
+
+    counts: dict[str, int] = Field(default={})
+    dropped: dict[str, Reason] = Field(default={})
+    mended: dict[str, Reason] = Field(default={})
+    flagged: dict[str, Reason] = Field(default={})
+
+
+class ImportView(Answer):
+    """An import of raw mammograms. `parts` is 0 until the source is read."""
+
+    state: str
+    error: str
+    progress: Progress
+    created: str
+    started: str
+    finished: str
+    requeues: list[Requeue] = Field(default=[])
+    import_id: str
+    name: str
+    layout: str
+    folder: str
+    bucket: str
+    prefix: str
+    recipe: dict[str, Any]
+    parts: int
+    parts_done: int
+    mammograms: int
+    dataset_id: str | None
+    report: ImportReport | None = None
+
+
+class ImportList(Answer):
+    """A page of all imports, newest first."""
+
+    total: int
+    next_offset: int | None
+    imports: list[ImportView]
 
 
 class KeptCheckpoint(Answer):
@@ -517,6 +663,23 @@ class StartEvaluationRequest(Request):
     """best, last, or the number of epochs after which a checkpoint was retained. Empty: the one that later stages
     use."""
     settings: EvaluationSettings = Field(default_factory=EvaluationSettings)
+
+
+class StartImportRequest(Request):
+    """Import raw mammograms: a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER, or the objects of a
+    bucket that PRIMITIVES_TRAINING_IMPORT_BUCKETS lists."""
+
+    layout: str
+    """How the source is laid out; see import-layouts."""
+    name: str = ""
+    """A name for people; empty: none."""
+    folder: str = ""
+    """The folder to import; empty: a bucket."""
+    bucket: str = ""
+    """The bucket to import; empty: a folder."""
+    prefix: str = ""
+    """The folder of the bucket, such as cbis/2017; empty: the whole bucket."""
+    recipe: CutRecipe = Field(default_factory=CutRecipe)
 
 
 class StartPlanRequest(Request):

@@ -63,8 +63,11 @@ class CutRecipe(RequestModel):
     largest_side: int = Field(
         default=0, ge=0, le=8192, description="Shrink larger patches to this side in pixels; 0: never."
     )
-    splits: tuple[Share, Share, Share] = Field(
-        default=(0.8, 0.1, 0.1), description="Parts of the patients for training, validation and test."
+    splits: tuple[Share, ...] = Field(
+        default=(0.8, 0.1, 0.1),
+        min_length=3,
+        max_length=3,
+        description="Parts of the patients for training, validation and test.",
     )
     split_rule: Literal["source", "seed"] = Field(
         default="source",
