@@ -32,6 +32,7 @@ class Service:
 
     def __init__(self, name: str, document: dict[str, Any]) -> None:
         self.name = name
+        document = without_enumerations(document)
         self.schemas: dict[str, Schema] = document["components"]["schemas"]
         calls = [call for path in document["paths"].values() for call in path.values()]
         self.sent = self._closure(call.get("requestBody", {}) for call in calls)
@@ -108,6 +109,22 @@ class Writer:
         return f" = Field(default={value!r})" if isinstance(value, list | dict) else f" = {value!r}"
 
 
+def without_enumerations(document: dict[str, Any]) -> dict[str, Any]:
+    """Put each named enumeration into the places that refer to it: its values are plain strings, not models."""
+    schemas = document["components"]["schemas"]
+    named = {PREFIX + name: schema for name, schema in schemas.items() if "enum" in schema}
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        return named.get(part.get("$ref", "")) or {name: inlined(value) for name, value in part.items()}
+
+    others = {name: schema for name, schema in schemas.items() if "enum" not in schema}
+    return dict(inlined(document | {"components": {"schemas": others}}))
+
+
 def references(schema: Any) -> Iterator[str]:
     """Yield the names of the schemas to which a part of a document refers."""
     if isinstance(schema, dict):
@@ -133,7 +150,7 @@ def type_of(schema: Schema, is_strict: bool) -> str:
         return f"Literal[{', '.join(map(repr, values))}]"
     kind = schema.get("type")
     if kind == "array":
-        return f"list[{type_of(schema['items'], is_strict)}]"
+        return f"list[{type_of(schema.get('items') or {'anyOf': schema['prefixItems']}, is_strict)}]"
     if kind == "object":
         inner = schema.get("additionalProperties", True)
         return f"dict[str, {'Any' if inner is True else type_of(inner, is_strict)}]"

@@ -1,14 +1,18 @@
 """What researchers do in the browser: from a folder of patches to an open study, without a command."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from services.training.raw.importing import CRASHED
 from tests.e2e.browser import NARROW, WIDE, layout_faults
 from tests.e2e.conftest import Site, sign_in
 from tests.fakes.ddsm import make_ddsm
+from tests.fakes.raw.folder_layout import drawn_files
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.test_plan import COUNTS
 
@@ -19,12 +23,20 @@ NAME = "Baseline <one> & only"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """The four services, with an import folder that has one data set."""
+    """The four services, with an import folder that has one data set, and one folder of raw mammograms."""
     imports = tmp_path_factory.mktemp("imports")
     make_ddsm(imports / "masses", COUNTS)
+    (imports / "raw").mkdir()
+    for name, content in drawn_files(6, deadly=(2,)).items():
+        (imports / "raw" / name).write_bytes(content)
+    # Every Python process of the services imports the module that registers the layout of the tests.
+    startup = tmp_path_factory.mktemp("startup")
+    (startup / "sitecustomize.py").write_text("import tests.fakes.raw.folder_layout\n")
+    paths = [str(startup), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     with embedded(
         tmp_path_factory.mktemp("home"),
         PRIMITIVES_TRAINING_IMPORT_FOLDER=str(imports),
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
     ) as running:
         yield running
 
@@ -52,6 +64,26 @@ def test_from_a_folder_to_a_study(site: Site, new_page: NewPage) -> None:
     train(page)
     plan(page)
     open_second_study(page)
+
+
+def test_from_raw_mammograms_to_a_data_set(site: Site, new_page: NewPage) -> None:
+    """The page follows the import to its report, which names the file that kills the decoder; the data set has its
+    card."""
+    page = new_page()
+    sign_in(page, "Researcher")
+    page.goto("/datasets")
+    check_layout(page)
+    page.get_by_label("Mammograms in").select_option("raw")
+    page.get_by_label("Layout").select_option("png-folder")
+    page.get_by_label("Label patches as").select_option("two")
+    page.get_by_role("button", name="Import the mammograms").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Import of raw")
+    expect(page.get_by_role("row", name=CRASHED)).to_contain_text("02.png", timeout=LIMIT_MS)
+    check_layout(page)
+    page.get_by_role("link", name="See the data set").click()
+    expect(page.get_by_role("heading", name="Data card")).to_be_visible()
+    expect(page.get_by_role("region", name="Splits")).to_contain_text("Patches: cancer")
+    check_layout(page)
 
 
 def import_folder(page: Page) -> None:

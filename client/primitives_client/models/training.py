@@ -243,17 +243,13 @@ class CutRecipe(Request):
     """Mammograms that a worker cuts at a time."""
 
 
-class Term(Answer):
-    """A term of a licence that also binds what is made of a data set."""
-
-
 class Licence(Answer):
     """The terms of a source. `name` and `url` identify the licence; `citation` is what its authors want."""
 
     name: str
     citation: str
     url: str = ""
-    terms: list[Term] = Field(default=[])
+    terms: list[str] = Field(default=[])
 
 
 class SplitCard(Answer):
@@ -672,7 +668,7 @@ class StartImportRequest(Request):
     layout: str
     """How the source is laid out; see import-layouts."""
     name: str = ""
-    """A name for people; empty: none."""
+    """The name of the data set; empty: that of the folder or bucket."""
     folder: str = ""
     """The folder to import; empty: a bucket."""
     bucket: str = ""

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.annotation.clients.http import Query, ServiceClient, id_in_path
+from services.annotation.clients.raw_imports import Card, Layouts, RawImport, RawImports, Report
+from services.common.errors import NotFound
 from services.common.http.streams import HEADERS
 from services.common.paging import FIRST_PAGE, PageView, Window
 from services.common.progress import Progress
@@ -166,6 +168,34 @@ class TrainingService(ServiceClient):
         """Pause, resume or cancel a build."""
         return self.send("POST", f"{_path('build', build_id)}/{verb}", Build)
 
+    def layouts(self) -> Layouts:
+        """The layouts of raw mammograms that can be imported."""
+        return self.view("/v1/import-layouts", Layouts)
+
+    def raw_imports(self, window: Window) -> RawImports:
+        """A page of imports of raw mammograms, newest first."""
+        return self.view("/v1/imports", RawImports, window.model_dump())
+
+    def raw_import(self, import_id: str) -> RawImport:
+        """One import of raw mammograms. NotFound if it does not exist."""
+        return self.view(_path("import", import_id), RawImport)
+
+    def start_raw_import(self, request: Mapping[str, Any], key: str) -> RawImport:
+        """Import raw mammograms, with the fields of a StartImportRequest."""
+        return self.send("POST", "/v1/imports", RawImport, request, key)
+
+    def act_on_raw_import(self, verb: Verb, import_id: str) -> RawImport:
+        """Pause, resume or cancel an import of raw mammograms."""
+        return self.send("POST", f"{_path('import', import_id)}/{verb}", RawImport)
+
+    def card(self, dataset_id: str) -> tuple[Card, Report] | None:
+        """The data card of a data set and the report of its import; None if it was not cut from raw mammograms."""
+        path = _path("dataset", dataset_id)
+        try:
+            return self.view(f"{path}/card", Card), self.view(f"{path}/report", Report)
+        except NotFound:
+            return None
+
     def plans(self, window: Window) -> ListPlansResponse:
         """A page of all plans, newest first."""
         return self.get("/v1/plans", ListPlansResponse, window.model_dump())
@@ -175,7 +205,8 @@ class TrainingService(ServiceClient):
         return self.send("POST", "/v1/plans", PlanStages, request, key)
 
     async def events(self, kind: str, task_id: str, last_event_id: str) -> Response:
-        """The server-sent events of a run or a build, passed on while they arrive. NotFound if it does not exist."""
+        """The server-sent events of a run, a build or an import, passed on while they arrive. NotFound if it does not
+        exist."""
         answer = await self.stream(
             f"{_path(kind, task_id)}/events", {"last-event-id": last_event_id}, ("content-type",)
         )
@@ -183,7 +214,7 @@ class TrainingService(ServiceClient):
         return answer
 
 
-_PLURALS = {"run": "runs", "build": "builds", "dataset": "datasets"}
+_PLURALS = {"run": "runs", "build": "builds", "import": "imports", "dataset": "datasets"}
 
 
 def _path(kind: str, name: str) -> str:

@@ -15,6 +15,7 @@ from services.annotation.clients.training import Balance
 from services.annotation.pages import links
 from services.annotation.pages.forms import Line, SentForm, new_key
 from services.annotation.pages.frame import Frame
+from services.annotation.pages.imports import RawImportForm
 from services.annotation.pages.links import number_of
 from services.annotation.pages.overview import page_of, pages_of, window_of_page
 from services.annotation.pages.reading import sent_form
@@ -78,7 +79,9 @@ def _list_routes(frame: Frame) -> APIRouter:
             "page": number,
             "pages": pages_of(part.total, DATASETS_A_PAGE),
             "builds": frame.training.builds(Window(limit=LATEST_BUILDS)).builds,
+            "imports": frame.training.raw_imports(Window(limit=LATEST_BUILDS)).imports,
             "folders": frame.training.import_folders(),
+            "layouts": frame.training.layouts().layouts,
             "key": new_key(),
             "trouble": str(error) if error is not None else "",
         }
@@ -92,14 +95,25 @@ def _list_routes(frame: Frame) -> APIRouter:
     def start(request: Request, reader: trainer, form: Annotated[FormData, Depends(sent_form)]) -> Response:
         frame.auth.check_control(request, "training", str(form.get("csrf", "")))
         try:
-            sent = ImportForm.read(form)
-            build = frame.training.start_build(sent.request(), sent.key)
+            started, address = _start(frame, form)
         except (InvalidInput, NotFound, Conflict, Forbidden) as error:
             return page(request, reader, error)
-        log.info("data set import started on a page", build=build.build_id, reader=reader.name)
-        return RedirectResponse(links.build(build.build_id), status_code=303)
+        log.info("data set import started on a page", task=started, reader=reader.name)
+        return RedirectResponse(address, status_code=303)
 
     return router
+
+
+def _start(frame: Frame, form: FormData) -> tuple[str, str]:
+    """Start what a form describes: the import of raw mammograms if it names a layout. Return the id and the page of the
+    task."""
+    if form.get("layout"):
+        raw = RawImportForm.read(form)
+        import_id = frame.training.start_raw_import(raw.request(), raw.key).import_id
+        return import_id, links.raw_import(import_id)
+    sent = ImportForm.read(form)
+    build_id = frame.training.start_build(sent.request(), sent.key).build_id
+    return build_id, links.build(build_id)
 
 
 def _dataset_routes(frame: Frame) -> APIRouter:
@@ -109,7 +123,9 @@ def _dataset_routes(frame: Frame) -> APIRouter:
     @router.get("/datasets/{dataset_id}")
     def dataset(request: Request, dataset_id: str, reader: researcher) -> Response:
         found, balance = frame.training.dataset(dataset_id), frame.training.balance(dataset_id)
+        card, report = frame.training.card(dataset_id) or (None, None)
         context: dict[str, Any] = {"dataset": found, "balance": balance, "rows": balance_rows(balance)}
+        context |= {"card": card, "report": report}
         return frame.page("dataset.html", request, reader, **context)
 
     @router.get("/datasets/{dataset_id}/patches")

@@ -116,6 +116,11 @@ def build(build_id: str) -> str:
     return f"/builds/{quote(build_id, '')}"
 
 
+def raw_import(import_id: str) -> str:
+    """The page of an import of raw mammograms."""
+    return f"/imports/{quote(import_id, '')}"
+
+
 def dataset(dataset_id: str) -> str:
     """The page of a data set."""
     return f"/datasets/{quote(dataset_id, '')}"

@@ -1,4 +1,4 @@
-// Keeps a page right while it is open: a list, a build, or the stages of a plan, by server-sent events.
+// Keeps a page right while it is open: a list, a build, an import, or the stages of a plan, by server-sent events.
 const ENDED = ["completed", "failed", "cancelled"];
 
 for (const list of document.querySelectorAll("[data-list]")) watch(list.dataset.list, (view) => showList(list, view));

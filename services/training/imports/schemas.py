@@ -9,7 +9,7 @@ from services.common.requests import RequestModel
 from services.common.work.views import TaskView
 from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
-from services.training.schemas import EntryName, RunName
+from services.training.schemas import LONGEST_NAME, EntryName, RunName
 
 
 def _as_folder(prefix: str) -> str:
@@ -31,7 +31,7 @@ class StartImportRequest(RequestModel):
     that PRIMITIVES_TRAINING_IMPORT_BUCKETS lists."""
 
     layout: str = Field(min_length=1, max_length=64, description="How the source is laid out; see import-layouts.")
-    name: RunName = ""
+    name: RunName = Field(default="", description="The name of the data set; empty: that of the folder or bucket.")
     folder: EntryName | Literal[""] = Field(default="", description="The folder to import; empty: a bucket.")
     bucket: BucketName | Literal[""] = Field(default="", description="The bucket to import; empty: a folder.")
     prefix: Prefix = ""
@@ -48,7 +48,8 @@ class StartImportRequest(RequestModel):
     @property
     def dataset_name(self) -> str:
         """The name of the data set: the given one, or that of the folder."""
-        return self.name or self.folder or self.prefix.strip("/").rpartition("/")[2] or self.bucket
+        last = self.prefix.strip("/").rpartition("/")[2]
+        return self.name or self.folder or last[:LONGEST_NAME] or self.bucket
 
 
 class ImportView(TaskView):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 import pytest
@@ -26,11 +26,13 @@ from services.common.http.app import create_app
 from services.common.http.streams import Streams
 from services.common.work.views import PlanStages, Stage
 from services.training.api import add_routes
+from services.training.imports.api import add_import_routes
 from services.training.schemas import RunSettings
 from tests.fakes.accounts import WithAccounts, csrf_of
 from tests.fakes.annotation import Annotation, Browser
 from tests.fakes.serving import serving_http
 from tests.unit.training.test_imports import Importing
+from tests.unit.training.test_workflow import Training
 
 AWAY = "http://127.0.0.1:9"
 RUN = {
@@ -40,11 +42,14 @@ RUN = {
 HOSTILE = "<script>alert(1)</script>"
 
 
-class Research:
+T = TypeVar("T", bound=Training)
+
+
+class Research(Generic[T]):
     """The pages in their embedded form, a browser that is signed in, and the training service that they call."""
 
-    def __init__(self, folder: Path, url: str, importing: Importing) -> None:
-        self.training, self.folder = importing, folder
+    def __init__(self, folder: Path, url: str, training: T) -> None:
+        self.training, self.folder = training, folder
         self.urls = {"training_url": url, "extraction_url": AWAY, "rendering_url": AWAY}
         (folder / "annotation").mkdir()
         self.annotation = Annotation(folder / "annotation", **self.urls)
@@ -64,15 +69,16 @@ class Research:
 
 
 @pytest.fixture
-def research(tmp_path: Path) -> Iterator[Research]:
+def research(tmp_path: Path) -> Iterator[Research[Importing]]:
     importing = Importing(tmp_path / "training")
     app = create_app("training", lambda: True)
     add_routes(app, importing.datasets, importing.runs, importing.plans, Streams())
+    add_import_routes(app, importing.raw_imports, Streams())
     with serving_http(app) as url:
         yield Research(tmp_path, url, importing)
 
 
-def test_a_run_is_started_with_the_form(research: Research) -> None:
+def test_a_run_is_started_with_the_form(research: Research[Importing]) -> None:
     """The run has the name and the settings of the form, and the defaults of the service for the rest."""
     started = research.start_run()
     [run] = research.training.runs.all().runs
@@ -85,7 +91,7 @@ def test_a_run_is_started_with_the_form(research: Research) -> None:
     assert "Baseline" in research.browser.get(f"/runs/compare?run={run.run_id}").text
 
 
-def test_a_form_that_is_sent_twice_starts_one_run(research: Research) -> None:
+def test_a_form_that_is_sent_twice_starts_one_run(research: Research[Importing]) -> None:
     """Both answers lead to the same run: the form has a key."""
     page = research.browser.get("/runs/new").text
     hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
@@ -110,7 +116,9 @@ def test_a_form_that_is_sent_twice_starts_one_run(research: Research) -> None:
         ({"key": "key\nof\tsomebody"}, "key"),
     ],
 )
-def test_a_mistake_is_shown_with_what_was_typed(research: Research, changes: dict[str, str], message: str) -> None:
+def test_a_mistake_is_shown_with_what_was_typed(
+    research: Research[Importing], changes: dict[str, str], message: str
+) -> None:
     """The form has the message of the service and every field as it was typed, escaped; nothing starts."""
     answer = research.start_run(**{"name": f"Mine {HOSTILE}"} | changes)
     assert answer.status_code in (404, 422)
@@ -121,7 +129,7 @@ def test_a_mistake_is_shown_with_what_was_typed(research: Research, changes: dic
     assert research.training.runs.all().runs == []
 
 
-def test_a_run_is_renamed_and_controlled(research: Research) -> None:
+def test_a_run_is_renamed_and_controlled(research: Research[Importing]) -> None:
     """The buttons pause, resume and cancel; a state that does not allow it is said on the page."""
     path = str(research.start_run().headers["location"])
     for verb, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
@@ -138,7 +146,7 @@ def test_a_run_is_renamed_and_controlled(research: Research) -> None:
     assert long.status_code == 422 and "at most 120 characters" in html.unescape(long.text)
 
 
-def test_a_data_set_shows_its_balance_and_patches(research: Research) -> None:
+def test_a_data_set_shows_its_balance_and_patches(research: Research[Importing]) -> None:
     """Every class of every split, and the pictures of the patches from our own origin, kept by the browser alone."""
     dataset_id = research.training.dataset_id
     page = research.browser.get(f"/datasets/{dataset_id}").text
@@ -154,7 +162,7 @@ def test_a_data_set_shows_its_balance_and_patches(research: Research) -> None:
     assert research.browser.get("/datasets/..%2Fruns").status_code == 404
 
 
-def test_a_folder_is_imported_from_the_page(research: Research) -> None:
+def test_a_folder_is_imported_from_the_page(research: Research[Importing]) -> None:
     """The page lists the folders; the import has a page that leads to the data set. Other paths are refused."""
     assert "mass-2024" in research.browser.get("/datasets").text
     started = research.send("/datasets", "/datasets", folder="mass-2024", classes="2")
@@ -168,7 +176,7 @@ def test_a_folder_is_imported_from_the_page(research: Research) -> None:
         assert refused.status_code in (404, 422) and research.training.sent() == []
 
 
-def test_without_an_import_folder_the_page_names_the_command(research: Research) -> None:
+def test_without_an_import_folder_the_page_names_the_command(research: Research[Importing]) -> None:
     """The sample can be built in any case."""
     research.training.datasets.import_folder = None
     page = research.browser.get("/datasets").text
@@ -180,7 +188,7 @@ def test_without_an_import_folder_the_page_names_the_command(research: Research)
     assert f"/datasets/{research.training.dataset_id}" in research.browser.get(path).text
 
 
-def test_a_plan_is_started_and_controlled(research: Research) -> None:
+def test_a_plan_is_started_and_controlled(research: Research[Importing]) -> None:
     """With a network to train, its run has the name of the form; the page shows the stages and pauses the current
     one."""
     fields = RUN | {
@@ -210,7 +218,7 @@ def test_a_plan_is_started_and_controlled(research: Research) -> None:
     assert (plan.study.title, plan.study.units_per_class, plan.study.labels_shown) == ("Deep", 3, "always")
 
 
-def test_a_plan_that_cannot_succeed_is_refused_on_the_form(research: Research) -> None:
+def test_a_plan_that_cannot_succeed_is_refused_on_the_form(research: Research[Importing]) -> None:
     """With what was typed; a plan from a run needs one."""
     for fields, message in (
         ({"source": "train", "layers": "layer9"} | RUN, "has no layer 'layer9'"),
@@ -224,7 +232,7 @@ def test_a_plan_that_cannot_succeed_is_refused_on_the_form(research: Research) -
     assert research.training.plans.all().plans == []
 
 
-def test_a_study_gets_another_title(research: Research) -> None:
+def test_a_study_gets_another_title(research: Research[Importing]) -> None:
     """On the page of its protocol; home shows it, escaped."""
     path = f"/studies/{research.annotation.study_id}"
     renamed = research.send(f"{path}/title", f"{path}/protocol", title=HOSTILE)
@@ -237,7 +245,7 @@ def test_a_study_gets_another_title(research: Research) -> None:
 # Who sees and does this
 
 
-def test_readers_see_only_their_reading(tmp_path: Path, research: Research) -> None:
+def test_readers_see_only_their_reading(tmp_path: Path, research: Research[Importing]) -> None:
     """A reader's bar and home lead to no page of researchers. Researchers see and do everything on them."""
     folder = tmp_path / "accounts"
     folder.mkdir()
@@ -265,7 +273,7 @@ def test_readers_see_only_their_reading(tmp_path: Path, research: Research) -> N
     ],
 )
 def test_a_token_does_on_the_pages_what_it_does_in_the_api(
-    tmp_path: Path, research: Research, scopes: tuple[str, ...], reader: str, sees: bool, starts: bool
+    tmp_path: Path, research: Research[Importing], scopes: tuple[str, ...], reader: str, sees: bool, starts: bool
 ) -> None:
     """The pages call the training service with their own token, and lend it to nobody whose token lacks the scope."""
     folder = tmp_path / "tokens"
@@ -281,7 +289,7 @@ def test_a_token_does_on_the_pages_what_it_does_in_the_api(
     assert len(research.training.runs.all().runs) == starts
 
 
-def test_the_list_of_runs_is_live_until_the_session_ends(research: Research) -> None:
+def test_the_list_of_runs_is_live_until_the_session_ends(research: Research[Importing]) -> None:
     """The stream sends a run's new state, and ends when the person has signed out: it is no way to keep watching."""
     path = str(research.start_run().headers["location"])
     events: list[Any] = []

@@ -187,6 +187,8 @@ PAGES = {
     "GET /datasets/{dataset_id}/patches": "303 403 403 503  503 503 403 403",
     "GET /builds/{build_id}": "303 403 403 503  503 503 403 403",
     "GET /builds/{build_id}/events": "303 403 403 503  503 503 403 403",
+    "GET /imports/{import_id}": "303 403 403 503  503 503 403 403",
+    "GET /imports/{import_id}/events": "303 403 403 503  503 503 403 403",
     "GET /runs": "303 403 403 503  503 503 403 403",
     "GET /runs/events": "303 403 403 503  503 503 403 403",
     "GET /runs/compare": "303 403 403 503  503 503 403 403",
@@ -201,6 +203,7 @@ PAGES = {
     "GET /new-study": "303 403 403 403  503 503 403 403",
     "POST /datasets": "401 403 403 403  403 403 403 403",
     "POST /builds/{build_id}/{verb}": "401 403 403 403  403 403 403 403",
+    "POST /imports/{import_id}/{verb}": "401 403 403 403  403 403 403 403",
     "POST /runs": "401 403 403 403  403 403 403 403",
     "POST /runs/{run_id}/name": "401 403 403 403  403 403 403 403",
     "POST /runs/{run_id}/{verb}": "401 403 403 403  403 403 403 403",
@@ -243,6 +246,7 @@ FORMS = {
     "POST /trials/{trial_id}": "404 404 404 404",
     "POST /datasets": "503 503 403 403",
     "POST /builds/{build_id}/{verb}": "503 503 403 403",
+    "POST /imports/{import_id}/{verb}": "503 503 403 403",
     "POST /runs": "503 503 403 403",
     "POST /runs/{run_id}/name": "503 503 403 403",
     "POST /runs/{run_id}/{verb}": "503 503 403 403",
@@ -345,8 +349,8 @@ class Routed(Annotation):
                   "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "session_id": "0", "verb": "replay", "format": "csv", "dataset_id": "dataset-1",
-                  "build_id": "build-1"}  # fmt: skip
-        if route.startswith(("/runs/", "/plans/", "/builds/")):
+                  "build_id": "build-1", "import_id": "import-1"}  # fmt: skip
+        if route.startswith(("/runs/", "/plans/", "/builds/", "/imports/")):
             values["verb"] = "pause"
         if route.startswith("/accounts/"):
             account = self.accounts.named("reader")

@@ -57,10 +57,10 @@ class Importing(Training):
         self.jobs = {"plan_source": plan_source, "cut_mammograms": cut_mammograms, "assemble_dataset": assemble_dataset}
         for name, job in self.jobs.items():
             self.runner.answers[name] = lambda spec, job=job: job(RecordingJob(), spec)
-        app = create_app("training", lambda: True)
-        add_routes(app, self.datasets, self.runs, self.plans, Streams())
-        add_import_routes(app, self.raw_imports, Streams())
-        self.web = TestClient(app)
+        self.app = create_app("training", lambda: True)
+        add_routes(self.app, self.datasets, self.runs, self.plans, Streams())
+        add_import_routes(self.app, self.raw_imports, Streams())
+        self.web = TestClient(self.app)
 
     def start(self, **changes: Any) -> str:
         """Start an import and return its id."""
