@@ -11,9 +11,7 @@ from services.common.errors import InvalidInput, describe_faults
 from services.common.machine.cores import usable_cores
 from services.common.machine.reading import read_at_most
 from services.training.raw.importing import Source, assemble, discard, plan_import
-from services.training.raw.layouts import layout_named
 from services.training.raw.local import cut_all
-from services.training.raw.pseudonyms import open_pseudonyms
 from services.training.raw.recipe import CutRecipe
 from services.training.settings import TrainingSettings
 from services.training.workflow.datasets import Datasets
@@ -34,9 +32,7 @@ def import_raw(
     report."""
     blobs = datasets.ports.blobs
     source = Source(layout=layout, folder=folder.resolve())
-    pseudonyms = None
-    if not layout_named(layout).public_identifiers:
-        pseudonyms = open_pseudonyms(settings.pseudonym_key_file, settings.shared.folder("keys"))
+    pseudonyms = source.pseudonyms(settings.pseudonym_key_file, settings.shared.folder("keys"))
     plan = plan_import(blobs, name or folder.resolve().name, source, recipe, pseudonyms=pseudonyms)
     with progress_bar("parts") as update:
         cut_all(blobs.url, plan, workers or usable_cores(), update)

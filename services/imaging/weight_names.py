@@ -40,7 +40,7 @@ class Renaming:
             old = next((part for part in _beginnings(bare) if part in table), None)
             if old is not None:
                 used.add(old)
-            new = self._new_name(name, bare, old)
+            new = self._new_name(name, bare, old, table)
             if new is None:
                 continue
             if new in renamed:
@@ -49,11 +49,10 @@ class Renaming:
         self._require_used(weights, table, used, source)
         return renamed
 
-    def _new_name(self, name: str, bare: str, old: str | None) -> str | None:
+    def _new_name(self, name: str, bare: str, old: str | None, table: dict[str, str]) -> str | None:
         if old is None:
             return bare if name.startswith(self.prefix) else None
-        new = dict(self.pairs)[old]
-        return None if new == DROPPED else new + bare[len(old) :]
+        return None if table[old] == DROPPED else table[old] + bare[len(old) :]
 
     def _require_used(self, weights: dict[str, Tensor], table: dict[str, str], used: set[str], source: str) -> None:
         if self.prefix and not any(name.startswith(self.prefix) for name in weights):

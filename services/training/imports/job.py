@@ -14,8 +14,6 @@ from services.training.imports.specs import (
 )
 from services.training.names import BUCKET
 from services.training.raw.importing import OnProgress, assemble, cut_part, open_plan, plan_import
-from services.training.raw.layouts import layout_named
-from services.training.raw.pseudonyms import open_pseudonyms
 from services.training.specs import BuiltDataset
 
 REPORT_MAMMOGRAMS = 100
@@ -33,9 +31,7 @@ def plan_source(job: Job, spec: PlanSpec) -> PlannedImport:
 
     blobs = open_blobs(spec.blobs_url)
     job.report(0, phase="reading the source", unit="mammograms")
-    pseudonyms = None
-    if not layout_named(spec.source.layout).public_identifiers:
-        pseudonyms = open_pseudonyms(spec.pseudonym_key, spec.home)
+    pseudonyms = spec.source.pseudonyms(spec.pseudonym_key, spec.home)
     planned = plan_import(blobs, spec.name, spec.source, spec.recipe, spec.owner, on_progress, pseudonyms)
     ref = put_content(blobs, BUCKET, planned.key("plan.json"), planned.model_dump_json(indent=1).encode())
     return PlannedImport(plan=ref, parts=len(planned.parts), mammograms=planned.mammograms)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from services.training.raw.dicom_attributes import items_of, text_of, texts_of
+from services.training.raw.fields import SIDES
 from services.training.raw.identity import DESCRIPTIONS
 
-SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
 VIEWS = frozenset(
     {"CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM", "FB", "SIO", "ISO", "AT", "CV", "RL", "RM", "TAN"}
 )

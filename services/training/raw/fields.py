@@ -16,7 +16,8 @@ WORST_FIRST = (6, 5, 4, 3, 0, 2, 1)
 _CATEGORY = re.compile(r"(?i)(?:bi-?rads)?[\s:-]*([0-6])\s*[abc]?(?:\.0+)?")
 _DENSITY = re.compile(r"(?i)(?:density )?([a-d])")
 _VIEW = re.compile(r"[A-Z]{2,8}")
-_SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
+SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
+"""Sides by the words and letters that sources use, in capitals."""
 
 
 def number(value: object) -> float | None:
@@ -66,7 +67,7 @@ def density(text: str) -> str:
 
 def side(text: str) -> str:
     """LEFT or RIGHT, from L, R or the words. Empty if it is neither."""
-    return _SIDES.get(text.strip().upper(), "")
+    return SIDES.get(text.strip().upper(), "")
 
 
 def view(text: str) -> str:

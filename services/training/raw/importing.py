@@ -40,7 +40,7 @@ from services.training.raw.labelling import class_names, counts
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import layout_named
 from services.training.raw.prepare import Preparer
-from services.training.raw.pseudonyms import Pseudonyms, find_files
+from services.training.raw.pseudonyms import Pseudonyms, find_files, open_pseudonyms
 from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from services.training.raw.splits import assign_splits, leaks
@@ -74,6 +74,10 @@ class Source(BaseModel):
         if self.folder is not None:
             return FolderFiles(self.folder)
         return BucketFiles(blobs, self.bucket, self.prefix)
+
+    def pseudonyms(self, key_file: Path | None, home: Path) -> Pseudonyms | None:
+        """The pseudonyms for identifiers that are not public (see `open_pseudonyms`); None if the layout's are."""
+        return None if layout_named(self.layout).public_identifiers else open_pseudonyms(key_file, home)
 
 
 class ImportPlan(BaseModel):

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from services.training.raw.card import Licence
+from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.identity import place_of

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.layout import Layout

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from services.common.errors import InvalidInput, NotFound
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, LabelUnit, Mask, Outline, RawMammogram
 from services.training.raw.cbis_files import (
     CbisFiles,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from services.common.errors import InvalidInput
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, Outline, RawMammogram
 from services.training.raw.fields import category, density, side, worst_category
 from services.training.raw.files import SourceFiles, name_parts, one_named

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.cmmd_sides import OTHER, WRONG_SIDES, SidedImage, place, shown_side
 from services.training.raw.dicom_head import read_head

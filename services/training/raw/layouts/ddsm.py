@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.licence import Licence, Term
 from services.training.raw import chain_code
-from services.training.raw.card import Licence, Term
 from services.training.raw.case import (
     Finding,
     Label,

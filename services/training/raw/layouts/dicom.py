@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.licence import UNSTATED, Licence
 from services.training.raw import fields
-from services.training.raw.card import UNSTATED, Licence
 from services.training.raw.case import LabelUnit, RawMammogram
 from services.training.raw.dicom_file import decode_dicom, file_header
 from services.training.raw.dicom_header import DicomHeader, NotAMammogram

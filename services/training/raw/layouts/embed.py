@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, Outcome, Outline, RawMammogram
 from services.training.raw.embed_findings import (
     ClinicalRow,

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.licence import UNSTATED, Licence
 from services.training.raw import fields
 from services.training.raw.burned_in import shows_text
-from services.training.raw.card import UNSTATED, Licence
 from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.files import SourceFiles
 from services.training.raw.folder_mapping import MAPPING, TEMPLATE_FIELDS, FolderMapping, read_mapping

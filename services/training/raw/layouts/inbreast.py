@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
-from services.training.raw.card import Licence
+from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.dicom_head import Head, read_head
 from services.training.raw.fields import category, date, density, side, view, whole

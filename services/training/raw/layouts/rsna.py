@@ -9,7 +9,7 @@ benign finding. A category of screening decides then, as far as the site gives o
 from collections.abc import Iterator
 from typing import ClassVar
 
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.fields import category, density, side, view, whole
 from services.training.raw.files import SourceFiles, name_parts

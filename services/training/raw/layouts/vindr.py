@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from services.common.errors import InvalidInput
-from services.training.raw.card import Licence, Term
+from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.dicom_head import read_head
 from services.training.raw.fields import category, density, side, size_of, view

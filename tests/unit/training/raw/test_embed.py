@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw.card import Term
+from services.imaging.licence import Term
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.files import FolderFiles
 from services.training.raw.geometry import box_outline
