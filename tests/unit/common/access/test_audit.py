@@ -245,7 +245,9 @@ def test_the_command_records_tokens_that_it_makes_and_revokes(file: Path, tokens
 
 def test_an_export_is_recorded(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`primitives export` records the run, the checkpoint and the file."""
-    monkeypatch.setattr("services.cli.datasets.export_run", lambda *_: {"checkpoint_id": "checkpoint-1"}, raising=True)
+    monkeypatch.setattr(
+        "services.cli.datasets.export_run", lambda *_: {"checkpoint_id": "checkpoint-1", "permission": ""}
+    )
     monkeypatch.setenv("PRIMITIVES_AUDIT_FILE", str(file))
     evaluations.export("run-1", tmp_path / "network.onnx", "onnx")
     assert events(file, "service", "event", "subject", "outcome") == [
