@@ -15,11 +15,11 @@ from typing import Any
 
 from services.common.blobs import open_blobs
 from services.common.machine.cores import usable_cores
-from services.training.raw.files import FolderFiles
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import Source, assemble, cut_part, plan_import
 from services.training.raw.local import cut_all
 from services.training.raw.pixels import decode_pixels
-from services.training.raw.recipe import CutRecipe
+from services.training.raw.source.files import FolderFiles
 
 LAYOUT = "dicom"
 REPEATS = 3

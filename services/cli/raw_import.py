@@ -10,9 +10,9 @@ from services.cli.progress import progress_bar
 from services.common.errors import InvalidInput, describe_faults
 from services.common.machine.cores import usable_cores
 from services.common.machine.reading import read_at_most
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import Source, assemble, discard, plan_import
 from services.training.raw.local import cut_all
-from services.training.raw.recipe import CutRecipe
 from services.training.settings import TrainingSettings
 from services.training.workflow.datasets import Datasets
 

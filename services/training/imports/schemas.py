@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from services.common.paging import PageView
 from services.common.requests import RequestModel
 from services.common.work.views import TaskView
-from services.training.raw.recipe import CutRecipe
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from services.training.schemas import LONGEST_NAME, EntryName, RunName
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from services.common.blobs import ObjectRef
 from services.common.work.jobs import JobFunction
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import Source
-from services.training.raw.recipe import CutRecipe
 from services.training.specs import BuiltDataset
 
 

@@ -11,7 +11,7 @@ import logging
 import warnings
 from bisect import bisect_left
 
-from services.training.raw.files import SourceFiles
+from services.training.raw.source.files import SourceFiles
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
 """Attributes that identify a patient, an exam and an image. They leave an import only as keyed pseudonyms."""

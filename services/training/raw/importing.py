@@ -33,17 +33,17 @@ from services.imaging.manifests import encode_table, put_content, read_table
 from services.imaging.patches import SPLITS
 from services.training.names import BUCKET
 from services.training.raw.case import RawMammogram
-from services.training.raw.cutter import Cut
-from services.training.raw.files import BucketFiles, FolderFiles, SourceFiles
+from services.training.raw.cutting.cutter import Cut
+from services.training.raw.cutting.labelling import class_names, counts
+from services.training.raw.cutting.prepare import Preparer
+from services.training.raw.cutting.recipe import CutRecipe
+from services.training.raw.cutting.splits import assign_splits, leaks
 from services.training.raw.journal import PartJournal
-from services.training.raw.labelling import class_names, counts
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import layout_named
-from services.training.raw.prepare import Preparer
 from services.training.raw.pseudonyms import Pseudonyms, find_files, open_pseudonyms
-from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
-from services.training.raw.splits import assign_splits, leaks
+from services.training.raw.source.files import BucketFiles, FolderFiles, SourceFiles
 
 MAMMOGRAMS: TypeAdapter[list[RawMammogram]] = TypeAdapter(list[RawMammogram])
 FORMAT = 1

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.common.errors import InvalidInput
-from services.training.raw import fields
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, Outline
 from services.training.raw.geometry import box_outline
 from services.training.raw.outlines import parse_json, point_outline
 from services.training.raw.report import ImportReport
+from services.training.raw.source import fields
 
 BAD_OUTCOME = "outcome is not normal, benign or malignant"
 NO_UNIT = "the outcome has no unit (image, breast or patient), so it is no label"

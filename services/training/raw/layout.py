@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Outline, RawMammogram
-from services.training.raw.files import SourceFiles
 from services.training.raw.identity import place_of
 from services.training.raw.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import SourceFiles
 
 
 class Layout(ABC):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import Outline
-from services.training.raw.fields import number
 from services.training.raw.geometry import box_outline, ellipse_outline
+from services.training.raw.source.fields import number
 
 MOST_POINTS = 50_000
 """Points of an outline."""

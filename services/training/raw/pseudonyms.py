@@ -15,7 +15,7 @@ from pathlib import Path
 from services.common.errors import InvalidInput
 from services.common.machine.reading import read_at_most
 from services.training.raw.case import Finding, Mask, RawMammogram
-from services.training.raw.files import SourceFiles
+from services.training.raw.source.files import SourceFiles
 
 SHORTEST_KEY = 32
 """Bytes of a key."""

@@ -10,9 +10,9 @@ from PIL import Image
 
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import RawMammogram
-from services.training.raw.files import SourceFiles
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import SourceFiles
 
 HEIGHT, WIDTH = 320, 200
 SKIPPED = "drawn and left out"

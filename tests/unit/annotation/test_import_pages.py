@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.training.raw.prepare import UNREADABLE
+from services.training.raw.cutting.prepare import UNREADABLE
 from tests.fakes.raw.folder_layout import HIDDEN, FolderLayout
 from tests.fakes.serving import serving_http
 from tests.unit.annotation.test_research_pages import HOSTILE, Research

@@ -11,17 +11,17 @@ from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import UNSTATED, Licence
-from services.training.raw import fields
 from services.training.raw.case import LabelUnit, RawMammogram
-from services.training.raw.dicom_file import decode_dicom, file_header
-from services.training.raw.dicom_header import DicomHeader, NotAMammogram
-from services.training.raw.files import SourceFiles
+from services.training.raw.dicom.file import decode_dicom, file_header
+from services.training.raw.dicom.header import DicomHeader, NotAMammogram
 from services.training.raw.identity import place_of
 from services.training.raw.label_rows import RowLabels, combined, inside, read_labels
 from services.training.raw.layout import Layout
 from services.training.raw.pixels import DICOM_MARK, Pixels
 from services.training.raw.report import ImportReport
-from services.training.raw.tables import Row, csv_rows
+from services.training.raw.source import fields
+from services.training.raw.source.files import SourceFiles
+from services.training.raw.source.tables import Row, csv_rows
 
 TABLE = "labels.csv"
 

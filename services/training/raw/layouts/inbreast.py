@@ -16,13 +16,13 @@ from typing import ClassVar
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom_head import Head, read_head
-from services.training.raw.fields import category, date, density, side, view, whole
-from services.training.raw.files import SourceFiles, name_parts
+from services.training.raw.dicom.head import Head, read_head
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import LARGEST_ANNOTATION, leaves, point_outline
 from services.training.raw.report import ImportReport
-from services.training.raw.tables import LARGEST_TABLE, Row, csv_rows, sheet_rows, table_named
+from services.training.raw.source.fields import category, date, density, side, view, whole
+from services.training.raw.source.files import SourceFiles, name_parts
+from services.training.raw.source.tables import LARGEST_TABLE, Row, csv_rows, sheet_rows, table_named
 
 COLUMNS = ("File Name", "Laterality", "View", "ACR", "Bi-Rads")
 KINDS: dict[str, tuple[str, dict[str, str]]] = {

@@ -11,11 +11,11 @@ from typing import ClassVar
 
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.fields import category, density, side, view, whole
-from services.training.raw.files import SourceFiles, name_parts
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport
-from services.training.raw.tables import Row, csv_rows, table_named
+from services.training.raw.source.fields import category, density, side, view, whole
+from services.training.raw.source.files import SourceFiles, name_parts
+from services.training.raw.source.tables import Row, csv_rows, table_named
 
 SUFFIXES = ("dcm", "png")
 TRAIN, TEST = "train.csv", "test.csv"

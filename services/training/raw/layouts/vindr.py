@@ -15,13 +15,13 @@ from typing import ClassVar
 from services.common.errors import InvalidInput
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom_head import read_head
-from services.training.raw.fields import category, density, side, size_of, view
-from services.training.raw.files import SourceFiles, name_parts
+from services.training.raw.dicom.head import read_head
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import clipped_box
 from services.training.raw.report import ImportReport
-from services.training.raw.tables import Row, csv_rows, table_named
+from services.training.raw.source.fields import category, density, side, size_of, view
+from services.training.raw.source.files import SourceFiles, name_parts
+from services.training.raw.source.tables import Row, csv_rows, table_named
 
 BREASTS, FINDINGS = "breast-level_annotations.csv", "finding_annotations.csv"
 BREAST_COLUMNS = ("study_id", "image_id", "laterality", "view_position", "breast_birads")

@@ -26,8 +26,8 @@ from services.training.imports.job import assemble_dataset, cut_mammograms, plan
 from services.training.imports.rpc import ImportMethods
 from services.training.imports.schemas import StartImportRequest
 from services.training.imports.workflow import RawImports
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import CRASHED
-from services.training.raw.recipe import CutRecipe
 from services.training.references import collect_references
 from tests.fakes.data import RecordingJob
 from tests.fakes.ports import FakeRunner

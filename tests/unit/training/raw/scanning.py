@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.training.raw.case import RawMammogram
-from services.training.raw.files import FolderFiles
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport, Reason
+from services.training.raw.source.files import FolderFiles
 
 
 def scan(layout: Layout, root: Path) -> tuple[dict[str, RawMammogram], ImportReport]:

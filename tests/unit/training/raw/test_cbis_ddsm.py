@@ -11,12 +11,10 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, Outline, RawMammogram
-from services.training.raw.cbis_files import HEAD, NOT_CBIS
-from services.training.raw.cbis_rows import NO_IMAGE_NAME, OTHER_IMAGE, SAME_ABNORMALITY, UNKNOWN_PATHOLOGY
-from services.training.raw.files import FolderFiles
 from services.training.raw.geometry import Region
 from services.training.raw.layouts import layout_named
-from services.training.raw.layouts.cbis_ddsm import (
+from services.training.raw.layouts.cbis_ddsm.files import HEAD, NOT_CBIS
+from services.training.raw.layouts.cbis_ddsm.layout import (
     BOTH_KINDS,
     BOTH_SPLITS,
     NO_IMAGE,
@@ -29,7 +27,9 @@ from services.training.raw.layouts.cbis_ddsm import (
     SWAPPED,
     TWO_DENSITIES,
 )
+from services.training.raw.layouts.cbis_ddsm.rows import NO_IMAGE_NAME, OTHER_IMAGE, SAME_ABNORMALITY, UNKNOWN_PATHOLOGY
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.cbis_ddsm import (
     HEIGHT,
     LOW,

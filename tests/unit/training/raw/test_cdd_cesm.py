@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw import via
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.files import FolderFiles
 from services.training.raw.geometry import Region, ellipse_outline
-from services.training.raw.layouts import cdd_cesm
-from services.training.raw.layouts.cdd_cesm import CddCesm
+from services.training.raw.layouts.cdd_cesm import layout as cdd_cesm
+from services.training.raw.layouts.cdd_cesm import via
+from services.training.raw.layouts.cdd_cesm.layout import CddCesm
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.cdd_cesm import write_cdd_cesm
 from tests.fakes.raw.plain_files import grey_image, write_workbook
 from tests.unit.training.raw.scanning import counts, scan

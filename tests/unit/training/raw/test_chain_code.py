@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.training.raw.chain_code import (
+from services.training.raw.layouts.ddsm.chain_code import (
     OPEN,
     PASSES_START,
     RETURNS_EARLY,

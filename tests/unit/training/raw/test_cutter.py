@@ -9,9 +9,9 @@ from PIL import Image
 from services.imaging.breast import find_breast
 from services.imaging.patches import Box, parse_patch_name
 from services.training.raw.case import RawMammogram
-from services.training.raw.cutter import BreastCover, blank, choose, encode, encode_patches, windows
-from services.training.raw.labelling import LabelledPatch, Labeller
-from services.training.raw.recipe import CutRecipe
+from services.training.raw.cutting.cutter import BreastCover, blank, choose, encode, encode_patches, windows
+from services.training.raw.cutting.labelling import LabelledPatch, Labeller
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from tests.fakes.raw.drawn import HEIGHT, WIDTH, drawn_breast
 

@@ -8,13 +8,12 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.imaging.patches import exam_of
-from services.training.raw import chain_code
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.ddsm_cases import NO_FILM, NOT_A_FILM, OTHER_FILES, OTHER_FORM, STRAY_OVERLAY
-from services.training.raw.files import FolderFiles
-from services.training.raw.ics import BROKEN_FILM
 from services.training.raw.layouts import layout_named
-from services.training.raw.layouts.ddsm import (
+from services.training.raw.layouts.ddsm import chain_code
+from services.training.raw.layouts.ddsm.cases import NO_FILM, NOT_A_FILM, OTHER_FILES, OTHER_FORM, STRAY_OVERLAY
+from services.training.raw.layouts.ddsm.ics import BROKEN_FILM
+from services.training.raw.layouts.ddsm.layout import (
     COUNTED_FROM_1,
     LEAVES_IMAGE,
     NO_IMAGE,
@@ -29,10 +28,11 @@ from services.training.raw.layouts.ddsm import (
     UNREADABLE_OVERLAY,
     UNSTATED_OVERLAY,
 )
-from services.training.raw.optical_density import Digitizer, tissue_bright
-from services.training.raw.overlay import BROKEN_CHAIN, FEWER_ABNORMALITIES, FEWER_OUTLINES, NO_END
-from services.training.raw.raw_words import SWAPPED
+from services.training.raw.layouts.ddsm.optical_density import Digitizer, tissue_bright
+from services.training.raw.layouts.ddsm.overlay import BROKEN_CHAIN, FEWER_ABNORMALITIES, FEWER_OUTLINES, NO_END
+from services.training.raw.layouts.ddsm.raw_words import SWAPPED
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.ddsm import (
     BEYOND,
     BOX,

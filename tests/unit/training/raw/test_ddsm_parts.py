@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw.chain_code import Chain
-from services.training.raw.ddsm_terms import descriptors
-from services.training.raw.ics import BROKEN_FILM, REPEATED_FILM, Film, parse_ics
-from services.training.raw.overlay import BROKEN_CHAIN, FEWER_OUTLINES, NO_END, SECOND_BOUNDARY, parse_overlay
-from services.training.raw.raw_words import MORE_BITS, SWAPPED, read_words
+from services.training.raw.layouts.ddsm.chain_code import Chain
+from services.training.raw.layouts.ddsm.ics import BROKEN_FILM, REPEATED_FILM, Film, parse_ics
+from services.training.raw.layouts.ddsm.overlay import (
+    BROKEN_CHAIN,
+    FEWER_OUTLINES,
+    NO_END,
+    SECOND_BOUNDARY,
+    parse_overlay,
+)
+from services.training.raw.layouts.ddsm.raw_words import MORE_BITS, SWAPPED, read_words
+from services.training.raw.layouts.ddsm.terms import descriptors
 from services.training.raw.report import ImportReport
 from tests.fakes.raw.ddsm import (
     DIAMOND,

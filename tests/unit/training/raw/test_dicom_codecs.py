@@ -25,10 +25,10 @@ from pydicom.uid import (
 )
 
 from services.common.errors import InvalidInput
-from services.training.raw.coded_size import CodedSize, coded_size
-from services.training.raw.dicom_codecs import DECODERS
-from services.training.raw.dicom_file import decode_dicom
-from services.training.raw.rle import decode_rle
+from services.training.raw.dicom.codecs import DECODERS
+from services.training.raw.dicom.coded_size import CodedSize, coded_size
+from services.training.raw.dicom.file import decode_dicom
+from services.training.raw.dicom.rle import decode_rle
 from tests.fakes.raw.dicom import LOSSLESS, PLAIN, breast, file_bytes, mammogram
 
 JPEG_OF_12_BITS = """
@@ -182,7 +182,7 @@ def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     squeezer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bomb = meta + squeezer.compress(b"\0" * (60 << 20)) + squeezer.flush()
     assert len(bomb) < 1 << 17
-    monkeypatch.setattr("services.training.raw.dicom_file.LARGEST_IMAGE", 50 << 20)
-    monkeypatch.setattr("services.training.raw.dicom_file.read_partial", None)
+    monkeypatch.setattr("services.training.raw.dicom.file.LARGEST_IMAGE", 50 << 20)
+    monkeypatch.setattr("services.training.raw.dicom.file.read_partial", None)
     with pytest.raises(InvalidInput, match=r"a\.dcm inflates to more than"):
         decode_dicom(bomb, "a.dcm")

@@ -9,10 +9,10 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from services.common.errors import InvalidInput
-from services.training.raw import dicom_header
-from services.training.raw.dicom_file import HEAD, decode_dicom, file_header, read_header
-from services.training.raw.dicom_header import DicomHeader, Intent, NotAMammogram
-from services.training.raw.files import FolderFiles
+from services.training.raw.dicom import header as dicom_header
+from services.training.raw.dicom.file import HEAD, decode_dicom, file_header, read_header
+from services.training.raw.dicom.header import DicomHeader, Intent, NotAMammogram
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.dicom import SECONDARY_CAPTURE, TOMOSYNTHESIS, breast, file_bytes, mammogram
 
 PLAIN = DicomHeader(

@@ -12,9 +12,9 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
 from services.common.errors import InvalidInput
-from services.training.raw import dicom_grey
-from services.training.raw.dicom_file import decode_dicom
-from services.training.raw.dicom_header import FOR_PROCESSING
+from services.training.raw.dicom import grey as dicom_grey
+from services.training.raw.dicom.file import decode_dicom
+from services.training.raw.dicom.header import FOR_PROCESSING
 from services.training.raw.pixels import Pixels, eight_bits
 from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 

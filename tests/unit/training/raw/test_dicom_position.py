@@ -7,8 +7,8 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
-from services.training.raw import dicom_position
-from services.training.raw.dicom_position import MODIFIER_CODES, VIEW_CODES, Position, position_of
+from services.training.raw.dicom import position as dicom_position
+from services.training.raw.dicom.position import MODIFIER_CODES, VIEW_CODES, Position, position_of
 from tests.fakes.raw.dicom import coded, mammogram
 
 

@@ -7,11 +7,11 @@ import pytest
 from services.common.errors import InvalidInput
 from services.imaging.licence import Term
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.files import FolderFiles
 from services.training.raw.geometry import box_outline
-from services.training.raw.layouts import embed
-from services.training.raw.layouts.embed import Embed
+from services.training.raw.layouts.embed import layout as embed
+from services.training.raw.layouts.embed.layout import Embed
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.embed import CLINICAL, FINDINGS, METADATA, path_of, write_embed
 from tests.fakes.raw.plain_files import Table, grey_image, write_csv, write_dicom, write_picture
 from tests.unit.training.raw.scanning import counts, scan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.training.raw.fields import category, date, density, number, side, view, whole, worst_category
+from services.training.raw.source.fields import category, date, density, number, side, view, whole, worst_category
 
 
 @pytest.mark.parametrize(

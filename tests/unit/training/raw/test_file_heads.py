@@ -6,7 +6,7 @@ import pytest
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import NotFound
-from services.training.raw.files import BucketFiles, FolderFiles, SourceFiles
+from services.training.raw.source.files import BucketFiles, FolderFiles, SourceFiles
 
 
 @pytest.fixture(params=["folder", "bucket"])

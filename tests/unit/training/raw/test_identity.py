@@ -24,13 +24,13 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
 from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
-from services.training.raw.files import FolderFiles
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.identity import HEADER, PIXELS
 from services.training.raw.importing import Source, assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import DAMAGED, TABLE, PlainDicom
 from services.training.raw.pseudonyms import Pseudonyms, find_files
-from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 
 SECRETS = {

@@ -10,11 +10,11 @@ from PIL import Image
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import Outcome
-from services.training.raw.files import FolderFiles
-from services.training.raw.folder_mapping import FolderMapping, LabelColumn
 from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
+from services.training.raw.layouts.folder.mapping import FolderMapping, LabelColumn
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.dicom import breast
 
 PAGE = (Path(__file__).parents[4] / "docs" / "import.md").read_text()

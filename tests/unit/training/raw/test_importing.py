@@ -15,10 +15,10 @@ from services.imaging.patches import SPLITS
 from services.training.names import BUCKET
 from services.training.raw import layouts
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
+from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import box_outline
 from services.training.raw.importing import Source, assemble, cut_part, discard, is_cut, plan_import
-from services.training.raw.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
-from services.training.raw.recipe import CutRecipe
 from services.training.raw.report import ImportReport
 from tests.fakes.raw.drawn import HEIGHT, SKIPPED, WIDTH, DrawnLayout, drawn_breast, encoded
 

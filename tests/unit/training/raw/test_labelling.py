@@ -8,8 +8,7 @@ import pytest
 
 from services.imaging.patches import Box
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.geometry import Region, box_outline
-from services.training.raw.labelling import (
+from services.training.raw.cutting.labelling import (
     OTHER_FINDING,
     UNCLEAR_COVER,
     UNKNOWN_OUTCOME,
@@ -18,7 +17,8 @@ from services.training.raw.labelling import (
     PlacedFinding,
     class_names,
 )
-from services.training.raw.recipe import CutRecipe
+from services.training.raw.cutting.recipe import CutRecipe
+from services.training.raw.geometry import Region, box_outline
 
 PLAIN = RawMammogram("m", "m.png", "p", "e", "LEFT", "CC", all_marked=True)
 MALIGNANT = Finding("mass", (box_outline(0, 0, 39, 39),), Outcome.MALIGNANT, assessment=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw.ljpeg import decode_ljpeg, ljpeg_size
+from services.training.raw.layouts.ddsm.ljpeg import decode_ljpeg, ljpeg_size
 from tests.fakes.raw.ddsm import grey
 from tests.fakes.raw.pvrg_jpeg import write_lossless
 

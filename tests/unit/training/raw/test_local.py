@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from services.common.blobs import open_blobs
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import CRASHED, assemble, cut_part, plan_import
 from services.training.raw.local import cut_all
-from services.training.raw.recipe import CutRecipe
 from tests.fakes.raw.folder_layout import HIDDEN, FolderSource, drawn_files
 
 RECIPE = CutRecipe(fractions=(0.5,), part_mammograms=2, splits=(1, 0, 0))

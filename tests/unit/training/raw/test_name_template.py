@@ -5,8 +5,8 @@ import time
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw.folder_mapping import TEMPLATE_FIELDS
-from services.training.raw.name_template import NameTemplate
+from services.training.raw.layouts.folder.mapping import TEMPLATE_FIELDS
+from services.training.raw.layouts.folder.name_template import NameTemplate
 
 
 @pytest.mark.parametrize(

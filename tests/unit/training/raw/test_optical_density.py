@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.training.raw.optical_density import Digitizer, digitizer_of, optical_density, tissue_bright
+from services.training.raw.layouts.ddsm.optical_density import Digitizer, digitizer_of, optical_density, tissue_bright
 
 # Grey values at the ends that ddsmraw2pnm states for each digitizer: densities beyond them are negative or above 4.
 ENDS = {

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw import folder_tables, label_rows
+from services.training.raw import label_rows
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Mask, Outcome, RawMammogram
-from services.training.raw.files import FolderFiles
 from services.training.raw.geometry import Region, box_outline
-from services.training.raw.layouts import folder, layout_named
-from services.training.raw.layouts.folder import PictureFolder
+from services.training.raw.layouts import layout_named
+from services.training.raw.layouts.folder import layout as folder
+from services.training.raw.layouts.folder import tables as folder_tables
+from services.training.raw.layouts.folder.layout import PictureFolder
 from services.training.raw.report import ImportReport, Reason
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.picture_folder import (
     BOX,
     MAPPING,

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw import dicom_header, dicom_position, label_rows, tables
+from services.training.raw import label_rows
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.files import FolderFiles
+from services.training.raw.dicom import header as dicom_header
+from services.training.raw.dicom import position as dicom_position
 from services.training.raw.geometry import box_outline
 from services.training.raw.layouts import dicom, layout_named
 from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.report import ImportReport, Reason
+from services.training.raw.source import tables
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.plain_dicom import BOX, image, write_plain_dicom
 
 PATHOLOGY = LabelSource.PATHOLOGY

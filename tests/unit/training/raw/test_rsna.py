@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw import tables
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.files import FolderFiles
 from services.training.raw.layouts import rsna
 from services.training.raw.layouts.rsna import RSNA
 from services.training.raw.report import ImportReport
+from services.training.raw.source import tables
+from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.plain_files import grey_image, write_picture
 from tests.fakes.raw.rsna import write_rsna
 from tests.unit.training.raw.scanning import counts, scan

@@ -8,9 +8,9 @@ import pytest
 
 from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput, NotFound
-from services.training.raw.files import BucketFiles, FolderFiles, NameParts, name_parts
 from services.training.raw.report import ImportReport
-from services.training.raw.tables import MOST_LINES, TOO_WIDE, csv_rows, sheet_rows, table_named
+from services.training.raw.source.files import BucketFiles, FolderFiles, NameParts, name_parts
+from services.training.raw.source.tables import MOST_LINES, TOO_WIDE, csv_rows, sheet_rows, table_named
 from tests.fakes.raw.plain_files import write_workbook
 from tests.unit.training.raw.scanning import counts
 

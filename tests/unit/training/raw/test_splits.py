@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from services.training.raw.case import RawMammogram
-from services.training.raw.recipe import CutRecipe
-from services.training.raw.splits import assign_splits, leaks, split_patients
+from services.training.raw.cutting.recipe import CutRecipe
+from services.training.raw.cutting.splits import assign_splits, leaks, split_patients
 
 PLAIN = RawMammogram("m", "m.png", "p", "e", "LEFT", "CC")
 

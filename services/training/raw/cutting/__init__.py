@@ -1,0 +1,1 @@
+"""From one raw mammogram to its labelled patches."""

@@ -1,0 +1,158 @@
+"""Cuts a mammogram into labelled patches."""
+
+import io
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from services.imaging.breast import BreastMask
+from services.imaging.patches import Box, Lesion, Mammogram, Patch, PatchName
+from services.imaging.png import encode_png16
+from services.training.raw.case import RawMammogram
+from services.training.raw.cutting.labelling import LabelledPatch, Labeller
+from services.training.raw.cutting.recipe import CutRecipe
+from services.training.raw.geometry import Region
+from services.training.raw.report import ImportReport
+
+Grey = NDArray[np.uint8] | NDArray[np.uint16]
+
+JPEG_QUALITY = 95
+MARGIN = 0.02
+"""What stays visible around the breast when the background is blanked, as a part of the shorter side: skin and
+nipple."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A mammogram of the data set, its outlines, and its patches."""
+
+    mammogram: Mammogram
+    lesions: tuple[Lesion, ...]
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A place of the grid: its box, and the fraction as a patch's name has it."""
+
+    box: Box
+    fraction: str
+
+
+class BreastCover:
+    """The part of a patch that is breast. It is counted in the small mask."""
+
+    def __init__(self, breast: BreastMask) -> None:
+        self._region = Region.of_mask(breast.small)
+        self._scale = breast.small.shape[0] / breast.height, breast.small.shape[1] / breast.width
+
+    def share(self, box: Box) -> float:
+        """The part of a box that is breast, 0 to 1."""
+        vertical, horizontal = self._scale
+        top, left = round(box.row * vertical), round(box.column * horizontal)
+        bottom, right = round((box.row + box.height) * vertical), round((box.column + box.width) * horizontal)
+        small = Box(top, left, max(1, bottom - top), max(1, right - left))
+        return self._region.covered(small) / (small.height * small.width)
+
+
+def windows(height: int, width: int, recipe: CutRecipe) -> Iterator[Window]:
+    """Yield the places of patches, by fraction, row and column. A side is a fraction of the shorter side of the
+    mammogram, rounded down; patches that would leave the mammogram are left out."""
+    for fraction in recipe.fractions:
+        side = int(fraction * min(height, width))
+        step = int(recipe.stride * side)
+        if side == 0 or step == 0:
+            continue
+        for row in range(0, height - side + 1, step):
+            for column in range(0, width - side + 1, step):
+                yield Window(Box(row, column, side, side), _number(fraction))
+
+
+def choose(
+    mammogram: RawMammogram,
+    breast: BreastCover,
+    labeller: Labeller,
+    size: tuple[int, int],
+    recipe: CutRecipe,
+    report: ImportReport,
+) -> list[tuple[Window, LabelledPatch]]:
+    """The patches of a mammogram that are in the breast and have a label. The report counts the others by reason."""
+    chosen = []
+    for window in windows(*size, recipe):
+        box = window.box
+        if breast.share(box) < recipe.breast_cover:
+            continue
+        labelled = labeller.label(box)
+        if labelled.label is None:
+            report.count(f"patches left out: {labelled.reason}")
+        else:
+            chosen.append((window, labelled))
+    return _with_few_normal(chosen, mammogram.name, recipe)
+
+
+def encode_patches(
+    mammogram: RawMammogram, grey: Grey, split: str, chosen: Sequence[tuple[Window, LabelledPatch]], recipe: CutRecipe
+) -> Iterator[Patch]:
+    """Encode patches: 16 bits as PNG, 8 bits as JPEG."""
+    suffix = ".png" if grey.dtype == np.uint16 else ".jpg"
+    for window, labelled in chosen:
+        box = window.box
+        name = PatchName(mammogram.name, box, window.fraction, _number(recipe.stride), suffix)
+        pixels = grey[box.row : box.row + box.height, box.column : box.column + box.width]
+        assert labelled.label is not None
+        yield Patch(
+            name=str(name),
+            split=split,
+            label=labelled.label,
+            patient=mammogram.patient,
+            mammogram=mammogram.name,
+            box=box,
+            image=encode(pixels, recipe.largest_side),
+            phenomenon=labelled.phenomenon,
+        )
+
+
+def blank(grey: Grey, breast: BreastMask) -> Grey:
+    """Give everything that is not near the breast the grey of the background: the median of what is outside."""
+    outside = ~breast.with_margin(MARGIN)
+    if not outside.any():
+        return grey
+    cleaned = grey.copy()
+    cleaned[outside] = np.median(grey[outside][::101])
+    return cleaned
+
+
+def encode(pixels: Grey, largest_side: int = 0) -> bytes:
+    """Encode grey pixels, shrunk to `largest_side` unless it is 0: 16 bits as PNG, 8 bits as JPEG."""
+    shown = _shrunk(pixels, largest_side)
+    if shown.dtype == np.uint16:
+        return encode_png16(shown.astype(np.uint16, copy=False))
+    buffer = io.BytesIO()
+    Image.fromarray(shown).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _shrunk(pixels: Grey, largest_side: int) -> Grey:
+    factor = largest_side / max(pixels.shape)
+    if not 0 < factor < 1:
+        return pixels
+    height, width = (max(1, round(side * factor)) for side in pixels.shape)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+
+
+def _with_few_normal(
+    chosen: list[tuple[Window, LabelledPatch]], name: str, recipe: CutRecipe
+) -> list[tuple[Window, LabelledPatch]]:
+    normal = [place for place, (_, labelled) in enumerate(chosen) if not labelled.phenomenon]
+    if not recipe.normal_patches or len(normal) <= recipe.normal_patches:
+        return chosen
+    kept = set(random.Random(f"{recipe.seed}/{name}").sample(normal, recipe.normal_patches))
+    return [one for place, one in enumerate(chosen) if place in kept or one[1].phenomenon]
+
+
+def _number(fraction: float) -> str:
+    return f"{fraction:g}"

@@ -1,0 +1,1 @@
+"""Mammograms as DICOM: what a header says, and the pixels as they are shown."""

@@ -1,0 +1,1 @@
+"""The layout of CMMD, with the outlines of TOMPEI-CMMD."""

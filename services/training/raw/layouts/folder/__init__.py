@@ -1,0 +1,1 @@
+"""The layout of a folder of pictures with tables that a lab has made."""
