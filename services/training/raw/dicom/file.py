@@ -28,10 +28,12 @@ from services.training.raw.dicom.header import (
 )
 from services.training.raw.identity import HEADER, OVERLAY_BIT, PIXELS, silence_pydicom
 from services.training.raw.pixels import Pixels
+from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 
 HEAD = 1 << 16
 """Bytes of a file that are read first for its header. Most headers end before."""
+UNREADABLE = "file is not a readable DICOM image"
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _CHUNK = 1 << 20
 
@@ -59,6 +61,17 @@ def file_header(files: SourceFiles, name: str, where: str) -> DicomHeader:
         if text_of(dataset, "Modality"):
             refuse_other_kinds(dataset, where)  # headers of tomosynthesis are long, and their files are large
     return read_header(files.read(name), where)
+
+
+def header_or_drop(files: SourceFiles, name: str, report: ImportReport) -> DicomHeader | None:
+    """Read the header of a file of a published set; None if it is no mammogram, which is reported."""
+    try:
+        return file_header(files, name, files.where(name))
+    except NotAMammogram as error:
+        report.drop(error.reason, files.where(name))
+    except InvalidInput:
+        report.drop(UNREADABLE, files.where(name))
+    return None
 
 
 def decode_dicom(content: bytes, where: str) -> Pixels:

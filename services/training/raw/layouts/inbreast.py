@@ -16,7 +16,7 @@ from typing import ClassVar
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.head import Head, read_head
+from services.training.raw.dicom.file import header_or_drop
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import LARGEST_ANNOTATION, leaves, point_outline
 from services.training.raw.report import ImportReport
@@ -45,6 +45,7 @@ MARKS = {
 }
 """Columns of the workbook with an X for each kind of finding in an image."""
 UNKNOWN = "finding"
+UNKNOWN_SIZE = (0, 0)
 MOST_REGIONS = 20_000
 SUFFIXES = ("dcm", "png", "tif", "tiff")
 VIEWS = {"ML": "MLO"}
@@ -55,7 +56,6 @@ NO_FILE = "image file is missing"
 NO_ROW = "image has no row in the table"
 REPEATED = "row repeats an image"
 SECOND_COPY = "second file of an image"
-UNREADABLE = "file is not a readable DICOM image"
 XML_WITHOUT_IMAGE = "XML file of an image without a row"
 BAD_XML = "XML file cannot be read"
 BAD_REGION = "region of an XML file cannot be read"
@@ -72,6 +72,9 @@ NO_DENSITY = "no density"
 
 _IMAGE = re.compile(r"(?i)(\d+)_([0-9a-f]+)_MG_([LR])_(CC|MLO|ML|FB)_ANON")
 _POINT = re.compile(r"\(\s*([-+.\deE]{1,40})\s*,\s*([-+.\deE]{1,40})\s*\)")
+
+_Size = tuple[int, int]
+"""Height and width."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,9 @@ class INbreast(Layout):
                 continue
             seen.add(name)
             xml = outlines.pop(name, "")
-            head = _head(files, image.file, report)
-            if head is not None:
-                yield _mammogram(name, row, image, head, _regions(files, xml, head, report), report)
+            size = _size(files, image.file, report)
+            if size is not None:
+                yield _mammogram(name, row, image, size, _regions(files, xml, size, report), report)
         for image in images.values():
             report.drop(NO_ROW, files.where(image.file))
         for xml in outlines.values():
@@ -175,17 +178,17 @@ def _image_name(row: Row) -> str:
     return name if name.isascii() and name.isdigit() else ""
 
 
-def _head(files: SourceFiles, file: str, report: ImportReport) -> Head | None:
+def _size(files: SourceFiles, file: str, report: ImportReport) -> _Size | None:
+    """The size of an image as its header states it; None if it is dropped."""
     if not file.lower().endswith(".dcm"):
-        return Head(0, 0, "", "", for_processing=False)
-    try:
-        return read_head(files, file)
-    except InvalidInput:
-        report.drop(UNREADABLE, files.where(file))
-        return None
+        return UNKNOWN_SIZE
+    header = header_or_drop(files, file, report)
+    return None if header is None else (header.rows, header.columns)
 
 
-def _mammogram(name: str, row: Row, image: _Image, head: Head, regions: _Regions, report: ImportReport) -> RawMammogram:
+def _mammogram(
+    name: str, row: Row, image: _Image, size: _Size, regions: _Regions, report: ImportReport
+) -> RawMammogram:
     shown_side, shown_view = _side_and_view(row, image, report)
     assessment, dense = category(row["Bi-Rads"]), density(row["ACR"])
     if assessment is None:
@@ -206,8 +209,8 @@ def _mammogram(name: str, row: Row, image: _Image, head: Head, regions: _Regions
         assessment=assessment,
         findings=regions.findings,
         all_marked=complete or (label is not None and label.outcome is Outcome.NORMAL),
-        height=head.height,
-        width=head.width,
+        height=size[0],
+        width=size[1],
     )
 
 
@@ -244,7 +247,7 @@ def _is_complete(assessment: int | None, regions: _Regions, row: Row, report: Im
     return regions.complete and bool(outlined) and marked <= outlined and assessment != 1
 
 
-def _regions(files: SourceFiles, xml: str, head: Head, report: ImportReport) -> _Regions:
+def _regions(files: SourceFiles, xml: str, size: _Size, report: ImportReport) -> _Regions:
     """The outlined findings of an XML file, if there is one."""
     if not xml:
         return _Regions((), complete=False)
@@ -253,7 +256,7 @@ def _regions(files: SourceFiles, xml: str, head: Head, report: ImportReport) -> 
     except (InvalidInput, NotFound):
         report.drop(BAD_XML, files.where(xml))
         return _Regions((), complete=False)
-    found = [_finding(region, f"{files.where(xml)}:{place}", head, report) for place, region in enumerate(regions)]
+    found = [_finding(region, f"{files.where(xml)}:{place}", size, report) for place, region in enumerate(regions)]
     findings = tuple(finding for finding in found if finding is not None)
     return _Regions(findings, complete=len(findings) == len(regions))
 
@@ -269,7 +272,7 @@ def _parse(content: bytes) -> list[object]:
     return regions
 
 
-def _finding(region: object, where: str, head: Head, report: ImportReport) -> Finding | None:
+def _finding(region: object, where: str, size: _Size, report: ImportReport) -> Finding | None:
     points = region.get("Point_px") if isinstance(region, dict) else None
     pairs = [_POINT.fullmatch(str(point).strip()) for point in points] if isinstance(points, list) else []
     known = [(pair[2], pair[1]) for pair in pairs if pair is not None]  # x is the column, y the row
@@ -279,7 +282,7 @@ def _finding(region: object, where: str, head: Head, report: ImportReport) -> Fi
         return None
     if whole(region.get("NumberOfPoints")) != len(outline):
         report.flag(POINTS_DIFFER, where)
-    if leaves([outline], head.height, head.width):
+    if leaves([outline], *size):
         report.flag(OUTSIDE, where)
     if len(outline) < 3:
         report.count("specks of one or two points")

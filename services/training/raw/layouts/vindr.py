@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from services.common.errors import InvalidInput
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.head import read_head
+from services.training.raw.dicom.file import header_or_drop
+from services.training.raw.dicom.header import Intent
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import clipped_box
 from services.training.raw.report import ImportReport
@@ -37,7 +37,6 @@ LONGEST_CATEGORIES = 1000
 NO_FILE = "image file is missing"
 NO_ROW = "image has no row in breast-level_annotations.csv"
 REPEATED = "row repeats an image"
-UNREADABLE = "file is not a readable DICOM image"
 FOR_PROCESSING = "image is For Processing"
 NO_IMAGE = "finding of an image that breast-level_annotations.csv does not list"
 BAD_CATEGORIES = "categories of a finding cannot be read"
@@ -141,14 +140,12 @@ def _image_files(files: SourceFiles, report: ImportReport) -> dict[tuple[str, st
 def _is_usable(files: SourceFiles, file: str, report: ImportReport) -> bool:
     if file.lower().endswith(".png"):
         return True
-    try:
-        head = read_head(files, file)
-    except InvalidInput:
-        report.drop(UNREADABLE, files.where(file))
+    header = header_or_drop(files, file, report)
+    if header is None:
         return False
-    if head.for_processing:
+    if header.intent is Intent.PROCESSING:
         report.drop(FOR_PROCESSING, files.where(file))
-    return not head.for_processing
+    return header.intent is not Intent.PROCESSING
 
 
 def _boxes(files: SourceFiles, report: ImportReport) -> dict[str, list[_Box]]:

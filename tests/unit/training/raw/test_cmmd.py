@@ -6,6 +6,7 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
+from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.layouts.cmmd import layout as cmmd
 from services.training.raw.layouts.cmmd import sides as cmmd_sides
 from services.training.raw.layouts.cmmd import tompei
@@ -48,7 +49,7 @@ def test_every_fault_is_counted(scanned: Scanned) -> None:
         cmmd.TWIN: 5,
         cmmd.BAD_ROW: 1,
         cmmd.ROW_WITHOUT_IMAGE: 2,
-        cmmd.UNREADABLE: 1,
+        UNREADABLE: 1,
         cmmd.NO_MAMMOGRAM: 1,
         tompei.JUNK: 6,
         tompei.BAD_FILE: 1,

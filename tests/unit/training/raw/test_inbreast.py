@@ -7,6 +7,7 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
+from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.layouts import inbreast
 from services.training.raw.layouts.inbreast import INbreast
 from services.training.raw.report import ImportReport
@@ -36,7 +37,7 @@ def test_every_fault_is_counted(scanned: Scanned) -> None:
     assert list(found) == [name for name, *_ in IMAGES[:-1]]
     assert counts(report.dropped) == {
         inbreast.NO_FILE: 1,
-        inbreast.UNREADABLE: 1,
+        UNREADABLE: 1,
         inbreast.REPEATED: 1,
         inbreast.NO_IMAGE_NAME: 2,
         inbreast.NO_ROW: 1,

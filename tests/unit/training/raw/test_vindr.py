@@ -6,6 +6,7 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
+from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.layouts import vindr
 from services.training.raw.layouts.vindr import VinDr
 from services.training.raw.report import ImportReport
@@ -46,7 +47,7 @@ def test_every_image_with_a_row_and_a_file_is_read(scanned: tuple[dict[str, RawM
         vindr.NO_FILE: 1,
         vindr.REPEATED: 1,
         vindr.NO_ROW: 1,
-        vindr.UNREADABLE: 1,
+        UNREADABLE: 1,
         vindr.FOR_PROCESSING: 1,
         vindr.SECOND_COPY: 1,
         vindr.NO_IMAGE: 1,

@@ -16,7 +16,7 @@ from typing import ClassVar
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.head import read_head
+from services.training.raw.dicom.file import header_or_drop
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cmmd.sides import OTHER, WRONG_SIDES, SidedImage, place, shown_side
 from services.training.raw.layouts.cmmd.tompei import EXCLUDED, NORMAL, Breast, Drawn, Tompei, read_tompei
@@ -41,7 +41,6 @@ TWINS = (("D1-0202", "D2-0284"), ("D1-0808", "D1-1292"))
 BAD_ROW = "row has no patient, side or classification"
 CONFLICT = "rows of a breast disagree about its classification: not labelled"
 ROW_WITHOUT_IMAGE = "row of a breast without images"
-UNREADABLE = "file is not a readable DICOM image"
 NO_SIDE = "side or view is missing in the header"
 TWIN = "same pixels as an image of another patient"
 ONE_PATIENT = "same woman as another patient: both count as one"
@@ -160,14 +159,12 @@ def _fingerprint(files: SourceFiles, name: str) -> str:
 def _images(files: SourceFiles, names: Sequence[str], report: ImportReport) -> list[SidedImage]:
     found = []
     for name in names:
-        try:
-            head = read_head(files, name)
-        except InvalidInput:
-            report.drop(UNREADABLE, files.where(name))
+        header = header_or_drop(files, name, report)
+        if header is None:
             continue
-        if not (head.side and head.view):
+        if not (header.side and header.view):
             report.flag(NO_SIDE, files.where(name))
-        found.append(SidedImage(name, head.side, head.view, head.height, head.width))
+        found.append(SidedImage(name, header.side, header.view, header.rows, header.columns))
     return found
 
 
