@@ -1,7 +1,6 @@
 """Write a data set from patches: shards and an index, and at the end the manifest."""
 
 import hashlib
-import io
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from services.common.blobs import Blobs, ObjectRef
 from services.common.errors import InvalidInput
@@ -31,13 +29,12 @@ from services.imaging.growing_table import GrowingTable
 from services.imaging.licence import Term
 from services.imaging.manifests import encode_table, read_table
 from services.imaging.patches import SPLITS, Lesion, Mammogram, Patch
+from services.imaging.previews import encode_preview
 from services.imaging.shard_file import ShardFile
 
 SHARD_PATCHES = 4096
 UPLOADS_AHEAD = 4
 """Objects that may wait for upload while the next ones are made."""
-PREVIEW_SIDE = 1100
-"""Longer side of a mammogram's preview, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class DatasetWriter:
 
     def add_mammogram(self, mammogram: Mammogram, lesions: Sequence[Lesion] = ()) -> None:
         """Add a full mammogram and its known outlines, and store its preview."""
-        preview = _preview(mammogram)
+        preview = mammogram.preview or _preview(mammogram)
         suffix = "png" if mammogram.image.startswith(PNG) else "jpg"
         full = self._upload(f"datasets/mammograms/{_sha(mammogram.image)}.{suffix}", mammogram.image)
         small = self._upload(f"datasets/previews/{_sha(preview)}.jpg", preview)
@@ -328,10 +325,7 @@ def _preview(mammogram: Mammogram) -> bytes:
             f"mammogram {mammogram.name} has {picture.height} x {picture.width} pixels; "
             f"expected {mammogram.height} x {mammogram.width}"
         )
-    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return encode_preview(picture)
 
 
 def _sha(content: bytes) -> str:

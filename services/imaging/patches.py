@@ -101,7 +101,7 @@ class Patch:
 @dataclass(frozen=True)
 class Mammogram:
     """A full mammogram to add to a data set. `image` is an encoded grey image of height x width pixels, a JPEG or a
-    PNG."""
+    PNG. `preview` is a small JPEG of it; if it is empty, the data set makes one from the image."""
 
     name: str
     patient: str
@@ -110,6 +110,7 @@ class Mammogram:
     height: int
     width: int
     image: bytes
+    preview: bytes = b""
 
 
 @dataclass(frozen=True)

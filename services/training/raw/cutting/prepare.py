@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from PIL import Image
+
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.breast import BreastMask, find_breast
 from services.imaging.patches import Lesion, Mammogram
 from services.imaging.pectoral import without_muscle
+from services.imaging.previews import encode_preview, reduced
 from services.training.raw.case import Finding, RawMammogram
 from services.training.raw.cutting.cutter import BreastCover, Cut, blank, choose, encode, encode_patches
 from services.training.raw.cutting.labelling import Labeller, PlacedFinding
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
-from services.training.raw.pixels import Pixels
+from services.training.raw.pixels import Pixels, eight_bits
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 
@@ -66,7 +69,14 @@ class Preparer:
         self._report.count("mammograms")
         self._report.count("patches", len(patches))
         stored = Mammogram(
-            mammogram.name, mammogram.patient, mammogram.side, mammogram.view, height, width, encode(grey)
+            mammogram.name,
+            mammogram.patient,
+            mammogram.side,
+            mammogram.view,
+            height,
+            width,
+            image=encode(grey),
+            preview=_preview_of(replace(pixels, grey=reduced(grey))),
         )
         lesions = tuple(
             Lesion(mammogram.name, one.finding.kind, outline) for one in placed for outline in one.finding.outlines
@@ -107,6 +117,11 @@ class Preparer:
             self._report.flag(BURNED_IN, where)
         if not LEAST_BREAST <= breast.small.mean() <= MOST_BREAST:
             self._report.flag(ODD_BREAST, where)
+
+
+def _preview_of(pixels: Pixels) -> bytes:
+    """The preview of a mammogram, through the window that its file states."""
+    return encode_preview(Image.fromarray(eight_bits(pixels)))
 
 
 class WrongSize(InvalidInput):

@@ -1,13 +1,17 @@
 """The layout of plain DICOM: what is imported, labelled, dropped and flagged, and why."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from services.common.errors import InvalidInput
 from services.training.raw import label_rows
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
+from services.training.raw.cutting.prepare import Preparer
+from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.dicom import header as dicom_header
 from services.training.raw.dicom import position as dicom_position
 from services.training.raw.geometry import box_outline
@@ -16,6 +20,7 @@ from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.report import ImportReport, Reason
 from services.training.raw.source import tables
 from services.training.raw.source.files import FolderFiles
+from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 from tests.fakes.raw.plain_dicom import BOX, image, write_plain_dicom
 
 PATHOLOGY = LabelSource.PATHOLOGY
@@ -129,13 +134,13 @@ def test_pixels(tmp_path: Path) -> None:
     """All files decode to the same image, but for the one that is cut off."""
     write_plain_dicom(tmp_path)
     files, layout = FolderFiles(tmp_path), PlainDicom()
-    for mammogram in layout.scan(files, ImportReport()):
-        if mammogram.file == "half.dcm":
+    for found in layout.scan(files, ImportReport()):
+        if found.file == "half.dcm":
             with pytest.raises(InvalidInput, match=r"the pixels of file \d+ cannot be decoded"):
-                layout.read(files, mammogram)
+                layout.read(files, found)
             continue
-        stored = 4095 - image() if mammogram.file == "one/b.dicom" else image()
-        np.testing.assert_array_equal(layout.read(files, mammogram).grey, stored << 4)
+        stored = 4095 - image() if found.file == "one/b.dicom" else image()
+        np.testing.assert_array_equal(layout.read(files, found).grey, stored << 4)
 
 
 def test_a_folder_without_a_table_is_unlabelled(tmp_path: Path) -> None:
@@ -172,3 +177,19 @@ def test_the_layout_has_a_name() -> None:
     """Its identifiers are not public, so pseudonyms take their place."""
     assert isinstance(layout_named("dicom"), PlainDicom)
     assert not PlainDicom.public_identifiers
+
+
+def test_a_preview_is_shown_through_the_window_of_its_file(tmp_path: Path) -> None:
+    """The patches keep the whole range, in which half of the tissue is dark."""
+    folder, report = tmp_path / "raw", ImportReport()
+    folder.mkdir()
+    dataset = mammogram(breast(400, 300), WindowCenter=1000, WindowWidth=1000)
+    (folder / "a.dcm").write_bytes(file_bytes(dataset))
+    files, layout = FolderFiles(folder), layout_named("dicom")
+    (found,) = layout.scan(files, report)
+    cut = Preparer(layout, files, CutRecipe(), (), report).prepare(found, "train")
+    assert cut is not None
+    preview = np.asarray(Image.open(io.BytesIO(cut.mammogram.preview))).astype(float)
+    stored = np.asarray(Image.open(io.BytesIO(cut.mammogram.image))) / 16
+    expected = np.clip((stored - 500) / 999, 0, 1) * 255
+    assert np.abs(preview - expected).mean() < 4 < np.abs(preview - stored / 16).mean()
