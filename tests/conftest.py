@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from services.common.observability.logs import log_scope
-from tests.servers import postgres, rabbitmq, s3
+from tests.servers import orthanc, postgres, rabbitmq, s3
 
-__all__ = ["postgres", "rabbitmq", "s3"]
+__all__ = ["orthanc", "postgres", "rabbitmq", "s3"]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from deploy.local.servers import Server, start_postgres, start_rabbitmq, start_s3
+from deploy.local.servers import Server, start_orthanc, start_postgres, start_rabbitmq, start_s3
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +51,14 @@ def postgres() -> Iterator[Server]:
         server = start_postgres(folder)
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A PACS with DICOMweb."""
+    server = start_orthanc(tmp_path_factory.mktemp("orthanc"))
+    yield server
+    server.stop()
 
 
 @contextmanager

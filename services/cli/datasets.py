@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.progress import progress_bar
-from services.cli.raw_import import import_raw, read_recipe
+from services.cli.raw_import import DicomwebOptions, import_raw, read_recipe
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
@@ -34,12 +34,18 @@ def import_dataset(
 
 
 def import_raw_dataset(
-    directory: Path, layout: str, name: str, recipe: Path | None, options: Sequence[str], workers: int
+    directory: Path,
+    layout: str,
+    name: str,
+    recipe: Path | None,
+    options: Sequence[str],
+    workers: int,
+    dicomweb: DicomwebOptions,
 ) -> dict[str, Any]:
     """See `primitives dataset import --layout`."""
     chosen = read_recipe(recipe, options)
     with _training() as (datasets, _):
-        return import_raw(datasets, directory, layout, name, chosen, TrainingSettings(), workers)
+        return import_raw(datasets, directory, layout, name, chosen, TrainingSettings(), workers, dicomweb)
 
 
 def build_sample_dataset() -> dict[str, Any]:

@@ -5,6 +5,7 @@ typer reads the options of a command from its parameters, so some commands have 
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,6 +118,19 @@ def dataset_import(
         list[str] | None, typer.Option(help="An option of the recipe, such as classes=two; may be repeated.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that cut mammograms; 0: one for each core.")] = 0,
+    dicomweb: Annotated[
+        str, typer.Option(help="The name of a DICOMweb server with the mammograms; the folder then has labels.csv.")
+    ] = "",
+    studies: Annotated[
+        Path | None,
+        typer.Option(help="Of a DICOMweb server: file of StudyInstanceUIDs or accession numbers, one a line."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of a DICOMweb server: first day of studies.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of a DICOMweb server: last day of studies.")
+    ] = None,
     classes: Annotated[
         int, typer.Option(help="Of patches in lists: 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer).")
     ] = 0,
@@ -130,11 +144,15 @@ def dataset_import(
     """Store a data set and register it: cut from raw mammograms with --layout, or from patches in the layout of
     ddsm-visual-primitives with --classes."""
     from services.cli.datasets import import_dataset, import_raw_dataset
+    from services.cli.raw_import import DicomwebOptions
 
+    server = DicomwebOptions(dicomweb, studies, since and since.date(), until and until.date())
     if bool(layout) == bool(classes):
         raise InvalidInput("pass --layout for raw mammograms, or --classes for patches in lists")
     if layout:
-        print_json(import_raw_dataset(directory, layout, name, recipe, cut or [], workers))
+        print_json(import_raw_dataset(directory, layout, name, recipe, cut or [], workers, server))
+    elif server != DicomwebOptions():
+        raise InvalidInput("patches in lists lie in a folder; a DICOMweb server needs --layout dicom")
     else:
         print_json(import_dataset(directory, classes, mammograms, outlines))
 

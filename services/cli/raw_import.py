@@ -1,6 +1,8 @@
-"""`primitives dataset import --layout`: raw mammograms of a folder become a data set."""
+"""`primitives dataset import --layout`: raw mammograms of a folder or a DICOMweb server become a data set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,36 @@ from services.common.machine.reading import read_at_most
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import Source, assemble, discard, plan_import
 from services.training.raw.local import cut_all
+from services.training.raw.source.dicomweb.search import Selection
+from services.training.raw.source.dicomweb.source import DicomwebSource
 from services.training.settings import TrainingSettings
 from services.training.workflow.datasets import Datasets
 
 LARGEST_RECIPE = 1 << 20
+
+
+@dataclass(frozen=True)
+class DicomwebOptions:
+    """The server to import from, empty for none, and which of its studies."""
+
+    server: str = ""
+    studies: Path | None = None
+    since: date | None = None
+    until: date | None = None
+
+    def source(self, settings: TrainingSettings) -> DicomwebSource | None:
+        """The server as part of a source. InvalidInput for options of a server without one."""
+        if not self.server:
+            if self != DicomwebOptions():
+                raise InvalidInput("--studies, --since and --until select studies of a server; pass --dicomweb")
+            return None
+        return DicomwebSource(
+            server=self.server,
+            servers_file=settings.dicomweb_file,
+            selection=Selection(since=self.since, until=self.until, studies_file=self.studies),
+            pseudonym_key=settings.pseudonym_key_file,
+            home=settings.shared.folder("keys"),
+        )
 
 
 def import_raw(
@@ -27,11 +55,12 @@ def import_raw(
     recipe: CutRecipe,
     settings: TrainingSettings,
     workers: int,
+    dicomweb: DicomwebOptions = DicomwebOptions(),
 ) -> dict[str, Any]:
     """Import a folder of raw mammograms with several processes, register the data set, and return it with the
-    report."""
+    report. With `dicomweb`, the mammograms come from that server, and the folder has their table of labels."""
     blobs = datasets.ports.blobs
-    source = Source(layout=layout, folder=folder.resolve())
+    source = Source(layout=layout, folder=folder.resolve(), dicomweb=dicomweb.source(settings))
     pseudonyms = source.pseudonyms(settings.pseudonym_key_file, settings.shared.folder("keys"))
     plan = plan_import(blobs, name or folder.resolve().name, source, recipe, pseudonyms=pseudonyms)
     with progress_bar("parts") as update:

@@ -31,6 +31,11 @@ class TrainingSettings(ComputeSettings):
         "same key gives the same pseudonyms. Without it a key is made in the home: set it where several machines "
         "import.",
     )
+    dicomweb_file: Path | None = Field(
+        default=None,
+        description="JSON file of the DICOMweb servers (PACS) from which mammograms may be imported, by name; see "
+        "docs/import.md. Without it there are none.",
+    )
     slice_s: float = Field(
         default=600.0,
         gt=0,

@@ -20,7 +20,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from services.annotation.clients.addresses import check_address
+from services.common.access.addresses import check_address
 from services.common.errors import Forbidden, InvalidInput, Unavailable, describe_faults
 from services.common.observability.logs import get_logger
 from services.common.redaction import quoted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from services.annotation.clients.addresses import check_address
+from services.common.access.addresses import check_address
 from services.common.errors import InvalidInput, Unavailable
 
 PREFIX = "whsec_"

@@ -5,8 +5,8 @@ that was interrupted continues with the parts that are missing. Planning reads t
 layout and recipe give the same import, and the same data set to the byte, however many workers there are.
 
 Everything lies below `imports/<id>/` in the bucket of the training service: `plan.json` of imports that the service
-performs, `part-00001.json` with the mammograms of a part, `result-00001.json` with what was stored of it, and
-`journal-00001.json` while it is cut.
+performs, `part-00001.json` with the mammograms of a part, `result-00001.json` with what was stored of it,
+`journal-00001.json` while it is cut, and `files.sealed` with the instances of a DICOMweb server, encrypted.
 """
 
 import hashlib
@@ -41,13 +41,16 @@ from services.training.raw.cutting.splits import assign_splits, leaks
 from services.training.raw.journal import PartJournal
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import layout_named
+from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.pseudonyms import Pseudonyms, find_files, open_pseudonyms
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicomweb.source import DicomwebSource, closed_after, count_received
 from services.training.raw.source.files import BucketFiles, FolderFiles, SourceFiles
 
 MAMMOGRAMS: TypeAdapter[list[RawMammogram]] = TypeAdapter(list[RawMammogram])
 FORMAT = 1
 """A higher number cuts all parts again: results of older code are not used."""
+SEALED_FILES = "files.sealed"
 NO_MAMMOGRAMS = "the source has no mammogram that can be imported"
 CRASHED = "the decoder crashed or hung on this file"
 
@@ -60,7 +63,8 @@ def _ignore(_done: int, _total: int) -> None:
 
 
 class Source(BaseModel):
-    """Where raw mammograms lie: a folder on this machine, or objects of a bucket below a prefix."""
+    """Where raw mammograms lie: a folder on this machine, or objects of a bucket below a prefix. With `dicomweb` they
+    lie on that server, and the folder or bucket, if there is one, has their table of labels and list of studies."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,12 +72,40 @@ class Source(BaseModel):
     folder: Path | None = None
     bucket: str = ""
     prefix: str = ""
+    dicomweb: DicomwebSource | None = None
+
+    def check(self) -> None:
+        """InvalidInput for an unknown layout, and for one that cannot be read from a DICOMweb server."""
+        layout_named(self.layout)
+        if self.dicomweb is not None and self.layout != PlainDicom.name:
+            raise InvalidInput(
+                f"layout {self.layout} cannot be read from a DICOMweb server; expected {PlainDicom.name}"
+            )
 
     def open(self, blobs: Blobs) -> SourceFiles:
-        """The files of the source. InvalidInput if there are none."""
+        """The files of the source. InvalidInput if there are none. A DICOMweb server is searched for them."""
+        stored = self._stored_files(blobs)
+        if self.dicomweb is not None:
+            return self.dicomweb.search(stored)
+        if stored is None:
+            raise InvalidInput("the source has neither a folder nor a bucket")
+        return stored
+
+    def reopen(self, blobs: Blobs, plan: "ImportPlan") -> SourceFiles:
+        """The files that a plan was made from. InvalidInput if the source has others now."""
+        files: SourceFiles
+        if self.dicomweb is not None:
+            files = self.dicomweb.reopen(blobs.get(BUCKET, plan.key(SEALED_FILES)))
+        else:
+            files = self.open(blobs)
+        if _sha256_of_names(files) != plan.files_sha256:
+            raise InvalidInput("the source has other files than when its import was planned; start the import again")
+        return files
+
+    def _stored_files(self, blobs: Blobs) -> SourceFiles | None:
         if self.folder is not None:
             return FolderFiles(self.folder)
-        return BucketFiles(blobs, self.bucket, self.prefix)
+        return BucketFiles(blobs, self.bucket, self.prefix) if self.bucket else None
 
     def pseudonyms(self, key_file: Path | None, home: Path) -> Pseudonyms | None:
         """The pseudonyms for identifiers that are not public (see `open_pseudonyms`); None if the layout's are."""
@@ -150,8 +182,10 @@ def plan_import(
     Imports of different `owner`s share no objects but those of the data set. `on_progress` receives the number of
     mammograms that are found.
     """
+    source.check()
     files = source.open(blobs)
-    scanned = _scan(files, layout_named(source.layout), pseudonyms, recipe, on_progress)
+    with closed_after(files):
+        scanned = _scan(files, layout_named(source.layout), pseudonyms, recipe, on_progress)
     counted = {finding.kind for one in scanned.mammograms for finding in one.findings if counts(finding, recipe)}
     kinds = tuple(sorted(counted))
     content = MAMMOGRAMS.dump_json(scanned.mammograms)
@@ -177,6 +211,8 @@ def plan_import(
     )
     for number, (_, mammograms) in enumerate(parts):
         blobs.put(BUCKET, plan.part_key("part", number), MAMMOGRAMS.dump_json(mammograms))
+    if source.dicomweb is not None:
+        blobs.put(BUCKET, plan.key(SEALED_FILES), source.dicomweb.seal(files.names))
     return plan
 
 
@@ -195,12 +231,10 @@ def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgre
     each mammogram."""
     report = ImportReport()
     mammograms = MAMMOGRAMS.validate_json(blobs.get(BUCKET, plan.part_key("part", number)))
-    files = plan.source.open(blobs)
-    if _sha256_of_names(files) != plan.files_sha256:
-        raise InvalidInput("the source has other files than when its import was planned; start the import again")
+    files = plan.source.reopen(blobs, plan)
     layout = layout_named(plan.source.layout)
     preparer = Preparer(layout, files, plan.recipe, plan.kinds, report)
-    with _writer(blobs, plan) as writer, part_journal(blobs, plan, number) as journal:
+    with closed_after(files), _writer(blobs, plan) as writer, part_journal(blobs, plan, number) as journal:
         for done, planned in enumerate(mammograms, 1):
             mammogram = planned if layout.public_identifiers else find_files(planned, files)
             if journal.begin(mammogram.name):
@@ -209,6 +243,7 @@ def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgre
                 report.drop(CRASHED, layout.place(files, mammogram.file))
             on_mammogram(done, len(mammograms))
         content = writer.content()
+    count_received(files, report, "instances")
     result = PartResult(
         shards=tuple(content.shards),
         report=report,
@@ -274,6 +309,7 @@ def _scan(
     for found in layout.scan(files, report):
         mammograms.append(found if hidden is None else hidden.hide(found, files))
         on_progress(len(mammograms), 0)
+    count_received(files, report, "headers")
     if not mammograms:
         reasons = "; ".join(f"{reason.count} x {name}" for name, reason in report.dropped.items())
         raise InvalidInput(f"{NO_MAMMOGRAMS}{f': {reasons}' if reasons else ''}")

@@ -18,6 +18,7 @@ from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
 from services.training.raw.pixels import Pixels, eight_bits
 from services.training.raw.report import ImportReport
+from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.files import SourceFiles
 
 UNREADABLE = "the image cannot be read"
@@ -135,4 +136,6 @@ def _placed(where: str, message: str) -> str:
 def _reason_of(error: Exception) -> str:
     if isinstance(error, WrongSize):
         return WRONG_SIZE
+    if isinstance(error, Undelivered):
+        return error.reason
     return NO_BREAST if "shows no breast" in str(error) else UNREADABLE

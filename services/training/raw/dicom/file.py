@@ -97,7 +97,7 @@ def _parse(content: bytes, where: str, pixels: bool) -> tuple[Dataset, bool]:
 
     keywords = (*HEADER, *PIXELS) if pixels else HEADER
     try:
-        _refuse_bombs(content, where)
+        refuse_bombs(content, where)
         tags: list[BaseTag | int] = [*(Tag(keyword) for keyword in keywords), OVERLAY_BIT]
         return read_partial(io.BytesIO(content), at_pixels, specific_tags=tags), at_end
     except InvalidInput:
@@ -122,7 +122,7 @@ def _is_deflated(content: bytes) -> bool:
         return False
 
 
-def _refuse_bombs(content: bytes, where: str) -> None:
+def refuse_bombs(content: bytes, where: str) -> None:
     """InvalidInput if a deflated data set has more bytes than the largest image. pydicom inflates without a limit."""
     body = _body_of(content)
     if body is None:

@@ -20,6 +20,7 @@ from services.training.raw.layout import Layout
 from services.training.raw.pixels import DICOM_MARK, Pixels
 from services.training.raw.report import ImportReport
 from services.training.raw.source import fields
+from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.files import SourceFiles
 from services.training.raw.source.tables import Row, csv_rows
 
@@ -107,6 +108,8 @@ class PlainDicom(Layout):
         place = place_of(files, mammogram.file)
         try:
             content = files.read(mammogram.file)
+        except Undelivered:
+            raise  # its message names nothing of the file
         except (InvalidInput, NotFound):
             raise InvalidInput(f"{place} cannot be read") from None  # the message names the file
         return decode_dicom(content, place)
@@ -121,6 +124,8 @@ def _header(files: SourceFiles, name: str, place: str, report: ImportReport) -> 
         header = file_header(files, name, place)
     except NotAMammogram as error:
         report.drop(error.reason, place)
+    except Undelivered as error:
+        report.drop(error.reason, str(error))
     except (InvalidInput, NotFound) as error:
         report.drop(DAMAGED, str(error) if str(error).startswith(place) else place)
     else:
