@@ -222,6 +222,7 @@ class Attempt:
                 if have > most:
                     raise StartOver(f"the server sends more than {most} bytes")
                 out.write(piece)
+                out.flush()  # a process that is killed loses nothing that has arrived
                 self.received += len(piece)
                 self.furthest = max(self.furthest, have)
                 self._on_bytes(len(piece))

@@ -26,7 +26,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How to fetch: only items whose name matches one of the patterns (all without one), with so many connections;
+    """How to fetch: only items whose name matches one of the patterns (all without one), with a number of connections;
     `verify` hashes what is there; `accept_unhashed` takes files whose hash no source states."""
 
     only: tuple[str, ...] = ()

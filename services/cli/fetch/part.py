@@ -1,4 +1,4 @@
-"""An unfinished file, beside its place: `NAME.part` with its bytes, and `NAME.part.json` with what the server said."""
+"""An unfinished file, next to its place: `NAME.part` with its bytes, and `NAME.part.json` with what the server said."""
 
 import os
 from pathlib import Path

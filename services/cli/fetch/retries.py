@@ -1,4 +1,4 @@
-"""When a download is tried again: the limits, and the pauses between attempts."""
+"""When a download is retried: the limits, and the pauses between attempts."""
 
 import random
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a server may keep silent, and how often a file is tried again.
+    """How long a server may keep silent, and how often a file is retried.
 
     `retries` counts attempts in a row that brought less than `least_progress` bytes; `restarts` counts how often the
     file is begun again because its bytes were wrong. Times are in seconds.

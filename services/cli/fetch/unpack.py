@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 HASHES = "md5hashes.csv"
-"""The list of hashes that NBIA adds to the ZIP: columns Filename and MD5Hash. It stays beside the images."""
+"""The list of hashes that NBIA adds to the ZIP: columns Filename and MD5Hash. It stays with the images."""
 LARGEST_IMAGE = 1 << 28
 """Bytes of an image. CBIS-DDSM's largest have about 100 MB."""
 
@@ -81,7 +81,7 @@ def _parse_hashes(content: bytes) -> dict[str, str]:
 def _check_members(
     source: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], hashes: dict[str, str], images: int
 ) -> None:
-    """Raise BadSeries unless the images are those of the list, and as many as the archive states."""
+    """Raise BadSeries unless the images are those of the list, in the number that the archive states."""
     found = [name for name in members if name.lower().endswith(".dcm")]
     if sorted(found) != sorted(hashes) or len(source.infolist()) != len(members):
         raise BadSeries(f"the ZIP of the series has {len(found)} images; {HASHES} names {len(hashes)} others")

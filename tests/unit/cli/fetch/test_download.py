@@ -21,7 +21,7 @@ from tests.fakes.archive_server import ArchiveServer, Fault
 
 CONTENT = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-LIMITS = Limits(silence_s=0.3, retries=3, restarts=2, least_progress=1000, first_pause_s=0.001, longest_pause_s=0.01)
+LIMITS = Limits(silence_s=2.0, retries=3, restarts=2, least_progress=1000, first_pause_s=0.001, longest_pause_s=0.01)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_file_is_fetched_and_described(server: ArchiveServer, tmp_path: Path, 
 
 
 def test_a_cut_body_is_continued(server: ArchiveServer, tmp_path: Path, fetch: Callable[..., Fetched]) -> None:
-    """Two cuts cost no byte twice: each request asks for the rest, if the file is still the same."""
+    """Two cuts cost no byte twice: each request is for the rest, if the file is still the same."""
     server.add("/data/a.bin", CONTENT, Fault(cut=100_000), Fault(cut=50_000))
     done = fetch()
     assert_right(tmp_path)
