@@ -19,9 +19,9 @@ PIECE = 1 << 14
 class Fault:
     """What goes wrong with one answer.
 
-    `cut` and `stall` end or halt the body after this number of bytes. `flip` changes the byte at this place of the file.
+    `cut` and `stall` end or halt the body after a number of bytes. `flip` changes the byte at a place of the file.
     `status` answers with this status instead, with `headers`; for a redirect too. `extra` adds bytes to the body, whose
-    size is then not stated. `ignore_range` answers with the whole file. `shift` answers a range that begins this number of
+    size is then not stated. `ignore_range` answers with the whole file. `shift` answers a range that begins a number of
     bytes later. `page` answers with a page in HTML. `ignore_if_range` answers with the rest of the file as it is now.
     `then` is the content and the ETag of the file after this answer.
     """
