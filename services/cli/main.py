@@ -16,6 +16,7 @@ from services.cli.accounts import accounts_app
 from services.cli.analyses import analyse, analyses
 from services.cli.audit import audit_app
 from services.cli.evaluations import compare, evaluate, export
+from services.cli.fetch.command import fetch
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
 from services.cli.objects import buckets, check, copy_objects, gc
@@ -47,6 +48,7 @@ for command in (
     analyses,
 ):  # fmt: skip
     app.command()(command)
+dataset_app.command()(fetch)
 
 
 CHECKOUT = Path(services.__file__).parents[1]

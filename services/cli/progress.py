@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -94,3 +95,18 @@ def progress_bar(unit: str) -> Iterator[Callable[[float, float], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(unit, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def transfer_bar() -> Iterator[Callable[[int, int, int], None]]:
+    """Show a bar that counts files, with the bytes and the speed of their transfer. Yield the function that updates it
+    with the files done, the files in all, and the bytes received."""
+    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task, began = progress.add_task("files", total=None, text=""), time.monotonic()
+
+        def update(done: int, total: int, received: int) -> None:
+            pace = decimal(round(received / max(0.1, time.monotonic() - began)))
+            progress.update(task, completed=done, total=total, text=f"{decimal(received)}, {pace}/s")
+
+        yield update
