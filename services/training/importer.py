@@ -114,7 +114,7 @@ def read_lists(directory: Path, classes: Sequence[str]) -> dict[str, list[Entry]
 
 
 def _class_names(source: ImportSource, facts: ExportedFacts | None) -> tuple[str, ...]:
-    """The names of the classes. InvalidInput if there are not as many as the source states."""
+    """The names of the classes. InvalidInput if their number is not that of the source."""
     if facts is not None:
         if source.classes != len(facts.classes):
             raise InvalidInput(
@@ -198,8 +198,8 @@ def _in_order(
     facts: ExportedFacts | None,
     writer: DatasetWriter,
 ) -> Iterator[tuple[Entry, Patch]]:
-    """Yield all lines with their patches, split by split, or in the order of an exported data set, whose shards the
-    writer then begins anew."""
+    """Yield all lines with their patches: split by split, or in the order of an exported data set. Its shards are begun
+    where they began."""
     lines = {split: zip(entries, patches[split], strict=True) for split, entries in lists.items()}
     if facts is None:
         for pairs in lines.values():
