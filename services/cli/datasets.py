@@ -10,8 +10,10 @@ from services.cli.raw_import import DicomwebOptions, import_raw, read_recipe
 from services.common.bus import MemoryBus
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
+from services.imaging.dataset import Dataset
 from services.imaging.licence import require_permission
 from services.training.checkpoints import resolve_checkpoint
+from services.training.dataset_export import ExportTarget, export_dataset
 from services.training.export import TOLERANCE, export_onnx, export_safetensors
 from services.training.importer import ImportSource
 from services.training.main import open_training_ports
@@ -46,6 +48,25 @@ def import_raw_dataset(
     chosen = read_recipe(recipe, options)
     with _training() as (datasets, _):
         return import_raw(datasets, directory, layout, name, chosen, TrainingSettings(), workers, dicomweb)
+
+
+def export_patches(dataset_id: str, target: ExportTarget, confirmed: bool = False) -> dict[str, Any]:
+    """See `primitives dataset export`. Forbidden if a licence forbids to pass on the patches and no permission is
+    confirmed."""
+    with _training() as (datasets, _):
+        blobs = datasets.ports.blobs
+        dataset = Dataset.open(blobs, datasets.get(dataset_id).manifest)
+        permission = require_permission("pictures", dataset.manifest.terms, f"data set {dataset_id}", confirmed)
+        with progress_bar("patches") as update:
+            export_dataset(blobs, dataset, target, update)
+    return {
+        "dataset_id": dataset_id,
+        "folder": str(target.folder),
+        "mammograms": str(target.mammograms) if target.mammograms is not None else None,
+        "splits": dataset.manifest.splits,
+        "classes": len(dataset.manifest.classes),
+        "permission": permission,
+    }
 
 
 def build_sample_dataset() -> dict[str, Any]:

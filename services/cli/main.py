@@ -20,7 +20,7 @@ from services.cli.fetch.command import fetch
 from services.cli.gallery.command import gallery
 from services.cli.migrations import migrate
 from services.cli.objects import buckets, check, copy_objects, gc
-from services.cli.output import print_json
+from services.cli.output import Permission, print_json
 from services.cli.parked import parked_app
 from services.cli.plans import plan_app
 from services.cli.recovery import recover
@@ -28,12 +28,13 @@ from services.cli.running import run_command
 from services.cli.runs import run_app
 from services.cli.studies import study_app
 from services.cli.tensorboard import tensorboard
-from services.cli.tokens import token
+from services.cli.tokens import command_audit, operator, token
 from services.common.errors import InvalidInput, NotFound
+from services.common.settings import Shared
 from services.imaging.licence import Term
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the units of a mammogram network respond to.")
-dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, sample, list.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Data sets: import, export, sample, list.")
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints trained elsewhere.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(checkpoint_app, name="checkpoint")
@@ -157,6 +158,27 @@ def dataset_import(
         raise InvalidInput("patches in lists lie in a folder; a DICOMweb server needs --layout dicom")
     else:
         print_json(import_dataset(directory, classes, mammograms, outlines))
+
+
+@dataset_app.command("export")
+def dataset_export(
+    dataset: Annotated[str, typer.Argument(help="A registered data set.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write; it is empty or does not exist.")],
+    mammograms: Annotated[
+        Path | None, typer.Option(help="A second folder, for the full mammograms; without it they are left out.")
+    ] = None,
+    confirm_permission: Permission = False,
+) -> None:
+    """Write a data set as patches in lists, in the layout of ddsm-visual-primitives. `primitives dataset import OUT
+    --classes N --mammograms FOLDER` makes the same data set of it."""
+    from services.cli.datasets import export_patches
+    from services.training.dataset_export import ExportTarget
+
+    audit = command_audit(Shared())
+    exported = export_patches(dataset, ExportTarget(out, mammograms), confirm_permission)
+    outcome = "; ".join(filter(None, (f"patches to {out}", exported["permission"])))
+    audit.record("export", f"data set {dataset}", outcome=outcome, actor=operator())
+    print_json(exported)
 
 
 @dataset_app.command("layouts")

@@ -24,6 +24,7 @@ from services.common.errors import InvalidInput, NotFound
 from services.common.redaction import quoted
 from services.imaging.licence import Term
 from services.imaging.manifests import read_table
+from services.imaging.shard_file import NUMBER_DIGITS
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -166,10 +167,21 @@ class Dataset:
         shard = self.manifest.shards[row[0]["shard"]].object
         return self._blobs.get_range(shard.bucket, shard.key, row[0]["offset"], row[0]["size"])
 
+    def numbered_from(self, shard: Shard) -> int:
+        """Return the number of a shard's first entry (see `ShardFile`)."""
+        return int(self._blobs.get_range(shard.object.bucket, shard.object.key, 0, NUMBER_DIGITS))
+
     def preview(self, mammogram: str) -> bytes:
         """Return the encoded preview of one of the data set's mammograms, verified."""
         facts = self.mammograms[mammogram]
-        key, sha256 = str(facts["preview_key"]), str(facts["preview_sha256"])
+        return self._mammogram_object(str(facts["preview_key"]), str(facts["preview_sha256"]))
+
+    def full(self, mammogram: str) -> bytes:
+        """Return the encoded image of one of the data set's mammograms, verified."""
+        facts = self.mammograms[mammogram]
+        return self._mammogram_object(str(facts["key"]), str(facts["sha256"]))
+
+    def _mammogram_object(self, key: str, sha256: str) -> bytes:
         ref = ObjectRef(bucket=self.manifest.mammograms.bucket, key=key, sha256=sha256, size=0)
         return read_verified(self._blobs, ref)
 

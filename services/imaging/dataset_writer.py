@@ -39,10 +39,11 @@ UPLOADS_AHEAD = 4
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a data set comes from: its data card and the report of its import as JSON, and the terms that bind it."""
+    """Where a data set comes from: its data card and the report of its import as JSON, if there are any, and the terms
+    that bind it."""
 
-    card: bytes
-    report: bytes
+    card: bytes | None
+    report: bytes | None
     terms: tuple[Term, ...]
 
 
@@ -167,6 +168,13 @@ class DatasetWriter:
         )
         return patch_id
 
+    def begin_shard(self, split: str, numbered_from: int) -> None:
+        """Begin a shard for the patches that follow, so that it equals the shard of another data set. Its entries are
+        numbered from `numbered_from`, which is not the id of its first patch if the shard was written as a part. Add
+        at least one patch to it."""
+        self._close_shard()
+        self._open = ShardFile(split, len(self._rows), numbered_from)
+
     def add_content(self, content: StoredContent) -> None:
         """Add what another writer has stored, after everything that was added before. The caller makes sure that no
         mammogram is in two contents, and so no patch. InvalidInput as `add_patch`."""
@@ -232,11 +240,11 @@ class DatasetWriter:
     def _store_provenance(self, folder: str, provenance: Provenance | None) -> dict[str, Any]:
         if provenance is None:
             return {}
-        card, report = (
-            self._upload(f"{folder}/{name}-{_sha(content)[:16]}.json", content)
-            for name, content in (("card", provenance.card), ("report", provenance.report))
-        )
-        return {"card": card, "report": report, "terms": provenance.terms}
+        stored: dict[str, Any] = {"terms": provenance.terms}
+        for name, content in (("card", provenance.card), ("report", provenance.report)):
+            if content is not None:
+                stored[name] = self._upload(f"{folder}/{name}-{_sha(content)[:16]}.json", content)
+        return stored
 
     def _identity(self, tables: Sequence[bytes]) -> str:
         content = {

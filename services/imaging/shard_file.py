@@ -8,13 +8,19 @@ from pathlib import Path
 from services.imaging.patches import Patch
 
 SHARD_BYTES = 256 << 20
+NUMBER_DIGITS = 9
+"""Digits of the number with which the name of an entry begins."""
 
 
 class ShardFile:
-    """A tar of patches of one split. Equal patches give equal bytes: headers contain only name and size."""
+    """A tar of patches of one split. Equal patches give equal bytes: headers contain only name and size.
 
-    def __init__(self, split: str, first: int) -> None:
+    `first` is the id of its first patch. Entries are named by numbers that begin with it, or with `numbered_from`.
+    """
+
+    def __init__(self, split: str, first: int, numbered_from: int | None = None) -> None:
         self.split, self.first = split, first
+        self._next = first if numbered_from is None else numbered_from
         with tempfile.NamedTemporaryFile(prefix="shard-", suffix=".tar", delete=False) as file:
             self._path = Path(file.name)
         self._tar = tarfile.open(self._path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by close
@@ -23,7 +29,7 @@ class ShardFile:
     def add(self, patch: Patch) -> int:
         """Append a patch and return the offset of its bytes in the tar."""
         extension = "png" if patch.image.startswith(b"\x89PNG") else "jpg"
-        entry = tarfile.TarInfo(f"{self.first + self._count:09d}.{extension}")
+        entry = tarfile.TarInfo(f"{self._next + self._count:0{NUMBER_DIGITS}d}.{extension}")
         entry.size = len(patch.image)
         entry.mode = 0o644
         offset = self._tar.offset + tarfile.BLOCKSIZE

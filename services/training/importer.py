@@ -1,10 +1,11 @@
 """Imports data sets in the layout of ddsm-visual-primitives: `train.txt`, `val.txt`, `test.txt`, and the patches that
-they list."""
+they list. A folder that was exported (see `dataset_export`) becomes the same data set again."""
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from services.common.blobs import Blobs, ObjectRef
@@ -15,6 +16,7 @@ from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.decode import LARGEST_IMAGE, decode_grey
 from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
+from services.training.exported_facts import FILE, ExportedFacts, ExportedMammogram, read_facts
 from services.training.outlines import read_outlines
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
@@ -61,37 +63,43 @@ def import_directory(
     An exam in two splits is a leak of the lists; the published lists have five. It is imported as listed, and the
     notice of the data set names it. `on_patch` receives the number of patches that are done, and of all patches.
     """
-    lists = read_lists(source.directory, source.classes)
-    patches = {split: [_parse_patch(entry, split) for entry in entries] for split, entries in lists.items()}
+    facts = read_facts(source.directory)
+    classes = _class_names(source, facts)
+    lists = read_lists(source.directory, classes)
+    if facts is not None:
+        facts.require_lists(source.directory, {split: len(entries) for split, entries in lists.items()})
+    name_of = facts.mammogram_of if facts is not None else _ddsm_mammogram
+    patches = {split: [_parse_patch(entry, split, name_of) for entry in entries] for split, entries in lists.items()}
     total = sum(map(len, patches.values()))
     names = {patch.mammogram for listed in patches.values() for patch in listed}
-    lesions = read_outlines(source.outlines, names) if source.outlines is not None else []
+    lesions = facts.lesions() if facts is not None else []
+    lesions += read_outlines(source.outlines, names) if source.outlines is not None else []
     with DatasetWriter(
         blobs,
         bucket,
-        name=source.directory.resolve().name,
-        classes=CLASSES[source.classes],
-        notice=leak_notice(patches),
+        name=facts.name if facts is not None else source.directory.resolve().name,
+        classes=classes,
+        notice=facts.notice if facts is not None else leak_notice(patches),
         shared_patients=True,
     ) as writer:
         writer.add_outlines(lesions)
         if source.mammograms is not None:
-            for name, patient in _mammograms_of(patches):
-                writer.add_mammogram(_read_mammogram(source.mammograms, name, patient))
-        for done, (entry, patch) in enumerate(_pairs(lists, patches), 1):
+            for mammogram in facts.mammograms if facts is not None else _mammograms_of(patches):
+                if mammogram.full:
+                    writer.add_mammogram(_read_mammogram(source.mammograms, mammogram))
+        phenomena = facts.phenomenon_of if facts is not None else {}
+        for number, (entry, patch) in enumerate(_in_order(lists, patches, facts, writer)):
             try:
-                writer.add_patch(_with_image(entry, patch))
+                writer.add_patch(_with_image(entry, replace(patch, phenomenon=phenomena.get(number, ""))))
             except InvalidInput as error:
                 raise InvalidInput(f"{entry.where}: {error}") from error
-            on_patch(done, total)
-        return writer.finish()
+            on_patch(number + 1, total)
+        return writer.finish(facts.provenance() if facts is not None else None)
 
 
-def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
+def read_lists(directory: Path, classes: Sequence[str]) -> dict[str, list[Entry]]:
     """Read the entries of each split that has a list. InvalidInput if there is no list, or a list is empty or has a
     line that does not fit."""
-    if classes not in CLASSES:
-        raise InvalidInput(f"{classes} classes; expected 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)")
     if not directory.is_dir():
         raise InvalidInput(f"{directory} is not a folder; expected one with train.txt, val.txt or test.txt")
     lists = {
@@ -103,6 +111,20 @@ def read_lists(directory: Path, classes: int) -> dict[str, list[Entry]]:
         if not entries:
             raise InvalidInput(f"{directory / split}.txt is empty; expected lines of '<path of a patch> <label>'")
     return lists
+
+
+def _class_names(source: ImportSource, facts: ExportedFacts | None) -> tuple[str, ...]:
+    """The names of the classes. InvalidInput if their number is not that of the source."""
+    if facts is not None:
+        if source.classes != len(facts.classes):
+            raise InvalidInput(
+                f"{source.classes} classes; {source.directory / FILE} has {len(facts.classes)}: "
+                f"{', '.join(facts.classes)}"
+            )
+        return facts.classes
+    if source.classes not in CLASSES:
+        raise InvalidInput(f"{source.classes} classes; expected 2 (1 = cancer) or 3 (0 normal, 1 benign, 2 cancer)")
+    return CLASSES[source.classes]
 
 
 def leak_notice(patches: dict[str, list[Patch]]) -> str:
@@ -118,7 +140,7 @@ def leak_notice(patches: dict[str, list[Patch]]) -> str:
     return f"The lists put the same exam into more than one split: {listing}."
 
 
-def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
+def _read_list(directory: Path, split: str, classes: Sequence[str]) -> Iterator[Entry]:
     file = directory / f"{split}.txt"
     try:
         lines = read_at_most(file, LARGEST_LIST).decode("utf-8-sig").splitlines()
@@ -129,12 +151,12 @@ def _read_list(directory: Path, split: str, classes: int) -> Iterator[Entry]:
             yield _read_line(directory, line, f"{file}:{number}", classes)
 
 
-def _read_line(directory: Path, line: str, where: str, classes: int) -> Entry:
+def _read_line(directory: Path, line: str, where: str, classes: Sequence[str]) -> Entry:
     name, _, label = line.strip().rpartition(" ")
     if not name or not (label.isascii() and label.isdecimal()) or len(name) > LONGEST_PATH or len(label) > 9:
         raise InvalidInput(f"{where}: {quoted(line)}; expected '<path of a patch> <label>'")
-    if int(label) >= classes:
-        raise InvalidInput(f"{where}: label {label}; expected 0 to {classes - 1} ({', '.join(CLASSES[classes])})")
+    if int(label) >= len(classes):
+        raise InvalidInput(f"{where}: label {label}; expected 0 to {len(classes) - 1} ({', '.join(classes)})")
     path = directory / name
     try:
         inside, exists = path.resolve().is_relative_to(directory.resolve()), path.is_file()
@@ -147,14 +169,21 @@ def _read_line(directory: Path, line: str, where: str, classes: int) -> Entry:
     return Entry(path, int(label), where)
 
 
-def _parse_patch(entry: Entry, split: str) -> Patch:
-    """Return the patch of a line, without its image."""
+def _ddsm_mammogram(stem: str) -> tuple[str, str]:
+    return stem, exam_of(stem)
+
+
+def _parse_patch(entry: Entry, split: str, mammogram_of: Callable[[str], tuple[str, str]]) -> Patch:
+    """Return the patch of a line, without its image. `mammogram_of` returns name and patient of the mammogram that the
+    beginning of a file's name stands for."""
+    file = entry.path.name
     try:
-        name = parse_patch_name(entry.path.name)
-        patient = exam_of(name.mammogram)
+        parsed = parse_patch_name(file)
+        mammogram, patient = mammogram_of(parsed.mammogram)
     except InvalidInput as error:
         raise InvalidInput(f"{entry.where}: {error}") from error
-    return Patch(entry.path.name, split, entry.label, patient, name.mammogram, name.box, b"")
+    name = mammogram + file[len(parsed.mammogram) :]
+    return Patch(name, split, entry.label, patient, mammogram, parsed.box, b"")
 
 
 def _with_image(entry: Entry, patch: Patch) -> Patch:
@@ -163,23 +192,42 @@ def _with_image(entry: Entry, patch: Patch) -> Patch:
     return replace(patch, image=image)
 
 
-def _pairs(lists: dict[str, list[Entry]], patches: dict[str, list[Patch]]) -> Iterator[tuple[Entry, Patch]]:
-    for split, entries in lists.items():
-        yield from zip(entries, patches[split], strict=True)
+def _in_order(
+    lists: dict[str, list[Entry]],
+    patches: dict[str, list[Patch]],
+    facts: ExportedFacts | None,
+    writer: DatasetWriter,
+) -> Iterator[tuple[Entry, Patch]]:
+    """Yield all lines with their patches: split by split, or in the order of an exported data set. Its shards are begun
+    where they began."""
+    lines = {split: zip(entries, patches[split], strict=True) for split, entries in lists.items()}
+    if facts is None:
+        for pairs in lines.values():
+            yield from pairs
+        return
+    for shard in facts.shards:
+        writer.begin_shard(shard.split, shard.numbered_from)
+        yield from islice(lines[shard.split], shard.patches)
 
 
-def _mammograms_of(patches: dict[str, list[Patch]]) -> Sequence[tuple[str, str]]:
-    return sorted({(patch.mammogram, patch.patient) for listed in patches.values() for patch in listed})
+def _mammograms_of(patches: dict[str, list[Patch]]) -> Iterator[ExportedMammogram]:
+    """Yield the mammograms of DDSM's patches by name. Their names state side and view."""
+    for name, patient in sorted({(patch.mammogram, patch.patient) for listed in patches.values() for patch in listed}):
+        match = _SIDE_VIEW.search(name)
+        assert match is not None  # patches of mammograms without an exam, side and view have been refused
+        yield ExportedMammogram(
+            name=name, stem=name, patient=patient, full=True, side=match["side"], view=match["view"]
+        )
 
 
-def _read_mammogram(folder: Path, name: str, patient: str) -> Mammogram:
-    found = [path for path in (folder / f"{name}.jpg", folder / f"{name}.png") if path.is_file()]
-    match = _SIDE_VIEW.search(name)
-    if not found or match is None:
+def _read_mammogram(folder: Path, mammogram: ExportedMammogram) -> Mammogram:
+    stem = mammogram.stem
+    found = [path for path in (folder / f"{stem}.jpg", folder / f"{stem}.png") if path.is_file()]
+    if not found:
         raise InvalidInput(
-            f"the full mammogram {folder / name}.jpg does not exist, nor as .png; expected one for every patch"
+            f"the full mammogram {folder / stem}.jpg does not exist, nor as .png; expected one for every patch"
         )
     path = found[0]
     image = read_at_most(path, LARGEST_IMAGE)
     width, height = decode_grey(image, str(path)).size
-    return Mammogram(name, patient, match["side"], match["view"], height, width, image)
+    return Mammogram(mammogram.name, mammogram.patient, mammogram.side, mammogram.view, height, width, image)

@@ -11,7 +11,7 @@ from services.imaging.checkpoint import CheckpointManifest, pack
 from services.imaging.dataset import Dataset, DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.patches import Patch, parse_patch_name
-from services.training.importer import read_lists
+from services.training.importer import CLASSES, read_lists
 from tests.fakes.ddsm import make_ddsm
 
 
@@ -24,7 +24,7 @@ def store_dataset(
     with DatasetWriter(
         blobs, "training", "test", ("normal", "benign", "cancer"), shard_patches=shard_patches
     ) as writer:
-        for split, entries in read_lists(folder, 3).items():
+        for split, entries in read_lists(folder, CLASSES[3]).items():
             for number, entry in enumerate([*entries, *entries[:copies]]):
                 name = parse_patch_name(entry.path.name)
                 writer.add_patch(
