@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import UID
+
 from services.common.blobs import open_blobs
 from services.common.machine.cores import usable_cores
 from services.training.raw.cutting.recipe import CutRecipe
@@ -37,7 +39,7 @@ class Options:
 FULL, QUICK = Options(4, REPEATS), Options(1, 1)
 RECIPE = CutRecipe(weak_labels=True, normal_patches=24, part_mammograms=2)
 """As many patches as a balanced set needs: normal ones are drawn, as most of them look alike."""
-DIGITAL_MAMMOGRAM = "1.2.840.10008.5.1.4.1.1.1.2"
+DIGITAL_MAMMOGRAM = UID("1.2.840.10008.5.1.4.1.1.1.2")
 """The class of For Presentation images. The eight are scanned films, stored as secondary captures."""
 PSEUDONYMS = Pseudonyms(bytes(32))
 

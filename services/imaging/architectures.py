@@ -270,7 +270,7 @@ def _library() -> Any:
 def _timm(architecture: str, classes: int, pretrained: bool, channels: int) -> nn.Module:
     timm = _library()
     if pretrained and architecture == _LITE0:
-        network = timm.create_model(architecture, num_classes=classes, in_chans=channels)
+        network: nn.Module = timm.create_model(architecture, num_classes=classes, in_chans=channels)
         body = {name: value for name, value in load_imagenet_lite0().items() if not name.startswith("classifier.")}
         if channels != 3:
             body["conv_stem.weight"] = body["conv_stem.weight"].sum(1, keepdim=True)

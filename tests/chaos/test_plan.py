@@ -111,7 +111,7 @@ def settings(
     return environment
 
 
-@pytest.fixture(params=[1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.fixture(params=[pytest.param(deaths, marks=pytest.mark.long) for deaths in (1, 4)])
 def mortals(request: pytest.FixtureRequest, settings: dict[str, str], tmp_path: Path) -> Iterator[list[Mortal]]:
     """The four services with a number of deaths ahead of each, not yet started, over migrated tables."""
     subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=settings, check=True, capture_output=True)

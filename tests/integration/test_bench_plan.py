@@ -14,6 +14,7 @@ from tests.integration.embedded import STAGES, embedded
 COUNTS = {"train": 24, "val": 16}
 
 
+@pytest.mark.long
 def test_the_figures_have_their_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line is JSON with floor, wall time, overhead, and each stage with its gap. Floor and plan have the same
     losses, pictures and units."""
