@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from services.common.errors import InvalidInput
+from services.imaging.blocks import Grey, block_means
 
 _SHORT_SIDE = 480  # the mask is computed at this size: quick, and fine enough for the skin line
 _SMOOTHING = 1.5  # sigma, in pixels of the small image: removes film noise and keeps the skin line
@@ -43,13 +44,13 @@ class BreastMask:
         return "left" if left > right else "right"
 
 
-def breast_mask(image: NDArray[np.integer]) -> NDArray[np.bool_]:
+def breast_mask(image: Grey) -> NDArray[np.bool_]:
     """Return a mask of the breast, pectoral muscle included, for an H x W mammogram of 8 or 16 bits with bright tissue.
     See `find_breast`."""
     return find_breast(image).full()
 
 
-def find_breast(image: NDArray[np.integer]) -> BreastMask:
+def find_breast(image: Grey) -> BreastMask:
     """Find the breast, pectoral muscle included, in an H x W mammogram of 8 or 16 bits with bright tissue.
 
     The background is the most frequent grey of the darker half, so any film base works. Measured on the 66 MLO views of
@@ -70,12 +71,13 @@ def _enlarge(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.boo
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST), dtype=np.bool_)
 
 
-def _shrink(image: NDArray[np.integer]) -> NDArray[np.float32]:
+def _shrink(image: Grey) -> NDArray[np.float32]:
     """Return the image as float32 from 0 to 255, with its shorter side at most `_SHORT_SIDE` pixels."""
-    grey = image.astype(np.float32) / (257.0 if image.dtype == np.uint16 else 1.0)
     scale = min(1.0, _SHORT_SIDE / min(image.shape))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX), dtype=np.float32)
+    grey = block_means(image, max(1, int(min(image.shape) / (2 * _SHORT_SIDE))))
+    shallow = grey.astype(np.float32) / (257.0 if image.dtype == np.uint16 else 1.0)
+    return np.asarray(Image.fromarray(shallow).resize(size, Image.Resampling.BOX), dtype=np.float32)
 
 
 def _skin_level(small: NDArray[np.float32]) -> float:

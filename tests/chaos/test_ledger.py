@@ -1,6 +1,6 @@
 """The ledger: jobs go through the real broker, store and database while every part is made to fail.
 
-One extraction of 40 shards (10,000 in the long form, or LEDGER_SHARDS), a message each. Lost means an accepted shard
+One extraction of 80 shards (10,000 in the long form, or LEDGER_SHARDS), a message each. Lost means an accepted shard
 that is not in the result. Duplicated means a second result. Wrong means a result with other bytes than those of an
 undisturbed run.
 """
@@ -32,7 +32,7 @@ from tests.chaos.worker import POINTS
 from tests.chaos.world import LAYERS, LIMIT_S, World, hashes, run_completed, undisturbed, wait_for
 from tests.fakes.data import store_checkpoint, store_dataset
 
-SHARDS = 40
+SHARDS = 80
 LONG_SHARDS = int(os.environ.get("LEDGER_SHARDS", "10000"))
 LONG_ROUNDS = 5
 """How often the long form causes all faults."""

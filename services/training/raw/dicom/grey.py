@@ -105,7 +105,7 @@ def grey_of(stored: NDArray[np.integer[Any]], dataset: Dataset, header: DicomHea
     codes = stored.view(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
     values = _values(codes, stored.dtype.kind == "i", header.bits, dataset)
     padding = _padding(values, dataset)
-    base, bits = _range(values[_present(codes, values.size) & ~padding], values, header.bits, dataset, notes)
+    base, bits = _range(_present(codes, values, padding), values, header.bits, dataset, notes)
     levels = _levels(values, base, bits, dataset, where)
     tone = _tone(levels.bits, dataset, header, notes)
     table = np.rint(tone.grey(levels.of_code))
@@ -131,11 +131,14 @@ def _has_overlay_bits(dataset: Dataset) -> bool:
     return element is not None and str(element.value).strip() not in ("", "0", "None")
 
 
-def _present(codes: NDArray[Any], count: int) -> NDArray[np.bool_]:
-    """Which codes occur in the image."""
-    present = np.zeros(count, dtype=bool)
+def _present(codes: NDArray[Any], values: NDArray[np.int64], padding: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The values that occur in the image without padding, or only the lowest and the highest of them."""
+    ends = values[[codes.min(), codes.max()]]
+    if not padding.any() and values[0] == 0 and values[-1] == values.size - 1:  # values rise as codes do
+        return ends
+    present = np.zeros(values.size, dtype=bool)
     present[codes] = True
-    return present
+    return values[present & ~padding]
 
 
 def _padding(values: NDArray[np.int64], dataset: Dataset) -> NDArray[np.bool_]:
