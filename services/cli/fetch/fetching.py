@@ -60,7 +60,7 @@ def fetch_archive(
             _require_space(items, estimate, target)
             summary = Summary(archive.name, str(target.folder), len(items))
             _fetch_all(items, downloader, options, summary, lambda done: on_progress(done, len(items), received.total))
-            summary.bytes = received.total
+            summary.finish(received.total)
             return summary
     except Refused as error:
         raise Unavailable(f"the list of {archive.name} cannot be had: {error}") from error

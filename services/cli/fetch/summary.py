@@ -38,6 +38,12 @@ class Summary:
         """Record a file that cannot be had."""
         self.failed.append({"name": name, "reason": reason})
 
+    def finish(self, received: int) -> None:
+        """Set the bytes that were received, and sort the lists by name: items finish in any order."""
+        self.bytes = received
+        self.unhashed.sort()
+        self.failed.sort(key=lambda one: one["name"])
+
     def content(self) -> dict[str, Any]:
         """The summary as JSON."""
         return asdict(self)
