@@ -36,7 +36,7 @@ class _Part(BaseModel):
 
 
 class ExportedShard(_Part):
-    """A shard of the data set: so many of the next lines of its split's list."""
+    """A shard of the data set: the next `patches` lines of its split's list."""
 
     split: str
     patches: Count
@@ -92,7 +92,7 @@ class ExportedFacts(_Part):
         return self
 
     def require_lists(self, directory: Path, lengths: Mapping[str, int]) -> None:
-        """InvalidInput unless the folder has exactly the lists that were exported, with so many patches."""
+        """InvalidInput unless the folder has exactly the lists that were exported, of these lengths."""
         found = {split: hash_of_file(path) for split in SPLITS if (path := directory / f"{split}.txt").is_file()}
         if found != self.lists or self.lengths != dict(lengths):
             changed = sorted(split for split in {*found, *self.lists} if found.get(split) != self.lists.get(split))

@@ -11,6 +11,7 @@ performs, `part-00001.json` with the mammograms of a part, `result-00001.json` w
 
 import hashlib
 import json
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from services import __version__
 from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
-from services.common.errors import InvalidInput
+from services.common.errors import InvalidInput, PrimitivesError
 from services.common.identity import derived_id
+from services.common.observability.logs import get_logger
 from services.imaging.dataset import DatasetManifest, Shard
 from services.imaging.dataset_writer import DatasetWriter, Provenance, StoredContent
 from services.imaging.licence import DataCard, SplitCard
@@ -53,6 +55,9 @@ FORMAT = 1
 SEALED_FILES = "files.sealed"
 NO_MAMMOGRAMS = "the source has no mammogram that can be imported"
 CRASHED = "the decoder crashed or hung on this file"
+FAILED = "the reader failed on this file"
+
+log = get_logger("import")
 
 OnProgress = Callable[[int, int], None]
 """Receives how much is done, and of how much; 0 if that is unknown. What it raises ends the work."""
@@ -238,7 +243,8 @@ def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgre
         for done, planned in enumerate(mammograms, 1):
             mammogram = planned if layout.public_identifiers else find_files(planned, files)
             if journal.begin(mammogram.name):
-                _add(writer, preparer.prepare(mammogram, plan.parts[number]))
+                place = layout.place(files, mammogram.file)
+                _add(writer, _prepared(preparer, mammogram, plan.parts[number], place, report))
             else:
                 report.drop(CRASHED, layout.place(files, mammogram.file))
             on_mammogram(done, len(mammograms))
@@ -296,6 +302,20 @@ def _add(writer: DatasetWriter, cut: Cut | None) -> None:
         writer.add_mammogram(cut.mammogram, cut.lesions)
         for patch in cut.patches:
             writer.add_patch(patch)
+
+
+def _prepared(preparer: Preparer, mammogram: RawMammogram, split: str, place: str, report: ImportReport) -> Cut | None:
+    """Prepare a mammogram. A fault of its layout costs this mammogram, not the import of all others; it is logged
+    without its message, which may quote the file."""
+    try:
+        return preparer.prepare(mammogram, split)
+    except (PrimitivesError, OSError, MemoryError):  # of the store or the machine: a later attempt may succeed
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        log.error("reader failed", file=place, error=kind, stack="".join(traceback.format_tb(error.__traceback__)))
+        report.drop(FAILED, f"{place}: {kind}")
+        return None
 
 
 def _scan(

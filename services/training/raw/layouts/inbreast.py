@@ -141,7 +141,7 @@ def _rows(files: SourceFiles, report: ImportReport) -> Iterator[Row]:
         )
     table = table_named(files, "INbreast.xlsx", "INbreast.csv")
     if table.lower().endswith(".xlsx"):
-        return sheet_rows(files, table, COLUMNS)
+        return sheet_rows(files, table, COLUMNS, report=report)
     return csv_rows(files, table, COLUMNS, ";", _encoding(files, table), report)
 
 

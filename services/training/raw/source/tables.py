@@ -21,6 +21,8 @@ MOST_LINES = 1 << 20
 """Lines of a sheet, as in Excel. A damaged number of a row would otherwise stand for billions of empty lines."""
 
 TOO_WIDE = "row has more cells than the table has columns"
+EXTRA_CELLS = "row of a sheet has text beyond its columns, which was not read"
+SEVERAL_LINES = "row spans several lines of its file: if a quote is not closed, the rows behind it are part of a cell"
 
 csv.field_size_limit(LARGEST_CELL)
 
@@ -63,7 +65,8 @@ def csv_rows(
     """Yield the rows of a CSV file with a line of column names. Rows without any text are left out.
 
     InvalidInput if a required column is missing or the text cannot be read. A row that has more cells than there are
-    columns is dropped from the report's import; without a report it is InvalidInput too.
+    columns is dropped from the report's import; without a report it is InvalidInput too. A row with a line break inside
+    of a cell is flagged.
     """
     where = files.where(name)
     try:
@@ -81,15 +84,20 @@ def csv_rows(
                     raise InvalidInput(f"{place} has {len(cells)} cells; expected {len(columns)}")
                 report.drop(TOO_WIDE, place)
             elif any(cell.strip() for cell in cells):
-                padded = [*cells, *[""] * (len(columns) - len(cells))]
-                yield Row({column: cell.strip() for column, cell in zip(columns, padded, strict=True)}, place)
+                padded = [*(cell.strip() for cell in cells), *[""] * (len(columns) - len(cells))]
+                if report is not None and any("\n" in cell or "\r" in cell for cell in padded):
+                    report.flag(SEVERAL_LINES, place)
+                yield Row(dict(zip(columns, padded, strict=True)), place)
     except csv.Error as error:
         raise InvalidInput(f"{where}:{reader.line_num}: {error}") from error
 
 
-def sheet_rows(files: SourceFiles, name: str, required: Sequence[str], sheet: str = "") -> Iterator[Row]:
+def sheet_rows(
+    files: SourceFiles, name: str, required: Sequence[str], sheet: str = "", report: ImportReport | None = None
+) -> Iterator[Row]:
     """Yield the rows of a sheet of an Excel workbook (.xlsx), or of its first one. The line of column names is the
-    first one that contains all required columns; repeated names get a number. Rows without any text are left out."""
+    first one that contains all required columns; repeated names get a number. Rows without any text are left out, and
+    rows with text beyond the columns are flagged."""
     where = f"{files.where(name)}{f' [{sheet}]' if sheet else ''}"
     lines = _sheet_lines(files.read(name, LARGEST_TABLE), where, sheet)
     columns: list[str] | None = None
@@ -97,6 +105,8 @@ def sheet_rows(files: SourceFiles, name: str, required: Sequence[str], sheet: st
         if columns is None:
             columns = _numbered(cells) if set(required) <= set(cells) else None
         elif any(cells):
+            if report is not None and any(cells[len(columns) :]):
+                report.flag(EXTRA_CELLS, f"{where}:{number}")
             padded = [*cells, *[""] * (len(columns) - len(cells))]
             yield Row(dict(zip(columns, padded, strict=False)), f"{where}:{number}")
     if columns is None:

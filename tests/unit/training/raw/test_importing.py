@@ -18,8 +18,10 @@ from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, O
 from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import box_outline
-from services.training.raw.importing import Source, assemble, cut_part, discard, is_cut, plan_import
+from services.training.raw.importing import FAILED, Source, assemble, cut_part, discard, is_cut, plan_import
+from services.training.raw.pixels import Pixels
 from services.training.raw.report import ImportReport
+from services.training.raw.source.files import SourceFiles
 from tests.fakes.raw.drawn import HEIGHT, SKIPPED, WIDTH, DrawnLayout, drawn_breast, encoded
 
 MALIGNANT = Label(Outcome.MALIGNANT, LabelUnit.BREAST, LabelSource.PATHOLOGY)
@@ -124,6 +126,25 @@ def test_an_interrupted_import_continues(blobs: Blobs, source: Source, tmp_path:
     discard(blobs, again)
     assert list(blobs.list(BUCKET, "imports/")) == []
     assert Dataset(blobs, manifest).read(0)
+
+
+def test_a_reader_that_fails_costs_one_mammogram(
+    blobs: Blobs, source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is left out with the kind of the error; the log says where, and does not quote the file."""
+    read = DrawnLayout.read
+
+    def fail(self: DrawnLayout, files: SourceFiles, mammogram: RawMammogram) -> Pixels:
+        if mammogram.file == "7.png":
+            raise KeyError("DOE^JANE")
+        return read(self, files, mammogram)
+
+    monkeypatch.setattr(DrawnLayout, "read", fail)
+    dataset, report = imported(blobs, source)
+    assert dataset.manifest.mammogram_count == 16
+    assert report.dropped[FAILED].examples == ["7.png: KeyError"]
+    logged = "".join(capsys.readouterr())
+    assert "reader failed" in logged and "in fail" in logged and "DOE" not in logged.replace('KeyError("DOE^JANE")', "")
 
 
 def test_another_recipe_is_another_import(blobs: Blobs, source: Source) -> None:

@@ -10,7 +10,15 @@ from services.common.blobs import FolderBlobs
 from services.common.errors import InvalidInput, NotFound
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import BucketFiles, FolderFiles, NameParts, name_parts
-from services.training.raw.source.tables import MOST_LINES, TOO_WIDE, csv_rows, sheet_rows, table_named
+from services.training.raw.source.tables import (
+    EXTRA_CELLS,
+    MOST_LINES,
+    SEVERAL_LINES,
+    TOO_WIDE,
+    csv_rows,
+    sheet_rows,
+    table_named,
+)
 from tests.fakes.raw.plain_files import write_workbook
 from tests.unit.training.raw.scanning import counts
 
@@ -73,3 +81,22 @@ def test_names_are_split_into_folders_stem_and_suffix() -> None:
     assert name_parts("a/b.c/D.e.DCM") == NameParts(("a", "b.c"), "D.e", "dcm")
     assert name_parts("plain") == NameParts((), "plain", "")
     assert name_parts(".hidden") == NameParts((), ".hidden", "")
+
+
+def test_rows_that_a_quote_swallows_are_flagged(tmp_path: Path) -> None:
+    """A quote that is not closed makes the rest of the table one cell, which the report names. Line breaks at the end
+    of a cell, as in CBIS-DDSM, are no sign of it."""
+    (tmp_path / "a.csv").write_text('x,y\n"1\n",2\n"3,4\n5,6\n')
+    files, report = FolderFiles(tmp_path), ImportReport()
+    rows = [dict(row.cells) for row in csv_rows(files, "a.csv", ["x"], report=report)]
+    assert rows == [{"x": "1", "y": "2"}, {"x": "3,4\n5,6", "y": ""}]
+    assert report.flagged[SEVERAL_LINES].examples == ["a.csv:5"]
+
+
+def test_text_beyond_the_columns_of_a_sheet_is_flagged(tmp_path: Path) -> None:
+    """The row is kept: notes beside a table are common."""
+    write_workbook(tmp_path / "a.xlsx", {"one": [["x", "y"], [1, 2, "note"], [3, 4, None]]})
+    report = ImportReport()
+    rows = [row["x"] for row in sheet_rows(FolderFiles(tmp_path), "a.xlsx", ["x", "y"], report=report)]
+    assert rows == ["1", "3"]
+    assert report.flagged[EXTRA_CELLS].examples == ["a.xlsx:2"]

@@ -92,7 +92,7 @@ def read_lesions(files: SourceFiles, report: ImportReport) -> dict[str, list[Les
         raise InvalidInput(f"the source has no table {TABLES}; expected mass_case_description_train_set.csv and others")
     lesions: dict[str, list[Lesion]] = {}
     for table in tables:
-        for row in _rows(files, table):
+        for row in _rows(files, table, report):
             lesion = _lesion(row, report)
             if lesion is None:
                 report.drop(NO_IMAGE_NAME, row.where)
@@ -105,9 +105,9 @@ def read_lesions(files: SourceFiles, report: ImportReport) -> dict[str, list[Les
     return lesions
 
 
-def _rows(files: SourceFiles, table: str) -> Iterator[Row]:
+def _rows(files: SourceFiles, table: str, report: ImportReport) -> Iterator[Row]:
     """The rows of a table with blanks in the names of all columns."""
-    for row in csv_rows(files, table, ()):
+    for row in csv_rows(files, table, (), report=report):
         cells = {column.lower().replace("_", " "): text for column, text in row.cells.items()}
         missing = [column for column in COLUMNS if column not in cells]
         if missing:

@@ -107,7 +107,7 @@ class CddCesm(Layout):
 def _rows(files: SourceFiles, workbook: str, report: ImportReport) -> dict[str, list[Row]]:
     """The rows of the sheet by the name of their image."""
     found: dict[str, list[Row]] = {}
-    for row in sheet_rows(files, workbook, COLUMNS, SHEET):
+    for row in sheet_rows(files, workbook, COLUMNS, SHEET, report):
         name = _stem(row["Image_name"])
         if _NAME.fullmatch(name):
             found.setdefault(name, []).append(row)
@@ -168,7 +168,7 @@ def _masses(files: SourceFiles, workbook: str, report: ImportReport) -> dict[str
     """The rows of the sheet of masses, by image."""
     found: dict[str, list[Row]] = {}
     try:
-        for row in sheet_rows(files, workbook, ("Image_name",), MASSES):
+        for row in sheet_rows(files, workbook, ("Image_name",), MASSES, report):
             found.setdefault(_stem(row["Image_name"]), []).append(row)
     except InvalidInput:
         report.flag(NO_MASSES, files.where(workbook))

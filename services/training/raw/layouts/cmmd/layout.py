@@ -101,7 +101,8 @@ def _labelled(files: SourceFiles, report: ImportReport) -> dict[Breast, _Labelle
     found: dict[Breast, _Labelled] = {}
     table = table_named(files, *TABLES)
     is_sheet = table.lower().endswith(".xlsx")
-    for row in sheet_rows(files, table, COLUMNS) if is_sheet else csv_rows(files, table, COLUMNS, report=report):
+    read_rows = sheet_rows if is_sheet else csv_rows
+    for row in read_rows(files, table, COLUMNS, report=report):
         outcome = OUTCOMES.get(row["classification"].lower())
         breast = (row["ID1"].upper(), side(row["LeftRight"]))
         if outcome is None or not all(breast):
