@@ -1,4 +1,4 @@
-"""Seals the names of a source's files, which identify patients, for storage beside the plan of an import.
+"""Seals the names of a source's files, which identify patients, for storage next to the plan of an import.
 
 AES-SIV (RFC 5297) under a key that is derived from that of the pseudonyms: authenticated, and the same names give the
 same content, so that an import that is planned again finds its objects.

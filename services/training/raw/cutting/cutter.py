@@ -20,7 +20,7 @@ from services.training.raw.report import ImportReport
 
 JPEG_QUALITY = 95
 _SAMPLED = 8
-"""Every so many rows and columns of the background count for its median."""
+"""Step between the rows and columns of the background that count for its median."""
 MARGIN = 0.02
 """What stays visible around the breast when the background is blanked, as a part of the shorter side: skin and
 nipple."""

@@ -150,7 +150,7 @@ def wrong_refusal(source: Source, error: Exception) -> str:
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Raise Hang after so many seconds."""
+    """Raise Hang after this number of seconds."""
 
     def ring(_signal: int, _frame: object) -> None:
         raise Hang(f"longer than {seconds} s")

@@ -94,7 +94,7 @@ def test_rows_that_a_quote_swallows_are_flagged(tmp_path: Path) -> None:
 
 
 def test_text_beyond_the_columns_of_a_sheet_is_flagged(tmp_path: Path) -> None:
-    """The row is kept: notes beside a table are common."""
+    """The row is kept: notes next to a table are common."""
     write_workbook(tmp_path / "a.xlsx", {"one": [["x", "y"], [1, 2, "note"], [3, 4, None]]})
     report = ImportReport()
     rows = [row["x"] for row in sheet_rows(FolderFiles(tmp_path), "a.xlsx", ["x", "y"], report=report)]

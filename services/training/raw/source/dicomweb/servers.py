@@ -108,5 +108,5 @@ def _check_url(field: str, url: str) -> None:
 
 
 def _no_password() -> str:
-    """OpenSSL would ask on the terminal for the password of an encrypted key."""
+    """OpenSSL would prompt on the terminal for the password of an encrypted key."""
     raise ValueError("the key is encrypted; expected one without a password")
