@@ -30,6 +30,7 @@ from services.training.imports.api import add_import_routes
 from services.training.imports.tables import ImportRow
 from services.training.imports.workflow import RawImports
 from services.training.names import BUCKET
+from services.training.raw.source.dicomweb.servers import read_servers
 from services.training.rpc import TrainingServicer
 from services.training.settings import TrainingSettings
 from services.training.tables import Base, BuildRow, RunRow
@@ -53,9 +54,11 @@ def open_training_ports(settings: TrainingSettings, bus: Bus) -> Ports:
 
 def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) -> Service:
     """Build the service. It is bound to its network ports, but not started. InvalidInput if it leaves its jobs to other
-    processes, although the bus connects no other processes."""
+    processes, although the bus connects no other processes, and for a file of DICOMweb servers that is not valid."""
     shared = settings.shared
     check_role(settings, bus)
+    if settings.dicomweb_file is not None:
+        read_servers(settings.dicomweb_file)  # a broken file is found now, not by the first import
     edge = open_edge("training", shared)
     ports = open_training_ports(settings, bus)
     runner = JobRunner("training-job", shared.log_format, shared.log_level, shared.job_silence_s)
@@ -65,7 +68,13 @@ def create(settings: TrainingSettings, bus: Bus, idle: IdleEnd | None = None) ->
     evaluations = Evaluations(ports, runner, settings)
     comparisons = Comparisons(ports, evaluations)
     imports = RawImports(
-        ports, runner, datasets, settings.importable_buckets, settings.pseudonym_key_file, shared.folder("keys")
+        ports,
+        runner,
+        datasets,
+        settings.importable_buckets,
+        settings.pseudonym_key_file,
+        shared.folder("keys"),
+        settings.dicomweb_file,
     )
     app = create_app("training", lambda: ports.outbox.alive, edge.tokens)
     streams = Streams()

@@ -24,7 +24,8 @@ from services.training.raw.layouts.dicom import UNMATCHED
 from services.training.raw.report import ImportReport
 from services.training.raw.source.dicomweb.search import NO_STUDY, Selection
 from services.training.raw.source.dicomweb.source import DicomwebSource
-from tests.fakes.raw.pacs import LABELS, write_pacs
+from tests.fakes.raw.pacs import LABELS, store_pacs
+from tests.unit.training.imports.test_workflow import Importing
 
 RECIPE = CutRecipe(fractions=(0.5,), part_mammograms=2, splits=(0.5, 0.25, 0.25))
 
@@ -63,13 +64,8 @@ class Pacs:
 @pytest.fixture(scope="module")
 def stored(orthanc: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder, whose files are all in Orthanc."""
-    folder = tmp_path_factory.mktemp("pacs")
-    write_pacs(folder)
-    for file in sorted(folder.rglob("*.dcm")):
-        httpx.post(f"{orthanc.url}/instances", content=file.read_bytes(), timeout=30).raise_for_status()
-    yield folder
-    for study in httpx.get(f"{orthanc.url}/studies", timeout=30).json():
-        httpx.delete(f"{orthanc.url}/studies/{study}", timeout=30).raise_for_status()
+    with store_pacs(orthanc.url, tmp_path_factory.mktemp("pacs")) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -168,3 +164,30 @@ def test_unknown_servers_are_refused(pacs: Pacs) -> None:
     other = source.model_copy(update={"dicomweb": source.dicomweb.model_copy(update={"server": "other"})})
     with pytest.raises(NotFound, match=r"no DICOMweb server 'other'; .*servers.json has lab"):
         pacs.imported(other)
+
+
+def test_the_service_imports_from_a_pacs(pacs: Pacs, tmp_path: Path) -> None:
+    """The same data set as the command makes, over HTTP; the list of instances is retained until the import ends."""
+    pacs.source()
+    importing = Importing(tmp_path / "service")
+    importing.raw_imports.home = pacs.home
+    importing.raw_imports.dicomweb_file = pacs.home / "servers.json"
+    (importing.folder / "labels.csv").write_text(LABELS)
+    assert importing.web.get("/v1/import-layouts").json()["dicomweb"] == ["lab"]
+    recipe = RECIPE.model_dump(mode="json")
+    body = {"layout": "dicom", "folder": "raw", "dicomweb": "lab", "name": "set", "recipe": recipe}
+    days = {"since": "2024-01-01", "until": "2024-12-31"}
+    started = importing.web.post("/v1/imports", json=body | days)
+    assert started.status_code == 202, started.text
+    [command] = importing.sent()
+    importing.perform(command)
+    assert any(one.key.endswith("files.sealed") for one in importing.collected().objects)
+    for command in importing.sent():
+        importing.perform(command)
+    importing.perform_all()
+    view = importing.web.get(f"/v1/imports/{started.json()['import_id']}").json()
+    assert (view["state"], view["error"], view["dicomweb"], view["since"]) == ("completed", "", "lab", "2024-01-01")
+    assert view["report"]["counts"]["instances received from the server"] == 9
+    found, _, _ = pacs.imported(pacs.source())
+    assert view["dataset_id"] == found.manifest.dataset_id
+    assert not any(one.key.endswith("files.sealed") for one in importing.collected().objects)

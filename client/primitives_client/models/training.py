@@ -372,10 +372,11 @@ class ImportLayout(Answer):
 
 
 class ImportLayouts(Answer):
-    """All layouts, and the buckets that may be imported."""
+    """All layouts, and the buckets and DICOMweb servers that may be imported."""
 
     layouts: list[ImportLayout]
     buckets: list[str]
+    dicomweb: list[str] = Field(default=[])
 
 
 class Reason(Answer):
@@ -412,6 +413,9 @@ class ImportView(Answer):
     folder: str
     bucket: str
     prefix: str
+    dicomweb: str = ""
+    since: str | None = None
+    until: str | None = None
     recipe: dict[str, Any]
     parts: int
     parts_done: int
@@ -662,19 +666,27 @@ class StartEvaluationRequest(Request):
 
 
 class StartImportRequest(Request):
-    """Import raw mammograms: a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER, or the objects of a
-    bucket that PRIMITIVES_TRAINING_IMPORT_BUCKETS lists."""
+    """Import raw mammograms: a folder that is directly in PRIMITIVES_TRAINING_IMPORT_FOLDER, the objects of a
+    bucket that PRIMITIVES_TRAINING_IMPORT_BUCKETS lists, or the studies of a DICOMweb server in
+    PRIMITIVES_TRAINING_DICOMWEB_FILE. With a server, the folder or bucket has its table of labels, labels.csv, and
+    may have a list of studies, studies.txt."""
 
     layout: str
     """How the source is laid out; see import-layouts."""
     name: str = ""
-    """The name of the data set; empty: that of the folder or bucket."""
+    """The name of the data set; empty: that of the source."""
     folder: str = ""
     """The folder to import; empty: a bucket."""
     bucket: str = ""
     """The bucket to import; empty: a folder."""
     prefix: str = ""
     """The folder of the bucket, such as cbis/2017; empty: the whole bucket."""
+    dicomweb: str = ""
+    """The DICOMweb server to import from, by name."""
+    since: str | None = None
+    """The first day of the server's studies to import."""
+    until: str | None = None
+    """Their last day."""
     recipe: CutRecipe = Field(default_factory=CutRecipe)
 
 

@@ -31,6 +31,7 @@ class RawImport(BaseModel):
     folder: str
     bucket: str
     prefix: str
+    dicomweb: str = ""
     parts: int
     parts_done: int
     mammograms: int

@@ -6,7 +6,7 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.objects.references import References
 from services.imaging.manifests import read_table
 from services.training.names import BUCKET
-from services.training.raw.importing import ImportPlan, PartResult
+from services.training.raw.importing import SEALED_FILES, ImportPlan, PartResult
 
 
 def add_import(found: References, planned: ObjectRef | None, results: Iterable[ObjectRef], by: str) -> None:
@@ -16,6 +16,8 @@ def add_import(found: References, planned: ObjectRef | None, results: Iterable[O
     if content is None:
         return
     plan = ImportPlan.model_validate_json(content)
+    if plan.source.dicomweb is not None:
+        found.add_key(BUCKET, plan.key(SEALED_FILES), by)
     for number in range(len(plan.parts)):
         found.add_key(BUCKET, plan.part_key("part", number), by)
     for result in results:

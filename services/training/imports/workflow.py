@@ -37,7 +37,10 @@ from services.training.imports.specs import (
 from services.training.imports.tables import ImportPartRow, ImportRow
 from services.training.names import PLAIN_JOBS_QUEUE
 from services.training.raw.importing import Source, open_plan, part_journal
-from services.training.raw.layouts import LAYOUTS, layout_named
+from services.training.raw.layouts import LAYOUTS
+from services.training.raw.source.dicomweb.search import Selection
+from services.training.raw.source.dicomweb.servers import read_servers, server_named
+from services.training.raw.source.dicomweb.source import DicomwebSource
 from services.training.specs import BuiltDataset
 from services.training.workflow.contents import DatasetContents
 from services.training.workflow.datasets import Datasets, add_dataset
@@ -54,6 +57,8 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
     pseudonym_key: Path | None = None
     home: Path = Path()
     """Where the key of pseudonyms is made if none is configured."""
+    dicomweb_file: Path | None = None
+    """The DICOMweb servers that may be imported from."""
 
     noun: ClassVar[str] = "import"
     table: ClassVar[type[ImportRow]] = ImportRow
@@ -61,12 +66,13 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
     part_table: ClassVar[type[ImportPartRow]] = ImportPartRow
 
     def start(self, request: StartImportRequest, key: CallKey | None = None) -> ImportView:
-        """Enqueue an import. InvalidInput for an unknown layout, NotFound for an unknown folder, Forbidden for a bucket
-        that may not be imported, and for a folder if there is no import folder."""
+        """Enqueue an import. InvalidInput for an unknown layout, NotFound for an unknown folder or DICOMweb server,
+        Forbidden for a bucket that may not be imported, and for a folder if there is no import folder."""
 
         def begin(start: Start) -> None:
-            layout_named(request.layout)
-            self._source(request)
+            self._source(request).check()
+            if request.dicomweb:
+                server_named(self.dicomweb_file, request.dicomweb)
             with self.ports.records.transaction() as session:
                 start.record(session)
                 task = ImportRow(import_id=start.task_id, request=request)
@@ -94,12 +100,13 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
         return ImportList(imports=views, total=page.total, next_offset=page.next_offset)
 
     def layouts(self) -> ImportLayouts:
-        """The layouts, and the buckets that may be imported."""
+        """The layouts, and the buckets and DICOMweb servers that may be imported."""
         layouts = [
             ImportLayout(name=name, title=one.title, licence=one.licence.name, terms=list(one.licence.terms))
             for name, one in LAYOUTS.items()
         ]
-        return ImportLayouts(layouts=layouts, buckets=list(self.buckets))
+        servers = sorted(read_servers(self.dicomweb_file)) if self.dicomweb_file is not None else []
+        return ImportLayouts(layouts=layouts, buckets=list(self.buckets), dicomweb=servers)
 
     def plan(self, command: events_pb2.PlanImport) -> None:
         """Perform PlanImport: read the source, and enqueue the parts."""
@@ -189,14 +196,24 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
 
     def _source(self, request: StartImportRequest) -> Source:
         """Where this process finds the source of an import."""
+        dicomweb = self._dicomweb(request) if request.dicomweb else None
         if request.folder:
-            return Source(layout=request.layout, folder=self.datasets.inside(request.folder))
-        if request.bucket not in self.buckets:
+            return Source(layout=request.layout, folder=self.datasets.inside(request.folder), dicomweb=dicomweb)
+        if request.bucket and request.bucket not in self.buckets:
             raise Forbidden(
                 f"bucket {quoted(request.bucket)} cannot be imported here: "
                 "PRIMITIVES_TRAINING_IMPORT_BUCKETS does not list it"
             )
-        return Source(layout=request.layout, bucket=request.bucket, prefix=request.prefix)
+        return Source(layout=request.layout, bucket=request.bucket, prefix=request.prefix, dicomweb=dicomweb)
+
+    def _dicomweb(self, request: StartImportRequest) -> DicomwebSource:
+        return DicomwebSource(
+            server=request.dicomweb,
+            servers_file=self.dicomweb_file,
+            selection=Selection(since=request.since, until=request.until),
+            pseudonym_key=self.pseudonym_key,
+            home=self.home,
+        )
 
     def _prepare_part(
         self, command: events_pb2.CutImportPart
@@ -254,6 +271,9 @@ def _view(row: ImportRow, done: int) -> ImportView:
         folder=request.folder,
         bucket=request.bucket,
         prefix=request.prefix,
+        dicomweb=request.dicomweb,
+        since=request.since,
+        until=request.until,
         recipe=request.recipe.model_dump(mode="json"),
         parts=row.parts,
         parts_done=done,

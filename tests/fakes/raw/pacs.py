@@ -1,8 +1,11 @@
 """The mammograms of a small PACS, as files `<study>/<series>/<instance>.dcm` and a table of labels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydicom.uid import JPEGLosslessSV1
 
 from tests.fakes.raw.dicom import TOMOSYNTHESIS, breast, file_bytes, mammogram
@@ -24,6 +27,17 @@ def write_pacs(root: Path) -> None:
             _write(root, number, f"1.9.{number}{image}", content)
     _write(root, 1, "1.9.13", _file(1, 3, "L", SOPClassUID=TOMOSYNTHESIS))
     _write(root, 9, "1.9.91", _file(9, 1, "L", Modality="CT"))
+
+
+@contextmanager
+def store_pacs(url: str, folder: Path) -> Iterator[Path]:
+    """Write the files to the folder, and have them in the Orthanc at `url` for the block."""
+    write_pacs(folder)
+    for file in sorted(folder.rglob("*.dcm")):
+        httpx.post(f"{url}/instances", content=file.read_bytes(), timeout=30).raise_for_status()
+    yield folder
+    for study in httpx.get(f"{url}/studies", timeout=30).json():
+        httpx.delete(f"{url}/studies/{study}", timeout=30).raise_for_status()
 
 
 def _file(patient: int, image: int, side: str, **changes: Any) -> bytes:

@@ -1,5 +1,6 @@
 """Imports of raw mammograms as tasks: planned, cut in parts, assembled, and controlled."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from fastapi.testclient import TestClient
 from primitives.training.v1 import events_pb2
 from primitives.training.v1 import imports_pb2 as pb
 
+from deploy.local.servers import free_port
 from services.common.blobs import ObjectRef
-from services.common.errors import Conflict, Forbidden, InvalidInput, JobCrashed, JobStopped, NotFound
+from services.common.errors import Conflict, Forbidden, InvalidInput, JobCrashed, JobFailed, JobStopped, NotFound
 from services.common.http.app import create_app
 from services.common.http.streams import Streams
 from services.common.objects.references import References
@@ -28,6 +30,7 @@ from services.training.imports.schemas import StartImportRequest
 from services.training.imports.workflow import RawImports
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import CRASHED
+from services.training.raw.source.dicomweb import client
 from services.training.references import collect_references
 from tests.fakes.data import RecordingJob
 from tests.fakes.ports import FakeRunner
@@ -141,12 +144,14 @@ def test_a_bucket_gives_the_same_data_set_as_a_folder(importing: Importing) -> N
 
 
 def test_sources_that_may_not_be_imported_are_refused(importing: Importing) -> None:
-    """Nothing starts: neither from a bucket that is not listed, an unknown folder or layout, nor without an import
-    folder."""
+    """Nothing starts: neither from a bucket that is not listed, an unknown folder, layout or server, with a layout that
+    no server has, nor without an import folder."""
     for error, changes in (
         (Forbidden, {"folder": "", "bucket": "training"}),
         (NotFound, {"folder": "absent"}),
         (InvalidInput, {"layout": "nothing"}),
+        (NotFound, {"layout": "dicom", "dicomweb": "lab"}),
+        (InvalidInput, {"dicomweb": "lab"}),
     ):
         with pytest.raises(error):
             importing.start(**changes)
@@ -162,6 +167,11 @@ def test_sources_that_may_not_be_imported_are_refused(importing: Importing) -> N
         {"folder": "../raw"},
         {"folder": "raw", "bucket": "raw"},
         {"folder": "raw", "prefix": "lab"},
+        {"folder": "raw", "bucket": "raw", "dicomweb": "lab"},
+        {"folder": "raw", "since": "2024-01-01"},
+        {"dicomweb": "lab", "since": "2024-01-02", "until": "2024-01-01"},
+        {"dicomweb": "lab", "until": "January"},
+        {"dicomweb": "https://pacs.example"},
         {"bucket": "Raw"},
         {"bucket": "../training"},
         {"folder": "raw", "recipe": {"stride": 0}},
@@ -170,7 +180,8 @@ def test_sources_that_may_not_be_imported_are_refused(importing: Importing) -> N
     ],
 )
 def test_requests_that_are_not_valid_are_refused(importing: Importing, body: dict[str, Any]) -> None:
-    """A path, two sources or none, a prefix without a bucket, a strange bucket, and a wrong recipe."""
+    """A path, two sources or none, a prefix without a bucket, a strange bucket, days without a server or without a day
+    between them, a server by its address, and a wrong recipe."""
     assert importing.web.post("/v1/imports", json={"layout": "png-folder"} | body).status_code == 422
     assert importing.sent() == []
 
@@ -337,6 +348,22 @@ def test_files_that_kill_the_job_are_left_out(importing: Importing, monkeypatch:
     assert view.report.counts["mammograms"] == 3
 
 
+def test_an_import_fails_if_its_server_stays_away(
+    importing: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an error that parks the message. Unavailable would have the whole queue wait for a PACS."""
+    monkeypatch.setattr(client, "WAITS_S", (0.0,))
+    servers = tmp_path / "servers.json"
+    servers.write_text(json.dumps({"lab": {"url": f"http://127.0.0.1:{free_port()}"}}))
+    importing.raw_imports.dicomweb_file, importing.raw_imports.home = servers, tmp_path
+    import_id = importing.start(layout="dicom", folder="", dicomweb="lab", since="2024-01-01")
+    view = importing.raw_imports.get(import_id)
+    assert (view.name, view.dicomweb, str(view.since), view.until) == ("lab", "lab", "2024-01-01", None)
+    [command] = importing.sent()
+    with pytest.raises(JobFailed, match="DICOMweb server lab does not answer: ConnectError"):
+        importing.perform(command)
+
+
 class ReportingRunner(FakeRunner):
     """A runner whose jobs report that one of two mammograms is done."""
 
@@ -376,5 +403,8 @@ def test_imports_over_grpc(importing: Importing) -> None:
     layouts = methods.ListImportLayouts(pb.ListImportLayoutsRequest(), None)
     [layout] = [one for one in layouts.layouts if one.name == "png-folder"]
     assert (layout.licence, list(layout.terms), list(layouts.buckets)) == ("test", ["no-weights-release"], ["raw"])
+    request = pb.StartImportRequest(layout="dicom", dicomweb="lab", since="2024-01-01")
+    with pytest.raises(NotFound, match="no DICOMweb server 'lab'"):
+        methods.StartImport(request, DirectCall())
     with pytest.raises(Conflict):
         methods.CancelImport(pb.CancelImportRequest(import_id=started.import_id), None)

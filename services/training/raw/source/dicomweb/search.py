@@ -156,14 +156,16 @@ def _results(client: DicomwebClient, path: str, tag: str, query: Query, report: 
         offset += len(page)
         before = len(seen)
         for result in page:
-            uid = _value(result, tag)
-            if _value(result, MODALITY) not in (None, MAMMOGRAPHY) or uid in seen:
+            uid, modality = _value(result, tag), _value(result, MODALITY)
+            if str(uid) in seen:
                 continue
-            if not is_uid(uid):
+            seen.add(str(uid))
+            if modality not in (None, MAMMOGRAPHY):
+                continue
+            if is_uid(uid):
+                yield uid
+            else:
                 report.drop(BAD_UID, path.rpartition("/")[2])
-                continue
-            seen.add(uid)
-            yield uid
         if len(seen) == before:
             return
         if offset > MOST_RESULTS:
