@@ -26,7 +26,6 @@ LONGEST_WAIT_S = 60.0
 LONGEST_ANSWER_S = 900.0
 """Longest time for a whole answer."""
 LARGEST_TOKEN_ANSWER = 1 << 16
-BLOCK = 1 << 16
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 AWAY = frozenset({429, 502, 503, 504})
@@ -151,7 +150,7 @@ class DicomwebClient:
 
     def _blocks(self, answer: httpx.Response) -> Blocks:
         deadline = self._clock() + LONGEST_ANSWER_S
-        for block in answer.iter_raw(BLOCK):
+        for block in answer.iter_raw():  # as they arrive: larger blocks would wait for a slow server
             if self._clock() > deadline:
                 raise Refused(self.name, TOO_SLOW)
             yield block
@@ -178,7 +177,7 @@ class DicomwebClient:
                 if answer.status_code in PASSING:
                     raise _Passing(self._away(f"status {answer.status_code} of its token server"))
                 try:
-                    body = b"".join(_limited(answer.iter_raw(), LARGEST_TOKEN_ANSWER))
+                    body = b"".join(_limited(self._blocks(answer), LARGEST_TOKEN_ANSWER))
                 except httpx.TransportError:
                     raise _Passing(self._away("the answer of its token server ends early")) from None
                 return answer.status_code, body
