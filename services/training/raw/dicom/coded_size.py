@@ -29,14 +29,16 @@ def coded_size(stream: bytes) -> CodedSize | None:
 
 
 def _jpeg_size(stream: bytes) -> CodedSize | None:
-    place = 2
+    """The size from the frame header. None unless all segments up to the first scan follow each other: gdcm ends the
+    process when it has to search for the scan."""
+    size, place = None, 2
     while place + 10 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
         if marker in _SIZE_MARKERS:
             rows, columns = (int.from_bytes(stream[place + at : place + at + 2], "big") for at in (5, 7))
-            return CodedSize(rows, columns, stream[place + 4], stream[place + 9])
+            size = CodedSize(rows, columns, stream[place + 4], stream[place + 9])
         if marker == _SCAN:
-            return None
+            return size
         if marker == 0xFF:
             place += 1
         elif marker in _WITHOUT_LENGTH:

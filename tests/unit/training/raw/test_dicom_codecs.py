@@ -134,6 +134,15 @@ def test_a_stream_without_a_header_is_refused() -> None:
         decode_dicom(saved(dataset), "a.dcm")
 
 
+def test_a_header_with_a_gap_is_refused() -> None:
+    """gdcm would end the process. A byte too many makes a gap before the scan; a fill byte is none."""
+    stream = base64.b64decode(JPEG_OF_12_BITS)
+    scan = stream.index(b"\xff\xda")
+    assert coded_size(stream[:scan] + b"\xff" + stream[scan:]) == coded_size(stream) is not None
+    assert coded_size(stream[: scan - 1] + b"\x00" + stream[scan - 1 :]) is None
+    assert coded_size(stream[:scan]) is None
+
+
 def test_other_transfer_syntaxes_are_refused_by_name() -> None:
     """HTJ2K needs a decoder that the product does not have; what is no syntax at all is not quoted."""
     dataset = pydicom.dcmread(io.BytesIO(file_bytes(mammogram(), JPEG2000Lossless)))
