@@ -21,6 +21,7 @@ from services.imaging.licence import DataCard
 from services.imaging.patches import Box, parse_patch_name
 from services.training.exported_facts import (
     FILE,
+    PREVIEWS,
     ExportedFacts,
     ExportedMammogram,
     ExportedOutline,
@@ -141,8 +142,7 @@ def _write_shard(dataset: Dataset, shard: Shard, stems: dict[str, str], folder: 
         path = f"images/{patch_id // FOLDER_PATCHES}/{_patch_file(row, stems[row['mammogram']])}"
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("xb") as out:
-            out.write(image)
+        _write_new(file, image)
         listed.write(f"{path} {row['label']}\n")
         yield patch_id
 
@@ -157,12 +157,19 @@ def _patch_file(row: dict[str, Any], stem: str) -> str:
 
 
 def _write_mammograms(dataset: Dataset, mammograms: list[ExportedMammogram], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the full images, and their previews: a preview may have the window of a DICOM file, which the image does
+    not state."""
+    (folder / PREVIEWS).mkdir(parents=True)
     for one in mammograms:
         if one.full:
             image = dataset.full(one.name)
-            with (folder / f"{one.stem}.{'png' if image.startswith(PNG) else 'jpg'}").open("xb") as out:
-                out.write(image)
+            _write_new(folder / f"{one.stem}.{'png' if image.startswith(PNG) else 'jpg'}", image)
+            _write_new(folder / PREVIEWS / f"{one.stem}.jpg", dataset.preview(one.name))
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    with file.open("xb") as out:
+        out.write(content)
 
 
 def _write_facts(

@@ -18,6 +18,8 @@ from services.imaging.patches import SPLITS, Lesion
 from services.training.raw.report import ImportReport
 
 FILE = "primitives.json"
+PREVIEWS = "previews"
+"""The folder of previews in that of the full mammograms."""
 LARGEST_FILE = 1 << 30
 LARGEST_NUMBER = 2**31 - 1
 

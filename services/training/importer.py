@@ -16,12 +16,13 @@ from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.decode import LARGEST_IMAGE, decode_grey
 from services.imaging.patches import SPLITS, Mammogram, Patch, exam_of, parse_patch_name
-from services.training.exported_facts import FILE, ExportedFacts, ExportedMammogram, read_facts
+from services.training.exported_facts import FILE, PREVIEWS, ExportedFacts, ExportedMammogram, read_facts
 from services.training.outlines import read_outlines
 
 CLASSES = {2: ("not cancer", "cancer"), 3: ("normal", "benign", "cancer")}
 
 LONGEST_PATH = 4096
+LARGEST_PREVIEW = 16 << 20
 LARGEST_LIST = 1 << 30
 """Bytes of a list: about ten million lines."""
 
@@ -86,7 +87,9 @@ def import_directory(
         if source.mammograms is not None:
             for mammogram in facts.mammograms if facts is not None else _mammograms_of(patches):
                 if mammogram.full:
-                    writer.add_mammogram(_read_mammogram(source.mammograms, mammogram))
+                    full = _read_mammogram(source.mammograms, mammogram)
+                    preview = _read_preview(source.mammograms, mammogram) if facts is not None else b""
+                    writer.add_mammogram(replace(full, preview=preview))
         phenomena = facts.phenomenon_of if facts is not None else {}
         for number, (entry, patch) in enumerate(_in_order(lists, patches, facts, writer)):
             try:
@@ -231,3 +234,13 @@ def _read_mammogram(folder: Path, mammogram: ExportedMammogram) -> Mammogram:
     image = read_at_most(path, LARGEST_IMAGE)
     width, height = decode_grey(image, str(path)).size
     return Mammogram(mammogram.name, mammogram.patient, mammogram.side, mammogram.view, height, width, image)
+
+
+def _read_preview(folder: Path, mammogram: ExportedMammogram) -> bytes:
+    """The exported preview of a mammogram; empty if there is none, so that the data set makes one of the image."""
+    path = folder / PREVIEWS / f"{mammogram.stem}.jpg"
+    if not path.is_file():
+        return b""
+    preview = read_at_most(path, LARGEST_PREVIEW)
+    decode_grey(preview, str(path))
+    return preview

@@ -169,7 +169,8 @@ def one_by_one(blobs: FolderBlobs, *names: str) -> Dataset:
     Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)).save(image, "PNG")
     content, box = image.getvalue(), Box(3, 0, 8, 8)
     with DatasetWriter(blobs, BUCKET, "own", ("a", "b"), notice="of ours", shard_patches=1) as writer:
-        unused = Mammogram("unused", "of train", "LEFT", "", 8, 8, content)
+        preview = jpeg(np.full((4, 4), 99, np.uint8))  # another one than the data set would make of the image
+        unused = Mammogram("unused", "of train", "LEFT", "", 8, 8, content, preview)
         writer.add_mammogram(unused, [Lesion("unused", "speck", ((0.1, 1e6),))])
         for split, mammogram in zip(("val", "train", "train"), dict.fromkeys(names), strict=False):
             patch = str(PatchName(mammogram, box, "0.5", "1", ".png"))
@@ -208,6 +209,20 @@ def test_without_mammograms_the_patches_are_the_same(blobs: FolderBlobs, tmp_pat
         dataset.manifest.lesions.sha256,
         dataset.manifest.card and dataset.manifest.card.sha256,
     )
+
+
+def test_a_damaged_preview_is_refused(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """Pages would show it. Without a preview the data set makes one, and is another one."""
+    dataset = one_by_one(blobs, "x")
+    target = exported(blobs, dataset, tmp_path)
+    [preview] = (tmp_path / "full" / "previews").iterdir()
+    content = preview.read_bytes()
+    preview.write_bytes(content[:100])
+    with pytest.raises(InvalidInput, match=r"previews/unused\.jpg"):
+        imported(tmp_path, target, 2)
+    preview.unlink()
+    again = imported(tmp_path, target, 2)
+    assert again.manifest.shards == dataset.manifest.shards and again.manifest != dataset.manifest
 
 
 def test_folders_that_hold_something_are_refused(blobs: FolderBlobs, tmp_path: Path) -> None:
