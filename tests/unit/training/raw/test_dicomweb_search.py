@@ -46,7 +46,7 @@ def pacs(path: str) -> list[dict[str, Any]]:
 
 
 def others_first(path: str, offset: int, _limit: int) -> list[dict[str, Any]]:
-    """Pages of one series, first those of another modality, whatever the search asks for."""
+    """Pages of one series, first those of another modality, whatever is searched for."""
     results = pacs(path)
     return list(reversed(results))[offset : offset + 1] if path.endswith("/series") else results[offset:]
 
