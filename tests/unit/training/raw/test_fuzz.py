@@ -202,8 +202,9 @@ def run_cases(
 
 
 def test_every_layout_has_a_source() -> None:
-    """A new layout needs a line in SOURCES."""
-    assert {layout for layout, _ in SOURCES.values()} == set(LAYOUTS)
+    """A new layout needs a line in SOURCES. Layouts of other tests do not."""
+    ours = {name for name, one in LAYOUTS.items() if one.__module__.startswith("services.")}
+    assert {layout for layout, _ in SOURCES.values()} == ours
 
 
 @pytest.mark.parametrize(("each", "processes"), [(19, 1), pytest.param(182, 2, marks=pytest.mark.long)])

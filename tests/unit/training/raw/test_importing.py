@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from services.common.blobs import Blobs, open_blobs
 from services.common.blobs.port import read_verified
@@ -13,7 +14,7 @@ from services.imaging.dataset import Dataset
 from services.imaging.licence import DataCard, Term
 from services.imaging.patches import SPLITS
 from services.training.names import BUCKET
-from services.training.raw import layouts
+from services.training.raw import importing, layouts
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
 from services.training.raw.cutting.recipe import CutRecipe
@@ -128,9 +129,7 @@ def test_an_interrupted_import_continues(blobs: Blobs, source: Source, tmp_path:
     assert Dataset(blobs, manifest).read(0)
 
 
-def test_a_reader_that_fails_costs_one_mammogram(
-    blobs: Blobs, source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reader_that_fails_costs_one_mammogram(blobs: Blobs, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left out with the kind of the error; the log says where, and does not quote the file."""
     read = DrawnLayout.read
 
@@ -139,12 +138,16 @@ def test_a_reader_that_fails_costs_one_mammogram(
             raise KeyError("DOE^JANE")
         return read(self, files, mammogram)
 
+    log = CapturingLogger()
+    monkeypatch.setattr(importing, "log", log)
     monkeypatch.setattr(DrawnLayout, "read", fail)
     dataset, report = imported(blobs, source)
     assert dataset.manifest.mammogram_count == 16
     assert report.dropped[FAILED].examples == ["7.png: KeyError"]
-    logged = "".join(capsys.readouterr())
-    assert "reader failed" in logged and "in fail" in logged and "DOE" not in logged.replace('KeyError("DOE^JANE")', "")
+    [call] = [call for call in log.calls if call.method_name == "error"]
+    assert call.args == ("reader failed",)
+    assert "in fail" in call.kwargs["stack"]
+    assert "DOE" not in str(call.kwargs).replace('KeyError("DOE^JANE")', "")  # the line of this test in the stack
 
 
 def test_another_recipe_is_another_import(blobs: Blobs, source: Source) -> None:

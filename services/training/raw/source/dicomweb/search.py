@@ -32,7 +32,7 @@ STUDY_UID, SERIES_UID, SOP_UID, MODALITY = "0020000D", "0020000E", "00080018", "
 BAD_UID = "search result without a valid UID"
 NO_STUDY = "line of the list of studies that belongs to no mammography study of the server"
 
-_UID = re.compile(r"[0-9]{1,63}(\.[0-9]{1,62})+")
+_UID = re.compile(r"[0-9]{1,62}(?:\.[0-9]{1,62}){1,31}")
 LONGEST_UID = 64
 _ACCESSION = re.compile(r"[^*?\\,\x00-\x1f\x7f]{1,64}")
 """An accession number. Wildcards and commas would select other studies too."""
