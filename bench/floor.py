@@ -71,7 +71,7 @@ def compute_plan(_job: Job, spec: PlanSpec) -> PlanFloor:
     seconds: dict[str, float] = {}
     if spec.dataset is None:
         with timed(seconds, "dataset"):
-            data = build_sample(UnwatchedJob(), BuildSpec(blobs_url=spec.blobs_url)).ref
+            data = build_sample(UnwatchedJob(), BuildSpec(blobs_url=spec.blobs_url, build_id="floor")).ref
     else:
         data = spec.dataset
         copy_dataset(spec.source, spec.blobs_url, data)

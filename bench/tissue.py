@@ -12,7 +12,7 @@ from services.common.blobs import Blobs, ObjectRef, open_blobs
 from services.imaging.dataset import Dataset, LocalPatches
 from services.imaging.dataset_writer import SHARD_PATCHES, DatasetWriter
 from services.imaging.patches import Box, Patch
-from services.training.sample_dataset import View, open_view, sample_files
+from services.training.raw.layouts.sample.views import View, open_view, sample_folder
 
 CLASSES = ("normal", "cancer")
 QUALITY = 95
@@ -68,7 +68,8 @@ def _blobs(folder: Path) -> Blobs:
 def cut_tissue(side: int, count: int, seed: int = 7) -> Iterator[Patch]:
     """Cut squares at random places of one mammogram of the sample, centred within the breast. The same seed gives the
     same bytes."""
-    view = open_view(sample_files()[0])
+    file = min(sample_folder().glob("*/*.dcm"))
+    view = open_view(file.read_bytes(), file.name)
     generator = np.random.default_rng(seed)
     half = side // 2
     inner = view.breast[half : half - side, half : half - side]
@@ -81,4 +82,4 @@ def _cut(view: View, box: Box, name: str, label: int) -> Patch:
     encoded = io.BytesIO()
     grey = view.grey[box.row : box.row + box.height, box.column : box.column + box.width]
     Image.fromarray(grey).save(encoded, "JPEG", quality=QUALITY)
-    return Patch(name, SPLIT, label, view.patient, "bench", box, encoded.getvalue())
+    return Patch(name, SPLIT, label, "bench", "bench", box, encoded.getvalue())

@@ -8,6 +8,7 @@ from typing import Any
 from services.cli.progress import progress_bar
 from services.cli.raw_import import DicomwebOptions, import_raw, read_recipe
 from services.common.bus import MemoryBus
+from services.common.identity import new_id
 from services.common.work.runner import JobRunner
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.dataset import Dataset
@@ -72,7 +73,7 @@ def export_patches(dataset_id: str, target: ExportTarget, confirmed: bool = Fals
 def build_sample_dataset() -> dict[str, Any]:
     """See `primitives dataset sample`."""
     with _training() as (datasets, _), progress_bar("mammograms") as update:
-        spec = BuildSpec(blobs_url=datasets.ports.blobs.url)
+        spec = BuildSpec(blobs_url=datasets.ports.blobs.url, build_id=new_id("build"))
         built = datasets.runner.run(BUILD_SAMPLE, spec, lambda report: update(report.done, report.total))
         return datasets.register(built.manifest, built.ref).model_dump()
 

@@ -1,8 +1,10 @@
 """The jobs of the training service: build the sample data set, import a folder, train a slice of a run."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,7 +19,6 @@ from services.common.work.jobs import Job
 from services.imaging.architectures import transforms_input
 from services.imaging.checkpoint import CheckpointManifest, load_weights, open_checkpoint, pack
 from services.imaging.dataset import Dataset, LocalPatches
-from services.imaging.dataset_writer import DatasetWriter
 from services.imaging.devices import choose_device
 from services.imaging.manifests import put_content
 from services.training.batches import Batches, Batching
@@ -27,13 +28,9 @@ from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import Callbacks, fit
 from services.training.names import BUCKET
-from services.training.sample_dataset import (
-    SAMPLE_CLASSES,
-    SAMPLE_NOTICE,
-    VARIANTS,
-    sample_files,
-    sample_mammograms_and_patches,
-)
+from services.training.raw.importing import ImportPlan, Source, assemble, cut_part, discard, plan_import
+from services.training.raw.layouts.sample.layout import SAMPLE_RECIPE, Sample
+from services.training.raw.layouts.sample.views import sample_folder
 from services.training.schedule import best_epoch
 from services.training.schemas import EpochMetrics
 from services.training.specs import (
@@ -48,8 +45,8 @@ from services.training.specs import (
 )
 from services.training.tensorboard import event_bytes
 
-SAMPLE_SHARD_PATCHES = 256
-"""Patches of a shard of the sample: few, so that a plan over the sample works in parallel as a large one does."""
+SAMPLE_THREADS = 2
+"""Pillow and SciPy release the interpreter lock, so threads help."""
 
 REPORT_PATCHES = 50
 """Patches between two reports of an import."""
@@ -57,24 +54,34 @@ REPORT_PATCHES = 50
 
 @BUILD_SAMPLE.implements
 def build_sample(job: Job, spec: BuildSpec) -> BuiltDataset:
-    """Store the sample data set."""
-    with DatasetWriter(
-        open_blobs(spec.blobs_url),
-        BUCKET,
-        "sample",
-        SAMPLE_CLASSES,
-        notice=SAMPLE_NOTICE,
-        shard_patches=SAMPLE_SHARD_PATCHES,
-    ) as writer:
-        total = len(sample_files()) * VARIANTS
-        for done, sample in enumerate(sample_mammograms_and_patches(), 1):
-            writer.add_mammogram(sample.mammogram, sample.lesions)
-            for patch in sample.patches:
-                writer.add_patch(patch)
-            job.report(done, total, phase="cutting patches", unit="mammograms")
-            job.stop_if_requested()
-        manifest, ref = writer.finish()
+    """Import the sample data set from raw DICOM files."""
+    blobs = open_blobs(spec.blobs_url)
+    source = Source(layout=Sample.name, folder=sample_folder())
+    plan = plan_import(blobs, Sample.name, source, SAMPLE_RECIPE, owner=spec.build_id)
+    try:
+        cut_sample(blobs, plan, job)
+        manifest, ref, _ = assemble(blobs, plan)
+    finally:
+        discard(blobs, plan)
     return BuiltDataset(manifest=manifest, ref=ref)
+
+
+def cut_sample(blobs: Blobs, plan: ImportPlan, job: Job) -> None:
+    """Cut all parts of the sample's import, several at a time."""
+    done = 0
+    lock = Lock()  # a job's connection is not safe to use from several threads
+
+    def on_mammogram(_done: int, _total: int) -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            job.report(done, plan.mammograms, phase="cutting patches", unit="mammograms")
+            job.stop_if_requested()
+
+    with ThreadPoolExecutor(SAMPLE_THREADS) as pool:
+        parts = [pool.submit(cut_part, blobs, plan, number, on_mammogram) for number in range(len(plan.parts))]
+        for part in parts:
+            part.result()
 
 
 @IMPORT_FOLDER.implements

@@ -11,11 +11,12 @@ from services.training.schemas import EpochMetrics, RunSettings
 
 
 class BuildSpec(BaseModel):
-    """Where to store the sample data set."""
+    """Where to store the sample data set. `build_id` names the objects of its import."""
 
     model_config = ConfigDict(frozen=True)
 
     blobs_url: str
+    build_id: str
 
 
 class ImportSpec(BaseModel):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from services.imaging.patches import Box
+
 Outline = tuple[tuple[float, float], ...]
 """A closed polygon of (row, column) vertices in pixels of the mammogram; whole numbers are centres of pixels. It may
 leave the image."""
@@ -82,6 +84,8 @@ class RawMammogram:
 
     `all_marked` is true if the source marks every finding of this mammogram that its labels speak of. Tissue outside of
     all outlines is normal only then, or if the label itself is normal.
+
+    `cells` are the places of patches, where the source prescribes them. Otherwise patches are cut on the recipe's grid.
     """
 
     name: str
@@ -94,6 +98,7 @@ class RawMammogram:
     density: str = ""
     assessment: int | None = None
     findings: tuple[Finding, ...] = ()
+    cells: tuple[Box, ...] = ()
     all_marked: bool = False
     split: str = ""
     height: int = 0

@@ -188,9 +188,10 @@ def plan_import(
     mammograms that are found.
     """
     source.check()
+    layout = layout_named(source.layout)
     files = source.open(blobs)
     with closed_after(files):
-        scanned = _scan(files, layout_named(source.layout), pseudonyms, recipe, on_progress)
+        scanned = _scan(files, layout, pseudonyms, recipe, on_progress)
     counted = {finding.kind for one in scanned.mammograms for finding in one.findings if counts(finding, recipe)}
     kinds = tuple(sorted(counted))
     content = MAMMOGRAMS.dump_json(scanned.mammograms)
@@ -206,7 +207,7 @@ def plan_import(
         recipe=recipe,
         classes=class_names(recipe, kinds),
         kinds=kinds,
-        notice=_notice(found_leaks),
+        notice=_notice(layout, found_leaks),
         leaks=found_leaks,
         parts=tuple(split for split, _ in parts),
         label_units=dict(Counter(map(_label_unit, scanned.mammograms))),
@@ -362,8 +363,9 @@ def _tables(content: StoredContent) -> dict[str, pa.Table]:
     return {"patches": content.patches, "mammograms": content.mammograms, "lesions": content.lesions}
 
 
-def _notice(found: Sequence[str]) -> str:
-    return f"The source puts the same patient into more than one split: {'; '.join(found)}." if found else ""
+def _notice(layout: Layout, found: Sequence[str]) -> str:
+    leaking = f"The source puts the same patient into more than one split: {'; '.join(found)}." if found else ""
+    return " ".join(filter(None, (layout.notice, leaking)))
 
 
 def _label_unit(mammogram: RawMammogram) -> str:

@@ -19,6 +19,8 @@ class Layout(ABC):
     """As in `primitives dataset import --layout NAME`."""
     title: ClassVar[str]
     licence: ClassVar[Licence]
+    notice: ClassVar[str] = ""
+    """What everybody who sees the data set has to know."""
     public_identifiers: ClassVar[bool] = True
     """Whether patients and names are published pseudonyms already. If not, keyed hashes take their place."""
 

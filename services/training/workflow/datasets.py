@@ -50,8 +50,8 @@ class Datasets(Tasks[BuildRow]):
         else:
             self.perform(command.build_id, Step(BUILD_SAMPLE, self._prepare, self._record))
 
-    def _prepare(self, _session: Session, _build: BuildRow) -> Assignment[BuildSpec]:
-        return Assignment(BuildSpec(blobs_url=self.ports.blobs.url))
+    def _prepare(self, _session: Session, build: BuildRow) -> Assignment[BuildSpec]:
+        return Assignment(BuildSpec(blobs_url=self.ports.blobs.url, build_id=build.build_id))
 
     def _prepare_import(self, _session: Session, build: BuildRow) -> Assignment[ImportSpec]:
         source = build.source or StartBuildRequest()

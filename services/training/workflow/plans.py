@@ -24,7 +24,7 @@ from services.imaging.checkpoint import open_checkpoint
 from services.imaging.layers import find_layers
 from services.training.checkpoints import resolve_checkpoint
 from services.training.events import run_completed
-from services.training.sample_dataset import SPLIT_OF_PATIENT
+from services.training.raw.layouts.sample.layout import SPLIT_OF_PATIENT
 from services.training.schemas import PlanList, PlanNetwork, PlanView, RunSettings, StartPlanRequest
 from services.training.tables import BuildRow, PlanRow, RunRow
 from services.training.workflow.datasets import Datasets, dataset_row

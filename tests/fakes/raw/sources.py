@@ -12,6 +12,7 @@ from tests.fakes.raw.inbreast import write_inbreast
 from tests.fakes.raw.picture_folder import write_mapped_folder, write_picture_folder
 from tests.fakes.raw.plain_dicom import write_plain_dicom
 from tests.fakes.raw.rsna import write_rsna
+from tests.fakes.raw.sample import write_sample
 from tests.fakes.raw.vindr import write_vindr
 
 SOURCES: dict[str, tuple[str, Callable[[Path], None]]] = {
@@ -26,5 +27,6 @@ SOURCES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "dicom": ("dicom", write_plain_dicom),
     "folder": ("folder", write_picture_folder),
     "mapped folder": ("folder", write_mapped_folder),
+    "sample": ("sample", write_sample),
 }
 """The layout of each source, and the function that writes it."""

@@ -59,6 +59,12 @@ class BreastCover:
         return self._region.covered(small) / (small.height * small.width)
 
 
+def cells_of(mammogram: RawMammogram, recipe: CutRecipe) -> Iterator[Window]:
+    """Yield the places that the source prescribes. Their names have the first fraction of the recipe."""
+    for cell in mammogram.cells:
+        yield Window(cell, _number(recipe.fractions[0]))
+
+
 def windows(height: int, width: int, recipe: CutRecipe) -> Iterator[Window]:
     """Yield the places of patches, by fraction, row and column. A side is a fraction of the shorter side of the
     mammogram, rounded down; patches that would leave the mammogram are left out."""
@@ -80,13 +86,12 @@ def choose(
     recipe: CutRecipe,
     report: ImportReport,
 ) -> list[tuple[Window, LabelledPatch]]:
-    """The patches of a mammogram that are in the breast and have a label. The report counts the others by reason."""
+    """The patches of a mammogram that are in the breast, or where the source prescribes, and have a label. The report
+    counts those without a label by reason."""
+    on_grid = (one for one in windows(*size, recipe) if breast.share(one.box) >= recipe.breast_cover)
     chosen = []
-    for window in windows(*size, recipe):
-        box = window.box
-        if breast.share(box) < recipe.breast_cover:
-            continue
-        labelled = labeller.label(box)
+    for window in cells_of(mammogram, recipe) if mammogram.cells else on_grid:
+        labelled = labeller.label(window.box)
         if labelled.label is None:
             report.count(f"patches left out: {labelled.reason}")
         else:
@@ -156,4 +161,5 @@ def _with_few_normal(
 
 
 def _number(fraction: float) -> str:
-    return f"{fraction:g}"
+    """A fraction as the original's names write it: 0.125, 1.0."""
+    return str(fraction)

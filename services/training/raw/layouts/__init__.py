@@ -12,6 +12,7 @@ from services.training.raw.layouts.embed.layout import Embed
 from services.training.raw.layouts.folder.layout import PictureFolder
 from services.training.raw.layouts.inbreast import INbreast
 from services.training.raw.layouts.rsna import RSNA
+from services.training.raw.layouts.sample.layout import Sample
 from services.training.raw.layouts.vindr import VinDr
 
 LAYOUTS: dict[str, type[Layout]] = {
@@ -25,6 +26,7 @@ LAYOUTS: dict[str, type[Layout]] = {
     CddCesm.name: CddCesm,
     PlainDicom.name: PlainDicom,
     PictureFolder.name: PictureFolder,
+    Sample.name: Sample,
 }
 """All layouts, by name."""
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from services.training.lesions import CANCEROUS, LESIONS, Site, expose
+from services.training.raw.layouts.sample.lesions import CANCEROUS, LESIONS, Site, expose
 
 SIDE = 360
 SITE = Site(190.0, 170.0, 150.0)
