@@ -50,10 +50,10 @@ def shows_text(grey: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
     """Whether there is a line of text, upright or turned by a quarter, on the background of an H x W mammogram."""
     small = _reduced(grey)
     background = _background(small)
-    reach = float(np.percentile(small[::4, ::4], 99.5)) - background
-    if reach <= 0:
+    contrast = float(np.percentile(small[::4, ::4], 99.5)) - background
+    if contrast <= 0:
         return False
-    marks = _marks(small, background + _BRIGHT * reach, background + _DARK * reach)
+    marks = _marks(small, background + _BRIGHT * contrast, background + _DARK * contrast)
     return _has_line(marks) or _has_line([mark.turned() for mark in marks])
 
 

@@ -98,9 +98,9 @@ class RawMammogram:
     density: str = ""
     assessment: int | None = None
     findings: tuple[Finding, ...] = ()
-    cells: tuple[Box, ...] = ()
     all_marked: bool = False
     split: str = ""
     height: int = 0
     width: int = 0
     """Size of the image if the source's tables state it, else 0: it is checked when the image is read."""
+    cells: tuple[Box, ...] = ()

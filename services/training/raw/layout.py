@@ -20,7 +20,7 @@ class Layout(ABC):
     title: ClassVar[str]
     licence: ClassVar[Licence]
     notice: ClassVar[str] = ""
-    """What everybody who sees the data set has to know."""
+    """What every page of the data set says."""
     public_identifiers: ClassVar[bool] = True
     """Whether patients and names are published pseudonyms already. If not, keyed hashes take their place."""
 
