@@ -181,6 +181,20 @@ def dataset_export(
     print_json(exported)
 
 
+@dataset_app.command("upload")
+def dataset_upload(
+    folder: Annotated[Path, typer.Argument(help="A folder of raw mammograms.")],
+    bucket: Annotated[str, typer.Argument(help="A bucket of PRIMITIVES_TRAINING_IMPORT_BUCKETS.")],
+    prefix: Annotated[str, typer.Option(help="The folder of the bucket; empty: the whole bucket.")] = "",
+) -> None:
+    """Upload raw mammograms to a bucket, from which the workers of the training service can import them. It continues
+    after an interruption. The objects have the names of patients until you remove them."""
+    from services.cli.upload import upload_folder
+    from services.training.settings import TrainingSettings
+
+    print_json(upload_folder(folder, bucket, prefix, TrainingSettings()))
+
+
 @dataset_app.command("layouts")
 def dataset_layouts() -> None:
     """List the layouts of raw mammograms, with their licences."""

@@ -13,7 +13,7 @@ from services.training.raw.report import ImportReport
 from services.training.schemas import LONGEST_NAME, EntryName, RunName
 
 
-def _as_folder(prefix: str) -> str:
+def as_folder(prefix: str) -> str:
     """A prefix without a slash at its beginning, and with one at its end, so that it ends with a whole name."""
     plain = prefix.strip("/")
     return f"{plain}/" if plain else ""
@@ -24,7 +24,7 @@ ServerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Prefix = Annotated[
     str,
     Field(max_length=900, description="The folder of the bucket, such as cbis/2017; empty: the whole bucket."),
-    AfterValidator(_as_folder),
+    AfterValidator(as_folder),
 ]
 
 
