@@ -73,7 +73,7 @@ def test_from_raw_mammograms_to_a_data_set(site: Site, new_page: NewPage) -> Non
     sign_in(page, "Researcher")
     page.goto("/datasets")
     check_layout(page)
-    page.get_by_label("Mammograms in").select_option("raw")
+    page.get_by_label("Mammograms in").select_option("folder raw")
     page.get_by_label("Layout").select_option("png-folder")
     page.get_by_label("Label patches as").select_option("two")
     page.get_by_role("button", name="Import the mammograms").click()

@@ -57,9 +57,11 @@ class Layout(BaseModel):
 
 
 class Layouts(BaseModel):
-    """The layouts that can be imported."""
+    """The layouts that can be imported, and the buckets and DICOMweb servers that may be."""
 
     layouts: list[Layout]
+    buckets: list[str] = []
+    dicomweb: list[str] = []
 
 
 class CardLicence(BaseModel):

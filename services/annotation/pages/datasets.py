@@ -81,7 +81,7 @@ def _list_routes(frame: Frame) -> APIRouter:
             "builds": frame.training.builds(Window(limit=LATEST_BUILDS)).builds,
             "imports": frame.training.raw_imports(Window(limit=LATEST_BUILDS)).imports,
             "folders": frame.training.import_folders(),
-            "layouts": frame.training.layouts().layouts,
+            "raw": frame.training.layouts(),
             "key": new_key(),
             "trouble": str(error) if error is not None else "",
         }

@@ -1,6 +1,7 @@
 """Imports of raw mammograms: the form that starts one, and the page that follows it.
 
-As every import on a page, it names a folder of the operator's import folder: see docs/browser.md.
+The source is one that the operator allows: a folder of the import folder, a bucket or a DICOMweb server. See
+docs/browser.md.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,20 +14,30 @@ from services.annotation.pages import links
 from services.annotation.pages.forms import Line, SentForm
 from services.annotation.pages.frame import Frame
 from services.annotation.workflow.readers import Reader
-from services.common.errors import Conflict, PrimitivesError
+from services.common.errors import Conflict, InvalidInput, PrimitivesError
 from services.common.http.app import status_of
 from services.common.observability.logs import get_logger
+from services.common.redaction import quoted
 from services.common.work.tasks import Verb
 from services.common.work.views import has_ended
+
+SOURCES = ("folder", "bucket", "dicomweb")
+"""Kinds of sources, as fields of StartImportRequest."""
 
 log = get_logger(__name__)
 
 
 class RawImportForm(SentForm):
-    """The form that imports a folder of raw mammograms, with the options of the recipe that most imports change."""
+    """The form that imports raw mammograms, with the options of the recipe that most imports change. `source` is the
+    kind of the source and its name: `folder cbis`, `bucket raw`, `dicomweb pacs`. `labels` is a folder with the table
+    of labels of a server's mammograms."""
 
     layout: Line
-    folder: Line
+    source: Line
+    prefix: Line = ""
+    since: Line = ""
+    until: Line = ""
+    labels: Line = ""
     name: Line = ""
     classes: Line = "three"
     kinds: Line = "any"
@@ -41,7 +52,14 @@ class RawImportForm(SentForm):
             "malignant_only": self.malignant_only == "yes",
             "assessment_least": self.assessment_least,
         }
-        return {"layout": self.layout, "folder": self.folder, "name": self.name, "recipe": recipe}
+        kind, _, name = self.source.partition(" ")
+        if kind not in SOURCES:
+            raise InvalidInput(f"source {quoted(self.source)}; expected {', '.join(SOURCES)} and a name")
+        if kind == "folder" and self.labels:
+            raise InvalidInput("a folder has its own table of labels; leave that field empty")
+        optional = {"folder": self.labels, "prefix": self.prefix, "since": self.since, "until": self.until}
+        chosen = {field: value for field, value in optional.items() if value}
+        return {"layout": self.layout, **chosen, kind: name, "name": self.name, "recipe": recipe}
 
 
 def routes(frame: Frame) -> APIRouter:

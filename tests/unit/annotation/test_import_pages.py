@@ -12,7 +12,7 @@ from tests.fakes.serving import serving_http
 from tests.unit.annotation.test_research_pages import HOSTILE, Research
 from tests.unit.training.imports.test_workflow import Importing
 
-FIELDS = {"layout": "png-folder", "folder": "raw", "name": "Lab set", "classes": "two", "kinds": "mass"}
+FIELDS = {"layout": "png-folder", "source": "folder raw", "name": "Lab set", "classes": "two", "kinds": "mass"}
 
 
 @pytest.fixture
@@ -45,6 +45,24 @@ def test_raw_mammograms_are_imported_from_the_page(research: Research[Importing]
     assert "Lab set" in research.browser.get("/datasets").text
 
 
+def test_a_bucket_and_a_server_are_sources_too(research: Research[Importing], tmp_path: Path) -> None:
+    """The form offers what the operator allows. A bucket has a folder; a server has days, and a folder of labels."""
+    servers = tmp_path / "servers.json"
+    servers.write_text('{"lab": {"url": "http://127.0.0.1:9/dicom-web"}}')
+    research.training.raw_imports.dicomweb_file = servers
+    page = research.browser.get("/datasets").text
+    assert 'value="bucket raw"' in page and 'value="dicomweb lab"' in page
+    in_bucket = FIELDS | {"source": "bucket raw", "prefix": "/lab/2024"}
+    path = str(research.send("/datasets", "/datasets", **in_bucket).headers["location"])
+    research.training.perform_all()
+    page = research.browser.get(path).text
+    assert "bucket raw, lab/2024/" in page and "See the data set" in page
+    of_server = FIELDS | {"layout": "dicom", "source": "dicomweb lab", "since": "2024-01-01", "labels": "raw"}
+    assert research.send("/datasets", "/datasets", **of_server).status_code == 303
+    started = research.training.raw_imports.all().imports[0]
+    assert (started.dicomweb, str(started.since), started.until, started.folder) == ("lab", "2024-01-01", None, "raw")
+
+
 def test_a_report_is_escaped(research: Research[Importing]) -> None:
     """Names of files come from the source."""
     (research.training.folder / f"{HOSTILE.replace('/', '')}.png").write_bytes(b"no image")
@@ -67,8 +85,13 @@ def test_an_import_is_controlled(research: Research[Importing]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folder": "../raw"}, "folder"),
-        ({"folder": "absent"}, "no folder 'absent'"),
+        ({"source": "folder ../raw"}, "folder"),
+        ({"source": "folder absent"}, "no folder 'absent'"),
+        ({"source": "raw"}, "expected folder, bucket, dicomweb and a name"),
+        ({"source": "bucket secrets"}, "PRIMITIVES_TRAINING_IMPORT_BUCKETS does not list it"),
+        ({"source": "bucket raw", "since": "2024-01-01"}, "since and until"),
+        ({"source": "folder raw", "labels": "raw"}, "its own table of labels"),
+        ({"source": "folder raw", "prefix": "lab"}, "a prefix belongs to a bucket"),
         ({"layout": "nothing"}, "no layout 'nothing'"),
         ({"classes": "seven"}, "recipe.classes"),
         ({"assessment_least": "9"}, "assessment_least"),
@@ -78,7 +101,7 @@ def test_an_import_is_controlled(research: Research[Importing]) -> None:
 def test_a_mistake_is_shown(research: Research[Importing], changes: dict[str, str], message: str) -> None:
     """The page has the message of the service, and nothing starts."""
     refused = research.send("/datasets", "/datasets", **FIELDS | changes)
-    assert refused.status_code in (404, 422) and message in html.unescape(refused.text)
+    assert refused.status_code in (403, 404, 422) and message in html.unescape(refused.text)
     assert research.training.raw_imports.all().imports == []
 
 
