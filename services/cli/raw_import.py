@@ -13,8 +13,9 @@ from services.common.errors import InvalidInput, describe_faults
 from services.common.machine.cores import usable_cores
 from services.common.machine.reading import read_at_most
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.importing import Source, assemble, discard, plan_import
+from services.training.raw.importing import assemble, plan_import
 from services.training.raw.local import cut_all
+from services.training.raw.plan import Source, discard
 from services.training.raw.source.dicomweb.search import Selection
 from services.training.raw.source.dicomweb.source import DicomwebSource
 from services.training.settings import TrainingSettings

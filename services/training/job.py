@@ -28,9 +28,10 @@ from services.training.launch import train_together
 from services.training.learner import Learner, restore, resume_tensors, start_learner
 from services.training.loop import Callbacks, fit
 from services.training.names import BUCKET
-from services.training.raw.importing import ImportPlan, Source, assemble, cut_part, discard, plan_import
+from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.sample.layout import SAMPLE_RECIPE, Sample
 from services.training.raw.layouts.sample.views import sample_folder
+from services.training.raw.plan import ImportPlan, Source, discard
 from services.training.schedule import best_epoch
 from services.training.schemas import EpochMetrics
 from services.training.specs import (

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from bench.plan import QUICK
 from services.common.access.tokens import add_token
 from tests.e2e.browser import WIDE
+from tests.fakes.raw.picture_folder import write_picture_folder
 from tests.fakes.reading import FORM, NOTHING
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.test_plan import import_data
@@ -32,6 +33,8 @@ PEOPLE = {
 }
 ADMIN, RESEARCHER, ANA, BEN, _ = PEOPLE
 NOBODY = ""
+RAW = "lab-pictures"
+"""A folder of raw mammograms."""
 ANSWER = {
     "recognizable": "yes", "associated": "unsure", "multiplicity": "single", "description": "Spiculated margins.",
 }  # fmt: skip
@@ -96,6 +99,8 @@ PAGES = (
     ShownPage("label", "A unit with all answers, to settle its label", RESEARCHER, "/labels/{closed}/1/{item}"),
     ShownPage("datasets", "All data sets, and an import", RESEARCHER, "/datasets"),
     ShownPage("dataset", "The balance of a data set", RESEARCHER, "/datasets/{dataset}"),
+    ShownPage("import", "An import of raw mammograms with its report", RESEARCHER, "/imports/{import}"),
+    ShownPage("data-card", "A data set that was cut from raw mammograms, with its card", RESEARCHER, "/datasets/{cut}"),
     ShownPage("patches", "The patches of a data set", RESEARCHER, "/datasets/{dataset}/patches"),
     ShownPage("plans", "All plans", RESEARCHER, "/plans"),
     ShownPage("plan", "A plan with its stages", RESEARCHER, "/plans/plan-pages"),
@@ -204,6 +209,7 @@ class Installation:
         labels = self.annotate("GET", f"/v1/studies/{self.ids['closed']}/protocols/1/labels")["labels"]
         self.ids["item"] = str(labels[0]["item"])
         self._play(self.ids["closed"])
+        self._import_raw()
 
     def _state_of_run(self, run_id: str) -> str:
         return str(self.call(self.home.services.training, "GET", f"/v1/runs/{run_id}")["state"])
@@ -254,6 +260,18 @@ class Installation:
         second = self.annotate("POST", f"/v1/games/{self.ids['game']}/next", reader=ANA)["trial"]
         self.ids["trial"] = str(second["trial_id"])
 
+    def _import_raw(self) -> None:
+        """Import the pictures of the import folder."""
+        training = self.home.services.training
+        request = {"layout": "folder", "folder": RAW, "recipe": {"fractions": [0.25]}}
+        started = self.call(training, "POST", "/v1/imports", request)["import_id"]
+        self.home.wait_for(
+            lambda: self.call(training, "GET", f"/v1/imports/{started}")["state"] in ("completed", "failed")
+        )
+        found = self.call(training, "GET", f"/v1/imports/{started}")
+        assert found["state"] == "completed", found
+        self.ids |= {"import": started, "cut": found["dataset_id"]}
+
     def _readings(self, study_id: str, name: str) -> list[str]:
         """The ids of a reader's readings, in order."""
         places = self.annotate("GET", f"/v1/reading-lists/{study_id}/1/readings", reader=name)["readings"]
@@ -267,8 +285,12 @@ def installation(folder: Path, sample: bool) -> Iterator[Installation]:
     folder.mkdir(parents=True, exist_ok=True)
     tokens = folder / "tokens.json"
     token = add_token(tokens, "program", ("*:read", "*:write", "annotation:manage"))
+    raw = folder / "imports" / RAW
+    raw.mkdir(parents=True)
+    write_picture_folder(raw)
     settings = {
         "PRIMITIVES_TOKENS_FILE": str(tokens), "PRIMITIVES_TOKEN": token, "PRIMITIVES_ANNOTATION_SIGN_IN": "password",
+        "PRIMITIVES_TRAINING_IMPORT_FOLDER": str(raw.parent), "PRIMITIVES_TRAINING_IMPORT_BUCKETS": "raw",
     }  # fmt: skip
     with embedded(folder / "home", **settings) as home:
         found = Installation(home, token)

@@ -19,8 +19,9 @@ from services.imaging.dataset import Dataset
 from services.training.names import BUCKET
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.dicom.header import TOMOSYNTHESIS
-from services.training.raw.importing import Source, assemble, cut_part, plan_import
+from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import UNMATCHED
+from services.training.raw.plan import Source
 from services.training.raw.report import ImportReport
 from services.training.raw.source.dicomweb.search import NO_STUDY, Selection
 from services.training.raw.source.dicomweb.source import DicomwebSource

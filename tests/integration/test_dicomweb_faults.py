@@ -13,7 +13,8 @@ from deploy.local.servers import Server, free_port
 from services.common.blobs import open_blobs
 from services.common.errors import Forbidden
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.importing import Source, assemble, cut_part, plan_import
+from services.training.raw.importing import assemble, cut_part, plan_import
+from services.training.raw.plan import Source
 from services.training.raw.report import ImportReport
 from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.dicomweb import client as client_module

@@ -17,7 +17,8 @@ from services.training.imports.specs import (
     PlanSpec,
 )
 from services.training.names import BUCKET
-from services.training.raw.importing import OnProgress, assemble, cut_part, open_plan, plan_import
+from services.training.raw.importing import OnProgress, assemble, cut_part, plan_import
+from services.training.raw.plan import open_plan
 from services.training.raw.source.dicomweb.client import ServerAway
 from services.training.specs import BuiltDataset
 

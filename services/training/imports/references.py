@@ -6,7 +6,7 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.objects.references import References
 from services.imaging.manifests import read_table
 from services.training.names import BUCKET
-from services.training.raw.importing import SEALED_FILES, ImportPlan, PartResult
+from services.training.raw.plan import SEALED_FILES, ImportPlan, PartResult
 
 
 def add_import(found: References, planned: ObjectRef | None, results: Iterable[ObjectRef], by: str) -> None:

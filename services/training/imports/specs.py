@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from services.common.blobs import ObjectRef
 from services.common.work.jobs import JobFunction
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.importing import Source
+from services.training.raw.plan import Source
 from services.training.specs import BuiltDataset
 
 

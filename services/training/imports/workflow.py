@@ -36,8 +36,8 @@ from services.training.imports.specs import (
 )
 from services.training.imports.tables import ImportPartRow, ImportRow
 from services.training.names import PLAIN_JOBS_QUEUE
-from services.training.raw.importing import Source, open_plan, part_journal
 from services.training.raw.layouts import LAYOUTS
+from services.training.raw.plan import Source, open_plan, part_journal
 from services.training.raw.source.dicomweb.search import Selection
 from services.training.raw.source.dicomweb.servers import read_servers, server_named
 from services.training.raw.source.dicomweb.source import DicomwebSource

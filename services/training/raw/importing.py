@@ -3,10 +3,6 @@
 Parts are cut in any order, by any number of processes and machines, and each stores its own result, so that an import
 that was interrupted continues with the parts that are missing. Planning reads tables and headers only. The same source,
 layout and recipe give the same import, and the same data set to the byte, however many workers there are.
-
-Everything lies below `imports/<id>/` in the bucket of the training service: `plan.json` of imports that the service
-performs, `part-00001.json` with the mammograms of a part, `result-00001.json` with what was stored of it,
-`journal-00001.json` while it is cut, and `files.sealed` with the instances of a DICOMweb server, encrypted.
 """
 
 import hashlib
@@ -16,43 +12,43 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from services import __version__
 from services.common.blobs import Blobs, ObjectRef
-from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, PrimitivesError
 from services.common.identity import derived_id
 from services.common.observability.logs import get_logger
-from services.imaging.dataset import DatasetManifest, Shard
+from services.imaging.dataset import DatasetManifest
 from services.imaging.dataset_writer import DatasetWriter, Provenance, StoredContent
-from services.imaging.licence import DataCard, SplitCard
 from services.imaging.manifests import encode_table, put_content, read_table
 from services.imaging.patches import SPLITS
 from services.training.names import BUCKET
+from services.training.raw.cards import SplitCards, card_of
 from services.training.raw.case import RawMammogram
 from services.training.raw.cutting.cutter import Cut
 from services.training.raw.cutting.labelling import class_names, counts
 from services.training.raw.cutting.prepare import Preparer
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.cutting.splits import assign_splits, leaks
-from services.training.raw.journal import PartJournal
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import layout_named
-from services.training.raw.layouts.dicom import PlainDicom
-from services.training.raw.pseudonyms import Pseudonyms, find_files, open_pseudonyms
+from services.training.raw.plan import (
+    MAMMOGRAMS,
+    SEALED_FILES,
+    ImportPlan,
+    PartResult,
+    Source,
+    part_journal,
+    sha256_of_names,
+)
+from services.training.raw.pseudonyms import Pseudonyms, find_files
 from services.training.raw.report import ImportReport
-from services.training.raw.source.dicomweb.source import DicomwebSource, closed_after, count_received
-from services.training.raw.source.files import BucketFiles, FolderFiles, SourceFiles
+from services.training.raw.source.dicomweb.source import closed_after, count_received
+from services.training.raw.source.files import SourceFiles
 
-MAMMOGRAMS: TypeAdapter[list[RawMammogram]] = TypeAdapter(list[RawMammogram])
 FORMAT = 1
 """A higher number cuts all parts again: results of older code are not used."""
-SEALED_FILES = "files.sealed"
 NO_MAMMOGRAMS = "the source has no mammogram that can be imported"
 CRASHED = "the decoder crashed or hung on this file"
 FAILED = "the reader failed on this file"
@@ -65,102 +61,6 @@ OnProgress = Callable[[int, int], None]
 
 def _ignore(_done: int, _total: int) -> None:
     """Receive progress that nobody follows."""
-
-
-class Source(BaseModel):
-    """Where raw mammograms lie: a folder on this machine, or objects of a bucket below a prefix. With `dicomweb` they
-    lie on that server, and the folder or bucket, if there is one, has their table of labels and list of studies."""
-
-    model_config = ConfigDict(frozen=True)
-
-    layout: str
-    folder: Path | None = None
-    bucket: str = ""
-    prefix: str = ""
-    dicomweb: DicomwebSource | None = None
-
-    def check(self) -> None:
-        """InvalidInput for an unknown layout, and for one that cannot be read from a DICOMweb server."""
-        layout_named(self.layout)
-        if self.dicomweb is not None and self.layout != PlainDicom.name:
-            raise InvalidInput(
-                f"layout {self.layout} cannot be read from a DICOMweb server; expected {PlainDicom.name}"
-            )
-
-    def open(self, blobs: Blobs) -> SourceFiles:
-        """The files of the source. InvalidInput if there are none. A DICOMweb server is searched for them."""
-        stored = self._stored_files(blobs)
-        if self.dicomweb is not None:
-            return self.dicomweb.search(stored)
-        if stored is None:
-            raise InvalidInput("the source has neither a folder nor a bucket")
-        return stored
-
-    def reopen(self, blobs: Blobs, plan: "ImportPlan") -> SourceFiles:
-        """The files that a plan was made from. InvalidInput if the source has others now."""
-        files: SourceFiles
-        if self.dicomweb is not None:
-            files = self.dicomweb.reopen(blobs.get(BUCKET, plan.key(SEALED_FILES)))
-        else:
-            files = self.open(blobs)
-        if _sha256_of_names(files) != plan.files_sha256:
-            raise InvalidInput("the source has other files than when its import was planned; start the import again")
-        return files
-
-    def _stored_files(self, blobs: Blobs) -> SourceFiles | None:
-        if self.folder is not None:
-            return FolderFiles(self.folder)
-        return BucketFiles(blobs, self.bucket, self.prefix) if self.bucket else None
-
-    def pseudonyms(self, key_file: Path | None, home: Path) -> Pseudonyms | None:
-        """The pseudonyms for identifiers that are not public (see `open_pseudonyms`); None if the layout's are."""
-        return None if layout_named(self.layout).public_identifiers else open_pseudonyms(key_file, home)
-
-
-class ImportPlan(BaseModel):
-    """An import before its parts are cut. `parts` are the splits of its parts, in order."""
-
-    model_config = ConfigDict(frozen=True)
-
-    import_id: str
-    name: str
-    source: Source
-    recipe: CutRecipe
-    classes: tuple[str, ...]
-    kinds: tuple[str, ...]
-    notice: str
-    leaks: tuple[str, ...]
-    parts: tuple[str, ...]
-    label_units: dict[str, int]
-    source_sha256: str
-    files_sha256: str
-    """The SHA-256 of the names of the source's files, which must be the same while its parts are cut."""
-    scan: ImportReport
-
-    @property
-    def mammograms(self) -> int:
-        """The number of mammograms of the source."""
-        return sum(self.label_units.values())
-
-    def key(self, name: str) -> str:
-        """The key of an object of the import."""
-        return f"imports/{self.import_id}/{name}"
-
-    def part_key(self, name: str, number: int, suffix: str = "json") -> str:
-        """The key of an object of a part, such as `imports/<id>/result-00001.json`."""
-        return self.key(f"{name}-{number:05d}.{suffix}")
-
-
-class PartResult(BaseModel):
-    """What was stored of a part."""
-
-    model_config = ConfigDict(frozen=True)
-
-    patches: ObjectRef
-    mammograms: ObjectRef
-    lesions: ObjectRef
-    shards: Annotated[tuple[Shard, ...], Field(default=())]
-    report: ImportReport
 
 
 @dataclass(frozen=True)
@@ -212,7 +112,7 @@ def plan_import(
         parts=tuple(split for split, _ in parts),
         label_units=dict(Counter(map(_label_unit, scanned.mammograms))),
         source_sha256=digest,
-        files_sha256=_sha256_of_names(files),
+        files_sha256=sha256_of_names(files),
         scan=scanned.report,
     )
     for number, (_, mammograms) in enumerate(parts):
@@ -220,16 +120,6 @@ def plan_import(
     if source.dicomweb is not None:
         blobs.put(BUCKET, plan.key(SEALED_FILES), source.dicomweb.seal(files.names))
     return plan
-
-
-def open_plan(blobs: Blobs, ref: ObjectRef) -> ImportPlan:
-    """Read the stored plan of an import."""
-    return ImportPlan.model_validate_json(read_verified(blobs, ref))
-
-
-def is_cut(blobs: Blobs, plan: ImportPlan, number: int) -> bool:
-    """Whether a part, from 0, is cut."""
-    return blobs.size(BUCKET, plan.part_key("result", number)) is not None
 
 
 def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgress = _ignore) -> ObjectRef:
@@ -262,18 +152,13 @@ def cut_part(blobs: Blobs, plan: ImportPlan, number: int, on_mammogram: OnProgre
     return blobs.put(BUCKET, plan.part_key("result", number), result.model_dump_json().encode())
 
 
-def part_journal(blobs: Blobs, plan: ImportPlan, number: int) -> PartJournal:
-    """The journal of a part that is being cut."""
-    return PartJournal(blobs, BUCKET, plan.part_key("journal", number))
-
-
 def assemble(
     blobs: Blobs, plan: ImportPlan, on_part: OnProgress = _ignore
 ) -> tuple[DatasetManifest, ObjectRef, ImportReport]:
     """Make the data set of an import whose parts are all cut, and return it with the report of the whole import.
     NotFound if a part is missing; InvalidInput if no patch has a label. `on_part` is called after each part."""
     report = plan.scan.model_copy(deep=True)
-    cards = _SplitCards(plan.classes)
+    cards = SplitCards(plan.classes)
     with _writer(blobs, plan) as writer:
         for number, split in enumerate(plan.parts):
             result = PartResult.model_validate_json(blobs.get(BUCKET, plan.part_key("result", number)))
@@ -283,19 +168,13 @@ def assemble(
             cards.add(split, content)
             report.add(result.report)
             on_part(number + 1, len(plan.parts))
-        card = _card(plan, cards)
+        card = card_of(plan, cards)
         licence = layout_named(plan.source.layout).licence
         provenance = Provenance(
             card.model_dump_json(indent=1).encode(), report.model_dump_json(indent=1).encode(), licence.terms
         )
         manifest, ref = writer.finish(provenance)
     return manifest, ref, report
-
-
-def discard(blobs: Blobs, plan: ImportPlan) -> None:
-    """Remove the objects of an import. The data set keeps its own."""
-    for key in list(blobs.list(BUCKET, plan.key(""))):
-        blobs.delete(BUCKET, key)
 
 
 def _add(writer: DatasetWriter, cut: Cut | None) -> None:
@@ -340,10 +219,6 @@ def _scan(
     return _Scanned(mammograms, assign_splits(mammograms, recipe), report)
 
 
-def _sha256_of_names(files: SourceFiles) -> str:
-    return hashlib.sha256("\0".join(files.names).encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def _parts(scanned: _Scanned, size: int) -> Iterator[tuple[str, list[RawMammogram]]]:
     """Yield the parts: mammograms of one split, split by split, in the order of the source."""
     by_split: defaultdict[str, list[RawMammogram]] = defaultdict(list)
@@ -371,47 +246,3 @@ def _notice(layout: Layout, found: Sequence[str]) -> str:
 def _label_unit(mammogram: RawMammogram) -> str:
     label = mammogram.label
     return f"{label.unit}, {label.source}" if label is not None else "unlabelled"
-
-
-class _SplitCards:
-    """Counts patients, mammograms and patches of each split."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = classes
-        self._patients: defaultdict[str, set[str]] = defaultdict(set)
-        self._mammograms: Counter[str] = Counter()
-        self._patches: Counter[tuple[str, int]] = Counter()
-
-    def add(self, split: str, content: StoredContent) -> None:
-        """Count a part."""
-        self._patients[split].update(content.mammograms["patient"].to_pylist())
-        self._mammograms[split] += content.mammograms.num_rows
-        self._patches.update((split, label) for label in content.patches["label"].to_pylist())
-
-    def cards(self) -> dict[str, SplitCard]:
-        """The counts by split."""
-        return {
-            split: SplitCard(
-                patients=len(patients),
-                mammograms=self._mammograms[split],
-                patches={name: self._patches[split, label] for label, name in enumerate(self._classes)},
-            )
-            for split, patients in self._patients.items()
-        }
-
-
-def _card(plan: ImportPlan, cards: _SplitCards) -> DataCard:
-    layout = layout_named(plan.source.layout)
-    recipe: dict[str, Any] = plan.recipe.model_dump(mode="json")
-    return DataCard(
-        source=layout.title,
-        layout=layout.name,
-        licence=layout.licence,
-        splits=cards.cards(),
-        split_rule=plan.recipe.split_rule,
-        leaks=list(plan.leaks),
-        label_units=plan.label_units,
-        recipe=recipe,
-        source_sha256=plan.source_sha256,
-        code_version=__version__,
-    )

@@ -7,7 +7,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
-from services.training.raw.importing import ImportPlan, cut_part, is_cut, part_journal
+from services.training.raw.importing import cut_part
+from services.training.raw.plan import ImportPlan, is_cut, part_journal
 
 
 def cut_all(

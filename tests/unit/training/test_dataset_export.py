@@ -24,7 +24,8 @@ from services.training.exported_facts import FILE
 from services.training.importer import ImportSource, import_directory
 from services.training.names import BUCKET
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.importing import Source, assemble, cut_part, plan_import
+from services.training.raw.importing import assemble, cut_part, plan_import
+from services.training.raw.plan import Source
 from tests.fakes.ddsm import jpeg, make_ddsm, make_outlines
 from tests.fakes.raw.ddsm import DIAMOND, HEIGHT, VIEWS, WIDTH, abnormality, chain, ics, overlay, words
 from tests.fakes.raw.drawn import drawn_breast

@@ -26,8 +26,9 @@ from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.identity import HEADER, PIXELS
-from services.training.raw.importing import Source, assemble, cut_part, plan_import
+from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import DAMAGED, TABLE, PlainDicom
+from services.training.raw.plan import Source
 from services.training.raw.pseudonyms import Pseudonyms, find_files
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import FolderFiles

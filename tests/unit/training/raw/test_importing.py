@@ -19,8 +19,9 @@ from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, O
 from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import box_outline
-from services.training.raw.importing import FAILED, Source, assemble, cut_part, discard, is_cut, plan_import
+from services.training.raw.importing import FAILED, assemble, cut_part, plan_import
 from services.training.raw.pixels import Pixels
+from services.training.raw.plan import Source, discard, is_cut
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 from tests.fakes.raw.drawn import HEIGHT, SKIPPED, WIDTH, DrawnLayout, drawn_breast, encoded
