@@ -1,7 +1,7 @@
 """Networks by name: any torchvision or timm classifier with a new last layer, and the names of its layers."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
@@ -11,6 +11,7 @@ from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 from services.imaging.lite0 import load_imagenet_lite0
 from services.imaging.preprocessing import Preprocessing
+from services.imaging.semantics import Semantics
 
 ORIGINAL_LAYERS: dict[str, dict[str, str]] = {
     "alexnet": {f"conv{n}": f"features.{m}" for n, m in zip((1, 2, 3, 4, 5), (0, 3, 6, 8, 10), strict=True)},
@@ -22,11 +23,6 @@ ORIGINAL_LAYERS: dict[str, dict[str, str]] = {
     "resnet152": {name: name for name in ("bn1", "layer1", "layer2", "layer3", "layer4")},
 }
 """The layers that the original analyses: its names, and the module paths in torchvision's networks."""
-
-Semantics = Literal["current", "torchvision-0.1.9"]
-"""Which network a name refers to: the installed torchvision's, or the one in torchvision 0.1.9, which the paper used.
-Version 0.1.9 pooled with windows of fixed size where adaptive pooling is used today, and its ImageNet weights are the
-first release for each network."""
 
 _FIXED_WINDOW = {"inception_v3": 8} | {f"resnet{depth}": 7 for depth in (18, 34, 50, 101, 152)}
 """Side and stride of torchvision 0.1.9's average pooling. Its AlexNet and VGG did not pool before the classifier."""

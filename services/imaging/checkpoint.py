@@ -21,10 +21,11 @@ from services.common.blobs import Blobs, ObjectRef
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput
 from services.common.machine.reading import too_large
-from services.imaging.architectures import Semantics, build_network
+from services.imaging.architectures import build_network
 from services.imaging.licence import Term
 from services.imaging.outputs import Outputs
 from services.imaging.preprocessing import Preprocessing
+from services.imaging.semantics import Semantics
 
 NAMES_SHOWN = 6
 _RECONSTRUCT, _SCALAR = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]

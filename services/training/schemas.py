@@ -9,7 +9,7 @@ from services.common.paging import PageView, Window
 from services.common.requests import RequestModel
 from services.common.work.plan_options import PlanExtraction, PlanRendering, PlanStudy
 from services.common.work.views import Moment, PlanStages, TaskView
-from services.imaging.architectures import Semantics
+from services.imaging.semantics import Semantics
 
 LARGEST_INT32 = 2**31 - 1
 

@@ -18,10 +18,11 @@ from services.common.work.ports import Ports
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Verb
 from services.common.work.views import PlanStages, Stage
-from services.imaging.architectures import Semantics, build_skeleton, native_preprocessing
+from services.imaging.architectures import build_skeleton, native_preprocessing
 from services.imaging.capture import check_layers
 from services.imaging.checkpoint import open_checkpoint
 from services.imaging.layers import find_layers
+from services.imaging.semantics import Semantics
 from services.training.checkpoints import resolve_checkpoint
 from services.training.events import run_completed
 from services.training.raw.layouts.sample.layout import SPLIT_OF_PATIENT
