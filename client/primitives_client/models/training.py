@@ -235,8 +235,9 @@ class CutRecipe(Request):
     """Shrink larger patches to this side in pixels; 0: never."""
     splits: list[float] = Field(default=[0.8, 0.1, 0.1])
     """Parts of the patients for training, validation and test."""
-    split_rule: Literal["source", "seed"] = "source"
-    """source: the source's own splits where it has them. seed: all patients are split by the seed."""
+    split_rule: Literal["source", "lists", "seed"] = "source"
+    """source: the source's own splits where it has them. lists: those of train.txt, val.txt and test.txt in its
+    root. seed: all patients are split by the seed."""
     seed: int = 123
     """Of the splits, and of the normal patches that are drawn."""
     part_mammograms: int = 16

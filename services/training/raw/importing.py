@@ -46,6 +46,7 @@ from services.training.raw.pseudonyms import Pseudonyms, find_files
 from services.training.raw.report import ImportReport
 from services.training.raw.source.dicomweb.source import closed_after, count_received
 from services.training.raw.source.files import SourceFiles
+from services.training.raw.split_lists import SplitLists
 
 FORMAT = 1
 """A higher number cuts all parts again: results of older code are not used."""
@@ -206,9 +207,13 @@ def _scan(
     hidden = None if layout.public_identifiers else pseudonyms
     report = ImportReport()
     mammograms = []
+    lists = SplitLists(files, report) if recipe.split_rule == "lists" else None
     for found in layout.scan(files, report):
-        mammograms.append(found if hidden is None else hidden.hide(found, files))
+        listed = found if lists is None else lists.assign(found, layout.place(files, found.file))
+        mammograms.append(listed if hidden is None else hidden.hide(listed, files))
         on_progress(len(mammograms), 0)
+    if lists is not None:
+        lists.report_unused()
     count_received(files, report, "headers")
     if not mammograms:
         reasons = "; ".join(f"{reason.count} x {name}" for name, reason in report.dropped.items())

@@ -69,9 +69,10 @@ class CutRecipe(RequestModel):
         max_length=3,
         description="Parts of the patients for training, validation and test.",
     )
-    split_rule: Literal["source", "seed"] = Field(
+    split_rule: Literal["source", "lists", "seed"] = Field(
         default="source",
-        description="source: the source's own splits where it has them. seed: all patients are split by the seed.",
+        description="source: the source's own splits where it has them. lists: those of train.txt, val.txt and "
+        "test.txt in its root. seed: all patients are split by the seed.",
     )
     seed: int = Field(
         default=123, ge=0, le=2**31 - 1, description="Of the splits, and of the normal patches that are drawn."

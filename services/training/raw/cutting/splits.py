@@ -1,4 +1,4 @@
-"""Splits mammograms by patient: by a seed, or as the source says. Leaks of a source's own splits are named."""
+"""Splits mammograms by patient: by a seed, or as the source or its lists say. Their leaks are named."""
 
 import hashlib
 from collections import defaultdict
@@ -23,7 +23,7 @@ def split_patients(patients: Iterable[str], recipe: CutRecipe) -> dict[str, str]
 
 
 def assign_splits(mammograms: Sequence[RawMammogram], recipe: CutRecipe) -> list[str]:
-    """The split of each mammogram. With the rule `source`, mammograms without a split of their own join another one of
+    """The split of each mammogram. With the rules `source` and `lists`, mammograms without a split join another one of
     their patient, or else one by the seed."""
     if recipe.split_rule == "seed":
         own: dict[str, str] = {}
