@@ -60,7 +60,7 @@ class ServiceClient:
         self._name, self._base_url = name, base_url
         self._breaker = Breaker(name, limit)
         self._headers = bearer(shared.token)
-        self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key)
+        self._trust = client_context(shared.tls_client_certificate, shared.tls_client_key, base_url)
         self._client = httpx.Client(
             base_url=base_url,
             headers=self._headers,

@@ -101,31 +101,29 @@ def test_a_form_that_is_sent_twice_starts_one_run(research: Research[Importing])
     assert len(research.training.runs.all().runs) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": "0"}, "settings.epochs"),
-        ({"epochs": "many"}, "Epochs: 'many' is not a whole number"),
-        ({"learning_rate": "nan"}, "Learning rate: 'nan' is not a number"),
-        ({"image_size": "9" * 5000}, "is not a whole number"),
-        ({"decay_epochs": "1, x"}, "Decay epochs: 'x' is not a whole number"),
-        ({"architecture": HOSTILE}, "is not known"),
-        ({"dataset_id": "dataset-x"}, "no data set 'dataset-x'"),
-        ({"resume_from": "run-x"}, "no run 'run-x'"),
-        ({"name": "x" * 121}, "name"),
-        ({"key": "key\nof\tsomebody"}, "key"),
-    ],
+MISTAKES = (
+    ({"epochs": "0"}, "settings.epochs"),
+    ({"epochs": "many"}, "Epochs: 'many' is not a whole number"),
+    ({"learning_rate": "nan"}, "Learning rate: 'nan' is not a number"),
+    ({"image_size": "9" * 5000}, "is not a whole number"),
+    ({"decay_epochs": "1, x"}, "Decay epochs: 'x' is not a whole number"),
+    ({"architecture": HOSTILE}, "is not known"),
+    ({"dataset_id": "dataset-x"}, "no data set 'dataset-x'"),
+    ({"resume_from": "run-x"}, "no run 'run-x'"),
+    ({"name": "x" * 121}, "name"),
+    ({"key": "key\nof\tsomebody"}, "key"),
 )
-def test_a_mistake_is_shown_with_what_was_typed(
-    research: Research[Importing], changes: dict[str, str], message: str
-) -> None:
+
+
+def test_a_mistake_is_shown_with_what_was_typed(research: Research[Importing]) -> None:
     """The form has the message of the service and every field as it was typed, escaped; nothing starts."""
-    answer = research.start_run(**{"name": f"Mine {HOSTILE}"} | changes)
-    assert answer.status_code in (404, 422)
-    text = html.unescape(answer.text)
-    assert message in text
-    assert HOSTILE not in answer.text
-    assert (changes.get("name") or f"Mine {HOSTILE}") in text
+    for changes, message in MISTAKES:
+        answer = research.start_run(**{"name": f"Mine {HOSTILE}"} | changes)
+        assert answer.status_code in (404, 422), changes
+        text = html.unescape(answer.text)
+        assert message in text, changes
+        assert HOSTILE not in answer.text
+        assert (changes.get("name") or f"Mine {HOSTILE}") in text, changes
     assert research.training.runs.all().runs == []
 
 

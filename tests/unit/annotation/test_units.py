@@ -147,26 +147,27 @@ def test_pictures_are_forwarded(browsed: Browsed) -> None:
     assert browsed.requests[-1] == {"path": f"{units}/sheet.webp", "count": "8"}
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "message"),
-    [
-        ("/extractions/none", 404, "there is no extraction"),
-        (f"{BASE}/layers/none", 404, "has no layer"),
-        (f"{PATH}/units/unit_0007", 404, "has no unit_0007"),
-        (f"{PATH}/units/seven", 404, "units are called"),
-        (f"{PATH}?sort=ablation", 422, "no ranking"),
-        (f"{PATH}?label=9", 422, "no class 9"),
-        (f"{PATH}?label={'9' * 20}", 422, "does not accept"),
-        ("/extractions/..%2f..", 404, "no such page"),
-        ("/extractions/%2e%2e/layers/%2e%2e/units/unit_0001", 404, "There is no extraction"),
-        (f"/unit-pictures/extraction-1/{LAYER}/unit_0002/other/3.webp", 422, "source"),
-        (f"{PATH}?sort=size", 422, "does not accept"),
-    ],
+ERRORS = (
+    ("/extractions/none", 404, "there is no extraction"),
+    (f"{BASE}/layers/none", 404, "has no layer"),
+    (f"{PATH}/units/unit_0007", 404, "has no unit_0007"),
+    (f"{PATH}/units/seven", 404, "units are called"),
+    (f"{PATH}?sort=ablation", 422, "no ranking"),
+    (f"{PATH}?label=9", 422, "no class 9"),
+    (f"{PATH}?label={'9' * 20}", 422, "does not accept"),
+    ("/extractions/..%2f..", 404, "no such page"),
+    ("/extractions/%2e%2e/layers/%2e%2e/units/unit_0001", 404, "There is no extraction"),
+    (f"/unit-pictures/extraction-1/{LAYER}/unit_0002/other/3.webp", 422, "source"),
+    (f"{PATH}?sort=size", 422, "does not accept"),
 )
-def test_errors_of_the_extraction_service_are_shown(browsed: Browsed, path: str, status: int, message: str) -> None:
+
+
+def test_errors_of_the_extraction_service_are_shown(browsed: Browsed) -> None:
     """The page has the message of the service and the matching status."""
-    answer = browsed.browser("Ana").get(path)
-    assert (answer.status_code, message in answer.text) == (status, True), answer.text
+    ana = browsed.browser("Ana")
+    for path, status, message in ERRORS:
+        answer = ana.get(path)
+        assert (answer.status_code, message in answer.text) == (status, True), (path, answer.text)
 
 
 def test_a_service_that_does_not_answer_is_named(tmp_path: Path) -> None:
