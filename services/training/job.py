@@ -56,9 +56,14 @@ REPORT_PATCHES = 50
 @BUILD_SAMPLE.implements
 def build_sample(job: Job, spec: BuildSpec) -> BuiltDataset:
     """Import the sample data set from raw DICOM files."""
+
+    def on_read(done: int, _total: int) -> None:
+        job.report(done, phase="reading mammograms", unit="mammograms")
+        job.stop_if_requested()
+
     blobs = open_blobs(spec.blobs_url)
     source = Source(layout=Sample.name, folder=sample_folder())
-    plan = plan_import(blobs, Sample.name, source, SAMPLE_RECIPE, owner=spec.build_id)
+    plan = plan_import(blobs, Sample.name, source, SAMPLE_RECIPE, spec.build_id, on_read)
     try:
         cut_sample(blobs, plan, job)
         manifest, ref, _ = assemble(blobs, plan)

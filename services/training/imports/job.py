@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from services.common.blobs import ObjectRef, open_blobs
 from services.common.errors import JobFailed
+from services.common.machine.memory import retain_freed_memory
 from services.common.work.jobs import Job
 from services.imaging.manifests import put_content
 from services.training.imports.specs import (
@@ -49,7 +50,7 @@ def cut_mammograms(job: Job, spec: PartSpec) -> ObjectRef:
     """Cut the mammograms of a part. Return the reference of its result."""
     blobs = open_blobs(spec.blobs_url)
     planned = open_plan(blobs, spec.plan).model_copy(update={"source": spec.source})
-    with _failing_without_server():
+    with _failing_without_server(), retain_freed_memory():
         return cut_part(blobs, planned, spec.part, _reporting(job, "cutting patches", "mammograms"))
 
 

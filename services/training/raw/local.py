@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
+from services.common.machine.memory import retain_freed_memory
 from services.training.raw.importing import cut_part
 from services.training.raw.plan import ImportPlan, is_cut, part_journal
 
@@ -76,7 +77,8 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 def _cut(blobs_url: str, plan: ImportPlan, number: int) -> None:
     blobs = open_blobs(blobs_url)
     if not is_cut(blobs, plan, number):
-        cut_part(blobs, plan, number)
+        with retain_freed_memory():
+            cut_part(blobs, plan, number)
 
 
 def _first_done(running: dict[Future[None], int]) -> Future[None]:
