@@ -106,35 +106,46 @@ def _print_report(report: dict[str, Any]) -> None:
     console.print(f"AUC macro {_estimate(report['macro_auc'])}, micro {_estimate(report['micro_auc'])}")
     accuracy = f"accuracy {report['accuracy']:.3f}, Brier {report['brier']:.3f}"
     console.print(f"{accuracy}, expected calibration error {report['calibration']['error']:.3f}")
+    _print_reasons([one["auc"] for one in report["classes"]] + [report["macro_auc"], report["micro_auc"]])
     if report.get("baseline") is not None:
         _print_baseline(report["baseline"])
 
 
 def _print_baseline(baseline: dict[str, Any]) -> None:
     table = Table("AUC", "run", baseline["name"], "run - probe (95%)", "p (patients as clusters)")
-    for one in (*baseline["classes"], baseline["macro"], baseline["micro"]):
+    compared = (*baseline["classes"], baseline["macro"], baseline["micro"])
+    for one in compared:
         figures = _number(one["a"]), _number(one["b"]), _estimate(one["difference"]), _number(one["clustered"]["p"])
         table.add_row(one["name"], *figures)
     console = Console()
     console.print(table)
     console.print(f"probe: AUC macro {_estimate(baseline['macro_auc'])}, micro {_estimate(baseline['micro_auc'])}")
+    _print_reasons([one["difference"] for one in compared] + [baseline["macro_auc"], baseline["micro_auc"]])
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     a, b = comparison["evaluation_a"], comparison["evaluation_b"]
     title = f"A {a}, B {b}: {comparison['patches']} patches of {comparison['patients']} patients"
     table = Table("AUC", "A", "B", "A - B (95%)", "p (DeLong)", "p (patients as clusters)", title=title)
-    for one in (*comparison["classes"], comparison["macro"], comparison["micro"]):
+    compared = (*comparison["classes"], comparison["macro"], comparison["micro"])
+    for one in compared:
         tests = [_number(one[test]["p"]) for test in ("delong", "clustered")]
         table.add_row(one["name"], _number(one["a"]), _number(one["b"]), _estimate(one["difference"]), *tests)
     Console().print(table)
+    _print_reasons([one["difference"] for one in compared])
+
+
+def _print_reasons(estimates: list[dict[str, Any]]) -> None:
+    """Print once why figures are undefined or have no interval."""
+    for reason in dict.fromkeys(one["reason"] for one in estimates if one["low"] is None):
+        typer.echo(reason)
 
 
 def _estimate(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
-        return f"- ({estimate['reason']})"
+        return "-"
     if estimate["low"] is None:
-        return f"{estimate['value']:.3f} ({estimate['reason']})"
+        return f"{estimate['value']:.3f} (no interval)"
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 

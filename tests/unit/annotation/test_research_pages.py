@@ -148,7 +148,7 @@ def test_a_data_set_shows_its_balance_and_patches(research: Research[Importing])
     """Every class of every split, and the pictures of the patches from our own origin, kept by the browser alone."""
     dataset_id = research.training.dataset_id
     page = research.browser.get(f"/datasets/{dataset_id}").text
-    assert page.count(" patches<span") >= 6 and "1 patients" in page
+    assert page.count(" patches<span") >= 6 and "1 patient" in page
     gallery = research.browser.get(f"/datasets/{dataset_id}/patches?split=train&label=1").text
     pictures = re.findall(r'<img src="([^"]+)"', gallery)
     assert pictures == [f"/dataset-patches/{dataset_id}/{number}.jpg" for number in (1, 4)]
