@@ -133,7 +133,7 @@ def test_services_without_networks_load_no_torch(service: str) -> None:
 
 @pytest.mark.parametrize("module", ["services.training.imports.job", "services.training.raw.local"])
 def test_imports_of_raw_mammograms_load_no_torch(module: str) -> None:
-    """A process that cuts patches needs a fifth of the memory without it, and starts in half of the time."""
+    """A process that cuts patches needs a quarter of the memory without it."""
     code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "[]"
