@@ -13,8 +13,9 @@ from typing import Any
 from services.cli.progress import transfer_bar
 from services.common.blobs import Blobs, open_blobs
 from services.common.blobs.keys import check_key
-from services.common.errors import Forbidden, InvalidInput
+from services.common.errors import InvalidInput
 from services.common.redaction import quoted
+from services.training.imports.buckets import require_importable
 from services.training.imports.schemas import as_folder
 from services.training.raw.source.files import FolderFiles
 from services.training.settings import TrainingSettings
@@ -46,10 +47,7 @@ class Uploaded:
 def upload_folder(folder: Path, bucket: str, prefix: str, settings: TrainingSettings) -> dict[str, Any]:
     """Upload a folder to the store of the settings. Return what was done, and the place as an import names it.
     Forbidden for a bucket that may not be imported."""
-    if bucket not in settings.importable_buckets:
-        raise Forbidden(
-            f"bucket {quoted(bucket)} cannot be imported here: PRIMITIVES_TRAINING_IMPORT_BUCKETS does not list it"
-        )
+    require_importable(bucket, settings.importable_buckets)
     place = as_folder(prefix)
     with transfer_bar() as update:
         done = upload(open_blobs(settings.shared.blobs()), bucket, place, folder, update)

@@ -14,7 +14,13 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("training", "activation_extraction", "patch_rendering", "annotation")
 TESTS_ONLY = ("krippendorff", "statsmodels")
 """References that only tests import; krippendorff is under the GPL, which our licence does not allow in the product."""
-WITHOUT_TORCH = ("patch_rendering", "annotation", "common")
+WITHOUT_TORCH = (
+    "services.patch_rendering.main",
+    "services.annotation.main",
+    "services.common.runtime.service",
+    "services.training.imports.job",
+    "services.training.raw.local",
+)
 
 FLOORS = (
     ("runtime",),
@@ -122,18 +128,10 @@ def test_ports_are_opened_in_few_places() -> None:
     assert opened == []
 
 
-@pytest.mark.parametrize("service", WITHOUT_TORCH)
-def test_services_without_networks_load_no_torch(service: str) -> None:
-    """Importing their entry point loads neither torch nor timm: their images do not contain them."""
-    module = "services.common.runtime.service" if service == "common" else f"services.{service}.main"
-    code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert out.strip() == "[]"
-
-
-@pytest.mark.parametrize("module", ["services.training.imports.job", "services.training.raw.local"])
-def test_imports_of_raw_mammograms_load_no_torch(module: str) -> None:
-    """A process that cuts patches needs a quarter of the memory without it."""
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_modules_without_networks_load_no_torch(module: str) -> None:
+    """Importing them loads neither torch nor timm: the images of three do not contain them, and a process that cuts
+    patches of raw mammograms needs a quarter of the memory without them."""
     code = f"import {module}, sys; print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "[]"

@@ -11,18 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.common.blobs import ObjectRef
-from services.common.errors import Forbidden, JobCrashed
+from services.common.errors import JobCrashed
 from services.common.identity import new_id
 from services.common.observability.logs import get_logger
 from services.common.paging import FIRST_PAGE, Window
 from services.common.progress import Progress
 from services.common.records import get_row, newest_page
-from services.common.redaction import quoted
 from services.common.work.fan_out import FanOutTasks, count_parts, counts_of_parts
 from services.common.work.jobs import JobReport
 from services.common.work.starts import CallKey, Start, start_once
 from services.common.work.tasks import Assignment, Step
 from services.common.work.views import task_fields
+from services.training.imports.buckets import require_importable
 from services.training.imports.references import lost_parts
 from services.training.imports.schemas import ImportLayout, ImportLayouts, ImportList, ImportView, StartImportRequest
 from services.training.imports.specs import (
@@ -199,11 +199,8 @@ class RawImports(FanOutTasks[ImportRow, events_pb2.CutImportPart]):
         dicomweb = self._dicomweb(request) if request.dicomweb else None
         if request.folder:
             return Source(layout=request.layout, folder=self.datasets.inside(request.folder), dicomweb=dicomweb)
-        if request.bucket and request.bucket not in self.buckets:
-            raise Forbidden(
-                f"bucket {quoted(request.bucket)} cannot be imported here: "
-                "PRIMITIVES_TRAINING_IMPORT_BUCKETS does not list it"
-            )
+        if request.bucket:
+            require_importable(request.bucket, self.buckets)
         return Source(layout=request.layout, bucket=request.bucket, prefix=request.prefix, dicomweb=dicomweb)
 
     def _dicomweb(self, request: StartImportRequest) -> DicomwebSource:

@@ -51,7 +51,7 @@ class Source(BaseModel):
             )
 
     def open(self, blobs: Blobs) -> SourceFiles:
-        """The files of the source. InvalidInput if there are none. A DICOMweb server is searched for them."""
+        """Open the files of the source. A DICOMweb server is searched for them. InvalidInput if no place is named."""
         stored = self._stored_files(blobs)
         if self.dicomweb is not None:
             return self.dicomweb.search(stored)

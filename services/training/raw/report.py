@@ -63,6 +63,11 @@ class ImportReport(BaseModel):
             _add_reasons(own, others)
 
 
+def placed(where: str, message: str) -> str:
+    """A message with the place that it speaks of, unless it names the place itself."""
+    return message if where in message else f"{where}: {message}"
+
+
 def _add_reasons(own: dict[str, Reason], others: Mapping[str, Reason]) -> None:
     for reason, other in others.items():
         found = own.setdefault(reason, Reason())

@@ -4,24 +4,25 @@ A line names a mammogram, its file or a patient. Suffixes of pictures do not cou
 `benign_01-B_3102_1.LEFT_CC.LJPEG.1.jpg` is the mammogram `benign_01-B_3102_1.LEFT_CC.LJPEG.1`.
 """
 
-import re
 from dataclasses import replace
 
 from services.common.errors import InvalidInput
 from services.imaging.patches import SPLITS
 from services.training.raw.case import RawMammogram
 from services.training.raw.report import ImportReport
-from services.training.raw.source.files import SourceFiles
+from services.training.raw.source.files import SourceFiles, name_parts
+from services.training.raw.source.tables import text_lines
 
 LARGEST_LIST = 1 << 26
-NO_MAMMOGRAM = "line of a list of a split that names no mammogram of the source"
-IN_SEVERAL = "line of a list of a split that names what another line has named; the first one counts"
+NO_MAMMOGRAM = "line of a split's list that names no mammogram of the source"
+IN_SEVERAL = "line of a split's list that repeats an earlier line; the earlier line counts"
 NOT_LISTED = "mammogram that no list names; its patient or the seed decides on its split"
-_SUFFIX = re.compile(r"(?i)\.(?:jpe?g|png|tiff?|pgm|dcm)")
+SUFFIXES = ("jpg", "jpeg", "png", "tif", "tiff", "pgm", "dcm")
 
 
 class SplitLists:
-    """The lists of a source: first `assign` each mammogram, then `report_unused`. InvalidInput if there is none."""
+    """The lists of a source. Call `assign` for each mammogram, then `report_unused`. InvalidInput if the source has no
+    list."""
 
     def __init__(self, files: SourceFiles, report: ImportReport) -> None:
         self._report = report
@@ -35,11 +36,11 @@ class SplitLists:
 
     def assign(self, mammogram: RawMammogram, place: str) -> RawMammogram:
         """A mammogram with the split of its line, without one if no line names it. `place` names it in the report."""
-        for key in (mammogram.name, mammogram.file, mammogram.patient):
-            line = self._lines.get(plain(key))
-            if line is not None:
-                self._used.add(plain(key))
-                return replace(mammogram, split=line[0])
+        for key in map(plain, (mammogram.name, mammogram.file, mammogram.patient)):
+            if key in self._lines:
+                self._used.add(key)
+                split, _ = self._lines[key]
+                return replace(mammogram, split=split)
         self._report.flag(NOT_LISTED, place)
         return replace(mammogram, split="")
 
@@ -51,13 +52,9 @@ class SplitLists:
 
     def _read(self, files: SourceFiles, split: str) -> None:
         name = list_of(split)
-        try:
-            lines = files.read(name, LARGEST_LIST).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"{name}: byte {error.start} is not UTF-8") from error
-        for number, line in enumerate(lines, 1):
-            key, where = plain(line.strip()), f"{name}:{number}"
-            if key and key in self._lines:
+        for line, where in text_lines(files.read(name, LARGEST_LIST), name):
+            key = plain(line)
+            if key in self._lines:
                 self._report.mend(IN_SEVERAL, where)
             elif key:
                 self._lines[key] = split, where
@@ -70,6 +67,6 @@ def list_of(split: str) -> str:
 
 def plain(name: str) -> str:
     """A name without its folders and the suffix of a picture."""
-    base = name.replace("\\", "/").rpartition("/")[2]
-    stem, dot, suffix = base.rpartition(".")
-    return stem if stem and _SUFFIX.fullmatch(dot + suffix) else base
+    slashed = name.replace("\\", "/")
+    parts = name_parts(slashed)
+    return parts.stem if parts.suffix in SUFFIXES else slashed.rpartition("/")[2]

@@ -17,7 +17,7 @@ from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
 from services.training.raw.pixels import Pixels, eight_bits
-from services.training.raw.report import ImportReport
+from services.training.raw.report import ImportReport, placed
 from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.files import SourceFiles
 
@@ -53,7 +53,7 @@ class Preparer:
             self._check_size(mammogram, pixels)
             breast = find_breast(pixels.grey)
         except (InvalidInput, NotFound) as error:
-            self._report.drop(_reason_of(error), _placed(where, str(error)))
+            self._report.drop(_reason_of(error), placed(where, str(error)))
             return None
         self._flag(pixels, breast, where)
         return self._cut(mammogram, split, pixels, breast)
@@ -127,10 +127,6 @@ def _preview_of(pixels: Pixels) -> bytes:
 
 class WrongSize(InvalidInput):
     """An image is not of the size that its table states."""
-
-
-def _placed(where: str, message: str) -> str:
-    return message if where in message else f"{where}: {message}"
 
 
 def _reason_of(error: Exception) -> str:

@@ -54,6 +54,18 @@ def table_named(files: SourceFiles, *names: str) -> str:
     raise InvalidInput(f"the source has no file {' or '.join(names)}")
 
 
+def text_lines(content: bytes, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text that are not empty, without blanks around them, each with its place, such as
+    `train.txt:17`. InvalidInput if the text is not UTF-8."""
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{where}: byte {error.start} is not utf-8") from error
+    for number, line in enumerate(lines, 1):
+        if text := line.strip():
+            yield text, f"{where}:{number}"
+
+
 def csv_rows(
     files: SourceFiles,
     name: str,

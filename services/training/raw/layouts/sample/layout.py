@@ -21,11 +21,11 @@ from services.training.raw.layouts.sample.drawing import FRACTION, Variant, plan
 from services.training.raw.layouts.sample.lesions import CANCEROUS, Outline
 from services.training.raw.layouts.sample.views import View, open_view
 from services.training.raw.pixels import Pixels
-from services.training.raw.report import ImportReport
+from services.training.raw.report import ImportReport, placed
 from services.training.raw.source.files import SourceFiles, named
 
 FILES = "*.dcm"
-NO_IMAGE_NAME = "DICOM file whose PatientID is none of CBIS-DDSM's"
+NO_IMAGE_NAME = "DICOM file whose PatientID is not a name of CBIS-DDSM"
 NOT_DECODED = "the image cannot be decoded, or shows no breast"
 VARIANTS = 7
 SPLIT_OF_PATIENT = {"P_00820": "train", "P_00173": "val"}
@@ -85,8 +85,7 @@ class Sample(Layout):
         try:
             return self._view(files, file)
         except InvalidInput as error:
-            where = files.where(file)
-            report.drop(NOT_DECODED, str(error) if where in str(error) else f"{where}: {error}")
+            report.drop(NOT_DECODED, placed(files.where(file), str(error)))
             return None
 
     def _view(self, files: SourceFiles, file: str) -> View:

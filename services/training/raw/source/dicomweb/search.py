@@ -16,6 +16,7 @@ from services.common.machine.reading import read_at_most
 from services.training.raw.report import ImportReport
 from services.training.raw.source.dicomweb.client import Blocks, DicomwebClient, Query, read_answer
 from services.training.raw.source.files import SourceFiles
+from services.training.raw.source.tables import text_lines
 
 PAGE = 100
 """Results of a search that are requested at a time. A server may answer with fewer."""
@@ -92,18 +93,13 @@ class Found:
 def read_list(content: bytes, where: str) -> list[ListedStudy]:
     """Read a list of studies, one a line: StudyInstanceUIDs (digits and dots) or accession numbers. Empty lines and
     lines that begin with # are left out. InvalidInput names a line that is neither; it is not quoted."""
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{where}: byte {error.start} is not utf-8") from error
     listed = []
-    for number, line in enumerate(lines, 1):
-        key = line.strip()
-        if not key or key.startswith("#"):
+    for key, place in text_lines(content, where):
+        if key.startswith("#"):
             continue
         if not is_uid(key) and _ACCESSION.fullmatch(key) is None:
-            raise InvalidInput(f"{where}:{number} is neither a StudyInstanceUID nor an accession number")
-        listed.append(ListedStudy(key, f"{where}:{number}"))
+            raise InvalidInput(f"{place} is neither a StudyInstanceUID nor an accession number")
+        listed.append(ListedStudy(key, place))
     return listed
 
 
