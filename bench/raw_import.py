@@ -18,10 +18,10 @@ from pydicom.uid import UID, generate_uid
 
 from services.common.blobs import open_blobs
 from services.common.machine.cores import usable_cores
+from services.imaging.pixels import decode_pixels
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.local import cut_all
-from services.training.raw.pixels import decode_pixels
 from services.training.raw.plan import Source
 from services.training.raw.pseudonyms import Pseudonyms
 from services.training.raw.source.files import FolderFiles

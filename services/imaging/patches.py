@@ -10,6 +10,8 @@ from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 
 SPLITS = ("train", "val", "test")
+SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
+"""Sides by the words and letters that sources use, in capitals."""
 
 # Numbers have at most nine digits, since tables hold 32 bits. A longer one is no box.
 _BOX_SUFFIX = re.compile(

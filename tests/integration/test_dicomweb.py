@@ -16,9 +16,9 @@ from services.cli.main import app
 from services.common.blobs import Blobs, open_blobs
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset
+from services.imaging.dicom.header import TOMOSYNTHESIS
 from services.training.names import BUCKET
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.dicom.header import TOMOSYNTHESIS
 from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import UNMATCHED
 from services.training.raw.plan import Source

@@ -6,11 +6,11 @@ Importing this module registers the layout, so processes that unpickle a FolderS
 import os
 from collections.abc import Iterator
 
+from services.imaging.pixels import Pixels
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.geometry import box_outline
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import LAYOUTS
-from services.training.raw.pixels import Pixels
 from services.training.raw.plan import Source
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles, named

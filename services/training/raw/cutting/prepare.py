@@ -9,6 +9,7 @@ from services.common.errors import InvalidInput, NotFound
 from services.imaging.breast import BreastMask, find_breast
 from services.imaging.patches import Lesion, Mammogram
 from services.imaging.pectoral import without_muscle
+from services.imaging.pixels import Pixels, eight_bits
 from services.imaging.previews import encode_preview, reduced
 from services.training.raw.case import Finding, RawMammogram
 from services.training.raw.cutting.cutter import BreastCover, Cut, blank, choose, encode, encode_patches
@@ -16,7 +17,6 @@ from services.training.raw.cutting.labelling import Labeller, PlacedFinding
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
-from services.training.raw.pixels import Pixels, eight_bits
 from services.training.raw.report import ImportReport, placed
 from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.files import SourceFiles

@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.dicom.file import decode_dicom
+from services.imaging.dicom.header import DicomHeader, NotAMammogram
 from services.imaging.licence import UNSTATED, Licence
+from services.imaging.pixels import DICOM_MARK, Pixels
 from services.training.raw.case import LabelUnit, RawMammogram
-from services.training.raw.dicom.file import decode_dicom, file_header
-from services.training.raw.dicom.header import DicomHeader, NotAMammogram
-from services.training.raw.identity import place_of
 from services.training.raw.label_rows import RowLabels, combined, inside, read_labels
 from services.training.raw.layout import Layout
-from services.training.raw.pixels import DICOM_MARK, Pixels
 from services.training.raw.report import ImportReport
 from services.training.raw.source import fields
 from services.training.raw.source.delivery import Undelivered
-from services.training.raw.source.files import SourceFiles
+from services.training.raw.source.dicom_headers import file_header
+from services.training.raw.source.files import SourceFiles, place_of
 from services.training.raw.source.tables import Row, csv_rows
 
 TABLE = "labels.csv"

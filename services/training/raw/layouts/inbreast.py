@@ -16,10 +16,10 @@ from typing import ClassVar
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.file import header_or_drop
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import LARGEST_ANNOTATION, leaves, point_outline
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicom_headers import header_or_drop
 from services.training.raw.source.fields import category, date, density, side, view, whole
 from services.training.raw.source.files import SourceFiles, name_parts
 from services.training.raw.source.tables import LARGEST_TABLE, Row, csv_rows, sheet_rows, table_named

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from services.imaging.dicom.header import Intent
 from services.imaging.licence import Licence, Term
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.file import header_or_drop
-from services.training.raw.dicom.header import Intent
 from services.training.raw.layout import Layout
 from services.training.raw.outlines import clipped_box
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicom_headers import header_or_drop
 from services.training.raw.source.fields import category, density, side, size_of, view
 from services.training.raw.source.files import SourceFiles, name_parts
 from services.training.raw.source.tables import Row, csv_rows, table_named

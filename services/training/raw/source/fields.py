@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Iterable
 
+from services.imaging.patches import SIDES
+
 LARGEST_NUMBER = 1e6
 """No coordinate or code of a mammogram is larger."""
 LONGEST_NUMBER = 40
@@ -16,8 +18,6 @@ WORST_FIRST = (6, 5, 4, 3, 0, 2, 1)
 _CATEGORY = re.compile(r"(?i)(?:bi-?rads)?[\s:-]*([0-6])\s*[abc]?(?:\.0+)?")
 _DENSITY = re.compile(r"(?i)(?:density )?([a-d])")
 _VIEW = re.compile(r"[A-Z]{2,8}")
-SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
-"""Sides by the words and letters that sources use, in capitals."""
 
 
 def number(value: object) -> float | None:

@@ -1,6 +1,7 @@
 """The files of a source: a folder on this machine, or the objects of a bucket. Layouts see names with slashes only."""
 
 import fnmatch
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,3 +144,9 @@ def one_named(files: SourceFiles, pattern: str) -> str:
         listing = f": {', '.join(found[:5])}" if found else ""
         raise InvalidInput(f"the source has {len(found)} files {pattern}{listing}; expected one")
     return found[0]
+
+
+def place_of(files: SourceFiles, name: str) -> str:
+    """A file as reports of private sources name it: by its number in the sorted list, such as `file 17`. Names and
+    folders of files may contain names of patients."""
+    return f"file {bisect_left(files.names, name) + 1}"

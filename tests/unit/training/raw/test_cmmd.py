@@ -6,12 +6,12 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.layouts.cmmd import layout as cmmd
 from services.training.raw.layouts.cmmd import sides as cmmd_sides
 from services.training.raw.layouts.cmmd import tompei
 from services.training.raw.layouts.cmmd.layout import CMMD
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicom_headers import UNREADABLE
 from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.cmmd import SHOTS, SQUARE, image_file, image_of, write_cmmd
 from tests.unit.training.raw.scanning import counts, scan

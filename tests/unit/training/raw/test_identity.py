@@ -24,8 +24,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLosslessSV1
 
 from services.common.blobs import open_blobs
 from services.common.errors import InvalidInput
+from services.imaging.dicom.identity import HEADER, PIXELS
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.identity import HEADER, PIXELS
 from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.dicom import DAMAGED, TABLE, PlainDicom
 from services.training.raw.plan import Source

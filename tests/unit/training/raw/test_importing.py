@@ -13,6 +13,7 @@ from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset
 from services.imaging.licence import DataCard, Term
 from services.imaging.patches import SPLITS
+from services.imaging.pixels import Pixels
 from services.training.names import BUCKET
 from services.training.raw import importing, layouts
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
@@ -20,7 +21,6 @@ from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.geometry import box_outline
 from services.training.raw.importing import FAILED, assemble, cut_part, plan_import
-from services.training.raw.pixels import Pixels
 from services.training.raw.plan import Source, discard, is_cut
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles

@@ -16,7 +16,6 @@ from services.imaging.licence import Term
 from services.imaging.patches import Box, parse_patch_name
 from services.training.raw.case import RawMammogram
 from services.training.raw.cutting.cutter import encode
-from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.importing import assemble, cut_part, plan_import
 from services.training.raw.layouts.sample.drawing import (
     assign_phenomena,
@@ -34,6 +33,7 @@ from services.training.raw.layouts.sample.layout import (
 )
 from services.training.raw.layouts.sample.views import View, display_grey, open_view, sample_folder
 from services.training.raw.plan import Source
+from services.training.raw.source.dicom_headers import UNREADABLE
 from tests.fakes.raw.cbis_ddsm import dicom
 from tests.fakes.raw.drawn import drawn_breast
 from tests.unit.training.raw.scanning import counts, scan

@@ -6,10 +6,10 @@ import pytest
 
 from services.common.errors import InvalidInput
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.file import UNREADABLE
 from services.training.raw.layouts import vindr
 from services.training.raw.layouts.vindr import VinDr
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicom_headers import UNREADABLE
 from services.training.raw.source.files import FolderFiles
 from tests.fakes.raw.plain_files import grey_image, write_picture
 from tests.fakes.raw.vindr import write_vindr

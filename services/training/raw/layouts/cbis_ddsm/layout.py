@@ -10,6 +10,7 @@ from PIL import Image
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence, Term
+from services.imaging.pixels import decode_pixels
 from services.training.raw.case import Finding, LabelUnit, Mask, Outline, RawMammogram
 from services.training.raw.geometry import mask_outlines
 from services.training.raw.layout import Layout
@@ -22,7 +23,6 @@ from services.training.raw.layouts.cbis_ddsm.files import (
 )
 from services.training.raw.layouts.cbis_ddsm.rows import ImageName, Lesion, read_lesions
 from services.training.raw.layouts.ddsm.terms import image_label
-from services.training.raw.pixels import decode_pixels
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 

@@ -15,13 +15,13 @@ from typing import ClassVar
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence, Term
+from services.imaging.pixels import decode_pixels
 from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.dicom.file import header_or_drop
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cmmd.sides import OTHER, WRONG_SIDES, SidedImage, place, shown_side
 from services.training.raw.layouts.cmmd.tompei import EXCLUDED, NORMAL, Breast, Drawn, Tompei, read_tompei
-from services.training.raw.pixels import decode_pixels
 from services.training.raw.report import ImportReport
+from services.training.raw.source.dicom_headers import header_or_drop
 from services.training.raw.source.fields import side
 from services.training.raw.source.files import SourceFiles, name_parts
 from services.training.raw.source.tables import Row, csv_rows, sheet_rows, table_named

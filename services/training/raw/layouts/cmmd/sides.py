@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
-from services.training.raw.pixels import Pixels, decode_pixels
+from services.imaging.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence, Term
+from services.imaging.pixels import Pixels, decode_pixels
 from services.training.raw.case import (
     Finding,
     Label,
@@ -34,7 +35,6 @@ from services.training.raw.layouts.ddsm.optical_density import digitizer_of, tis
 from services.training.raw.layouts.ddsm.overlay import LARGEST_OVERLAY, Abnormality, parse_overlay
 from services.training.raw.layouts.ddsm.raw_words import read_words
 from services.training.raw.layouts.ddsm.terms import OUTCOMES, PATHOLOGY, image_label
-from services.training.raw.pixels import Pixels, decode_pixels
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles
 

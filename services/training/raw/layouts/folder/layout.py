@@ -10,20 +10,19 @@ from typing import ClassVar
 import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.burned_in import shows_text
 from services.imaging.licence import UNSTATED, Licence
-from services.training.raw.burned_in import shows_text
+from services.imaging.pixels import Pixels, decode_picture
 from services.training.raw.case import Finding, Outline, RawMammogram
 from services.training.raw.geometry import mask_outlines
-from services.training.raw.identity import place_of
 from services.training.raw.label_rows import combined
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.folder.mapping import MAPPING, TEMPLATE_FIELDS, FolderMapping, read_mapping
 from services.training.raw.layouts.folder.name_template import NameTemplate
 from services.training.raw.layouts.folder.tables import ImageRow, read_tables
-from services.training.raw.pixels import Pixels, decode_picture
 from services.training.raw.report import ImportReport
 from services.training.raw.source import fields
-from services.training.raw.source.files import SourceFiles
+from services.training.raw.source.files import SourceFiles, place_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
 NOT_A_PICTURE = "file that is no picture"

@@ -11,17 +11,17 @@ from typing import ClassVar
 
 from services.common.errors import InvalidInput
 from services.imaging.licence import Licence
+from services.imaging.pixels import Pixels
 from services.training.raw.case import Finding, Outcome, RawMammogram
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.dicom.file import header_or_drop
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cbis_ddsm.layout import CbisDdsm
 from services.training.raw.layouts.cbis_ddsm.rows import ImageName, image_name
 from services.training.raw.layouts.sample.drawing import FRACTION, Variant, plan_variant
 from services.training.raw.layouts.sample.lesions import CANCEROUS, Outline
 from services.training.raw.layouts.sample.views import View, open_view
-from services.training.raw.pixels import Pixels
 from services.training.raw.report import ImportReport, placed
+from services.training.raw.source.dicom_headers import header_or_drop
 from services.training.raw.source.files import SourceFiles, named
 
 FILES = "*.dcm"

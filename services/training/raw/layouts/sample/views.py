@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.common.errors import InvalidInput
 from services.imaging.blocks import Grey
 from services.imaging.breast import breast_mask
-from services.training.raw.dicom.file import decode_dicom
+from services.imaging.dicom.file import decode_dicom
 
 FILES = 8
 _DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles of breast tissue at the ends of the display window

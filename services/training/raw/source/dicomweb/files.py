@@ -8,7 +8,7 @@ import httpx
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.decode import LARGEST_IMAGE
-from services.training.raw.dicom.instance import instance_uid
+from services.imaging.dicom.instance import instance_uid
 from services.training.raw.report import ImportReport
 from services.training.raw.source.delivery import Undelivered
 from services.training.raw.source.dicomweb.client import Blocks, DicomwebClient, Refused

@@ -13,12 +13,12 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from services.common.errors import InvalidInput
+from services.imaging.burned_in import shows_text
 from services.imaging.decode import LARGEST_IMAGE
-from services.training.raw.burned_in import shows_text
-from services.training.raw.dicom.attributes import text_of
-from services.training.raw.dicom.codecs import stored_values
-from services.training.raw.dicom.grey import grey_of
-from services.training.raw.dicom.header import (
+from services.imaging.dicom.attributes import text_of
+from services.imaging.dicom.codecs import stored_values
+from services.imaging.dicom.grey import grey_of
+from services.imaging.dicom.header import (
     MAMMOGRAPHY,
     NOT_AN_IMAGE,
     DicomHeader,
@@ -26,14 +26,9 @@ from services.training.raw.dicom.header import (
     header_of,
     refuse_other_kinds,
 )
-from services.training.raw.identity import HEADER, OVERLAY_BIT, PIXELS, silence_pydicom
-from services.training.raw.pixels import Pixels
-from services.training.raw.report import ImportReport
-from services.training.raw.source.files import SourceFiles
+from services.imaging.dicom.identity import HEADER, OVERLAY_BIT, PIXELS, silence_pydicom
+from services.imaging.pixels import Pixels
 
-HEAD = 1 << 16
-"""Bytes of a file that are read first for its header. Most headers end before."""
-UNREADABLE = "file is not a readable DICOM image"
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _CHUNK = 1 << 20
 
@@ -49,28 +44,15 @@ def read_header(content: bytes, where: str) -> DicomHeader:
     return header_of(dataset, where)
 
 
-def file_header(files: SourceFiles, name: str, where: str) -> DicomHeader:
-    """Read the header of a file of a source. Only its first bytes are read, unless the header is long."""
-    content = files.head(name, HEAD)
-    if len(content) < HEAD:
-        return read_header(content, where)
-    if not _is_deflated(content):
-        dataset, complete = _parse(content, where, pixels=False)
-        if complete:
-            return header_of(dataset, where)
-        if text_of(dataset, "Modality"):
-            refuse_other_kinds(dataset, where)  # headers of tomosynthesis are long, and their files are large
-    return read_header(files.read(name), where)
-
-
-def header_or_drop(files: SourceFiles, name: str, report: ImportReport) -> DicomHeader | None:
-    """Read the header of a file of a published set; None if it is no mammogram, which is reported."""
-    try:
-        return file_header(files, name, files.where(name))
-    except NotAMammogram as error:
-        report.drop(error.reason, files.where(name))
-    except InvalidInput:
-        report.drop(UNREADABLE, files.where(name))
+def read_header_start(content: bytes, where: str) -> DicomHeader | None:
+    """Read the header from the first bytes of a file; None if it needs more of them. Errors as `read_header`."""
+    if _is_deflated(content):
+        return None
+    dataset, complete = _parse(content, where, pixels=False)
+    if complete:
+        return header_of(dataset, where)
+    if text_of(dataset, "Modality"):
+        refuse_other_kinds(dataset, where)  # headers of tomosynthesis are long, and their files are large
     return None
 
 

@@ -7,8 +7,8 @@ from pydicom import Dataset
 
 from services.common.errors import InvalidInput
 from services.imaging.decode import MOST_PIXELS
-from services.training.raw.dicom.attributes import number_of, text_of, texts_of, values_of, whole_of
-from services.training.raw.dicom.position import position_of
+from services.imaging.dicom.attributes import number_of, text_of, texts_of, values_of, whole_of
+from services.imaging.dicom.position import position_of
 
 MAMMOGRAPHY = "MG"
 TOMOSYNTHESIS_CLASSES = frozenset(

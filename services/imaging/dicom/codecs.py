@@ -42,9 +42,9 @@ from pydicom.uid import (
 )
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom.attributes import whole_of
-from services.training.raw.dicom.coded_size import coded_size
-from services.training.raw.dicom.rle import decode_rle
+from services.imaging.dicom.attributes import whole_of
+from services.imaging.dicom.coded_size import coded_size
+from services.imaging.dicom.rle import decode_rle
 
 DECODERS: dict[UID, str] = {
     ImplicitVRLittleEndian: "",

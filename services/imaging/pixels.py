@@ -40,7 +40,7 @@ def decode_pixels(content: bytes, where: str) -> Pixels:
     """Decode a file by its content. InvalidInput names the file if it is incomplete, in colour of 16 bits, too large,
     or of another kind."""
     if content[DICOM_MARK] == b"DICM":
-        from services.training.raw.dicom.file import decode_dicom  # it imports this module
+        from services.imaging.dicom.file import decode_dicom  # it imports this module
 
         return decode_dicom(content, where)
     return Pixels(decode_picture(content, where))

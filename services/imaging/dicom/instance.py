@@ -7,8 +7,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom.file import refuse_bombs
-from services.training.raw.identity import silence_pydicom
+from services.imaging.dicom.file import refuse_bombs
+from services.imaging.dicom.identity import silence_pydicom
 
 SOP_INSTANCE_UID = 0x00080018
 

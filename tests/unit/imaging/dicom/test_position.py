@@ -7,8 +7,8 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
-from services.training.raw.dicom import position as dicom_position
-from services.training.raw.dicom.position import MODIFIER_CODES, VIEW_CODES, Position, position_of
+from services.imaging.dicom import position as dicom_position
+from services.imaging.dicom.position import MODIFIER_CODES, VIEW_CODES, Position, position_of
 from tests.fakes.raw.dicom import coded, mammogram
 
 

@@ -1,19 +1,15 @@
-"""Headers of DICOM mammograms, other kinds of DICOM that are refused, and long headers of large files."""
+"""Headers of DICOM mammograms, and other kinds of DICOM that are refused."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom import header as dicom_header
-from services.training.raw.dicom.file import HEAD, decode_dicom, file_header, read_header
-from services.training.raw.dicom.header import DicomHeader, Intent, NotAMammogram
-from services.training.raw.source.files import FolderFiles
-from tests.fakes.raw.dicom import SECONDARY_CAPTURE, TOMOSYNTHESIS, breast, file_bytes, mammogram
+from services.imaging.dicom import header as dicom_header
+from services.imaging.dicom.file import decode_dicom, read_header
+from services.imaging.dicom.header import DicomHeader, Intent, NotAMammogram
+from tests.fakes.raw.dicom import SECONDARY_CAPTURE, TOMOSYNTHESIS, file_bytes, mammogram
 
 PLAIN = DicomHeader(
     patient_id="P1",
@@ -129,38 +125,6 @@ def test_depths_that_are_not_read() -> None:
     dataset.BitsStored = 17
     with pytest.raises(InvalidInput, match="17 of 16 bits"):
         decode_dicom(file_bytes(dataset), "a.dcm")
-
-
-def test_only_the_beginning_of_a_file_is_read_for_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scan over gigabytes reads kilobytes."""
-    large = mammogram(breast(300, 200))
-    assert len(file_bytes(large)) > HEAD
-    (tmp_path / "a.dcm").write_bytes(file_bytes(large))
-    files = FolderFiles(tmp_path)
-    monkeypatch.setattr(FolderFiles, "read", None)
-    assert file_header(files, "a.dcm", "a.dcm").rows == 300
-
-
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-def test_a_long_header_is_read_in_full(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
-    """Tables or private data before the pixels may be longer than the beginning that is read first."""
-    dataset = mammogram()
-    dataset.add_new(0x00091001, "OB", bytes(range(256)) * (HEAD // 256 + 1))
-    dataset.add_new(0x00090010, "LO", "VENDOR")
-    (tmp_path / "a.dcm").write_bytes(file_bytes(dataset, syntax))
-    assert file_header(FolderFiles(tmp_path), "a.dcm", "a.dcm") == PLAIN
-
-
-def test_a_long_header_of_another_kind_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tomosynthesis has long headers and large files: its beginning says what it is."""
-    dataset = mammogram(SOPClassUID=TOMOSYNTHESIS)
-    dataset.add_new(0x00091001, "OB", bytes(2 * HEAD))
-    dataset.add_new(0x00090010, "LO", "VENDOR")
-    (tmp_path / "a.dcm").write_bytes(file_bytes(dataset))
-    files = FolderFiles(tmp_path)
-    monkeypatch.setattr(FolderFiles, "read", None)
-    with pytest.raises(NotAMammogram, match="tomosynthesis"):
-        file_header(files, "a.dcm", "a.dcm")
 
 
 def test_deeply_nested_sequences_are_refused() -> None:

@@ -9,9 +9,6 @@ errors.
 
 import logging
 import warnings
-from bisect import bisect_left
-
-from services.training.raw.source.files import SourceFiles
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
 """Attributes that identify a patient, an exam and an image. They leave an import only as keyed pseudonyms."""
@@ -77,9 +74,3 @@ def silence_pydicom() -> None:
     """Keep pydicom from logging and warning, in this process. Both quote values of the file. Harmless if repeated."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module="pydicom")
-
-
-def place_of(files: SourceFiles, name: str) -> str:
-    """A file as reports of private sources name it: by its number in the sorted list, such as `file 17`. Names and
-    folders of files may contain names of patients."""
-    return f"file {bisect_left(files.names, name) + 1}"

@@ -12,10 +12,10 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom import grey as dicom_grey
-from services.training.raw.dicom.file import decode_dicom
-from services.training.raw.dicom.header import FOR_PROCESSING
-from services.training.raw.pixels import Pixels, eight_bits
+from services.imaging.dicom import grey as dicom_grey
+from services.imaging.dicom.file import decode_dicom
+from services.imaging.dicom.header import FOR_PROCESSING
+from services.imaging.pixels import Pixels, eight_bits
 from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 
 RAW = {"PresentationIntentType": "FOR PROCESSING", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2.1"}

@@ -35,10 +35,10 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.tag import Tag
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom.attributes import items_of, number_of, text_of, whole_of
-from services.training.raw.dicom.header import DicomHeader, Intent
-from services.training.raw.identity import OVERLAY_BIT
-from services.training.raw.pixels import Window
+from services.imaging.dicom.attributes import items_of, number_of, text_of, whole_of
+from services.imaging.dicom.header import DicomHeader, Intent
+from services.imaging.dicom.identity import OVERLAY_BIT
+from services.imaging.pixels import Window
 
 BITS_TOO_FEW = "BitsStored is too small for the values; their own range was used"
 BITS_UNUSED = "values use fewer bits than the header declares; their own range was used"

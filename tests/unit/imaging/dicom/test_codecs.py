@@ -25,10 +25,10 @@ from pydicom.uid import (
 )
 
 from services.common.errors import InvalidInput
-from services.training.raw.dicom.codecs import DECODERS
-from services.training.raw.dicom.coded_size import CodedSize, coded_size
-from services.training.raw.dicom.file import decode_dicom
-from services.training.raw.dicom.rle import decode_rle
+from services.imaging.dicom.codecs import DECODERS
+from services.imaging.dicom.coded_size import CodedSize, coded_size
+from services.imaging.dicom.file import decode_dicom
+from services.imaging.dicom.rle import decode_rle
 from tests.fakes.raw.dicom import LOSSLESS, PLAIN, breast, file_bytes, mammogram
 
 JPEG_OF_12_BITS = """
@@ -191,7 +191,7 @@ def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     squeezer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bomb = meta + squeezer.compress(b"\0" * (60 << 20)) + squeezer.flush()
     assert len(bomb) < 1 << 17
-    monkeypatch.setattr("services.training.raw.dicom.file.LARGEST_IMAGE", 50 << 20)
-    monkeypatch.setattr("services.training.raw.dicom.file.read_partial", None)
+    monkeypatch.setattr("services.imaging.dicom.file.LARGEST_IMAGE", 50 << 20)
+    monkeypatch.setattr("services.imaging.dicom.file.read_partial", None)
     with pytest.raises(InvalidInput, match=r"a\.dcm inflates to more than"):
         decode_dicom(bomb, "a.dcm")

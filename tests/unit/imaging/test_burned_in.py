@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from services.training.raw.burned_in import shows_text
+from services.imaging.burned_in import shows_text
 from tests.fakes.raw.dicom import breast
 
 

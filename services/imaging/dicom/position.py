@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from services.training.raw.dicom.attributes import items_of, text_of, texts_of
-from services.training.raw.identity import DESCRIPTIONS
-from services.training.raw.source.fields import SIDES
+from services.imaging.dicom.attributes import items_of, text_of, texts_of
+from services.imaging.dicom.identity import DESCRIPTIONS
+from services.imaging.patches import SIDES
 
 VIEWS = frozenset(
     {"CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM", "FB", "SIO", "ISO", "AT", "CV", "RL", "RM", "TAN"}
