@@ -3,7 +3,7 @@
 The decoders were compared on a mammogram of 12.7 million pixels, 12 bits each; times are CPU seconds on one core.
 Pillow is the fastest for the lossy JPEGs of 8 bits and for JPEG 2000; gdcm is the only one for the others that is not
 under the GPL; `rle` bounds its output. All lossless syntaxes give the same values bit for bit
-(tests/unit/training/raw/test_dicom_codecs.py).
+(tests/unit/imaging/dicom/test_codecs.py).
 
 | syntax | decoder | s | another |
 |---|---|---|---|

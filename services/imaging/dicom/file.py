@@ -57,7 +57,7 @@ def read_header_start(content: bytes, where: str) -> DicomHeader | None:
 
 
 def decode_dicom(content: bytes, where: str) -> Pixels:
-    """Decode a mammogram to 8 or 16 bits with dense tissue bright, as `dicom_grey` describes. Errors as
+    """Decode a mammogram to 8 or 16 bits with dense tissue bright, as `grey` describes. Errors as
     `read_header`, and InvalidInput for pixels that are incomplete or in an unknown transfer syntax."""
     dataset, _ = _parse(content, where, pixels=True)
     _require_pixels(dataset, "PixelData" in dataset, where)

@@ -1,7 +1,7 @@
 """Keeps identifying fields out: the only attributes of a DICOM file that are read, and silence for a library whose
 warnings quote values.
 
-Nothing else of a file is parsed to values. Of these attributes, text leaves `dicom_header` only as one of a known set
+Nothing else of a file is parsed to values. Of these attributes, text leaves `header` only as one of a known set
 of words (side, view, intent, manufacturer), never as it stands in the file. The exceptions are PatientID and the two
 UIDs, which `pseudonyms` replaces. Messages of pydicom may quote values, so they are neither logged nor quoted in
 errors.

@@ -26,12 +26,34 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from services.imaging.dicom.header import DicomHeader, Intent
+
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LOSSLESS = (RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
+MAMMOGRAM_HEADER = DicomHeader(
+    patient_id="P1",
+    study_uid="1.2.3",
+    sop_uid="1.2.3.4",
+    side="LEFT",
+    view="CC",
+    manufacturer="",
+    intent=Intent.PRESENTATION,
+    rows=80,
+    columns=60,
+    bits=12,
+    photometric="MONOCHROME2",
+    spacing=0.07,
+    burned_in=False,
+    implant=None,
+    secondary_capture=False,
+    notes=(),
+    position_notes=(),
+)
+"""The header of `mammogram()`."""
 
 
 def breast(height: int = 80, width: int = 60, bits: int = 12, seed: int = 0) -> NDArray[np.uint16]:

@@ -16,8 +16,7 @@ def file_header(files: SourceFiles, name: str, where: str) -> DicomHeader:
     content = files.head(name, HEAD)
     if len(content) < HEAD:
         return read_header(content, where)
-    header = read_header_start(content, where)
-    return read_header(files.read(name), where) if header is None else header
+    return read_header_start(content, where) or read_header(files.read(name), where)
 
 
 def header_or_drop(files: SourceFiles, name: str, report: ImportReport) -> DicomHeader | None:

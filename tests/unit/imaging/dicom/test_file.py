@@ -9,27 +9,7 @@ from services.common.errors import InvalidInput
 from services.imaging.dicom import header as dicom_header
 from services.imaging.dicom.file import decode_dicom, read_header
 from services.imaging.dicom.header import DicomHeader, Intent, NotAMammogram
-from tests.fakes.raw.dicom import SECONDARY_CAPTURE, TOMOSYNTHESIS, file_bytes, mammogram
-
-PLAIN = DicomHeader(
-    patient_id="P1",
-    study_uid="1.2.3",
-    sop_uid="1.2.3.4",
-    side="LEFT",
-    view="CC",
-    manufacturer="",
-    intent=Intent.PRESENTATION,
-    rows=80,
-    columns=60,
-    bits=12,
-    photometric="MONOCHROME2",
-    spacing=0.07,
-    burned_in=False,
-    implant=None,
-    secondary_capture=False,
-    notes=(),
-    position_notes=(),
-)
+from tests.fakes.raw.dicom import MAMMOGRAM_HEADER, SECONDARY_CAPTURE, TOMOSYNTHESIS, file_bytes, mammogram
 
 
 def header(**attributes: Any) -> DicomHeader:
@@ -39,7 +19,7 @@ def header(**attributes: Any) -> DicomHeader:
 
 def test_header_of_a_mammogram() -> None:
     """All fields come from their attributes."""
-    assert header() == PLAIN
+    assert header() == MAMMOGRAM_HEADER
 
 
 @pytest.mark.parametrize(
@@ -67,7 +47,7 @@ def test_header_of_a_mammogram() -> None:
 )
 def test_header_fields(attributes: dict[str, Any], changes: dict[str, Any]) -> None:
     """Each field is read from its attribute, and unknown words are left out."""
-    assert header(**attributes) == replace(PLAIN, **changes)
+    assert header(**attributes) == replace(MAMMOGRAM_HEADER, **changes)
 
 
 @pytest.mark.parametrize(
