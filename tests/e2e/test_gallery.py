@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from services.cli.gallery.build import GalleryOptions, build_gallery
 from services.common.blobs import FolderBlobs
@@ -70,8 +70,8 @@ def test_a_gallery_works_from_disk(page: Page) -> None:
         page.get_by_label("Order").select_option(label=order)
         assert unit_names(page) == first, order
     page.get_by_role("link", name="unit_0003").click()
+    expect(page.locator(".pictures img")).to_have_count(3)
     check_page(page)
-    assert page.locator(".pictures img").count() == 3
     assert page.get_by_role("row", name="cancer").all_inner_texts() == ["cancer\t0.700\t1\t2"]
     for name, place in (("Next", "unit_0004"), ("Previous", "unit_0003"), ("Previous", "unit_0002")):
         page.get_by_label("Units beside this one").get_by_role("link", name=name).click()

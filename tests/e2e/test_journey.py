@@ -49,7 +49,7 @@ def test_a_reader_answers_a_unit_and_changes_the_answer(site: Site, new_page: Ne
 
     page.get_by_role("link", name="Summary").click()
     page.get_by_role("link", name="unit_0003").first.click()
-    assert page.locator(".picture .sign").count() == 64
+    expect(page.locator(".picture .sign")).to_have_count(64)
     expect(page.get_by_label("Please describe")).to_have_value("Spiculated masses <b>in</b> dense tissue")
     page.get_by_label("Please describe").fill("Vessels")
     page.get_by_role("button", name="Save the change").click()
@@ -122,7 +122,7 @@ def test_the_survey_works_by_keyboard(site: Site, new_page: NewPage) -> None:
     for key in ("n", "1", "+", "m", "b", "Shift+ArrowLeft", "j"):
         page.keyboard.press(key)
     expect(page.get_by_role("heading", level=1)).to_contain_text("unit_0013")
-    assert page.locator("[name=recognizable]:checked").count() == 0
+    expect(page.locator("[name=recognizable]:checked")).to_have_count(0)
     expect(page.locator("#patch-view")).to_have_attribute("data-zoom", "1.00")
     expect(page.locator("#window-text")).to_have_text("128 / 256, 8 bits")
     expect(page.get_by_label("Use these keys")).to_be_focused()
