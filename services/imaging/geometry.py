@@ -12,8 +12,7 @@ from scipy import ndimage
 from skimage import measure
 
 from services.common.errors import InvalidInput
-from services.imaging.patches import Box
-from services.training.raw.case import Outline
+from services.imaging.patches import Box, Outline
 
 CORNERS = 72
 """Vertices of the outline of an ellipse."""

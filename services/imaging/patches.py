@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 
+Outline = tuple[tuple[float, float], ...]
+"""A closed polygon of (row, column) vertices in pixels of the mammogram; whole numbers are centres of pixels. It may
+leave the image."""
+
 SPLITS = ("train", "val", "test")
 SIDES = {"L": "LEFT", "R": "RIGHT", "LEFT": "LEFT", "RIGHT": "RIGHT"}
 """Sides by the words and letters that sources use, in capitals."""
@@ -121,4 +125,4 @@ class Lesion:
 
     mammogram: str
     phenomenon: str
-    outline: tuple[tuple[float, float], ...]
+    outline: Outline

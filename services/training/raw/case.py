@@ -5,11 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from services.imaging.patches import Box
-
-Outline = tuple[tuple[float, float], ...]
-"""A closed polygon of (row, column) vertices in pixels of the mammogram; whole numbers are centres of pixels. It may
-leave the image."""
+from services.imaging.patches import Box, Outline
 
 
 class Outcome(StrEnum):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.common.errors import InvalidInput
-from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, Outline
-from services.training.raw.geometry import box_outline
+from services.imaging.geometry import box_outline
+from services.imaging.patches import Outline
+from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome
 from services.training.raw.outlines import parse_json, point_outline
 from services.training.raw.report import ImportReport
 from services.training.raw.source import fields

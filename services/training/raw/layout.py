@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from services.imaging.licence import Licence
+from services.imaging.patches import Outline
 from services.imaging.pixels import Pixels, decode_pixels
-from services.training.raw.case import Finding, Outline, RawMammogram
+from services.training.raw.case import Finding, RawMammogram
 from services.training.raw.report import ImportReport
 from services.training.raw.source.files import SourceFiles, place_of
 

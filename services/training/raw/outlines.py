@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from services.common.errors import InvalidInput
-from services.training.raw.case import Outline
-from services.training.raw.geometry import box_outline, ellipse_outline
+from services.imaging.geometry import box_outline, ellipse_outline
+from services.imaging.patches import Outline
 from services.training.raw.source.fields import number
 
 MOST_POINTS = 50_000

@@ -6,9 +6,9 @@ Importing this module registers the layout, so processes that unpickle a FolderS
 import os
 from collections.abc import Iterator
 
+from services.imaging.geometry import box_outline
 from services.imaging.pixels import Pixels
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.geometry import box_outline
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import LAYOUTS
 from services.training.raw.plan import Source

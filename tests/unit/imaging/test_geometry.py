@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
+from services.imaging.geometry import Region, box_outline, ellipse_outline, mask_outlines
 from services.imaging.patches import Box
-from services.training.raw.geometry import Region, box_outline, ellipse_outline, mask_outlines
 
 
 def test_a_region_counts_the_pixels_of_its_outlines_in_a_box() -> None:

@@ -9,21 +9,15 @@ import numpy as np
 from PIL import Image
 
 from services.imaging.blocks import Grey
-from services.imaging.breast import BreastMask
+from services.imaging.patch_grid import BreastCover, patch_grid
 from services.imaging.patches import Box, Lesion, Mammogram, Patch, PatchName
 from services.imaging.png import encode_png16
 from services.training.raw.case import RawMammogram
 from services.training.raw.cutting.labelling import LabelledPatch, Labeller
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import Region
 from services.training.raw.report import ImportReport
 
 JPEG_QUALITY = 95
-_SAMPLED = 8
-"""Step between the rows and columns of the background that count for its median."""
-MARGIN = 0.02
-"""What stays visible around the breast when the background is blanked, as a part of the shorter side: skin and
-nipple."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +37,6 @@ class Window:
     fraction: str
 
 
-class BreastCover:
-    """The part of a patch that is breast. It is counted in the small mask."""
-
-    def __init__(self, breast: BreastMask) -> None:
-        self._region = Region.of_mask(breast.small)
-        self._scale = breast.small.shape[0] / breast.height, breast.small.shape[1] / breast.width
-
-    def share(self, box: Box) -> float:
-        """The part of a box that is breast, 0 to 1."""
-        vertical, horizontal = self._scale
-        top, left = round(box.row * vertical), round(box.column * horizontal)
-        bottom, right = round((box.row + box.height) * vertical), round((box.column + box.width) * horizontal)
-        small = Box(top, left, max(1, bottom - top), max(1, right - left))
-        return self._region.covered(small) / (small.height * small.width)
-
-
 def cells_of(mammogram: RawMammogram, recipe: CutRecipe) -> Iterator[Window]:
     """Yield the places that the source prescribes. Their names have the first fraction of the recipe."""
     for cell in mammogram.cells:
@@ -66,16 +44,10 @@ def cells_of(mammogram: RawMammogram, recipe: CutRecipe) -> Iterator[Window]:
 
 
 def windows(height: int, width: int, recipe: CutRecipe) -> Iterator[Window]:
-    """Yield the places of patches, by fraction, row and column. A side is a fraction of the shorter side of the
-    mammogram, rounded down; patches that would leave the mammogram are left out."""
+    """Yield the places of patches, by fraction, row and column."""
     for fraction in recipe.fractions:
-        side = int(fraction * min(height, width))
-        step = int(recipe.stride * side)
-        if side == 0 or step == 0:
-            continue
-        for row in range(0, height - side + 1, step):
-            for column in range(0, width - side + 1, step):
-                yield Window(Box(row, column, side, side), _number(fraction))
+        for box in patch_grid(height, width, fraction, recipe.stride):
+            yield Window(box, _number(fraction))
 
 
 def choose(
@@ -119,17 +91,6 @@ def encode_patches(
             image=encode(pixels, recipe.largest_side),
             phenomenon=labelled.phenomenon,
         )
-
-
-def blank(grey: Grey, breast: BreastMask) -> Grey:
-    """Give everything that is not near the breast the grey of the background: the median of what is outside."""
-    outside = ~breast.with_margin(MARGIN)
-    sample = grey[::_SAMPLED, ::_SAMPLED][outside[::_SAMPLED, ::_SAMPLED]]
-    if not sample.size:
-        return grey
-    cleaned = grey.copy()
-    np.copyto(cleaned, grey.dtype.type(np.median(sample)), where=outside)
-    return cleaned
 
 
 def encode(pixels: Grey, largest_side: int = 0) -> bytes:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.imaging.geometry import Region
 from services.imaging.patches import Box
 from services.training.raw.case import Finding, Outcome, RawMammogram
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import Region
 
 NORMAL = "normal"
 TWO, THREE = ("not cancer", "cancer"), (NORMAL, "benign", "cancer")

@@ -7,15 +7,16 @@ from PIL import Image
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.breast import BreastMask, find_breast
+from services.imaging.geometry import Region
+from services.imaging.patch_grid import BreastCover, blank_background
 from services.imaging.patches import Lesion, Mammogram
 from services.imaging.pectoral import without_muscle
 from services.imaging.pixels import Pixels, eight_bits
 from services.imaging.previews import encode_preview, reduced
 from services.training.raw.case import Finding, RawMammogram
-from services.training.raw.cutting.cutter import BreastCover, Cut, blank, choose, encode, encode_patches
+from services.training.raw.cutting.cutter import Cut, choose, encode, encode_patches
 from services.training.raw.cutting.labelling import Labeller, PlacedFinding
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
 from services.training.raw.report import ImportReport, placed
 from services.training.raw.source.delivery import Undelivered
@@ -62,7 +63,7 @@ class Preparer:
         recipe = self._recipe
         height, width = pixels.grey.shape
         placed = self._place(mammogram, height, width)
-        grey = blank(pixels.grey, breast) if recipe.blank_background else pixels.grey
+        grey = blank_background(pixels.grey, breast) if recipe.blank_background else pixels.grey
         labeller = Labeller(mammogram, placed, recipe, self._kinds)
         tissue = without_muscle(grey, breast) if recipe.without_muscle and mammogram.view in WITH_MUSCLE else breast
         chosen = choose(mammogram, BreastCover(tissue), labeller, (height, width), recipe, self._report)

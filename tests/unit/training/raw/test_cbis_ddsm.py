@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
-from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, Outline, RawMammogram
-from services.training.raw.geometry import Region
+from services.imaging.geometry import Region
+from services.imaging.patches import Outline
+from services.training.raw.case import Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.layouts import layout_named
 from services.training.raw.layouts.cbis_ddsm.files import HEAD, NOT_CBIS
 from services.training.raw.layouts.cbis_ddsm.layout import (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
+from services.imaging.geometry import Region, ellipse_outline
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.geometry import Region, ellipse_outline
 from services.training.raw.layouts.cdd_cesm import layout as cdd_cesm
 from services.training.raw.layouts.cdd_cesm import via
 from services.training.raw.layouts.cdd_cesm.layout import CddCesm

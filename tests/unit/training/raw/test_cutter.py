@@ -1,4 +1,4 @@
-"""The grid of patches, the background, and encoded patches."""
+"""The places of patches, and encoded patches."""
 
 import io
 
@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from services.imaging.breast import find_breast
+from services.imaging.patch_grid import BreastCover
 from services.imaging.patches import Box, parse_patch_name
 from services.training.raw.case import RawMammogram
-from services.training.raw.cutting.cutter import BreastCover, blank, choose, encode, encode_patches, windows
+from services.training.raw.cutting.cutter import choose, encode, encode_patches, windows
 from services.training.raw.cutting.labelling import LabelledPatch, Labeller
 from services.training.raw.cutting.recipe import CutRecipe
 from services.training.raw.report import ImportReport
@@ -85,14 +86,3 @@ def test_large_patches_are_shrunk_if_wanted(deep: bool) -> None:
     assert abs(int(np.asarray(Image.open(io.BytesIO(encode(large, 16))))[8, 8]) - int(large[0, 0])) <= (
         0 if deep else 2
     )
-
-
-def test_markers_outside_the_breast_are_blanked() -> None:
-    """The marker gets the grey of the background; nothing of the breast changes."""
-    grey = drawn_breast()
-    grey[10:40, 150:190] = 65535
-    breast = find_breast(grey)
-    cleaned = blank(grey, breast)
-    assert cleaned[10:40, 150:190].max() < 8 * 257 + 2000
-    np.testing.assert_array_equal(cleaned[breast.full()], grey[breast.full()])
-    assert grey[20, 170] == 65535

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import InvalidInput
+from services.imaging.geometry import box_outline
 from services.imaging.licence import Term
 from services.training.raw.case import LabelSource, LabelUnit, Outcome, RawMammogram
-from services.training.raw.geometry import box_outline
 from services.training.raw.layouts.embed import layout as embed
 from services.training.raw.layouts.embed.layout import Embed
 from services.training.raw.report import ImportReport

@@ -23,8 +23,8 @@ from random import Random
 import pytest
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.geometry import Region
 from services.training.raw.case import RawMammogram
-from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
 from services.training.raw.layouts import LAYOUTS, layout_named
 from services.training.raw.report import ImportReport

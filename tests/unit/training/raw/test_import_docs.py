@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from services.common.errors import InvalidInput
+from services.imaging.geometry import Region
 from services.training.raw.case import Outcome
-from services.training.raw.geometry import Region
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.folder.mapping import FolderMapping, LabelColumn
 from services.training.raw.report import ImportReport

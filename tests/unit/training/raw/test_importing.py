@@ -11,6 +11,7 @@ from services.common.blobs import Blobs, open_blobs
 from services.common.blobs.port import read_verified
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.dataset import Dataset
+from services.imaging.geometry import box_outline
 from services.imaging.licence import DataCard, Term
 from services.imaging.patches import SPLITS
 from services.imaging.pixels import Pixels
@@ -19,7 +20,6 @@ from services.training.raw import importing, layouts
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.cutting.prepare import NO_BREAST, OUTSIDE, UNREADABLE, WRONG_SIZE
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import box_outline
 from services.training.raw.importing import FAILED, assemble, cut_part, plan_import
 from services.training.raw.plan import Source, discard, is_cut
 from services.training.raw.report import ImportReport

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.imaging.geometry import Region, box_outline
 from services.imaging.patches import Box
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.cutting.labelling import (
@@ -18,7 +19,6 @@ from services.training.raw.cutting.labelling import (
     class_names,
 )
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import Region, box_outline
 
 PLAIN = RawMammogram("m", "m.png", "p", "e", "LEFT", "CC", all_marked=True)
 MALIGNANT = Finding("mass", (box_outline(0, 0, 39, 39),), Outcome.MALIGNANT, assessment=5)

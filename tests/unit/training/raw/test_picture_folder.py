@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidInput
+from services.imaging.geometry import Region, box_outline
 from services.training.raw import label_rows
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Mask, Outcome, RawMammogram
-from services.training.raw.geometry import Region, box_outline
 from services.training.raw.layouts import layout_named
 from services.training.raw.layouts.folder import layout as folder
 from services.training.raw.layouts.folder import tables as folder_tables

@@ -10,11 +10,11 @@ from PIL import Image
 from services.common.errors import InvalidInput
 from services.imaging.dicom import header as dicom_header
 from services.imaging.dicom import position as dicom_position
+from services.imaging.geometry import box_outline
 from services.training.raw import label_rows
 from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.cutting.prepare import Preparer
 from services.training.raw.cutting.recipe import CutRecipe
-from services.training.raw.geometry import box_outline
 from services.training.raw.layouts import dicom, layout_named
 from services.training.raw.layouts.dicom import PlainDicom
 from services.training.raw.report import ImportReport, Reason

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from services.common.errors import InvalidInput, NotFound
+from services.imaging.geometry import mask_outlines
 from services.imaging.licence import Licence, Term
+from services.imaging.patches import Outline
 from services.imaging.pixels import decode_pixels
-from services.training.raw.case import Finding, LabelUnit, Mask, Outline, RawMammogram
-from services.training.raw.geometry import mask_outlines
+from services.training.raw.case import Finding, LabelUnit, Mask, RawMammogram
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cbis_ddsm.files import (
     CbisFiles,

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 from services.common.errors import InvalidInput
 from services.imaging.licence import Licence, Term
-from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, Outline, RawMammogram
+from services.imaging.patches import Outline
+from services.training.raw.case import Finding, Label, LabelSource, LabelUnit, Outcome, RawMammogram
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.cdd_cesm.via import read_via
 from services.training.raw.report import ImportReport

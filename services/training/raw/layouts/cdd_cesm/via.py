@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from services.common.errors import InvalidInput
-from services.training.raw.case import Outline
-from services.training.raw.geometry import box_outline
+from services.imaging.geometry import box_outline
+from services.imaging.patches import Outline
 from services.training.raw.outlines import parse_json, point_outline, turned_ellipse
 from services.training.raw.report import ImportReport
 from services.training.raw.source.fields import number

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from services.training.raw.case import Outline
+from services.imaging.patches import Outline
 
 PixelPath = NDArray[np.int64]
 """(steps + 1) x 2: the row and the column of each pixel of a chain."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.licence import Licence, Term
+from services.imaging.patches import Outline
 from services.imaging.pixels import Pixels, decode_pixels
 from services.training.raw.case import (
     Finding,
@@ -15,7 +16,6 @@ from services.training.raw.case import (
     LabelSource,
     LabelUnit,
     Outcome,
-    Outline,
     RawMammogram,
 )
 from services.training.raw.layout import Layout

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from services.imaging.licence import Licence, Term
-from services.training.raw.case import Finding, Label, Outcome, Outline, RawMammogram
+from services.imaging.patches import Outline
+from services.training.raw.case import Finding, Label, Outcome, RawMammogram
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.embed.findings import (
     ClinicalRow,

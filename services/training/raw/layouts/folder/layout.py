@@ -11,10 +11,11 @@ import numpy as np
 
 from services.common.errors import InvalidInput, NotFound
 from services.imaging.burned_in import shows_text
+from services.imaging.geometry import mask_outlines
 from services.imaging.licence import UNSTATED, Licence
+from services.imaging.patches import Outline
 from services.imaging.pixels import Pixels, decode_picture
-from services.training.raw.case import Finding, Outline, RawMammogram
-from services.training.raw.geometry import mask_outlines
+from services.training.raw.case import Finding, RawMammogram
 from services.training.raw.label_rows import combined
 from services.training.raw.layout import Layout
 from services.training.raw.layouts.folder.mapping import MAPPING, TEMPLATE_FIELDS, FolderMapping, read_mapping
