@@ -59,12 +59,18 @@ def read_header_start(content: bytes, where: str) -> DicomHeader | None:
 def decode_dicom(content: bytes, where: str) -> Pixels:
     """Decode a mammogram to 8 or 16 bits with dense tissue bright, as `grey` describes. Errors as
     `read_header`, and InvalidInput for pixels that are incomplete or in an unknown transfer syntax."""
-    dataset, _ = _parse(content, where, pixels=True)
-    _require_pixels(dataset, "PixelData" in dataset, where)
+    dataset = parse_with_pixels(content, where)
     header = header_of(dataset, where)
     decoded = grey_of(stored_values(dataset, where), dataset, header, where)
     burned_in = header.burned_in is True or (header.burned_in is None and shows_text(decoded.grey))
     return Pixels(decoded.grey, header.spacing, burned_in, (*header.notes, *decoded.notes), decoded.window)
+
+
+def parse_with_pixels(content: bytes, where: str) -> Dataset:
+    """The listed attributes of a file, with its pixels. Errors as `read_header`."""
+    dataset, _ = _parse(content, where, pixels=True)
+    _require_pixels(dataset, "PixelData" in dataset, where)
+    return dataset
 
 
 def _parse(content: bytes, where: str, pixels: bool) -> tuple[Dataset, bool]:
