@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from services.activation_extraction.tally import LayerTally, require_finite
+from services.activation_extraction.tally import require_finite
 from services.common.errors import InvalidInput, JobStopped
 from services.imaging.capture import hook_layers, require_captured
 from services.imaging.prefetch import work_ahead
@@ -20,17 +21,29 @@ from services.imaging.sharing import copy_sharing_weights
 AddMaps = Callable[[str, Tensor, Tensor], None]
 """Receives the name of a layer, its (batch, units, height, width) maps, and the (batch,) ids of the patches."""
 
+KeepLogits = Callable[[Tensor, Tensor], None]
+"""Receives the (batch, classes) logits and the (batch,) ids of the patches. Several threads may call it at a time."""
+
+
+class MapTally(Protocol):
+    """What the maps of a layer are added to."""
+
+    def add(self, maps: Tensor, ids: Tensor) -> None:
+        """Add (batch, units, height, width) maps and the (batch,) ids of their patches. Only one thread calls this at
+        a time."""
+
 
 @dataclass(frozen=True)
 class BatchRunner:
     """Runs a network on one batch at a time, and reads the maps of `layers` (names to module paths). Errors name the
-    data set as `source`."""
+    data set as `source`. `keep_logits` receives the output of the network."""
 
     network: nn.Module
     layers: dict[str, str]
     preprocessing: Preprocessing
     device: torch.device
     source: str = "the data set"
+    keep_logits: KeepLogits | None = None
 
     @torch.inference_mode()
     def run(self, batch: Batch, add: AddMaps) -> None:
@@ -50,11 +63,13 @@ class BatchRunner:
             add(name, maps, batch.ids)
 
         with hook_layers(self.network, self.layers, visit):
-            self.network(images)
+            logits = self.network(images)
         require_captured(seen, self.layers)
         # Checked once per batch: reading a value from a GPU waits for all its queued work.
         if sums and not torch.isfinite(torch.stack(sums)).all():
             self._report_non_finite(images, batch.ids)
+        if self.keep_logits is not None:
+            self.keep_logits(logits[: len(batch.ids)], batch.ids)
 
     def _report_non_finite(self, images: Tensor, ids: Tensor) -> None:
         """Run the batch again, and raise InvalidInput for the first activation that is not finite. There is none if
@@ -69,7 +84,7 @@ class BatchRunner:
 
 @contextmanager
 def run_batches(
-    runner: BatchRunner, batches: Iterator[Batch], tallies: Mapping[str, LayerTally], at_once: int
+    runner: BatchRunner, batches: Iterator[Batch], tallies: Mapping[str, MapTally], at_once: int
 ) -> Iterator[Iterator[int]]:
     """Within the block, run `at_once` batches in parallel, and yield the number of patches of each batch in order, once
     the maps of the batch are in the tallies. Runs that are unfinished at the end of the block stop at their next
@@ -104,7 +119,7 @@ def run_batches(
             stopped.set()
 
 
-def _run_in_turn(runner: BatchRunner, batches: Iterator[Batch], tallies: Mapping[str, LayerTally]) -> Iterator[int]:
+def _run_in_turn(runner: BatchRunner, batches: Iterator[Batch], tallies: Mapping[str, MapTally]) -> Iterator[int]:
     def add(name: str, maps: Tensor, ids: Tensor) -> None:
         tallies[name].add(maps, ids)
 

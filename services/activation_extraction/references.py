@@ -7,7 +7,14 @@ from typing import Any
 from sqlalchemy import select
 
 from services.activation_extraction.names import BUCKET
-from services.activation_extraction.tables import AnalysisRow, ExtractionRow, NetworkRow, PieceRow, ShardRow
+from services.activation_extraction.tables import (
+    AnalysisRow,
+    ExplanationRow,
+    ExtractionRow,
+    NetworkRow,
+    PieceRow,
+    ShardRow,
+)
 from services.common.blobs import ObjectRef
 from services.common.objects.references import Owner, References
 from services.common.records import Records
@@ -15,14 +22,16 @@ from services.imaging.manifests import AnalysisManifest
 
 
 def collect_references(records: Records, found: References) -> None:
-    """Collect the data set and checkpoint of every network, the results of completed extractions and analyses, and the
-    results of finished parts of unfinished ones. Failed and cancelled ones refer to nothing."""
+    """Collect the data set and checkpoint of every network, the results of completed extractions, analyses and
+    explanations, the mammograms of explanations, and the results of finished parts of unfinished tasks. Failed and
+    cancelled ones refer to nothing."""
     with records.reading() as session:
         networks = {row.run_id: row for row in session.scalars(select(NetworkRow))}
         extractions = session.scalars(select(ExtractionRow)).all()
         shards = session.scalars(select(ShardRow)).all()
         analyses = session.scalars(select(AnalysisRow)).all()
         pieces = session.scalars(select(PieceRow)).all()
+        explanations = session.scalars(select(ExplanationRow)).all()
     for run_id, network in networks.items():
         found.add(network.dataset, f"network {run_id}")
         found.add(network.checkpoint, f"network {run_id}")
@@ -41,6 +50,9 @@ def collect_references(records: Records, found: References) -> None:
     for piece in pieces:
         if piece.analysis_id in unfinished_analyses:
             found.add(piece.state, f"analysis {piece.analysis_id}")
+    for explanation in explanations:
+        if explanation.state == "completed" or not explanation.ended:
+            _add_explanation(found, explanation)
 
 
 def _add_extraction(found: References, extraction: ExtractionRow, known: bool) -> None:
@@ -74,6 +86,16 @@ def _add_analysis(found: References, analysis: AnalysisRow) -> None:
     if content is not None:
         for layer in AnalysisManifest.model_validate_json(content).layers:
             found.add(layer.table, by)
+
+
+def _add_explanation(found: References, explanation: ExplanationRow) -> None:
+    by = f"explanation {explanation.explanation_id}"
+    found.add(explanation.extraction, by)
+    found.add(explanation.mammogram, by)
+    content = found.read(explanation.manifest, by) if explanation.manifest is not None else None
+    if content is not None:
+        for ref in _references(json.loads(content)):
+            found.add(ref, by)
 
 
 OWNER = Owner("activation_extraction", BUCKET, collect_references)

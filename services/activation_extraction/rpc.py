@@ -9,6 +9,8 @@ from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc
 from services.activation_extraction.analyses.queries import AnalysisQueries
 from services.activation_extraction.analyses.rpc import AnalysisMethods
 from services.activation_extraction.analyses.workflow import Analyses
+from services.activation_extraction.explanations.rpc import ExplanationMethods
+from services.activation_extraction.explanations.workflow import Explanations
 from services.activation_extraction.schemas import StartExtractionRequest, UnitsQuery
 from services.activation_extraction.workflow.extractions import Extractions
 from services.activation_extraction.workflow.queries import Queries
@@ -20,7 +22,9 @@ from services.common.paging import Window
 from services.imaging.units import unit_channel
 
 
-class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer):
+class ExtractionServicer(
+    AnalysisMethods, ExplanationMethods, activation_extraction_pb2_grpc.ActivationExtractionServiceServicer
+):
     """See proto/primitives/activation_extraction/v1/activation_extraction.proto."""
 
     def __init__(
@@ -30,9 +34,11 @@ class ExtractionServicer(AnalysisMethods, activation_extraction_pb2_grpc.Activat
         units: Units,
         analyses: Analyses,
         analysis_queries: AnalysisQueries,
+        explanations: Explanations,
         streams: Streams,
     ) -> None:
         AnalysisMethods.__init__(self, analyses, analysis_queries, streams)
+        ExplanationMethods.__init__(self, explanations, streams)
         self._extractions, self._queries, self._units = extractions, queries, units
         self._extraction = TaskMethods(pb.Extraction, queries.get, extractions.act, streams)
         self._plan = PlanMethods(queries.plan, extractions.act_on_plan, streams)

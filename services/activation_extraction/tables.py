@@ -101,3 +101,17 @@ class PieceRow(Base):
     analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.analysis_id"), primary_key=True)
     piece: Mapped[int] = mapped_column(Integer, primary_key=True)
     state: Mapped[ObjectRef] = mapped_column(Reference)
+
+
+class ExplanationRow(WorkColumns, Base):
+    """An explanation of a mammogram with the network of a completed extraction, whose manifest is `extraction`."""
+
+    __tablename__ = "explanations"
+    __table_args__ = (Index("ix_explanations_newest", "created", "explanation_id"),)
+
+    explanation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    extraction_id: Mapped[str] = mapped_column(ForeignKey("extractions.extraction_id"))
+    extraction: Mapped[ObjectRef] = mapped_column(Reference)
+    mammogram: Mapped[ObjectRef] = mapped_column(Reference)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    manifest: Mapped[ObjectRef | None] = mapped_column(Reference)

@@ -20,8 +20,9 @@ from primitives.training.v1 import events_pb2 as training_events
 
 from services.activation_extraction import consumer as extraction_consumer
 from services.activation_extraction.analyses.workflow import Analyses
+from services.activation_extraction.explanations.workflow import Explanations
 from services.activation_extraction.settings import ExtractionSettings
-from services.activation_extraction.tables import AnalysisRow, ExtractionRow, ShardRow
+from services.activation_extraction.tables import AnalysisRow, ExplanationRow, ExtractionRow, ShardRow
 from services.annotation import consumer as annotation_consumer
 from services.annotation.workflow.webhooks import Webhooks
 from services.common.blobs import ObjectRef
@@ -127,6 +128,8 @@ def extraction(folder: Path, kind: str) -> Service:
     """
     world = Extraction(folder)
     analyses = Analyses(world.ports, world.runner, ExtractionSettings())  # type: ignore[arg-type]
+    explanations = Explanations(world.ports, world.runner, ExtractionSettings())  # type: ignore[arg-type]
+    world.runner.answers["explain_mammogram"] = lambda _: world.manifest
     world.runner.answers["analyse_piece"] = lambda _: world.manifest
     world.runner.answers["merge_analysis"] = lambda _: world.manifest
     if not kind.endswith("RunCompleted"):
@@ -142,8 +145,15 @@ def extraction(folder: Path, kind: str) -> Service:
             extracted.manifest = world.manifest
             extracted.end("completed")
             session.add(row)
+    if kind.endswith("ExplainMammogram"):
+        waiting = ExplanationRow(
+            explanation_id="explanation-1", extraction_id=first.extraction_id, extraction=world.manifest,
+            mammogram=world.manifest, settings={},
+        )  # fmt: skip
+        with world.ports.records.transaction() as session:
+            session.add(waiting)
     bus = HandBus()
-    consumers = extraction_consumer.create_consumers(bus, world.extractions, analyses, max_attempts=1)
+    consumers = extraction_consumer.create_consumers(bus, world.extractions, analyses, explanations, max_attempts=1)
     names = {
         "$dataset": written(to_request(world.event.dataset, ObjectRef)),
         "$checkpoint": written(to_request(world.event.checkpoint, ObjectRef)),

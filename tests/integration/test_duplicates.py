@@ -17,6 +17,7 @@ from sqlalchemy import Table, event
 from deploy.local.servers import Server
 from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.consumer import create_consumers
+from services.activation_extraction.explanations.workflow import Explanations
 from services.activation_extraction.settings import ExtractionSettings
 from services.activation_extraction.tables import Base
 from services.activation_extraction.workflow.extractions import Extractions
@@ -148,7 +149,9 @@ def test_an_event_handled_twice_at_once_begins_one_extraction(records: Records, 
     Counted.done = threading.Semaphore(0)
     extractions = Counted(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
     analyses = Analyses(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
-    for replica in [create_consumers(bus, extractions, analyses, max_attempts=5)[-1] for _ in range(2)]:
+    explanations = Explanations(ports, FakeRunner(), ExtractionSettings())  # type: ignore[arg-type]
+    for _ in range(2):
+        replica = create_consumers(bus, extractions, analyses, explanations, max_attempts=5).events
         replica.start()
     event = completed(ports.blobs, tmp_path)
     bus.publish(encode(event))

@@ -78,7 +78,7 @@ def _open_context(spec: AnalysisSpec) -> Context[Any]:
     """The context of an analysis. It stays open for the next job, because all pieces share the network."""
     blobs = open_blobs(spec.blobs_url)
     manifest = ExtractionManifest.model_validate_json(read_verified(blobs, spec.extraction))
-    return Context(blobs, manifest, spec.settings, choose_device(spec.device), spec.batch_size)
+    return Context(blobs, manifest, choose_device(spec.device), spec.batch_size, spec.settings)
 
 
 def _parquet(table: pa.Table) -> bytes:

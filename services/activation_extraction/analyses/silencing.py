@@ -105,6 +105,21 @@ def silence_units(network: nn.Module, module: str, axis: int, copy_point: str, u
             handle.remove()
 
 
+@contextmanager
+def silence_together(network: nn.Module, module: str, axis: int, units: Tensor) -> Iterator[None]:
+    """Within the block, each forward runs with all the given units of the module set to zero at once. `units` are the
+    (n,) channels, and `axis` is the axis of the units in the module's output."""
+
+    def silence(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output.index_fill(axis, units.to(output.device), 0.0)
+
+    handle = network.get_submodule(module).register_forward_hook(silence)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _copied(network: nn.Module, module: str, axis: int, copy_point: str, images: Tensor, units: Units) -> Tensor:
     with silence_units(network, module, axis, copy_point, units):
         logits: Tensor = network(images)

@@ -162,7 +162,7 @@ class Analyses(FanOutTasks[AnalysisRow, events_pb2.AnalysePiece]):
         settings = kind.settings.model_validate(row.settings)
         manifest = ExtractionManifest.model_validate_json(read_verified(blobs, row.extraction))
         row.settings = settings.model_dump(mode="json")
-        row.pieces = kind.pieces(Context(blobs, manifest, settings, torch.device("cpu"), batch_size=1))
+        row.pieces = kind.pieces(Context(blobs, manifest, torch.device("cpu"), batch_size=1, settings=settings))
         with self.ports.records.transaction() as session:
             start.record(session)
             if session.get(AnalysisRow, row.analysis_id) is None:

@@ -75,11 +75,11 @@ class AroundCalls(grpc.ServerInterceptor):
 
 
 class AroundStreams(AroundCalls):
-    """Does the same, but only for calls that answer with a stream."""
+    """Does the same, but only for calls that send or answer with a stream."""
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
-        if handler is None or not handler.response_streaming:
+        if handler is None or not (handler.request_streaming or handler.response_streaming):
             return handler
         return super().intercept_service(lambda _: handler, details)
 

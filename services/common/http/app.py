@@ -80,12 +80,14 @@ def create_app(
     tokens: Tokens | None = None,
     is_public: Callable[[str], bool] | None = None,
     access_of: AccessOf = method_access,
+    largest_body_of: Callable[[str], int] = lambda _path: LARGEST_BODY,
 ) -> FastAPI:
     """Make a FastAPI application with `/healthz`, `/readyz`, `/metrics` and the table of errors.
 
     With `tokens`, every call needs one, except for health and for the paths for which `is_public` returns true: the
     application itself checks who calls these. An application with such paths must also refuse calls from other sites.
-    `access_of` returns the access to the service that a method and a path need.
+    `access_of` returns the access to the service that a method and a path need, and `largest_body_of` the most bytes of
+    a body that a path accepts.
     """
     app = FastAPI(
         title=f"Visual Primitives: {service.replace('_', ' ')}",
@@ -102,7 +104,7 @@ def create_app(
     app.state.registry = registry_of(service)
     for kind in (errors.PrimitivesError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, largest_of=largest_body_of)
     if is_public is None:
         app.add_middleware(OwnOrigin)
     if tokens is not None:
@@ -227,19 +229,21 @@ def is_own_origin(headers: Headers, public_origin: str = "") -> bool:
 
 
 class BodyLimit:
-    """Answers 413 to a body above LARGEST_BODY without reading the rest, whether or not its length is declared."""
+    """Answers 413 to a body above the limit of its path without reading the rest, whether or not its length is
+    declared."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, largest_of: Callable[[str], int] = lambda _path: LARGEST_BODY) -> None:
+        self._app, self._largest_of = app, largest_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        too_large = HTTPException(413, f"a body has at most {LARGEST_BODY} bytes")
+        largest = self._largest_of(scope["path"])
+        too_large = HTTPException(413, f"a body has at most {largest} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > DIGITS or int(declared) > LARGEST_BODY):
+        if declared.isdigit() and (len(declared) > DIGITS or int(declared) > largest):
             await problem_of(too_large)(scope, receive, send)
             return
         received = 0
@@ -248,7 +252,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY:
+            if received > largest:
                 raise too_large
             return message
 

@@ -133,4 +133,4 @@ def context_of(
         top_k=1,
         layers=tuple(layers),
     )
-    return Context(blobs, manifest, settings, torch.device("cpu"), 5)
+    return Context(blobs, manifest, torch.device("cpu"), 5, settings)

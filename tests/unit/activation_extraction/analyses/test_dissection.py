@@ -33,7 +33,7 @@ KIND = Dissection()
 def context_of(blobs: Blobs, folder: Path, settings: DissectionSettings, **of_data: Any) -> Context[DissectionSettings]:
     data, dataset = store_outlined(blobs, **of_data)
     manifest, _ = extract_outlined(blobs, folder, data, dataset)
-    return Context(blobs, manifest, settings, CPU, batch_size=5)
+    return Context(blobs, manifest, CPU, 5, settings)
 
 
 def dissect(context: Context[DissectionSettings], order: int = 1) -> dict[str, list[dict[str, Any]]]:

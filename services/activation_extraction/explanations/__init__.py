@@ -1,0 +1,1 @@
+"""Explanations of single mammograms: what the network predicts, and which units the prediction rests on."""
