@@ -144,9 +144,11 @@ OWNER_PATHS = ("members", "protocols", "protocol-preview", "responses", "games")
 
 
 def access_of(method: str, path: str) -> Access:
-    """The access that a call needs. Opening and changing studies and their protocols, and reading who may see them, is
-    for their owners."""
+    """The access that a call needs. Opening and changing studies and their protocols, reading who may see them, and the
+    names that readers gave units are for the owners of studies."""
     parts = path.strip("/").split("/")
+    if parts[:2] in (["v1", "explanations"], ["v1", "names"]):
+        return "manage"
     if parts[:2] != ["v1", "studies"]:
         return method_access(method, path)
     changes_study = len(parts) in (2, 3) and method not in SAFE_METHODS

@@ -5,6 +5,8 @@ come from our own origin, as the browser reports it (Sec-Fetch-Site, Origin); fo
 token of the session (see `auth`). The content security policy refuses foreign scripts, frames and inline code.
 """
 
+import re
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
@@ -17,7 +19,10 @@ from services.common.http.known_hosts import host_name
 FOR_PROGRAMS = ("/v1", "/metrics", "/openapi.json")
 """Prefixes of the addresses for programs, which need an access token if the service has any. Pages need a session."""
 MOST_BYTES = 256 * 1024
-"""The largest body of a request; all forms and calls of this service are much smaller."""
+"""The largest body of a request; almost all forms and calls of this service are much smaller."""
+LARGEST_UPLOAD = 129 << 20
+"""The largest body of the form that sends a mammogram, which has at most 128 MiB."""
+_UPLOAD_PATH = re.compile(r"/extractions/[^/]+/explain")
 
 POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -33,6 +38,11 @@ HEADERS = {
 }
 HSTS = "max-age=31536000"
 """Browsers use only HTTPS for this host name from now on, for a year. Other hosts of the domain are not concerned."""
+
+
+def largest_body_of(path: str) -> int:
+    """The most bytes of a body that a path accepts."""
+    return LARGEST_UPLOAD if _UPLOAD_PATH.fullmatch(path) else MOST_BYTES
 
 
 class Guard:
@@ -83,8 +93,9 @@ class Guard:
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
             return _refuse(scope, 411, "The request does not state its length.")
-        if len(length) > DIGITS or int(length) > MOST_BYTES:
-            return _refuse(scope, 413, f"The request is longer than {MOST_BYTES} bytes.")
+        most = largest_body_of(scope["path"])
+        if len(length) > DIGITS or int(length) > most:
+            return _refuse(scope, 413, f"The request is longer than {most} bytes.")
         return None
 
 

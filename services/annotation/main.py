@@ -15,8 +15,10 @@ from services.annotation.clients.extraction import ExtractionService, RenderingS
 from services.annotation.clients.training import TrainingService
 from services.annotation.clients.webhook import open_webhook
 from services.annotation.consumer import EVENTS_QUEUE, WEBHOOKS_QUEUE, create_consumers
+from services.annotation.explanations.api import explanation_routes
+from services.annotation.explanations.workflow import WordedExplanations
 from services.annotation.game_api import game_routes, trial_routes
-from services.annotation.guard import FOR_PROGRAMS, Guard
+from services.annotation.guard import FOR_PROGRAMS, Guard, largest_body_of
 from services.annotation.pages import add_pages
 from services.annotation.pages.frame import Frame
 from services.annotation.protocol_api import label_routes, protocol_routes, reading_routes
@@ -98,12 +100,18 @@ def create_web(
     auth = Auth(Readers(ports.records), sessions, tokens, audit, by_account)
     sources = GreySources()
     studies, units, responses = Studies(ports, audit), Units(ports, sources), Responses(ports, audit)
-    clients = (
-        TrainingService(settings.training_url, settings.shared),
-        ExtractionService(settings.extraction_url, settings.shared),
-        RenderingService(settings.rendering_url, settings.shared),
+    training = TrainingService(settings.training_url, settings.shared)
+    extraction = ExtractionService(settings.extraction_url, settings.shared)
+    rendering = RenderingService(settings.rendering_url, settings.shared)
+    worded = WordedExplanations(ports, extraction)
+    app = create_app(
+        "annotation",
+        lambda: ports.outbox.alive,
+        tokens,
+        is_public=is_page,
+        access_of=access_of,
+        largest_body_of=largest_body_of,
     )
-    app = create_app("annotation", lambda: ports.outbox.alive, tokens, is_public=is_page, access_of=access_of)
     protocols, readings = Protocols(ports, audit), Readings(ports, audit, sources)
     results, labels, exports = Results(ports), Labels(ports, audit, sources), Exports(ports, audit)
     add_routes(app, auth, studies, units, responses)
@@ -114,11 +122,13 @@ def create_web(
     games, trials, game_results = Games(ports, audit), Trials(ports), GameScores(ports)
     app.include_router(game_routes(auth, games, game_results, exports))
     app.include_router(trial_routes(auth, trials, game_results))
+    app.include_router(explanation_routes(auth, worded))
     app.include_router(record_routes(auth, exports, ResponseImport(ports, audit)))
     add_status_routes(app, monitor, auth.may_read_status)
     parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
     reader_studies = protocols, readings, results, labels, exports, games, trials, game_results
+    clients = training, extraction, worded, rendering
     add_pages(
         app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked, streams or Streams())
     )

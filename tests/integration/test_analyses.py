@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf import json_format
-from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2
+from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2, explanation_pb2
 
 from services.cli.analyses import summarise_analyses
 from services.cli.client import get
 from services.cli.connection import Connection
+from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.finished import NETWORK
 from tests.integration.test_plan import EXTRACTION, import_data, start_plan
@@ -53,6 +55,47 @@ def test_a_plan_is_dissected_across_a_kill(tmp_path: Path) -> None:
         assert summary["best"]["disc"]["iou"] >= round(max(row["iou"] for row in rows), 4)
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")
         assert refused.returncode == 1 and "tail" in refused.stderr
+        check_explanation(home, tmp_path, first["extraction_id"])
+
+
+def check_explanation(home: Embedded, folder: Path, extraction_id: str) -> None:
+    """A DICOM is explained by the command with the newest extraction, in the same words and numbers each time, and over
+    gRPC with the same numbers. Nothing of its header is stored."""
+    file = folder / "one.dcm"
+    file.write_bytes(file_bytes(mammogram(breast(400, 300), PatientName="Jane^Doe", PatientID="J-1")))
+    done = home.command("explain", str(file), "--class", "cancer", "--units", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["extraction_id"], found["layer"], found["class_name"]) == (extraction_id, "layer4", "cancer")
+    assert sum(found["contributions"]) + found["bias"] + found["rest"] == pytest.approx(found["logit"], abs=1e-4)
+    assert len(found["units"]) == len(found["in_words"]["units"]) == 3
+    assert (found["side"], found["view"]) == ("LEFT", "CC")
+    assert not [path for path in (home.home / "blobs").rglob("*") if path.is_file() and b"Jane" in path.read_bytes()]
+    shown = home.command("explain", str(file), "--class", "cancer", "--units", "3")
+    assert shown.returncode == 0, shown.stderr
+    for sentence in found["in_words"]["sentences"]:
+        assert sentence in shown.stdout
+    assert "For research only" in shown.stdout
+    refused = home.command("explain", str(file), "--place", "here")
+    assert refused.returncode == 1 and "expected ROW,COLUMN" in refused.stderr
+    with grpc.insecure_channel(f"127.0.0.1:{home.grpc['EXTRACTION']}") as channel:
+        stub = activation_extraction_pb2_grpc.ActivationExtractionServiceStub(channel)
+        content = file.read_bytes()
+        chunks = (content[first : first + 100_000] for first in range(0, len(content), 100_000))
+        uploads = (explanation_pb2.UploadMammogramRequest(chunk=chunk) for chunk in chunks)
+        uploaded = stub.UploadMammogram(uploads, timeout=30)
+        request = explanation_pb2.StartExplanationRequest(
+            extraction_id=extraction_id, mammogram=uploaded.sha256, class_name="cancer"
+        )
+        started = stub.StartExplanation(request, timeout=30).explanation
+        watched = stub.WatchExplanation(
+            explanation_pb2.WatchExplanationRequest(explanation_id=started.explanation_id), timeout=120
+        )
+        assert [one.explanation.state for one in watched][-1] == "completed"
+        read = explanation_pb2.GetExplanationResultRequest(explanation_id=started.explanation_id)
+        assert stub.GetExplanationResult(read, timeout=30).result.logit == pytest.approx(found["logit"], abs=1e-4)
+        picture = explanation_pb2.GetExplanationPictureRequest(explanation_id=started.explanation_id)
+        assert b"".join(one.chunk for one in stub.GetExplanationPicture(picture, timeout=30)).startswith(b"\xff\xd8")
 
 
 def analyses_of(home: Embedded) -> list[dict[str, Any]]:

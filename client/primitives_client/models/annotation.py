@@ -74,6 +74,18 @@ class Choice(Exchanged):
     title: str
 
 
+class Coverage(Answer):
+    """What carries the evidence for the class: the units with a name, those without one, and the rest, which is the
+    bias of the class and what contributions do not explain. The three add up to 1. Below `floor` the names do not
+    explain the prediction."""
+
+    named: float
+    unnamed: float
+    rest: float
+    floor: float
+    sufficient: bool
+
+
 class DraftReadingRequest(Request):
     """An unfinished answer. It is kept, and is no answer. `base_version` is the answer's version that it
     changes."""
@@ -89,6 +101,75 @@ class ExpectedKappa(Answer):
     kappa: float
     half_width: float
     caution: str
+
+
+class ExplainRequest(Request):
+    """Explain an uploaded mammogram. All units of the layer that have a name are silenced together. The other
+    fields are those of the same names in StartExplanationRequest of the extraction service."""
+
+    extraction_id: str
+    mammogram: str
+    """The sha256 that the upload was answered with."""
+    layer: str = ""
+    class_name: str = ""
+    row: float | None = None
+    column: float | None = None
+    fraction: float | None = None
+    units: int = 20
+    cases: int = 5
+    leave_out: str = ""
+
+
+class UnitNameView(Answer):
+    """The name that readers gave a unit. `agreeing` of the `readers` who answered gave it. `source` says where it
+    comes from: the `responses` to a study, or the label that the `majority` of the readers of a closed protocol or
+    an `adjudicator` settled on. `associated` is whether the phenomenon is associated with cancer: yes, no, unsure,
+    or empty."""
+
+    unit: int
+    name: str
+    text: str
+    readers: int
+    agreeing: int
+    associated: str
+    source: str
+
+
+class NamedContribution(Answer):
+    """A unit among those with the most influence. `label` is its name, if it has one."""
+
+    unit: int
+    name: str
+    label: UnitNameView | None
+    influence: float
+    contribution: float
+    share: float
+    necessity: float
+    quantile: float
+
+
+class ExplanationInWords(Answer):
+    """An explanation in the words of readers. `sentences` say it as text. `primitives` are the named units with the
+    most influence, at most three, as in the original; they are empty if the names carry too little. `units` are all
+    units with the most influence. `silenced` and `alone` are the logit without the named units, and with them
+    alone; null if no unit has a name."""
+
+    explanation_id: str
+    extraction_id: str
+    layer: str
+    class_name: str
+    predicted: str
+    probability: float
+    logit: float
+    silenced: float | None
+    alone: float | None
+    exact: bool
+    coverage: Coverage
+    primitives: list[NamedContribution]
+    units: list[NamedContribution]
+    sentences: list[str]
+    notes: list[str]
+    research_use_only: bool = True
 
 
 class Proportion(Answer):
@@ -935,6 +1016,15 @@ class SettleLabelRequest(Request):
     base_version: int = 0
 
 
+class StartedExplanation(Answer):
+    """An explanation that was started, and the number of units with a name."""
+
+    explanation_id: str
+    extraction_id: str
+    layer: str
+    named: int
+
+
 class StudyView(Answer):
     """A study."""
 
@@ -1011,6 +1101,14 @@ class UnitList(Answer):
 
     units: list[UnitSummary]
     total: int
+
+
+class UnitNames(Answer):
+    """The names of the units of a layer, by unit."""
+
+    extraction_id: str
+    layer: str
+    names: list[UnitNameView]
 
 
 class UnitRank(Answer):

@@ -1,6 +1,7 @@
 """Clients of the extraction and rendering services, for the pages of units."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -9,6 +10,12 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
     ListExtractionsResponse,
     ListUnitsResponse,
     Unit,
+)
+from primitives.activation_extraction.v1.explanation_pb2 import (
+    Explanation,
+    ExplanationResult,
+    ListExplanationsResponse,
+    UploadMammogramResponse,
 )
 from primitives.patch_rendering.v1.patch_rendering_pb2 import ListRenderingsResponse
 from starlette.responses import Response
@@ -23,10 +30,11 @@ PICTURES = 16
 WAITING_PICTURES = 500
 """Pictures that wait for these threads. They hold no thread while they wait."""
 FORWARDED_HEADERS = ("content-type", "cache-control", "etag")
+EVENT_HEADERS = ("content-type", "cache-control")
 
 
 class ExtractionService(ServiceClient):
-    """Reads extractions and their units."""
+    """Reads extractions and their units, and explains mammograms."""
 
     def __init__(self, base_url: str, shared: Shared) -> None:
         super().__init__("extraction service", base_url, shared)
@@ -46,6 +54,36 @@ class ExtractionService(ServiceClient):
     def unit(self, extraction_id: str, layer: str, unit: int) -> Unit:
         """One unit with its statistics, patches and similar units."""
         return self.get(f"{_layer_path(extraction_id, layer)}/units/{unit}", Unit)
+
+    def upload_mammogram(self, content: bytes) -> UploadMammogramResponse:
+        """Store a mammogram for an explanation, without what identifies a patient. InvalidInput for other files."""
+        return self.send_file("/v1/mammograms", content, UploadMammogramResponse)
+
+    def start_explanation(self, request: Mapping[str, Any], key: str = "") -> Explanation:
+        """Start an explanation with the fields of a StartExplanationRequest."""
+        return self.send("POST", "/v1/explanations", Explanation, request, key)
+
+    def explanations(self, window: Window = FIRST_PAGE) -> ListExplanationsResponse:
+        """A page of all explanations, newest first."""
+        return self.get("/v1/explanations", ListExplanationsResponse, window.model_dump())
+
+    def explanation(self, explanation_id: str) -> Explanation:
+        """One explanation as a task. NotFound if it does not exist."""
+        return self.get(_explanation_path(explanation_id), Explanation)
+
+    def explanation_result(self, explanation_id: str) -> ExplanationResult:
+        """The content of a completed explanation. NotFound if it does not exist or is not completed."""
+        return self.get(f"{_explanation_path(explanation_id)}/result", ExplanationResult)
+
+    def explanation_picture(self, explanation_id: str, preview: bool) -> Response:
+        """The mammogram of a completed explanation as JPEG."""
+        query = {"preview": "true" if preview else "false"}
+        return self.fetch(f"{_explanation_path(explanation_id)}/picture.jpg", query, {}, FORWARDED_HEADERS)
+
+    async def explanation_events(self, explanation_id: str, last_event_id: str) -> Response:
+        """The explanation as server-sent events, until it has ended."""
+        headers = {"last-event-id": last_event_id}
+        return await self.stream(f"{_explanation_path(explanation_id)}/events", headers, EVENT_HEADERS)
 
 
 class RenderingService(ServiceClient):
@@ -74,6 +112,10 @@ class RenderingService(ServiceClient):
         return await anyio.to_thread.run_sync(
             self.fetch, path, query, headers, FORWARDED_HEADERS, limiter=self._threads
         )
+
+
+def _explanation_path(explanation_id: str) -> str:
+    return f"/v1/explanations/{id_in_path('explanation', explanation_id)}"
 
 
 def _layer_path(extraction_id: str, layer: str) -> str:

@@ -8,6 +8,7 @@ from services.annotation.pages import (
     account,
     accounts,
     datasets,
+    explanations,
     exports,
     games,
     home,
@@ -36,7 +37,7 @@ def add_pages(app: FastAPI, frame: Frame) -> None:
     """Add all pages, their pictures and static files, and the error pages."""
     reference.remove_foreign_docs(app)
     for_readers = overview, survey, reading, labels, protocols, exports, games, trials, pictures
-    for_researchers = datasets, imports, runs, plans, units, studies
+    for_researchers = datasets, imports, runs, plans, units, explanations, studies
     for module in (signing, account, home, *for_readers, *for_researchers, status):
         app.include_router(module.routes(frame))
     if frame.auth.by_account is not None:

@@ -19,6 +19,7 @@ from services.annotation.auth import Auth, token_of
 from services.annotation.browsing import Browse
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
+from services.annotation.explanations.workflow import WordedExplanations
 from services.annotation.pages import links
 from services.annotation.protocol.questionnaire import AnswerValue, Question
 from services.annotation.protocol.vocabulary import Vocabulary
@@ -72,6 +73,7 @@ class Frame:
     game_scores: GameScores
     training: TrainingService
     extraction: ExtractionService
+    worded: WordedExplanations
     rendering: RenderingService
     monitor: Monitor
     parked: ParkedMessages

@@ -211,6 +211,16 @@ def units(extraction_id: str, layer: str, view: Browse, page: int = 1, unit: int
     return f"{extraction(extraction_id)}/layers/{quote(layer, '')}{_query_string(query)}{anchor}"
 
 
+def explain(extraction_id: str) -> str:
+    """The form that explains a mammogram with the network of an extraction."""
+    return f"{extraction(extraction_id)}/explain"
+
+
+def explanation(explanation_id: str) -> str:
+    """The page of an explanation."""
+    return f"/explanations/{quote(explanation_id, '')}"
+
+
 def unit(extraction_id: str, layer: str, unit: int, view: Browse) -> str:
     """The page of a unit in the unit browser. The address contains the sort order and filters of the list."""
     path = f"{extraction(extraction_id)}/layers/{quote(layer, '')}/units/{unit_name(unit)}"

@@ -109,6 +109,9 @@ API = {
     "POST /v1/studies/{study_id}/games/{game_id}/close": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/games/{game_id}/results": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/games/{game_id}/results": "401 200 200 200 200 403 403 200 404 200",
+    "GET /v1/names/{extraction_id}/{layer}": "401 403 403 200 403 403 403 403 403 403",
+    "POST /v1/explanations": "401 403 403 503 403 403 403 403 403 403",
+    "GET /v1/explanations/{explanation_id}": "401 403 403 503 403 403 403 403 403 403",
     "POST /v1/studies/{study_id}/games": "401 403 403 201 403 403 403 403 403 403",
 }
 """By route, the code for each of CALLERS. The calls are made in this order: a draft before the answer, which outdates
@@ -215,6 +218,12 @@ PAGES = {
     "GET /extractions/{extraction_id}": "303 403 403 503  503 503 403 403",
     "GET /extractions/{extraction_id}/layers/{layer}": "303 403 403 503  503 503 403 403",
     "GET /extractions/{extraction_id}/layers/{layer}/units/{unit}": "303 403 403 503  503 503 403 403",
+    "GET /extractions/{extraction_id}/explain": "303 403 403 503  503 503 403 403",
+    "POST /extractions/{extraction_id}/explain": "401 403 403 403  403 403 403 403",
+    "GET /explanations": "303 403 403 503  503 503 403 403",
+    "GET /explanations/{explanation_id}": "303 403 403 503  503 503 403 403",
+    "GET /explanations/{explanation_id}/picture.jpg": "401 403 403 503  503 503 403 403",
+    "GET /explanations/{explanation_id}/events": "303 403 403 503  503 503 403 403",
     "GET /unit-pictures/{extraction_id}/{layer}/{unit}/{source}/{rank}.webp": "401 403 403 503  503 503 403 403",
     "GET /unit-sheets/{extraction_id}/{layer}/{unit}.webp": "401 403 403 503  503 503 403 403",
 }
@@ -254,6 +263,7 @@ FORMS = {
     "POST /plans/{plan_id}/{verb}": "503 503 403 403",
     "POST /new-study": "503 503 403 403",
     "POST /studies/{study_id}/title": "422 422 403 403",
+    "POST /extractions/{extraction_id}/explain": "503 503 403 403",
     "POST /sign-in": "401 401 401 401",
     "POST /sign-out": "303 303 303 303",
     "POST /invitation": "404 404 404 404",
@@ -349,7 +359,7 @@ class Routed(Annotation):
                   "layer": LAYER, "unit": unit, "plan_id": "plan-1", "run_id": "run-1",
                   "extraction_id": "extraction-1", "source": "top", "service": "annotation", "message_id": "message-1",
                   "session_id": "0", "verb": "replay", "format": "csv", "dataset_id": "dataset-1",
-                  "build_id": "build-1", "import_id": "import-1"}  # fmt: skip
+                  "build_id": "build-1", "import_id": "import-1", "explanation_id": "explanation-1"}  # fmt: skip
         if route.startswith(("/runs/", "/plans/", "/builds/", "/imports/")):
             values["verb"] = "pause"
         if route.startswith("/accounts/"):
@@ -394,6 +404,8 @@ def test_who_may_call_a_route(routed: Routed, route: str) -> None:
         bodies["POST"] = {"rows": [FORM | {"reader": "expert", "layer": LAYER, "unit": 1}]}
     if route == "POST /v1/studies":
         bodies["POST"] = {"rendering_id": "rendering-1"}
+    if path.endswith("/explanations"):
+        bodies["POST"] = {"extraction_id": "extraction-1", "mammogram": "0" * 64}
     if path.endswith(("/protocol-preview", "/protocols")):
         bodies["POST"] = request(["Ana", "Cy"]).model_dump(mode="json")
     if path.endswith("/games"):

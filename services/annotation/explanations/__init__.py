@@ -1,0 +1,1 @@
+"""Explanations of mammograms in the words of readers."""
