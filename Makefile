@@ -30,8 +30,8 @@ test: setup ## Run all tests (S3=s3://KEY:SECRET@HOST:PORT?secure=false uses tha
 test-gpu: setup ## Run the tests that need a CUDA device.
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
-chaos: setup ## Run the long ledger (jobs while every part is made to fail) and print it, the sweep over all networks, and 2,000 damaged files of all layouts.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/integration/test_bench_plan.py tests/unit/imaging/test_layers.py tests/unit/training/raw/test_fuzz.py $(ARGS)
+chaos: setup ## Run the long ledger (jobs while every part is made to fail) and print it, the sweep over all networks, ten times the generated requests of `make test`, and 2,000 damaged files of all layouts.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/chaos tests/integration/test_bench_plan.py tests/integration/test_fuzz_http.py tests/integration/test_fuzz_grpc.py tests/unit/imaging/test_layers.py tests/unit/training/raw/test_fuzz.py $(ARGS)
 
 bench: setup ## Run every bench on real servers and print its figures, one line of JSON each (ARGS=--quick for small benches).
 	$(BIN)/python -m deploy.local.stack bench $(ARGS) --json

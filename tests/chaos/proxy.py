@@ -74,7 +74,7 @@ class FaultyStore:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def _fault(self, mode: str) -> bool:
         """Whether to cause a fault of this mode now. Count it."""

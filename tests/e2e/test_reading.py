@@ -4,15 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import NARROW, WIDE, layout_faults, outside_window
+from tests.e2e.accessibility import faults_of
+from tests.e2e.browser import WIDE, outside_window
 from tests.e2e.conftest import Site, sign_in
 
 NewPage = Callable[..., Page]
-TABLET = {"width": 768, "height": 1024}
 
 
 def open_protocol(site: Site, readers: list[str], **document: Any) -> dict[str, Any]:
@@ -212,18 +210,13 @@ def test_the_next_item_is_fetched_before_it_opens(site: Site, new_page: NewPage)
     assert set(cached) == {0}
 
 
-@pytest.mark.parametrize("viewport", [WIDE, TABLET, NARROW], ids=["1280", "768", "390"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_of_reader_studies_are_accessible(
-    site: Site, new_page: NewPage, viewport: dict[str, int], scheme: str
-) -> None:
+def test_pages_of_reader_studies_are_accessible(site: Site, new_page: NewPage) -> None:
     """No page scrolls sideways or has overlapping controls, and axe finds nothing serious or critical."""
-    page = new_page(viewport=viewport, color_scheme=scheme)
-    reader = f"Axe {viewport['width']} {scheme}"
-    begin(page, site, reader, reveal="after_answer", shams=2)
+    page = new_page()
+    begin(page, site, "Axe", reveal="after_answer", shams=2)
     protocol = httpx.get(f"{site.origin}/v1/studies/{site.open_study_id}/protocols", timeout=30).json()["protocols"][0]
     key = f"{protocol['study_id']}/{protocol['version']}"
-    found = list(faults_of(page, page.url))
+    found = faults_of(page, "a reading")
     type_answer(page)
     page.keyboard.press("Control+Enter")
     page.get_by_role("button", name="Lock my answer and show the classes").click()
@@ -243,12 +236,3 @@ def test_pages_of_reader_studies_are_accessible(
     expect(page.get_by_role("heading", level=1)).to_contain_text("unit_")
     found += faults_of(page, "a label")
     assert found == []
-
-
-def faults_of(page: Page, name: str) -> list[str]:
-    """The faults of the layout of a page, and what axe finds serious or critical."""
-    page.wait_for_load_state("load")
-    violations = Axe().run(page).response["violations"]
-    serious = [one for one in violations if one["impact"] in ("serious", "critical")]
-    nodes = [f"{name}: {one['id']} {node['html'][:120]}" for one in serious for node in one["nodes"]]
-    return nodes + [f"{name}: {fault}" for fault in layout_faults(page)]

@@ -21,7 +21,7 @@ from services.common.access.tokens import Tokens
 from services.common.identity import derived_id
 from services.common.records import now
 from tests.fakes.ports import World
-from tests.fakes.rendering import store_rendering
+from tests.fakes.rendering import copy_rendering
 
 LAYER = "block4"
 SILENT = 5
@@ -45,7 +45,7 @@ class Annotation(World):
         super().__init__(folder, Base.metadata)
         self.readers = Readers(self.ports.records)
         self.studies, self.units, self.responses = Studies(self.ports), Units(self.ports), Responses(self.ports)
-        self.rendering = store_rendering(self.blobs, **({"size": 16} | (rendering or {})))
+        self.rendering = copy_rendering(folder / "blobs", **({"size": 16} | (rendering or {})))
         self.study_id = derived_id("study", "plan-1")
         self.clock_ahead = timedelta()
         self.settings, self.known_tokens = AnnotationSettings(**settings), tokens

@@ -96,7 +96,7 @@ class ArchiveServer(ThreadingHTTPServer):
 def serving_archive() -> Iterator[ArchiveServer]:
     """A server for the block."""
     server = ArchiveServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield server

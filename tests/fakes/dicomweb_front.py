@@ -184,7 +184,7 @@ def running_front(
 ) -> Iterator[Front]:
     """Run a front."""
     front = Front(target, tls, mutual, tokens)
-    thread = threading.Thread(target=front.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield front

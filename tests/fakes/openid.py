@@ -141,7 +141,7 @@ class FakeProvider:
 def running_provider() -> Iterator[FakeProvider]:
     """Run a provider."""
     provider = FakeProvider()
-    thread = threading.Thread(target=provider.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=provider.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield provider

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -25,13 +26,14 @@ from tests.fakes.ddsm import make_ddsm
 from tests.integration.embedded import LIMIT_S, Embedded
 from tests.integration.processes import children_work, takes_effect
 
-COUNTS = {"train": 24, "val": 120}
+COUNTS = {"train": 24, "val": 6, "test": 120}
+"""Runs are validated on few patches after each epoch; extractions have many, so that they can be paused at work."""
 PLAN = {
     "plan_id": "plan-1",
     "network": {
         "train": {"architecture": "resnet18", "weights": "none", "image_size": 224, "epochs": 1, "batch_size": 8}
     },
-    "extraction": {"split": "val", "layers": ["layer1", "layer2"], "top_k": 32, "batch_size": 4},
+    "extraction": {"split": "test", "layers": ["layer1", "layer2"], "top_k": 32, "batch_size": 4},
 }
 LONG_RUN = {
     "architecture": "test_resnet", "weights": "none", "image_size": 64, "epochs": 40, "batch_size": 4,
@@ -46,6 +48,17 @@ class Kind:
     base: str
     noun: str
     options: dict[str, Any]
+
+    @cached_property
+    def undisturbed(self) -> "Watched":
+        """A task that nobody disturbs, watched from its start to its end."""
+        key = self.start()
+        over_grpc: list[Any] = []
+        watching = threading.Thread(target=lambda: over_grpc.extend(watch(self, key)))
+        watching.start()
+        events = self.events(key)
+        watching.join(LIMIT_S)
+        return Watched(key, events, over_grpc)
 
     def start(self) -> str:
         """Start a task and return its id."""
@@ -83,6 +96,15 @@ class Kind:
         """Return all server-sent events of a task until the stream ends."""
         with httpx.stream("GET", f"{self.base}/v1/{self.noun}s/{key}/events", timeout=LIMIT_S) as answer:
             return [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A task, and what its two streams have shown of it."""
+
+    key: str
+    events: list[dict[str, Any]]
+    over_grpc: list[Any]
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +165,7 @@ def test_pause_resume_and_cancel_take_effect(kinds: dict[str, Kind], noun: str) 
     assert kind.act("resume", key) == "queued"
     took["resume"] = takes_effect(kind.works)
     view = kind.wait_until_completed(key)
-    alone = kind.start()
-    assert results(kind, view) == results(kind, kind.wait_until_completed(alone))
+    assert results(kind, view) == results(kind, kind.wait_until_completed(kind.undisturbed.key))
     cancelled = kind.start()
     kind.wait_until_at_work(cancelled)
     assert kind.act("cancel", cancelled) == "cancelled"
@@ -191,12 +212,7 @@ def test_a_restart_while_paused_stays_paused(kinds: dict[str, Kind]) -> None:
 def test_streams_report_progress_to_the_end(kinds: dict[str, Kind], noun: str) -> None:
     """Server-sent events and gRPC both deliver growing progress, and end with the completed view that GET returns."""
     kind = kinds[noun]
-    key = kind.start()
-    over_grpc: list[Any] = []
-    watching = threading.Thread(target=lambda: over_grpc.extend(watch(kind, key)))
-    watching.start()
-    events = kind.events(key)
-    watching.join(LIMIT_S)
+    key, events, over_grpc = kind.undisturbed.key, kind.undisturbed.events, kind.undisturbed.over_grpc
     for done in (
         [event["progress"]["done"] for event in events if event["progress"]["phase"] != "merging"],
         [view.progress.done for view in over_grpc if view.progress.phase != "merging"],

@@ -30,7 +30,8 @@ METHODS = [
     for method in service.methods
 ]
 DEFECTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
-EXAMPLES = 60
+EXAMPLES, LONG_EXAMPLES = 20, 200
+"""Messages for each method under `make test` and under `make chaos`."""
 LIMIT_S = 60.0
 STREAM_LIMIT_S = 2.0
 """A stream of something that never ends is left after this time."""
@@ -120,13 +121,14 @@ def _scalars(field: FieldDescriptor, known: dict[str, list[str]]) -> st.SearchSt
     return st.one_of(st.integers(0, 3), st.integers(low, high))
 
 
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(LONG_EXAMPLES, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("service", "method"), METHODS)
 def test_a_method_answers_every_message(
-    finished: Finished, channels: dict[str, grpc.Channel], service: str, method: MethodDescriptor
+    finished: Finished, channels: dict[str, grpc.Channel], service: str, method: MethodDescriptor, examples: int
 ) -> None:
     """For any message of the right type, the status is OK or names a fault of the caller."""
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(messages(method.input_type, finished.known))
     def call(request: Message) -> None:
         code = code_of(channels[service], method, request.SerializeToString(), metadata_of(finished))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from primitives.patch_rendering.v1 import patch_rendering_pb2, patch_rendering_p
 from primitives.training.v1 import training_pb2, training_pb2_grpc
 
 from services.cli.client import get, post
+from services.common.bus import MemoryBus
+from services.common.settings import Shared
+from services.training.main import create
+from services.training.settings import TrainingSettings
 from tests.fakes.collector import Collector, collector
 from tests.fakes.ddsm import make_ddsm, make_outlines
 from tests.integration.embedded import LIMIT_S, STAGES, Embedded, embedded
@@ -241,19 +246,26 @@ def test_a_plan_survives_being_killed(tmp_path: Path) -> None:
     ],
 )
 def test_bad_requests_are_refused_with_a_reason(
-    served: Embedded, path: str, body: dict[str, Any], status: int, words: str
+    training: str, path: str, body: dict[str, Any], status: int, words: str
 ) -> None:
     """An impossible request is refused with its code and the reason, and nothing is registered."""
-    answer = httpx.post(f"{served.services.training}{path}", json=body, timeout=30)
+    answer = httpx.post(f"{training}{path}", json=body, timeout=30)
     assert answer.status_code == status
     assert words in answer.text
-    assert served.count() == {"runs": 0, "extractions": 0, "renderings": 0}
+    assert [get(training, f"/v1/{kind}")["total"] for kind in ("plans", "datasets", "runs")] == [0, 0, 0]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with embedded(tmp_path_factory.mktemp("served")) as home:
-        yield home
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the training service, which answers and runs no work: nothing that is refused needs a child."""
+    shared, bus = Shared(home=tmp_path_factory.mktemp("served")), MemoryBus()
+    service = create(TrainingSettings(shared=shared, http_port=0, grpc_port=0), bus)
+    service.ports.outbox.start()
+    service.http.start()
+    yield f"http://127.0.0.1:{service.http.port}"
+    service.stop()
+    bus.close()
+    service.ports.records.close()
 
 
 def test_a_bad_import_names_file_and_line(tmp_path: Path) -> None:

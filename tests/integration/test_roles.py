@@ -52,7 +52,7 @@ class Cluster:
 
     def run_worker(self, name: str, role: str) -> None:
         """Run a worker until it ends by itself, which it does in order."""
-        changes = {f"{PREFIXES[name]}_ROLE": role, f"{PREFIXES[name]}_WORKER_IDLE_S": "3"}
+        changes = {f"{PREFIXES[name]}_ROLE": role, f"{PREFIXES[name]}_WORKER_IDLE_S": "1"}
         words = ["services.common.runtime.worker", QUEUES[name, role], f"services.{name}.main"]
         process = self._start(words, changes)
         try:
@@ -72,12 +72,14 @@ class Cluster:
             )
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, rabbitmq: Server, s3: Server, postgres: Server) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq: Server, s3: Server, postgres: Server
+) -> Iterator[Cluster]:
     """The fronts of training and extraction. No process consumes jobs."""
-    broker = fresh_vhost(rabbitmq)
+    folder, broker = tmp_path_factory.mktemp("cluster"), fresh_vhost(rabbitmq)
     environment = os.environ | {
-        "PRIMITIVES_HOME": str(tmp_path / "home"),
+        "PRIMITIVES_HOME": str(folder / "home"),
         "PRIMITIVES_BUS_URL": broker,
         "PRIMITIVES_BLOBS_URL": s3.url,
         "PRIMITIVES_RECORDS_URL": fresh_database(postgres),
@@ -87,7 +89,7 @@ def cluster(tmp_path: Path, rabbitmq: Server, s3: Server, postgres: Server) -> I
     for prefix in PREFIXES.values():
         environment |= {f"{prefix}_HTTP_PORT": "0", f"{prefix}_GRPC_PORT": "0"}
     subprocess.run([sys.executable, "-m", "services.cli", "migrate"], env=environment, check=True, capture_output=True)
-    cluster = Cluster(environment, tmp_path / "log", RabbitBus([broker]))
+    cluster = Cluster(environment, folder / "log", RabbitBus([broker]))
     try:
         for name, port in zip(NAMES, free_ports(len(NAMES)), strict=True):
             cluster.start_front(name, port)

@@ -96,7 +96,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def training() -> Iterator[TrainingService]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield TrainingService(f"http://127.0.0.1:{server.server_port}", Shared(token=SecretStr("secret")))
     server.shutdown()
     server.server_close()

@@ -1,11 +1,14 @@
 """The training loop learns, and a run that stops and resumes ends like one that never stopped."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from services.common.blobs import FolderBlobs, ObjectRef
 from services.common.errors import InvalidInput
@@ -115,6 +118,24 @@ def comparable(epochs: list[EpochMetrics]) -> list[EpochMetrics]:
     return [epoch.model_copy(update={"seconds": 0.0}) for epoch in epochs]
 
 
+Uninterrupted = Callable[[RunSettings], Run]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    """Trains a run in one slice, once for all tests with the same settings."""
+    trained: dict[str, Run] = {}
+
+    def train(settings: RunSettings) -> Run:
+        key = settings.model_dump_json()
+        if key not in trained:
+            trained[key] = Run(tmp_path_factory.mktemp("whole"), settings)
+            assert trained[key].slice() is True
+        return trained[key]
+
+    return train
+
+
 @pytest.mark.parametrize(
     ("changes", "cut"),
     [
@@ -123,13 +144,16 @@ def comparable(epochs: list[EpochMetrics]) -> list[EpochMetrics]:
     ],
 )
 def test_an_interrupted_run_equals_the_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], cut: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: Uninterrupted,
+    changes: dict[str, Any],
+    cut: int,
 ) -> None:
     """A run that stops within or between epochs and resumes has the same bits of weights and metrics, with flips
     too."""
     settings = SETTINGS.model_copy(update={"epochs": 2} | changes)
-    whole, cut_up = Run(tmp_path / "whole", settings), Run(tmp_path / "cut", settings)
-    assert whole.slice() is True
+    whole, cut_up = uninterrupted(settings), Run(tmp_path / "cut", settings)
     with monkeypatch.context() as patch:
         clock_that_stops_after(cut, patch)
         assert cut_up.slice() is False
@@ -140,12 +164,13 @@ def test_an_interrupted_run_equals_the_uninterrupted_one(
 
 
 @pytest.mark.parametrize("checks", [(0,), (3,), (5,), (6,), (9, 0, 1, 1, 1), (2, 2, 2, 1, 1, 1, 2)])
-def test_a_paused_run_equals_the_one_never_paused(tmp_path: Path, checks: tuple[int, ...]) -> None:
+def test_a_paused_run_equals_the_one_never_paused(
+    tmp_path: Path, uninterrupted: Uninterrupted, checks: tuple[int, ...]
+) -> None:
     """A run has the same bits of weights and metrics if it is paused before its first step, within an epoch, before or
     during validation, or many times. No step is done twice."""
     settings = SETTINGS.model_copy(update={"optimizer": "adamw", "epochs": 2})
-    whole, paused = Run(tmp_path / "whole", settings), Run(tmp_path / "paused", settings)
-    assert whole.slice() is True
+    whole, paused = uninterrupted(settings), Run(tmp_path / "paused", settings)
     for count in checks:
         job = PausedJob(count)
         assert paused.slice(job=job) is False
@@ -261,14 +286,24 @@ def test_the_cosine_schedule_warms_up_and_ends_at_zero() -> None:
 
 def test_auc_is_one_against_the_rest() -> None:
     """A missing class has no AUC. The mean exists only if all AUCs exist; for two classes it is the AUC of class 1."""
-    import numpy as np
-
     scores = np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
     assert auc_by_class(scores, np.array([0, 1, 1, 0])) == [1.0, 1.0]
     assert auc_by_class(scores, np.array([1, 1, 1, 1])) == [None, None]
     assert mean_auc([0.1, 0.9]) == 0.9
     assert mean_auc([0.5, 0.7, 0.9]) == pytest.approx(0.7)
     assert mean_auc([0.5, None, 0.9]) is None
+
+
+def test_auc_equals_that_of_sklearn() -> None:
+    """Also with ties. Scores that are not finite are refused."""
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 17, 200):
+        labels = np.arange(count) % 2
+        scores = rng.integers(0, count, (count, 2)).astype(np.float32) / count
+        expected = [roc_auc_score(labels == class_, scores[:, class_]) for class_ in range(2)]
+        assert auc_by_class(scores, labels) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="NaN"):
+        auc_by_class(np.array([[0.1], [np.nan]], dtype=np.float32), np.array([0, 1]))
 
 
 def test_a_learner_starts_at_the_beginning(tmp_path: Path) -> None:
