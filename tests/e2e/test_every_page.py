@@ -56,6 +56,7 @@ def test_a_mammogram_is_explained_in_the_words_of_readers(found: Installation, b
         page = page_of(RESEARCHER)
         page.goto("/extractions/{extraction}".format(**found.ids))
         page.get_by_role("link", name="Explain a mammogram").click()
+        page.wait_for_url("**/explain")  # waits for the script too, which takes what is dropped
         page.evaluate(DROP, ["report.pdf", "%PDF-1.7"])
         assert page.locator("#f-file").evaluate("input => input.files[0].name") == "report.pdf"
         page.get_by_role("button", name="Explain").click()

@@ -120,7 +120,7 @@ class UnreadableRequests(grpc.ServerInterceptor):
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = continuation(details)
-        if handler is None or handler.request_streaming or handler.request_deserializer is None:
+        if handler is None or handler.request_deserializer is None:
             return handler
         area, method = _service_and_method(details)
         changes = area not in (*_REFLECTION, health.SERVICE_NAME) and not method.startswith(READING_METHODS)
@@ -132,11 +132,18 @@ class UnreadableRequests(grpc.ServerInterceptor):
                 return _Unreadable(str(error))
             return _Unreadable(UNKNOWN_FIELDS) if changes and _has_unknown_fields(request) else request
 
-        def one(request: Any, context: grpc.ServicerContext) -> Any:
-            return handler.unary_unary(_readable(request), context)
+        streams = handler.request_streaming
 
-        def many(request: Any, context: grpc.ServicerContext) -> Any:
-            yield from handler.unary_stream(_readable(request), context)
+        def one(sent: Any, context: grpc.ServicerContext) -> Any:
+            if streams:
+                return handler.stream_unary(map(_readable, sent), context)
+            return handler.unary_unary(_readable(sent), context)
+
+        def many(sent: Any, context: grpc.ServicerContext) -> Any:
+            if streams:
+                yield from handler.stream_stream(map(_readable, sent), context)
+            else:
+                yield from handler.unary_stream(_readable(sent), context)
 
         return _handler_like(handler, one, many, read)
 
