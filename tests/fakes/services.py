@@ -14,10 +14,15 @@ from services.training.settings import TrainingSettings
 
 
 def create_services(shared: Shared, bus: Bus) -> list[Service]:
-    """Create the services, in the order of a plan. Their servers are bound; nothing runs."""
-    return [
+    """Create the services, in the order of a plan. Their servers are bound; nothing runs. The annotation service knows
+    the addresses of the others."""
+    siblings = [
         training.create(TrainingSettings(shared=shared, http_port=0, grpc_port=0), bus),
         activation_extraction.create(ExtractionSettings(shared=shared, http_port=0, grpc_port=0), bus),
         patch_rendering.create(RenderingSettings(shared=shared, http_port=0, grpc_port=0), bus),
-        annotation.create(AnnotationSettings(shared=shared, http_port=0, grpc_port=0), bus),
     ]
+    urls = [f"http://127.0.0.1:{service.http.port}" for service in siblings]
+    settings = AnnotationSettings(
+        shared=shared, http_port=0, grpc_port=0, training_url=urls[0], extraction_url=urls[1], rendering_url=urls[2]
+    )
+    return [*siblings, annotation.create(settings, bus)]

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from services.cli.client import get, post
 from services.cli.migrations import SERVICES
 from services.common.access.tokens import add_token
@@ -53,7 +55,7 @@ def finished_plan(folder: Path, database: str) -> Iterator[Finished]:
     known = _run_plan(home, folder)
     tokens_file = folder / "tokens.json"
     token = add_token(tokens_file, "fuzz", ("*:read", "*:write", "annotation:manage"))
-    shared = Shared(home=home.home, records_url=database, tokens_file=tokens_file)
+    shared = Shared(home=home.home, records_url=database, tokens_file=tokens_file, token=SecretStr(token))
     bus = MemoryBus()
     created = create_services(shared, bus)
     for service in created:

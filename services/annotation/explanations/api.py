@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from services.annotation.auth import Auth
+from services.annotation.clients.http import id_in_path, layer_in_path
 from services.annotation.explanations.schemas import ExplainRequest, ExplanationInWords, StartedExplanation, UnitNames
 from services.annotation.explanations.workflow import WordedExplanations
 from services.annotation.workflow.readers import Reader
@@ -20,7 +21,7 @@ def explanation_routes(auth: Auth, explanations: WordedExplanations) -> APIRoute
     @router.get("/names/{extraction_id}/{layer}")
     def list_unit_names(extraction_id: str, layer: str, _: owner) -> UnitNames:
         """The names that readers gave the units of a layer. Needs the scope annotation:manage."""
-        return explanations.names(extraction_id, layer)
+        return explanations.names(id_in_path("extraction", extraction_id), layer_in_path(layer))
 
     @router.post("/explanations", status_code=202)
     def explain_in_words(request: ExplainRequest, _: owner, key: StartKey) -> StartedExplanation:

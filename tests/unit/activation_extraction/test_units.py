@@ -111,7 +111,7 @@ def test_grpc_returns_the_same(extracted: Extracted) -> None:
     """gRPC returns the same units in the same order, with NaN for null in lists. A request has a unit's name or its
     channel."""
     unused: Any = Mock()
-    servicer = ExtractionServicer(unused, extracted.queries, extracted.units, unused, unused, Streams())
+    servicer = ExtractionServicer(unused, extracted.queries, extracted.units, unused, unused, unused, Streams())
     where = {"extraction_id": "extraction-1", "layer": "layer4"}
     found = servicer.ListUnits(pb.ListUnitsRequest(**where, sort="auc", silent=False, limit=1), unused)
     assert (list(found.order), [unit.unit for unit in found.units]) == ([1, 2, 3, 0, 4], [1])

@@ -335,7 +335,7 @@ def test_grpc_pauses_resumes_and_cancels(extraction: Extraction) -> None:
     """Each verb returns the new state, for an extraction and for its plan."""
     unused: Any = Mock()
     servicer = ExtractionServicer(
-        extraction.extractions, extraction.queries, extraction.units, unused, unused, Streams()
+        extraction.extractions, extraction.queries, extraction.units, unused, unused, unused, Streams()
     )
     extraction.begin()
     extraction_id = extraction.extractions.start(StartExtractionRequest(run_id="run-1"))
