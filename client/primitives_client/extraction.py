@@ -23,6 +23,7 @@ SETTINGS: dict[str, type[Request]] = {
     "influence": models.InfluenceSettings,
     "gradient": models.GradientSettings,
     "ablation": models.AblationSettings,
+    "detection": models.DetectionSettings,
 }
 """The settings of each kind of analysis."""
 ROWS = 1000
@@ -143,7 +144,7 @@ class Extraction(ControlledTask, models.ExtractionView):
         return Pages(read, lambda unit: unit.row(), UNITS)
 
     def analyse(self, kind: str, key: str = "", **settings: Any) -> Analysis:
-        """Start an analysis: dissection, influence, gradient or ablation, with the settings of its kind."""
+        """Start an analysis: dissection, influence, gradient, ablation or detection, with the settings of its kind."""
         if kind not in SETTINGS:
             raise InvalidInput(f"there is no analysis {kind!r}; there are {', '.join(SETTINGS)}")
         body = request(SETTINGS[kind], {"kind": kind, **settings})

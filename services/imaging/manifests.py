@@ -84,6 +84,34 @@ DISSECTION_SCHEMA = pa.schema(
 """One row per unit and phenomenon: how well the unit's map above `threshold` agrees with the phenomenon's outlines,
 with a 95% interval of the IoU over patients. `best` marks the phenomenon with the unit's largest IoU."""
 
+_SCORES = [
+    (f"{score}{end}", pa.float64()) for score in ("correlation", "f1", "iou", "auprc") for end in ("", "_low", "_high")
+]
+DETECTION_SCHEMA = pa.schema(
+    [
+        ("unit", pa.int32()),
+        ("concept", pa.string()),
+        ("machine", pa.bool_()),
+        ("verdict", pa.string()),
+        *_SCORES,
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("floor", pa.float64()),
+        ("random", pa.float64()),
+        ("sham", pa.float64()),
+        ("patients", pa.int32()),
+        ("patches", pa.int64()),
+    ]
+)
+"""One row per unit and concept, and one for the machine name of a unit: how well the unit detects it on patients whose
+patches did not choose the name.
+
+`machine` marks the name that a search chose for the unit; it may combine concepts. The scores have 95% intervals over
+patients. `p` is that of the correlation, `q` its false discovery rate over all rows of the layer. `random` and `sham`
+are the 95% quantiles of the correlation over the units of networks with random weights, and over sham units. `verdict`
+is verified, unverified or refuted; it compares the correlation with `floor`. `patients` and `patches` count those that
+show the concept."""
+
 PICTURE_SCHEMA = pa.schema(
     [
         ("unit", pa.int32()),

@@ -2,13 +2,14 @@
 
 from services.activation_extraction.analyses.ablation import Ablation
 from services.activation_extraction.analyses.context import Kind
+from services.activation_extraction.analyses.detection.kind import Detection
 from services.activation_extraction.analyses.dissection import Dissection
 from services.activation_extraction.analyses.gradient import Gradient
 from services.activation_extraction.analyses.influence import Influence
 from services.common.errors import InvalidInput
 from services.common.redaction import quoted
 
-_ALL: tuple[Kind, ...] = (Dissection(), Influence(), Gradient(), Ablation())
+_ALL: tuple[Kind, ...] = (Dissection(), Influence(), Gradient(), Ablation(), Detection())
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 """The kinds by name."""

@@ -90,7 +90,35 @@ class AblationSettings(PatchSettings):
     )
 
 
+class DetectionSettings(RequestModel):
+    """How units are scored as detectors of concepts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["detection"] = "detection"
+    layers: LayerNames = Field(default=(), max_length=64, description=LAYERS)
+    split: str = Field(
+        default="",
+        max_length=100,
+        description="The split on which units are scored. By default test, if the extraction is of another split and "
+        "test has patches; else the split of the extraction, where half of the patients are left for the scores.",
+    )
+    covered: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="A patch shows a concept if more than this share of it lies within the concept's outlines.",
+    )
+    terms: int = Field(default=3, ge=1, le=5, description="Concepts in the name of a unit, at most.")
+    random_networks: int = Field(
+        default=3, ge=1, le=20, description="Networks with random weights whose units are the baseline."
+    )
+    seed: int = Field(default=7, ge=0, lt=2**31, description="Seed of the first network with random weights.")
+    replicates: int = Field(default=1000, ge=100, le=10_000, description="How often patients are drawn for intervals.")
+
+
 AnalysisSettings = Annotated[
-    DissectionSettings | InfluenceSettings | GradientSettings | AblationSettings, Field(discriminator="kind")
+    DissectionSettings | InfluenceSettings | GradientSettings | AblationSettings | DetectionSettings,
+    Field(discriminator="kind"),
 ]
 """The settings of an analysis of any kind, which the field `kind` distinguishes."""

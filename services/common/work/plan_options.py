@@ -25,7 +25,7 @@ class ExtractionOptions(RequestModel):
     )
 
 
-AnalysisKind = Literal["dissection", "influence", "gradient", "ablation"]
+AnalysisKind = Literal["dissection", "influence", "gradient", "ablation", "detection"]
 """The kinds of analysis of a completed extraction; see docs/analyses.md."""
 
 

@@ -1,0 +1,1 @@
+"""Scores units as detectors of concepts, and names them by the concepts that they detect."""
