@@ -15,6 +15,7 @@ from services.annotation.clients.extraction import ExtractionService, RenderingS
 from services.annotation.clients.training import TrainingService
 from services.annotation.clients.webhook import open_webhook
 from services.annotation.consumer import EVENTS_QUEUE, WEBHOOKS_QUEUE, create_consumers
+from services.annotation.detection.scores import DetectionScores
 from services.annotation.explanations.api import explanation_routes
 from services.annotation.explanations.workflow import WordedExplanations
 from services.annotation.game_api import game_routes, trial_routes
@@ -103,7 +104,8 @@ def create_web(
     training = TrainingService(settings.training_url, settings.shared)
     extraction = ExtractionService(settings.extraction_url, settings.shared)
     rendering = RenderingService(settings.rendering_url, settings.shared)
-    worded = WordedExplanations(ports, extraction)
+    scores = DetectionScores(extraction)
+    worded = WordedExplanations(ports, extraction, scores)
     app = create_app(
         "annotation",
         lambda: ports.outbox.alive,
@@ -128,7 +130,7 @@ def create_web(
     parked = ParkedMessages(ports.bus, consumers or open_consumers(settings, ports, studies))
     add_parked_routes(app, parked)
     reader_studies = protocols, readings, results, labels, exports, games, trials, game_results
-    clients = training, extraction, worded, rendering
+    clients = training, extraction, worded, scores, rendering
     add_pages(
         app, Frame(auth, studies, units, responses, *reader_studies, *clients, monitor, parked, streams or Streams())
     )

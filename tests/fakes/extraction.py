@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from services.activation_extraction.analyses.api import add_analysis_routes
 from services.activation_extraction.analyses.queries import AnalysisQueries
+from services.activation_extraction.analyses.workflow import Analyses
 from services.activation_extraction.api import add_routes
 from services.activation_extraction.tables import AnalysisRow, Base, ExtractionRow
 from services.activation_extraction.workflow.extractions import Extractions
@@ -21,6 +23,7 @@ from services.common.http.app import create_app
 from services.common.http.streams import Streams
 from services.imaging.dataset import Dataset
 from services.imaging.manifests import (
+    DETECTION_SCHEMA,
     DISSECTION_SCHEMA,
     QUANTILES,
     RANKING_SCHEMA,
@@ -94,6 +97,7 @@ class Extracted(World):
     def app(self) -> FastAPI:
         """The HTTP API of the queries."""
         app = create_app("activation_extraction", lambda: True)
+        add_analysis_routes(app, Mock(spec=Analyses), AnalysisQueries(self.ports), Streams())
         add_routes(app, Mock(spec=Extractions), self.queries, self.units, Streams())
         return app
 
@@ -123,10 +127,12 @@ def store_extraction(blobs: Blobs, folder: Path, layer: str) -> tuple[Extraction
 
 
 def store_analysis(blobs: Blobs, analysis_id: str, kind: str, layers: tuple[str, ...]) -> ObjectRef:
-    """Store an analysis of some layers: a dissection of channels 1 and 2, or a ranking for cancer."""
+    """Store an analysis of some layers: a dissection of channels 1 and 2, a detection, or a ranking for cancer."""
     if kind == "dissection":
         rows = [phenomenon(1, "mass", 0.2), phenomenon(1, "vessel", 0.4, best=True)]
         table = write_table([*rows, phenomenon(2, "mass", 0.6, best=True)], DISSECTION_SCHEMA)
+    elif kind == "detection":
+        table = write_table(detection_rows(), DETECTION_SCHEMA)
     else:
         table = write_table(ranking_rows({2: (5, 1)}), RANKING_SCHEMA)
     ref = blobs.put("activation-extraction", f"analyses/{analysis_id}/table.parquet", table)
@@ -153,6 +159,29 @@ def phenomenon(unit: int, name: str, iou: float, best: bool = False) -> dict[str
         "recall": 0.5,
         "best": best,
     } | interval
+
+
+def detection_rows() -> list[dict[str, Any]]:
+    """Rows of DETECTION_SCHEMA: channel 0 detects spiculated masses, channel 1 does not, and nobody knows of channel 2.
+    Channels 0 and 1 have a machine name."""
+    verdicts = {0: ("verified", "refuted"), 1: ("refuted", "verified"), 2: ("unverified", "unverified")}
+    rows = []
+    for unit, of_unit in verdicts.items():
+        for concept, verdict in zip(("spiculated mass", "vessel"), of_unit, strict=True):
+            rows.append(detection_row(unit, concept, verdict))
+        if unit < 2:
+            rows.append(detection_row(unit, "mass AND NOT vessel", "verified", machine=True))
+    return rows
+
+
+def detection_row(unit: int, concept: str, verdict: str, machine: bool = False) -> dict[str, Any]:
+    """A row of DETECTION_SCHEMA with intervals, unless the unit is unverified."""
+    value = {"verified": 0.8, "unverified": 0.3, "refuted": 0.05}[verdict]
+    row: dict[str, Any] = {"unit": unit, "concept": concept, "machine": machine, "verdict": verdict}
+    for score in ("correlation", "f1", "iou", "auprc"):
+        ends = (None, None) if verdict == "unverified" else (value - 0.04, value + 0.04)
+        row |= {score: value, f"{score}_low": ends[0], f"{score}_high": ends[1]}
+    return row | {"p": 0.01, "q": 0.02, "floor": 0.2, "random": 0.18, "sham": 0.1, "patients": 9, "patches": 40}
 
 
 def correlation() -> NDArray[np.float16]:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from services.activation_extraction.analyses.schemas import AnalysisList, AnalysisTable, AnalysisView, TableQuery
 from services.activation_extraction.tables import AnalysisRow, ExtractionRow, PieceRow
 from services.common.blobs import ObjectRef
@@ -55,6 +58,8 @@ class AnalysisQueries:
         if not found:
             raise NotFound(f"analysis {analysis_id} has no layer {quoted(layer)}; it has {', '.join(view.layers)}")
         table = read_table(self.ports.blobs, found[0].table)
+        if query.units:
+            table = table.filter(pc.is_in(table["unit"], pa.array(query.units, type=pa.int32())))
         rows = table.slice(min(query.offset, len(table)), query.limit).to_pylist()
         return AnalysisTable(
             analysis_id=analysis_id,

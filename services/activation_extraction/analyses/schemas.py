@@ -1,6 +1,6 @@
 """Requests and views of analyses, the same over HTTP and gRPC."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -35,11 +35,14 @@ class TableQuery(BaseModel):
 
     offset: int = Field(default=0, ge=0, lt=2**31)
     limit: int = Field(default=100, ge=0, le=1000)
+    units: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        default=[], max_length=1000, description="Only the rows of these units, by channel; none takes all rows."
+    )
 
 
 class AnalysisTable(BaseModel):
-    """A part of the result of an analysis for a layer: rows from `offset` of the `total`, with the columns of the kind
-    (see docs/analyses.md), and the unit's `name`."""
+    """A part of the result of an analysis for a layer: rows from `offset` of the `total` of the requested units, with
+    the columns of the kind (see docs/analyses.md), and the unit's `name`."""
 
     analysis_id: str
     kind: str

@@ -1,6 +1,6 @@
 """Clients of the extraction and rendering services, for the pages of units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -11,6 +11,7 @@ from primitives.activation_extraction.v1.activation_extraction_pb2 import (
     ListUnitsResponse,
     Unit,
 )
+from primitives.activation_extraction.v1.analysis_pb2 import Analysis, ListAnalysesResponse
 from primitives.activation_extraction.v1.explanation_pb2 import (
     Explanation,
     ExplanationResult,
@@ -21,6 +22,7 @@ from primitives.patch_rendering.v1.patch_rendering_pb2 import ListRenderingsResp
 from starlette.responses import Response
 
 from services.annotation.clients.http import Query, ServiceClient, id_in_path, layer_in_path
+from services.annotation.detection.schemas import DetectionRow, DetectionTable
 from services.common.errors import Unavailable
 from services.common.paging import FIRST_PAGE, Window
 from services.common.settings import Shared
@@ -31,6 +33,11 @@ WAITING_PICTURES = 500
 """Pictures that wait for these threads. They hold no thread while they wait."""
 FORWARDED_HEADERS = ("content-type", "cache-control", "etag")
 EVENT_HEADERS = ("content-type", "cache-control")
+
+
+ANALYSES = Window(limit=500)
+"""The analyses among which the newest of a kind is looked for."""
+UNITS_A_REQUEST, ROWS_A_REQUEST = 200, 1000
 
 
 class ExtractionService(ServiceClient):
@@ -54,6 +61,25 @@ class ExtractionService(ServiceClient):
     def unit(self, extraction_id: str, layer: str, unit: int) -> Unit:
         """One unit with its statistics, patches and similar units."""
         return self.get(f"{_layer_path(extraction_id, layer)}/units/{unit}", Unit)
+
+    def newest_analysis(self, extraction_id: str, kind: str, layer: str) -> str:
+        """The newest completed analysis of a kind that has a layer; empty if there is none. NotFound for an unknown
+        extraction."""
+        path = f"/v1/extractions/{id_in_path('extraction', extraction_id)}/analyses"
+        found = self.get(path, ListAnalysesResponse, ANALYSES.model_dump()).analyses
+        fitting = (one.analysis_id for one in found if (one.kind, one.state) == (kind, "completed"))
+        return next((one for one in fitting if layer in self.get(_analysis_path(one), Analysis).layers), "")
+
+    def detection_rows(self, analysis_id: str, layer: str, units: Sequence[int]) -> Iterator[DetectionRow]:
+        """The rows of a detection for some units of a layer."""
+        path = f"{_analysis_path(analysis_id)}/layers/{layer_in_path(layer)}"
+        for first in range(0, len(units), UNITS_A_REQUEST):
+            wanted, offset, total = list(units[first : first + UNITS_A_REQUEST]), 0, 1
+            while offset < total:
+                query: Query = {"units": wanted, "limit": ROWS_A_REQUEST, "offset": offset}
+                part = self.view(path, DetectionTable, query)
+                yield from part.rows
+                offset, total = offset + ROWS_A_REQUEST, part.total
 
     def upload_mammogram(self, content: bytes) -> UploadMammogramResponse:
         """Store a mammogram for an explanation, without what identifies a patient. InvalidInput for other files."""
@@ -116,6 +142,10 @@ class RenderingService(ServiceClient):
 
 def _explanation_path(explanation_id: str) -> str:
     return f"/v1/explanations/{id_in_path('explanation', explanation_id)}"
+
+
+def _analysis_path(analysis_id: str) -> str:
+    return f"/v1/analyses/{id_in_path('analysis', analysis_id)}"
 
 
 def _layer_path(extraction_id: str, layer: str) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from services.annotation.detection.schemas import ConceptScore, Verdict
 from services.common.requests import RequestModel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -15,7 +16,8 @@ class UnitNameView(BaseModel):
 
     `agreeing` of the `readers` who answered gave it. `source` says where it comes from: the `responses` to a study, or
     the label that the `majority` of the readers of a closed protocol or an `adjudicator` settled on. `associated` is
-    whether the phenomenon is associated with cancer: yes, no, unsure, or empty.
+    whether the phenomenon is associated with cancer: yes, no, unsure, or empty. `verdict` is what held-out patients say
+    of the name, and `scores` are those of the known concepts in it; without any the name is unverified.
     """
 
     unit: int
@@ -25,6 +27,8 @@ class UnitNameView(BaseModel):
     agreeing: int
     associated: str
     source: Source
+    verdict: Verdict = "unverified"
+    scores: list[ConceptScore] = []
 
 
 class UnitNames(BaseModel):
@@ -73,11 +77,13 @@ class Coverage(BaseModel):
 
 
 class NamedContribution(BaseModel):
-    """A unit among those with the most influence. `label` is its name, if it has one."""
+    """A unit among those with the most influence. `label` is its name, if it has one, and `machine` the score of the
+    name that a search over known concepts gave it."""
 
     unit: int
     name: str
     label: UnitNameView | None
+    machine: ConceptScore | None = None
     influence: float
     contribution: float
     share: float

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from primitives.activation_extraction.v1.explanation_pb2 import ExplanationResult
 
+from services.annotation.detection.schemas import ConceptScore
 from services.annotation.explanations.schemas import (
     Coverage,
     ExplanationInWords,
@@ -18,11 +19,19 @@ PRIMITIVES = 3
 DOES_NOT_KNOW = "In the readers' words, this prediction is not explained."
 
 
-def in_words(result: ExplanationResult, names: Mapping[int, UnitNameView], floor: float = FLOOR) -> ExplanationInWords:
-    """An explanation with the names that its units have now."""
-    coverage = cover(result, set(names), floor)
-    units = [_named(unit, names.get(unit.unit)) for unit in result.units]
-    primitives = [unit for unit in units if unit.label is not None][:PRIMITIVES] if coverage.sufficient else []
+def in_words(
+    result: ExplanationResult,
+    names: Mapping[int, UnitNameView],
+    machine: Mapping[int, ConceptScore] | None = None,
+    floor: float = FLOOR,
+) -> ExplanationInWords:
+    """An explanation with the names that its units have now, from readers and from a search. A name that held-out
+    patients refute explains nothing."""
+    coverage = cover(result, {unit for unit, name in names.items() if name.verdict != "refuted"}, floor)
+    found = machine or {}
+    units = [_named(unit, names.get(unit.unit), found.get(unit.unit)) for unit in result.units]
+    standing = [unit for unit in units if unit.label is not None and unit.label.verdict != "refuted"]
+    primitives = standing[:PRIMITIVES] if coverage.sufficient else []
     score = next(one for one in result.scores if one.name == result.class_name)
     has_named = result.HasField("named")
     return ExplanationInWords(
@@ -59,9 +68,9 @@ def cover(result: ExplanationResult, named: set[int], floor: float) -> Coverage:
     )
 
 
-def _named(unit: object, label: UnitNameView | None) -> NamedContribution:
-    fields = set(NamedContribution.model_fields) - {"label"}
-    return NamedContribution(label=label, **{field: getattr(unit, field) for field in fields})
+def _named(unit: object, label: UnitNameView | None, machine: ConceptScore | None) -> NamedContribution:
+    fields = set(NamedContribution.model_fields) - {"label", "machine"}
+    return NamedContribution(label=label, machine=machine, **{field: getattr(unit, field) for field in fields})
 
 
 def _sentences(
@@ -96,7 +105,7 @@ def _phrase(unit: NamedContribution) -> str:
     direction = "for" if unit.contribution >= 0 else "against"
     return (
         f"{unit.label.text} ({unit.name}: {abs(unit.share):.0%} of what speaks {direction} it; "
-        f"{unit.label.agreeing} of {unit.label.readers} readers)"
+        f"{unit.label.agreeing} of {unit.label.readers} readers; {unit.label.verdict})"
     )
 
 

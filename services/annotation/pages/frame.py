@@ -19,6 +19,7 @@ from services.annotation.auth import Auth, token_of
 from services.annotation.browsing import Browse
 from services.annotation.clients.extraction import ExtractionService, RenderingService
 from services.annotation.clients.training import TrainingService
+from services.annotation.detection.scores import DetectionScores
 from services.annotation.explanations.workflow import WordedExplanations
 from services.annotation.pages import links
 from services.annotation.protocol.questionnaire import AnswerValue, Question
@@ -74,6 +75,7 @@ class Frame:
     training: TrainingService
     extraction: ExtractionService
     worded: WordedExplanations
+    scores: DetectionScores
     rendering: RenderingService
     monitor: Monitor
     parked: ParkedMessages

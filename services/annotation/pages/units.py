@@ -123,7 +123,9 @@ def _unit_routes(frame: Frame) -> APIRouter:
         answered = frame.responses.by_unit(reader, extraction_id, layer)
         part = find(frame, extraction, layer, view, (0, 0), set(answered))
         order = list(part.order)
+        detection = frame.scores.of_units(extraction_id, layer, [channel])
         context: dict[str, Any] = {
+            "detection": detection.get(channel),
             "layer": _layer(extraction, layer),
             "view": view,
             "unit": found,

@@ -107,6 +107,13 @@ def test_answered_units_are_marked_and_filtered(fresh: Browsed) -> None:
     page = ana.get(f"{PATH}/units/unit_0002").text
     assert "vessel" in page and "(0.300 to 0.500)" in page
     assert shown(ana, "sort=iou&search=mass") == ["unit_0003"]
+    assert "detection-title" not in page
+    fresh.extracted.analyse("detection", 2, (LAYER,))
+    page = ana.get(f"{PATH}/units/unit_0001").text
+    assert "by machine: mass AND NOT vessel" in page and "0.76 to 0.84" in page
+    assert page.index("spiculated mass") < page.index(">refuted<")
+    assert "no intervals" in ana.get(f"{PATH}/units/unit_0003").text
+    assert "detection-title" not in ana.get(f"{PATH}/units/unit_0004").text
 
 
 def test_a_unit_has_its_page(browsed: Browsed) -> None:

@@ -10,9 +10,11 @@ from primitives.activation_extraction.v1.explanation_pb2 import (
     UnitContribution,
 )
 
+from services.annotation.detection.schemas import ConceptScore
 from services.annotation.explanations.schemas import UnitNameView
 from services.annotation.explanations.wording import DOES_NOT_KNOW, cover, in_words
 from services.annotation.pages.explanations import probability_map
+from tests.fakes.extraction import detection_row
 
 CONTRIBUTIONS = [3.0, -1.0, 1.0, 0.5, 0.0]
 
@@ -59,8 +61,8 @@ def test_the_three_named_units_with_the_most_influence_are_the_primitives() -> N
     text = " ".join(words.sentences)
     assert "On tile 2 of 3, the network predicts cancer; it gives cancer a probability of 0.90." in text
     assert "80% comes from units with a name, 10% from units without one, and 10% from the rest." in text
-    assert "spiculated mass (unit_0001: 10% of what speaks for it; 3 of 4 readers)" in text
-    assert "vessel (unit_0002: 10% of what speaks against it; 3 of 4 readers)" in text
+    assert "spiculated mass (unit_0001: 10% of what speaks for it; 3 of 4 readers; unverified)" in text
+    assert "vessel (unit_0002: 10% of what speaks against it; 3 of 4 readers; unverified)" in text
     assert "Without all named units the logit would be 0.50 instead of 4.00; with them alone it would be 3.50." in text
     assert (words.silenced, words.alone, words.research_use_only) == (0.5, 3.5, True)
 
@@ -85,3 +87,15 @@ def test_the_probability_map_averages_the_tiles_of_each_cell() -> None:
     assert probability_map(found) == [
         (0, 0, 20, 10, 0.2), (0, 10, 20, 10, 0.4), (0, 20, 20, 10, 0.6), (0, 40, 20, 20, 1.0)
     ]  # fmt: skip
+
+
+def test_a_refuted_name_explains_nothing() -> None:
+    """It counts as no name, in the coverage and among the primitives, but is shown with its verdict, and so is the
+    name by machine."""
+    names = {0: name(0, "spiculated mass").model_copy(update={"verdict": "refuted"}), 1: name(1, "vessel")}
+    row = {key: value for key, value in detection_row(2, "mass", "verified").items() if key not in ("unit", "machine")}
+    words = in_words(result(), names, {2: ConceptScore.model_validate(row)})
+    assert words.coverage.named == pytest.approx(0) and not words.coverage.sufficient and words.primitives == []
+    by_unit = {unit.unit: unit for unit in words.units}
+    assert by_unit[0].label is not None and by_unit[0].label.verdict == "refuted"
+    assert by_unit[2].machine is not None and by_unit[2].machine.concept == "mass" and by_unit[0].machine is None
