@@ -65,6 +65,8 @@ LESION_SCHEMA = pa.schema(
         ("outline", pa.list_(pa.list_(pa.float32()))),
     ]
 )
+WORDS = pa.field("words", pa.list_(pa.string()))
+"""A further column of the known outlines, if any of them is described in words."""
 
 
 class Shard(BaseModel):
@@ -128,7 +130,7 @@ class Dataset:
 
     @cached_property
     def lesions(self) -> list[dict[str, object]]:
-        """The known outlines (see LESION_SCHEMA)."""
+        """The known outlines (see LESION_SCHEMA and WORDS)."""
         rows: list[dict[str, object]] = self._table(self.manifest.lesions).to_pylist()
         return rows
 

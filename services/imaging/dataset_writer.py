@@ -21,6 +21,7 @@ from services.imaging.dataset import (
     INDEX_SCHEMA,
     LESION_SCHEMA,
     MAMMOGRAM_SCHEMA,
+    WORDS,
     DatasetManifest,
     Shard,
 )
@@ -86,7 +87,7 @@ class DatasetWriter:
         self._shard_patches = shard_patches
         self._rows = GrowingTable(INDEX_SCHEMA)
         self._mammograms = GrowingTable(MAMMOGRAM_SCHEMA)
-        self._lesions = GrowingTable(LESION_SCHEMA)
+        self._lesions = GrowingTable(LESION_SCHEMA.append(WORDS))
         self._splits: Counter[str] = Counter()
         self._shards: list[Shard] = []
         self._names: set[str] = set()
@@ -136,6 +137,7 @@ class DatasetWriter:
                     "mammogram": lesion.mammogram,
                     "phenomenon": lesion.phenomenon,
                     "outline": [list(p) for p in lesion.outline],
+                    WORDS.name: list(lesion.words),
                 }
             )
 
@@ -192,7 +194,7 @@ class DatasetWriter:
         )
         self._rows.extend(rows)
         self._mammograms.extend(content.mammograms)
-        self._lesions.extend(content.lesions)
+        self._lesions.extend(_with_words(content.lesions))
 
     def content(self) -> StoredContent:
         """Finish the open shard and all uploads, and return everything that was added, for `add_content`."""
@@ -209,7 +211,7 @@ class DatasetWriter:
         tables = [
             encode_table(self._rows.table()),
             encode_table(self._mammograms.table()),
-            encode_table(self._lesions.table()),
+            encode_table(_without_empty_words(self._lesions.table())),
         ]
         dataset_id = self._identity(tables)
         folder = f"datasets/{dataset_id}"
@@ -312,6 +314,19 @@ class DatasetWriter:
     def _finish_uploads(self) -> None:
         while self._waiting:
             self._waiting.popleft().result()
+
+
+def _with_words(lesions: pa.Table) -> pa.Table:
+    """Known outlines with the column WORDS, which tables of earlier versions do not have."""
+    if WORDS.name in lesions.column_names:
+        return lesions
+    return lesions.append_column(WORDS, pa.array([[]] * len(lesions), type=WORDS.type))
+
+
+def _without_empty_words(lesions: pa.Table) -> pa.Table:
+    """Known outlines without the column WORDS if it has no words: then the table equals that of earlier versions."""
+    words = pc.sum(pc.list_value_length(lesions[WORDS.name])).as_py()
+    return lesions if words else lesions.drop_columns([WORDS.name])
 
 
 def _objects_in_use(blobs: Blobs, bucket: str) -> set[str]:

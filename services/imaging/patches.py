@@ -121,8 +121,10 @@ class Mammogram:
 
 @dataclass(frozen=True)
 class Lesion:
-    """The known outline of a phenomenon in a mammogram: a closed polygon of (row, column) vertices in its pixels."""
+    """The known outline of a phenomenon in a mammogram: a closed polygon of (row, column) vertices in its pixels, and
+    words that describe what is in it, such as `spiculated`."""
 
     mammogram: str
     phenomenon: str
     outline: Outline
+    words: tuple[str, ...] = ()

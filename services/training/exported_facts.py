@@ -58,11 +58,12 @@ class ExportedMammogram(_Part):
 
 
 class ExportedOutline(_Part):
-    """An outline in a mammogram; one or two points are a speck."""
+    """An outline in a mammogram, and words that describe what is in it; one or two points are a speck."""
 
     mammogram: Name
     phenomenon: Name
     outline: list[tuple[Coordinate, Coordinate]] = Field(min_length=1, max_length=1_000_000)
+    words: tuple[Name, ...] = Field(default=(), max_length=100)
 
 
 class ExportedFacts(_Part):
@@ -130,7 +131,7 @@ class ExportedFacts(_Part):
 
     def lesions(self) -> list[Lesion]:
         """The outlines, in the order of the data set."""
-        return [Lesion(one.mammogram, one.phenomenon, tuple(one.outline)) for one in self.outlines]
+        return [Lesion(one.mammogram, one.phenomenon, tuple(one.outline), one.words) for one in self.outlines]
 
     def provenance(self) -> Provenance:
         """Card, report and terms."""

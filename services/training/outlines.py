@@ -1,5 +1,5 @@
-"""Reads known outlines of lesions or tissue. Each line of the file is a JSON object with `mammogram`, `phenomenon` and
-`outline`."""
+"""Reads known outlines of lesions or tissue. Each line of the file is a JSON object with `mammogram`, `phenomenon`,
+`outline` and optional `words`."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -20,13 +20,14 @@ Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=Fal
 
 class OutlineLine(BaseModel):
     """A line of the file. The outline is a closed polygon of (row, column) vertices in pixels of the mammogram; whole
-    numbers are the centres of pixels."""
+    numbers are the centres of pixels. `words` describe what is in it, such as `spiculated`."""
 
     model_config = ConfigDict(extra="forbid")
 
     mammogram: str = Field(min_length=1, max_length=500)
     phenomenon: str = Field(min_length=1, max_length=200)
     outline: list[tuple[Coordinate, Coordinate]] = Field(min_length=3, max_length=100_000)
+    words: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(default=[], max_length=100)
 
 
 def read_outlines(file: Path, mammograms: Collection[str]) -> list[Lesion]:
@@ -47,4 +48,4 @@ def _read_line(line: str, where: str, mammograms: frozenset[str]) -> Lesion:
         raise InvalidInput(f"{where}: {describe_faults(error.errors())}") from error
     if content.mammogram not in mammograms:
         raise InvalidInput(f"{where}: the data set has no patch of mammogram {quoted(content.mammogram)}")
-    return Lesion(content.mammogram, content.phenomenon, tuple(content.outline))
+    return Lesion(content.mammogram, content.phenomenon, tuple(content.outline), tuple(content.words))

@@ -56,8 +56,8 @@ class AnalysisList(Answer):
 
 
 class AnalysisTable(Answer):
-    """A part of the result of an analysis for a layer: rows from `offset` of the `total`, with the columns of the
-    kind (see docs/analyses.md), and the unit's `name`."""
+    """A part of the result of an analysis for a layer: rows from `offset` of the `total` of the requested units,
+    with the columns of the kind (see docs/analyses.md), and the unit's `name`."""
 
     analysis_id: str
     kind: str
@@ -102,6 +102,27 @@ class ClassScore(Answer):
     logit: float
     largest: float
     tile: int
+
+
+class DetectionSettings(Request):
+    """How units are scored as detectors of concepts."""
+
+    kind: Literal["detection"] = "detection"
+    layers: list[str] = Field(default=[])
+    """The extracted layers to analyse; none names all."""
+    split: str = ""
+    """The split on which units are scored. By default test, if the extraction is of another split and test has
+    patches; else the split of the extraction, where half of the patients are left for the scores."""
+    covered: float = 0.01
+    """A patch shows a concept if more than this share of it lies within the concept's outlines."""
+    terms: int = 3
+    """Concepts in the name of a unit, at most."""
+    random_networks: int = 3
+    """Networks with random weights whose units are the baseline."""
+    seed: int = 7
+    """Seed of the first network with random weights."""
+    replicates: int = 1000
+    """How often patients are drawn for intervals."""
 
 
 class DissectionSettings(Request):

@@ -74,6 +74,35 @@ class Choice(Exchanged):
     title: str
 
 
+class ConceptScore(Answer):
+    """How well a unit detects a concept on patients whose patches did not choose its name; see docs/detection.md.
+    Each score has a 95% interval over patients, which is null with too few of them. `random` and `sham` are the 95%
+    quantiles of the correlation over units of networks with random weights and over sham units. `q` is the false
+    discovery rate. `patients` and `patches` show the concept."""
+
+    concept: str
+    verdict: str
+    correlation: float
+    correlation_low: float | None
+    correlation_high: float | None
+    f1: float
+    f1_low: float | None
+    f1_high: float | None
+    iou: float
+    iou_low: float | None
+    iou_high: float | None
+    auprc: float
+    auprc_low: float | None
+    auprc_high: float | None
+    p: float
+    q: float
+    floor: float
+    random: float
+    sham: float
+    patients: int
+    patches: int
+
+
 class Coverage(Answer):
     """What carries the evidence for the class: the units with a name, those without one, and the rest, which is the
     bias of the class and what contributions do not explain. The three add up to 1. Below `floor` the names do not
@@ -124,7 +153,8 @@ class UnitNameView(Answer):
     """The name that readers gave a unit. `agreeing` of the `readers` who answered gave it. `source` says where it
     comes from: the `responses` to a study, or the label that the `majority` of the readers of a closed protocol or
     an `adjudicator` settled on. `associated` is whether the phenomenon is associated with cancer: yes, no, unsure,
-    or empty."""
+    or empty. `verdict` is what held-out patients say of the name, and `scores` are those of the known concepts in
+    it; without any the name is unverified."""
 
     unit: int
     name: str
@@ -133,14 +163,18 @@ class UnitNameView(Answer):
     agreeing: int
     associated: str
     source: str
+    verdict: str = "unverified"
+    scores: list[ConceptScore] = Field(default=[])
 
 
 class NamedContribution(Answer):
-    """A unit among those with the most influence. `label` is its name, if it has one."""
+    """A unit among those with the most influence. `label` is its name, if it has one, and `machine` the score of
+    the name that a search over known concepts gave it."""
 
     unit: int
     name: str
     label: UnitNameView | None
+    machine: ConceptScore | None = None
     influence: float
     contribution: float
     share: float

@@ -481,7 +481,9 @@ class PlanExtraction(Request):
     top_k: int = 64
     batch_size: int = 32
     """Patches of a forward pass: fewer if the maps are large; on a GPU at least 256 if memory allows."""
-    analyses: list[Literal["dissection", "influence", "gradient", "ablation"]] = Field(default_factory=list)
+    analyses: list[Literal["dissection", "influence", "gradient", "ablation", "detection"]] = Field(
+        default_factory=list
+    )
 
 
 class PlanView(Answer):

@@ -39,7 +39,7 @@ class WordedExplanations:
 
     def start(self, request: ExplainRequest, key: str = "") -> StartedExplanation:
         """Start an explanation, with all units whose name is not refuted. NotFound for an unknown extraction or
-        mammogram, Conflict for an extraction that is not completed, InvalidInput for a layer or class that it does not have."""
+        mammogram, Conflict for an extraction that is not completed, InvalidInput for an unknown layer or class."""
         layer = request.layer or self._deepest_layer(request.extraction_id)
         names = self.names(request.extraction_id, layer).names
         named = [name.unit for name in names if name.verdict != "refuted"]

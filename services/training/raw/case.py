@@ -50,6 +50,10 @@ class Mask:
     file: str
 
 
+DESCRIPTIONS = ("type", "calcification", "shape", "margin", "margins", "density", "distribution")
+"""Attributes of findings that describe what can be seen."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A marked finding of a mammogram.
@@ -67,6 +71,13 @@ class Finding:
     subtlety: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     mask: Mask | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that describe how the finding looks, each once: of `spiculated, ill defined` margins two. What
+        pathology says is none of them."""
+        described = (self.attributes[name] for name in DESCRIPTIONS if name in self.attributes)
+        return tuple(dict.fromkeys(word.strip() for text in described for word in text.split(",") if word.strip()))
 
 
 @dataclass(frozen=True)

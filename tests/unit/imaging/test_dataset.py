@@ -4,6 +4,7 @@ import os
 import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,28 @@ def test_mammograms_and_outlines_are_stored(blobs: FolderBlobs) -> None:
     assert blobs.get("training", str(row["key"])) == full
     assert blobs.get("training", str(row["preview_key"])).startswith(b"\xff\xd8")
     assert data.lesions == [{"mammogram": "m", "phenomenon": "mass", "outline": [[1.0, 2.0], [3.0, 4.0], [1.0, 4.0]]}]
+
+
+def test_words_are_stored_only_where_there_are_any(blobs: FolderBlobs) -> None:
+    """Without words the table has the columns of earlier versions. Parts of earlier versions, which lack the column,
+    can be added to others."""
+    outline = ((1.0, 2.0), (3.0, 4.0), (1.0, 4.0))
+
+    def write(words: tuple[str, ...]) -> DatasetWriter:
+        writer = DatasetWriter(blobs, "training", "x", CLASSES)
+        writer.add_outlines([Lesion("m", "mass", outline, words), Lesion("n", "vessel", outline)])
+        writer.add_patch(patch("a.jpg"))
+        return writer
+
+    plain = Dataset.open(blobs, write(()).finish()[1])
+    assert "words" not in plain.lesions[0]
+    described = Dataset.open(blobs, write(("spiculated", "irregular")).finish()[1])
+    assert [row["words"] for row in described.lesions] == [["spiculated", "irregular"], []]
+    older = write(()).content()
+    joined = write(("spiculated",))
+    joined.add_content(replace(older, lesions=older.lesions.drop_columns(["words"])))
+    found = Dataset.open(blobs, joined.finish()[1]).lesions
+    assert [row["words"] for row in found] == [["spiculated"], [], [], []]
 
 
 @pytest.mark.parametrize(

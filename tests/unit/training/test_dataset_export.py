@@ -172,7 +172,7 @@ def one_by_one(blobs: FolderBlobs, *names: str) -> Dataset:
     with DatasetWriter(blobs, BUCKET, "own", ("a", "b"), notice="of ours", shard_patches=1) as writer:
         preview = jpeg(np.full((4, 4), 99, np.uint8))  # another one than the data set would make of the image
         unused = Mammogram("unused", "of train", "LEFT", "", 8, 8, content, preview)
-        writer.add_mammogram(unused, [Lesion("unused", "speck", ((0.1, 1e6),))])
+        writer.add_mammogram(unused, [Lesion("unused", "speck", ((0.1, 1e6),), ("round", "smooth"))])
         for split, mammogram in zip(("val", "train", "train"), dict.fromkeys(names), strict=False):
             patch = str(PatchName(mammogram, box, "0.5", "1", ".png"))
             writer.add_patch(Patch(patch, split, 1, f"of {split}", mammogram, box, content, "mass"))

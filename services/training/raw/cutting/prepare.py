@@ -81,7 +81,9 @@ class Preparer:
             preview=_preview_of(replace(pixels, grey=reduced(grey))),
         )
         lesions = tuple(
-            Lesion(mammogram.name, one.finding.kind, outline) for one in placed for outline in one.finding.outlines
+            Lesion(mammogram.name, one.finding.kind, outline, one.finding.words)
+            for one in placed
+            for outline in one.finding.outlines
         )
         return Cut(stored, lesions, patches)
 

@@ -122,6 +122,7 @@ def test_rows_of_one_image_are_its_findings(images: dict[str, RawMammogram]) -> 
     first, second = image.findings
     assert (first.kind, first.outcome, first.assessment, first.subtlety) == ("mass", Outcome.MALIGNANT, 4, 3)
     assert first.attributes == {"shape": "irregular", "margins": "ill defined, spiculated", "pathology": "malignant"}
+    assert first.words == ("irregular", "ill defined", "spiculated"), "what pathology says cannot be seen"
     assert second.attributes == {"shape": "oval", "margins": "circumscribed", "pathology": "benign"}
     assert images["Calc-Training_P_00003_LEFT_CC"].density == "d"  # the other spelling of the column
     assert images["Calc-Training_P_00005_RIGHT_MLO"].findings[0].attributes == {

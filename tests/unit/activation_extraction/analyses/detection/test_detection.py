@@ -16,8 +16,11 @@ from services.activation_extraction.analyses.outlines import rasterise
 from services.activation_extraction.analyses.settings import DetectionSettings
 from services.common.blobs import Blobs, FolderBlobs
 from services.common.errors import InvalidInput, JobStopped, NotFound
-from services.imaging.patches import Box
+from services.imaging.dataset import Dataset
+from services.imaging.dataset_writer import DatasetWriter
+from services.imaging.patches import Box, Lesion, Patch
 from tests.fakes.data import ignore_progress
+from tests.fakes.ddsm import class_pattern, jpeg
 from tests.fakes.outlined import extract_outlined, store_outlined
 
 KIND = Detection()
@@ -60,6 +63,20 @@ def test_a_patch_shows_what_covers_it_or_has_its_centre_in_it(tmp_path: Path) ->
                 box.row <= y < box.row + box.height and box.column <= x < box.column + box.width for y, x in centres
             )
             assert flag == (covered or within)
+
+
+def test_words_and_known_patches_are_concepts(tmp_path: Path) -> None:
+    """A word of an outline is shown where the outline is, and the phenomenon of a patch on the patch alone."""
+    blobs, outline = FolderBlobs(tmp_path), ((2.0, 2.0), (2.0, 30.0), (30.0, 30.0), (30.0, 2.0))
+    image = jpeg(class_pattern(np.random.default_rng(0), 0))
+    with DatasetWriter(blobs, "training", "words", ("no", "yes")) as writer:
+        writer.add_outlines([Lesion("m", "mass", outline, ("spiculated", "irregular"))])
+        writer.add_patch(Patch("a", "val", 0, "p", "m", Box(0, 0, 64, 64), image))
+        writer.add_patch(Patch("b", "val", 1, "p", "m", Box(64, 64, 64, 64), image, phenomenon="vessel"))
+        _, ref = writer.finish()
+    concepts = Concepts(Dataset.open(blobs, ref), 0.01)
+    assert concepts.names == ["irregular", "mass", "spiculated", "vessel"]
+    assert concepts.shown([0, 1]).tolist() == [[True, True, True, False], [False, False, False, True]]
 
 
 def test_no_patient_is_in_both_parts(tmp_path: Path) -> None:
