@@ -28,6 +28,7 @@ from primitives_client.errors import (
 )
 from primitives_client.extraction import Analysis, Extraction, Unit, UnitDetails
 from primitives_client.games import Game, GameResults, OwnGame, Trial
+from primitives_client.image_text import ImageTextModel, SuggestedName, suggest_names
 from primitives_client.models.training import PlanExtraction, PlanRendering, PlanStudy, RunSettings
 from primitives_client.pages import Pages
 from primitives_client.plans import Plan
@@ -47,6 +48,7 @@ __all__ = [
     "Forbidden",
     "Game",
     "GameResults",
+    "ImageTextModel",
     "InvalidInput",
     "MissingPackage",
     "NotFound",
@@ -75,6 +77,7 @@ __all__ = [
     "Study",
     "StudyUnit",
     "StudyUnitDetails",
+    "SuggestedName",
     "Table",
     "TaskFailed",
     "TimedOut",
@@ -87,4 +90,5 @@ __all__ = [
     "UnitLabel",
     "Untrusted",
     "__version__",
+    "suggest_names",
 ]
