@@ -100,6 +100,20 @@ def get_all(base: str, path: str, field: str) -> list[Any]:
     return items
 
 
+def get_bytes(base: str, path: str) -> bytes:
+    """Send a GET and return the content of its answer; errors as for `get`."""
+    with _reported(base):
+        response = httpx.get(
+            f"{base}{path}",
+            headers=_authorization(),
+            verify=_trust(),
+            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
+        )
+    if response.is_success:
+        return response.content
+    raise _error_of(response)
+
+
 def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
     """Send a POST and return its JSON; errors as for `get`. A repeated start with the same idempotency `key` starts
     nothing."""

@@ -16,6 +16,7 @@ from services.cli.accounts import accounts_app
 from services.cli.analyses import analyse, analyses
 from services.cli.audit import audit_app
 from services.cli.evaluations import compare, evaluate, export
+from services.cli.evidence.command import evidence
 from services.cli.explain import explain
 from services.cli.fetch.command import fetch
 from services.cli.gallery.command import gallery
@@ -47,7 +48,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(accounts_app, name="accounts")
 for command in (
     migrate, buckets, gc, check, copy_objects, recover, token, tensorboard, evaluate, compare, export, gallery, analyse,
-    analyses, explain,
+    analyses, explain, evidence,
 ):  # fmt: skip
     app.command()(command)
 dataset_app.command()(fetch)

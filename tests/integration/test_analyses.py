@@ -1,16 +1,19 @@
 """Analyses in the embedded form, started by a plan, across a kill and a restart, and by the command."""
 
+import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.protobuf import json_format
 from primitives.activation_extraction.v1 import activation_extraction_pb2_grpc, analysis_pb2, explanation_pb2
 
 from services.cli.analyses import summarise_analyses
-from services.cli.client import get
+from services.cli.client import get, post
 from services.cli.connection import Connection
 from tests.fakes.raw.dicom import breast, file_bytes, mammogram
 from tests.integration.embedded import Embedded, embedded
@@ -56,6 +59,42 @@ def test_a_plan_is_dissected_across_a_kill(tmp_path: Path) -> None:
         refused = home.command("analyse", first["extraction_id"], "--set", "tail=0.3")
         assert refused.returncode == 1 and "tail" in refused.stderr
         check_explanation(home, tmp_path, first["extraction_id"])
+        done = home.command("analyse", first["extraction_id"], "--kind", "detection", "--set", "random_networks=1")
+        assert done.returncode == 0, done.stderr
+        check_evidence(home, tmp_path, stages["study"]["id"])
+
+
+def check_evidence(home: Embedded, folder: Path, study_id: str) -> None:
+    """The pack of a study without a protocol has all that is known, says what is missing, and is not overwritten. The
+    manifest has the hash of every file; answers have no names of readers."""
+    study = f"/v1/studies/{study_id}"
+    layer = get(home.services.annotation, study)["layers"][0]["name"]
+    url = f"{home.services.annotation}{study}/layers/{layer}/units"
+    unit = httpx.get(url, headers={"x-reader": "Ana Reader"}).json()["units"][0]["unit"]
+    row = {
+        "reader": "Ana Reader", "layer": layer, "unit": unit, "recognizable": "yes", "associated": "unsure",
+        "multiplicity": "single", "description": "A round disc",
+    }  # fmt: skip
+    post(home.services.annotation, f"{study}/responses/import", {"rows": [row]})
+    chain, pack = folder / "audit.jsonl", folder / "pack.zip"
+    assert home.command("audit", "export", "--out", str(chain)).returncode == 0
+    done = home.command("evidence", study_id, str(pack), "--audit", str(chain))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(pack) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files.pop("manifest.json"))
+    assert manifest["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    assert set(manifest["missing"]) == {"protocols", "evaluations", "data-card.json", "import-report.json"}
+    assert b"round disc" in files["responses.csv"] and b"Ana Reader" not in files["responses.csv"]
+    [name] = json.loads(files[f"names/{layer}.json"])["names"]
+    assert (name["text"], name["verdict"], [one["concept"] for one in name["scores"]]) == (
+        "A round disc", "unverified", ["disc"],
+    ), "the only split of this data has too few patients"  # fmt: skip
+    assert files["audit.jsonl"].count(b"\n") > 0 and study_id.encode() in files["audit.jsonl"]
+    assert b"44 items: " in files["claim-2024.md"] and b"30 items: " in files["future-ai.md"]
+    assert files["claim-2024.md"].count(b"| open |") > 10 and b"names of units on held-out" in files["model-card.md"]
+    again = home.command("evidence", study_id, str(pack))
+    assert again.returncode == 1 and "not overwritten" in again.stderr
 
 
 def check_explanation(home: Embedded, folder: Path, extraction_id: str) -> None:
