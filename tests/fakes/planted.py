@@ -25,7 +25,7 @@ SIDE = 64
 SHAPES = ("edge", "ring", "spot")
 KERNEL = 21
 FILTERS = 32
-"""Filters of the network; the planted one uses as many as there are shapes."""
+"""Filters of the network; the planted one uses one for each shape."""
 SINGLES, SUMS = 12, 8
 """Units of each shape, and of each sum of two shapes."""
 MEANINGS = [(shape,) for shape in SHAPES for _ in range(SINGLES)] + [

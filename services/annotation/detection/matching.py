@@ -1,14 +1,12 @@
 """Which known concepts a name in a reader's words contains."""
 
-import re
 from collections.abc import Sequence
-
-_WORDS = re.compile(r"[^\W_]+")
 
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text in lower case, without the plural's s: `Spiculated masses` has `spiculated`, `mass`."""
-    return tuple(_singular(word) for word in _WORDS.findall(text.casefold()))
+    letters = (letter if letter.isalnum() else " " for letter in text.casefold())
+    return tuple(_singular(word) for word in "".join(letters).split())
 
 
 def concepts_in(text: str, concepts: Sequence[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """What the checklists CLAIM 2024 and FUTURE-AI require, and which of it a pack contains.
 
 An item is filled by documents of the pack, still open because the study lacks them, or marked as not this software's:
-it is for the authors to write. Items are paraphrased; the checklists themselves are Tejani et al., Radiology: Artificial
-Intelligence 2024 (CLAIM 2024), and Lekadir et al., BMJ 2025 (FUTURE-AI).
+it is for the authors to write. Items are paraphrased; the checklists themselves are Tejani et al., Radiology:
+Artificial Intelligence 2024 (CLAIM 2024), and Lekadir et al., BMJ 2025 (FUTURE-AI).
 """
 
 from collections.abc import Callable, Sequence

@@ -74,8 +74,8 @@ class Finding:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that describe how the finding looks, each once: of `spiculated, ill defined` margins two. What
-        pathology says is none of them."""
+        """The words that describe how the finding looks, each once: of `spiculated, ill defined` margins two. Words
+        of pathology are left out."""
         described = (self.attributes[name] for name in DESCRIPTIONS if name in self.attributes)
         return tuple(dict.fromkeys(word.strip() for text in described for word in text.split(",") if word.strip()))
 

@@ -109,7 +109,7 @@ API = {
     "POST /v1/studies/{study_id}/games/{game_id}/close": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/studies/{study_id}/games/{game_id}/results": "401 403 403 200 403 403 403 403 403 403",
     "GET /v1/games/{game_id}/results": "401 200 200 200 200 403 403 200 404 200",
-    "GET /v1/names/{extraction_id}/{layer}": "401 403 403 200 403 403 403 403 403 403",
+    "GET /v1/names/{extraction_id}/{layer}": "401 403 403 503 403 403 403 403 403 403",
     "POST /v1/explanations": "401 403 403 503 403 403 403 403 403 403",
     "GET /v1/explanations/{explanation_id}": "401 403 403 503 403 403 403 403 403 403",
     "POST /v1/studies/{study_id}/games": "401 403 403 201 403 403 403 403 403 403",

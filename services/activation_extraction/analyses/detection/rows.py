@@ -121,10 +121,12 @@ class _MachineNames:
             sample = Sample(layer.trained.activations[:, [unit]], expected, layer.trained.patients)
             scores[unit] = score(sample, thresholds, replicates, heartbeat)
         random = _named(layer.chosen.random, labels, terms)
-        reached = _reached(random, layer.random)
+        achieved = _achieved(random, layer.random)
         heartbeat()
-        of_sham = _reached(names, Sample(sham_activations(layer.trained), layer.trained.labels, layer.trained.patients))
-        values = {"random": float(np.quantile(reached, 1 - RATE)), "sham": float(np.quantile(of_sham, 1 - RATE))}
+        of_sham = _achieved(
+            names, Sample(sham_activations(layer.trained), layer.trained.labels, layer.trained.patients)
+        )
+        values = {"random": float(np.quantile(achieved, 1 - RATE)), "sham": float(np.quantile(of_sham, 1 - RATE))}
         return cls(names, scores, values | {"floor": max(values.values())})
 
 
@@ -133,7 +135,7 @@ def _named(activations: Floats, labels: Flags, terms: int) -> dict[int, Combinat
     return {unit: name for unit, name in enumerate(found) if name is not None}
 
 
-def _reached(names: dict[int, Combination], sample: Sample) -> Floats:
+def _achieved(names: dict[int, Combination], sample: Sample) -> Floats:
     """(units,): the correlation of each unit with its name; 0 for a unit without one."""
     found = np.zeros(sample.activations.shape[1])
     for unit, name in names.items():

@@ -66,7 +66,7 @@ def _name_unit(
     beam = _best(scaled, [(Combination(concept), labels[:, concept]) for concept in shown.tolist()])
     if not beam or beam[0][0] <= 0:
         return None
-    reached, best, _ = beam[0]
+    largest, best, _ = beam[0]
     for length in range(2, terms + 1):
         longer = [
             (one.with_(operator, concept), _combine(found, operator, labels[:, concept]))
@@ -76,8 +76,8 @@ def _name_unit(
             for operator in OPERATORS
         ]
         beam = _best(scaled, longer)
-        if beam and beam[0][0] >= reached + GAIN * (length - len(best.concepts)):
-            reached, best, _ = beam[0]
+        if beam and beam[0][0] >= largest + GAIN * (length - len(best.concepts)):
+            largest, best, _ = beam[0]
     return best
 
 
