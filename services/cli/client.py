@@ -102,16 +102,7 @@ def get_all(base: str, path: str, field: str) -> list[Any]:
 
 def get_bytes(base: str, path: str) -> bytes:
     """Send a GET and return the content of its answer; errors as for `get`."""
-    with _reported(base):
-        response = httpx.get(
-            f"{base}{path}",
-            headers=_authorization(),
-            verify=_trust(),
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-        )
-    if response.is_success:
-        return response.content
-    raise _error_of(response)
+    return _send("GET", base, path).content
 
 
 def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
@@ -122,18 +113,9 @@ def post(base: str, path: str, body: dict[str, Any], key: str = "") -> Any:
 
 def post_file(base: str, path: str, file: Path) -> Any:
     """Send a file as the body of a POST and return the JSON of the answer; errors as for `get`."""
-    headers = {"content-type": "application/octet-stream"}
-    with _reported(base), file.open("rb") as content:
-        response = httpx.post(
-            f"{base}{path}",
-            content=content,
-            headers=_authorization() | headers | {"content-length": str(file.stat().st_size)},
-            verify=_trust(),
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-        )
-    if response.is_success:
-        return _json_of(base, response.text)
-    raise _error_of(response)
+    headers = {"content-type": "application/octet-stream", "content-length": str(file.stat().st_size)}
+    with file.open("rb") as content:
+        return _json_of(base, _send("POST", base, path, headers, content=content).text)
 
 
 def patch(base: str, path: str, body: dict[str, Any]) -> Any:
@@ -180,13 +162,23 @@ def plan_stages(services: Services, plan_id: str) -> list[dict[str, Any]]:
 
 
 def _call(method: str, base: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
+    return _json_of(base, _send(method, base, path, headers, json=body).text)
+
+
+def _send(method: str, base: str, path: str, headers: dict[str, str] | None = None, **content: Any) -> httpx.Response:
+    """Send a request with httpx's `json` or `content`, and return the answer if it is a success."""
     limits = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
     with _reported(base):
         response = httpx.request(
-            method, f"{base}{path}", json=body, headers=_authorization() | headers, verify=_trust(), timeout=limits
+            method,
+            f"{base}{path}",
+            headers=_authorization() | (headers or {}),
+            verify=_trust(),
+            timeout=limits,
+            **content,
         )
     if response.is_success:
-        return _json_of(base, response.text)
+        return response
     raise _error_of(response)
 
 

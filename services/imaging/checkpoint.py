@@ -88,15 +88,20 @@ def open_checkpoint(blobs: Blobs, manifest: ObjectRef) -> CheckpointManifest:
     return CheckpointManifest.model_validate_json(read_verified(blobs, manifest))
 
 
-def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
-    """Build the network of a checkpoint, in evaluation mode, on the CPU, in channels-last memory format."""
-    network = build_network(
+def new_network(checkpoint: CheckpointManifest) -> nn.Module:
+    """Build the network of a checkpoint with new random weights, on the CPU."""
+    return build_network(
         checkpoint.architecture,
         len(checkpoint.classes),
         semantics=checkpoint.semantics,
         transform_input=checkpoint.transform_input,
         channels=checkpoint.preprocessing.channels,
     )
+
+
+def load_network(blobs: Blobs, checkpoint: CheckpointManifest) -> nn.Module:
+    """Build the network of a checkpoint, in evaluation mode, on the CPU, in channels-last memory format."""
+    network = new_network(checkpoint)
     load_weights(
         network, load_tensors(read_verified(blobs, checkpoint.weights)), f"checkpoint {checkpoint.checkpoint_id}"
     )

@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.activation_extraction.analyses.context import Heartbeat
+from services.activation_extraction.analyses.patient_draws import draw_patients, ends_of
 
-LEVEL = 0.95
-MIN_PATIENTS = 3
-"""The fewest patients for an interval. Two patients can be drawn in only three ways."""
 CELLS = 1 << 20
 """Replicates times units in an array, at most: 8 MB."""
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,15 @@ def _intervals(
     """The lower and upper ends of percentile intervals of the IoU, each (phenomena, units), from draws of whole
     patients. None for too few patients."""
     patients, units = counts.above.shape
-    if patients < MIN_PATIENTS:
+    draws = draw_patients(patients, replicates)
+    if not len(draws):
         return None, None
-    draws = np.random.default_rng(SEED).multinomial(patients, np.full(patients, 1 / patients), replicates).astype(float)
     bounds = np.empty((2, len(shown), units))
     for chunk in np.array_split(np.arange(units), max(1, -(-units * replicates // CELLS))):
         above = draws @ counts.above[:, chunk]
         for row, phenomenon in enumerate(shown):
             inside = (draws @ counts.inside[:, phenomenon])[:, None]
             drawn = ious(above, inside, draws @ counts.both[:, phenomenon, chunk])
-            bounds[:, row, chunk] = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            bounds[:, row, chunk] = ends_of(drawn, axis=0)
             heartbeat()
     return bounds[0], bounds[1]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from services.activation_extraction.analyses.agreement import Counts, agreement_rows
 from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
-from services.activation_extraction.analyses.outlines import Outlines
+from services.activation_extraction.analyses.outlines import SIDE, Outlines
 from services.activation_extraction.analyses.settings import DissectionSettings
 from services.activation_extraction.batches import read_batches
 from services.common.errors import InvalidInput
@@ -26,8 +26,6 @@ from services.imaging.manifests import DISSECTION_SCHEMA, TAILS
 from services.imaging.patches import Box
 from services.imaging.resizing import bilinear_matrix
 
-SIDE = 112
-"""Cells along a side of the grid on which maps and outlines are compared, as in NetDissect."""
 MAX_UNITS = 256
 """Maps that are resized together, at most: 25 MB on the grid."""
 

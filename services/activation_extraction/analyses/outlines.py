@@ -10,6 +10,9 @@ from services.imaging.patches import Box
 
 Polygon = NDArray[np.float64]
 
+SIDE = 112
+"""Cells along a side of the grid on which outlines are compared with patches and maps, as in NetDissect."""
+
 
 class Outlines:
     """The outlines of a data set by mammogram and phenomenon, from rows of LESION_SCHEMA."""

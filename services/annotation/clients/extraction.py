@@ -33,8 +33,6 @@ WAITING_PICTURES = 500
 """Pictures that wait for these threads. They hold no thread while they wait."""
 FORWARDED_HEADERS = ("content-type", "cache-control", "etag")
 EVENT_HEADERS = ("content-type", "cache-control")
-
-
 ANALYSES = Window(limit=500)
 """The analyses among which the newest of a kind is looked for."""
 UNITS_A_REQUEST, ROWS_A_REQUEST = 200, 1000

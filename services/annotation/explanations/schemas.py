@@ -30,6 +30,11 @@ class UnitNameView(BaseModel):
     verdict: Verdict = "unverified"
     scores: list[ConceptScore] = []
 
+    @property
+    def explains(self) -> bool:
+        """Whether the name may explain a prediction: a refuted name counts as no name."""
+        return self.verdict != "refuted"
+
 
 class UnitNames(BaseModel):
     """The names of the units of a layer, by unit."""

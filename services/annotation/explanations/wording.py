@@ -27,10 +27,10 @@ def in_words(
 ) -> ExplanationInWords:
     """An explanation with the names that its units have now, from readers and from a search. A name that held-out
     patients refute explains nothing."""
-    coverage = cover(result, {unit for unit, name in names.items() if name.verdict != "refuted"}, floor)
+    coverage = cover(result, {unit for unit, name in names.items() if name.explains}, floor)
     found = machine or {}
     units = [_named(unit, names.get(unit.unit), found.get(unit.unit)) for unit in result.units]
-    standing = [unit for unit in units if unit.label is not None and unit.label.verdict != "refuted"]
+    standing = [unit for unit in units if unit.label is not None and unit.label.explains]
     primitives = standing[:PRIMITIVES] if coverage.sufficient else []
     score = next(one for one in result.scores if one.name == result.class_name)
     has_named = result.HasField("named")

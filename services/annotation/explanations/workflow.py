@@ -42,7 +42,7 @@ class WordedExplanations:
         mammogram, Conflict for an extraction that is not completed, InvalidInput for an unknown layer or class."""
         layer = request.layer or self._deepest_layer(request.extraction_id)
         names = self.names(request.extraction_id, layer).names
-        named = [name.unit for name in names if name.verdict != "refuted"]
+        named = [name.unit for name in names if name.explains]
         body = request.model_dump(exclude_none=True) | {"layer": layer, "named": named}
         started = self.extraction.start_explanation(body, key)
         return StartedExplanation(

@@ -62,7 +62,7 @@ def checklist(title: str, items: Sequence[FilledItem]) -> str:
         status: sum(item.status == status for item in items) for status in ("filled", "open", "not by this software")
     }
     summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-    rows = [f"| {item.number} | {item.requires} | {item.status} | {_cell(item.words)} |" for item in items]
+    rows = [f"| {one.item.number} | {one.item.requires} | {one.status} | {_cell(one.words)} |" for one in items]
     table = "\n".join(["| item | requires | status | |", "|---|---|---|---|", *rows])
     return f"# {title}\n\n{len(items)} items: {summary}.\n\n{table}\n"
 

@@ -32,8 +32,7 @@ class Item:
 class FilledItem:
     """An item with its status and the words for it."""
 
-    number: str
-    requires: str
+    item: Item
     status: Status
     words: str
 
@@ -45,11 +44,11 @@ def fill_in(items: Sequence[Item], documents: Documents) -> list[FilledItem]:
 
 def _fill(item: Item, documents: Documents) -> FilledItem:
     if item.fill is None:
-        return FilledItem(item.number, item.requires, "not by this software", AUTHORS)
+        return FilledItem(item, "not by this software", AUTHORS)
     words = item.fill(documents)
     if words:
-        return FilledItem(item.number, item.requires, "filled", words)
-    return FilledItem(item.number, item.requires, "open", item.lacking)
+        return FilledItem(item, "filled", words)
+    return FilledItem(item, "open", item.lacking)
 
 
 def where(*places: str) -> Fill:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.cli.client import Services, get, get_all, get_bytes
-from services.common.errors import InvalidInput, NotFound
+from services.common.errors import NotFound
 
 
 @dataclass
@@ -108,14 +108,7 @@ def _add_run(found: Documents, base: str, run_id: str) -> None:
 
 def _entries_of(audit: Path, study_id: str) -> bytes:
     """The lines of an exported audit chain that are about a study. InvalidInput for a file that is no export."""
-    kept = []
-    try:
-        for number, line in enumerate(audit.read_text("utf-8").splitlines(), 1):
-            entry = json.loads(line)
-            if not isinstance(entry, dict):
-                raise InvalidInput(f"line {number} of {audit} is not an entry of an audit log")
-            if study_id in line:
-                kept.append(line)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{audit} cannot be read as an exported audit chain: {error}") from error
-    return "".join(f"{line}\n" for line in kept).encode()
+    from services.annotation.audit_verification import entry_json, read_exported
+
+    lines = map(entry_json, read_exported(audit))
+    return "".join(f"{line}\n" for line in lines if study_id in line).encode()

@@ -27,7 +27,12 @@ def evidence(
     study: Annotated[str, typer.Argument(help="Id of a study.")],
     out: Annotated[Path, typer.Argument(help="The ZIP archive to write.")],
     audit: Annotated[
-        Path | None, typer.Option(help="A file of `primitives audit export`, from which the study's entries are taken.")
+        Path | None,
+        typer.Option(
+            help="A file of `primitives audit export`, from which the study's entries are taken.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
 ) -> None:
     """Write the evidence pack of a study: model card, data card with the licence's flags, protocols, answers by

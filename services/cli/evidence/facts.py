@@ -49,9 +49,9 @@ def agreement(documents: Documents) -> str:
 
 def dropped(documents: Documents) -> str:
     """What the import left out, with the reasons."""
-    return "every dropped, mended and flagged row with its reason (import-report.json)" * (
-        "import-report.json" in documents.json
-    )
+    if "import-report.json" not in documents.json:
+        return ""
+    return "every dropped, mended and flagged row with its reason (import-report.json)"
 
 
 def network(documents: Documents) -> str:

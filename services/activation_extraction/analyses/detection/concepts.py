@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.activation_extraction.analyses.outlines import Polygon, rasterise
+from services.activation_extraction.analyses.outlines import SIDE, Polygon, rasterise
 from services.imaging.dataset import Dataset
 from services.imaging.patches import Box
-
-SIDE = 112
-"""Cells along a side of the grid on which the covered share of a patch is measured, as in dissection."""
 
 
 class Concepts:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from services.activation_extraction.analyses.context import Context, Heartbeat, OnProgress
 from services.activation_extraction.analyses.detection.patches import DetectionPatches
-from services.activation_extraction.analyses.detection.random_network import random_network
+from services.activation_extraction.analyses.detection.random_network import random_networks
 from services.activation_extraction.analyses.detection.rows import Activations, Chosen, detection_rows
 from services.activation_extraction.analyses.detection.scores import Sample
 from services.activation_extraction.analyses.patches import requested_layers
@@ -40,9 +40,9 @@ class Detection:
         patches = DetectionPatches(context)
         shard = patches.shards[piece]
         wanted = set(patches.within(shard).tolist())
-        networks = {TRAINED: context.network}
-        for number, kind in enumerate(_random_kinds(context)):
-            networks[kind] = random_network(context, context.settings.seed + number)
+        kinds, first = _random_kinds(context), context.settings.seed
+        random = random_networks(context, range(first, first + len(kinds)))
+        networks = {TRAINED: context.network} | dict(zip(kinds, random, strict=True))
         stream = (pair for pair in context.data.stream(shard) if pair[0] in wanted) if wanted else iter(())
         maxima = _Maxima(context, networks)
         for batch in read_batches(stream, context.checkpoint.preprocessing, context.batch_size):

@@ -1,6 +1,6 @@
-"""A network with random weights: the baseline for every score, since its units are selective too."""
+"""Networks with random weights: the baseline for every score, since their units are selective too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.batches import read_batches
-from services.imaging.architectures import build_network
+from services.imaging.checkpoint import new_network
 
 CALIBRATION_PATCHES = 64
 """The first patches of the extraction's split, on which the statistics of normalisation layers are set."""
@@ -18,25 +18,24 @@ CALIBRATION_PATCHES = 64
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def random_network(context: Context[Any], seed: int) -> nn.Module:
-    """The architecture of the extraction's network with random weights, in evaluation mode on the device.
+def random_networks(context: Context[Any], seeds: Iterable[int]) -> list[nn.Module]:
+    """The architecture of the extraction's network with random weights, in evaluation mode on the device, for each
+    seed.
 
     Batch normalisation uses the statistics of the first patches of the split; with its initial statistics, activations
     of deep networks would vanish or grow from layer to layer.
     """
-    checkpoint = context.checkpoint
+    images = _first_images(context)
+    return [_random_network(context, seed, images) for seed in seeds]
+
+
+def _random_network(context: Context[Any], seed: int, images: Tensor) -> nn.Module:
     with torch.random.fork_rng(), torch.inference_mode(False):
         torch.manual_seed(seed)
-        network = build_network(
-            checkpoint.architecture,
-            len(checkpoint.classes),
-            semantics=checkpoint.semantics,
-            transform_input=checkpoint.transform_input,
-            channels=checkpoint.preprocessing.channels,
-        )
+        network = new_network(context.checkpoint)
     network = network.eval().to(memory_format=torch.channels_last).to(context.device)
     with torch.inference_mode(), _calibrating(network):
-        network(_first_images(context))
+        network(images)
     return network
 
 

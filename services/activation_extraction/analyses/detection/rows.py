@@ -1,12 +1,13 @@
 """The result of detection for a layer: the scores and the verdict of every unit and concept, and of machine names."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
 from services.activation_extraction.analyses.detection.scores import (
     Flags,
@@ -15,7 +16,6 @@ from services.activation_extraction.analyses.detection.scores import (
     Scores,
     best_thresholds,
     correlations,
-    false_discovery_rates,
     score,
 )
 from services.activation_extraction.analyses.detection.search import Combination, name_units
@@ -28,8 +28,8 @@ RATE = 0.05
 
 @dataclass(frozen=True)
 class Chosen:
-    """The part on which names are chosen: maxima (patches, units) of the network and of those
-    with random weights, and labels (patches, concepts)."""
+    """The part on which names are chosen: maxima (patches, units) of the network and of those with random
+    weights, and labels (patches, concepts)."""
 
     trained: Floats
     random: Floats
@@ -51,16 +51,18 @@ def detection_rows(
     """The rows of DETECTION_SCHEMA by unit: its machine name, then all concepts in their order. Concepts that no scored
     patch shows have no rows. Calls `heartbeat` often."""
     shown = np.flatnonzero(layer.trained.labels.any(0))
-    machine = _MachineNames.of(layer, terms, replicates, heartbeat)
+    sham = Sample(sham_activations(layer.trained), layer.trained.labels, layer.trained.patients)
+    machine = _MachineNames.of(layer, sham, terms, replicates, heartbeat)
     sample = Sample(layer.trained.activations, layer.trained.labels[:, shown], layer.trained.patients)
     thresholds = best_thresholds(layer.chosen.trained, layer.chosen.labels[:, shown])
     scores = score(sample, thresholds, replicates, heartbeat)
-    baselines = _Baselines.of(layer, shown)
-    q = false_discovery_rates(np.concatenate([scores.p.ravel(), [one.p[0, 0] for one in machine.scores.values()]]))
-    by_concept, by_name = (
-        q[: scores.p.size].reshape(scores.p.shape),
-        dict(zip(machine.scores, q[scores.p.size :], strict=True)),
-    )
+    of_concept = [
+        baseline | _support(labels, sample.patients)
+        for baseline, labels in zip(_baselines(layer, sham, shown), sample.labels.T, strict=True)
+    ]
+    q = false_discovery_control(np.concatenate([scores.p.ravel(), [one.p[0, 0] for one in machine.scores.values()]]))
+    by_concept = q[: scores.p.size].reshape(scores.p.shape)
+    by_name = dict(zip(machine.scores, q[scores.p.size :], strict=True))
     rows = []
     for unit in range(sample.activations.shape[1]):
         if unit in machine.scores:
@@ -70,34 +72,20 @@ def detection_rows(
             rows.append(_row(machine.scores[unit], 0, 0, facts))
         for place, concept in enumerate(shown.tolist()):
             facts = {"unit": unit, "concept": concepts[concept], "machine": False, "q": float(by_concept[place, unit])}
-            facts |= baselines.of_concept(place) | _support(sample.labels[:, place], sample.patients)
-            rows.append(_row(scores, place, unit, facts))
+            rows.append(_row(scores, place, unit, facts | of_concept[place]))
     return rows
 
 
-@dataclass(frozen=True)
-class _Baselines:
-    """The correlations (concepts, units) of the network with random weights, and of sham units."""
-
-    random: Floats
-    sham: Floats
-
-    @classmethod
-    def of(cls, layer: Activations, shown: NDArray[np.int64]) -> "_Baselines":
-        labels = layer.trained.labels[:, shown]
-        return cls(
-            correlations(layer.random.activations, labels), correlations(sham_activations(layer.trained), labels)
-        )
-
-    def of_concept(self, place: int) -> dict[str, float]:
-        """The baselines' quantiles, and the floor. With the rate divided by the number of concepts, at most a share
-        RATE of the baselines' units is above the floor of any concept."""
-        random, sham = self.random[place], self.sham[place]
-        strict = 1 - RATE / len(self.random)
-        return {
+def _baselines(layer: Activations, sham: Sample, shown: NDArray[np.int64]) -> Iterator[dict[str, float]]:
+    """For each concept that is shown, the baselines' quantiles of the correlation, and the floor. With the rate divided
+    by the number of concepts, at most a share RATE of the baselines' units is above the floor of any concept."""
+    labels, strict = layer.trained.labels[:, shown], 1 - RATE / max(1, len(shown))
+    of_random, of_sham = (correlations(one.activations, labels) for one in (layer.random, sham))
+    for random, shams in zip(of_random, of_sham, strict=True):
+        yield {
             "random": float(np.quantile(random, 1 - RATE)),
-            "sham": float(np.quantile(sham, 1 - RATE)),
-            "floor": float(max(np.quantile(random, strict), np.quantile(sham, strict))),
+            "sham": float(np.quantile(shams, 1 - RATE)),
+            "floor": float(max(np.quantile(random, strict), np.quantile(shams, strict))),
         }
 
 
@@ -110,7 +98,9 @@ class _MachineNames:
     baseline: dict[str, float]
 
     @classmethod
-    def of(cls, layer: Activations, terms: int, replicates: int, heartbeat: Callable[[], None]) -> "_MachineNames":
+    def of(
+        cls, layer: Activations, sham: Sample, terms: int, replicates: int, heartbeat: Callable[[], None]
+    ) -> "_MachineNames":
         labels = layer.chosen.labels
         names = _named(layer.chosen.trained, labels, terms)
         heartbeat()
@@ -120,13 +110,10 @@ class _MachineNames:
             thresholds = best_thresholds(layer.chosen.trained[:, [unit]], found)
             sample = Sample(layer.trained.activations[:, [unit]], expected, layer.trained.patients)
             scores[unit] = score(sample, thresholds, replicates, heartbeat)
-        random = _named(layer.chosen.random, labels, terms)
-        achieved = _achieved(random, layer.random)
+        of_random = _achieved(_named(layer.chosen.random, labels, terms), layer.random)
+        of_sham = _achieved(names, sham)
         heartbeat()
-        of_sham = _achieved(
-            names, Sample(sham_activations(layer.trained), layer.trained.labels, layer.trained.patients)
-        )
-        values = {"random": float(np.quantile(achieved, 1 - RATE)), "sham": float(np.quantile(of_sham, 1 - RATE))}
+        values = {"random": float(np.quantile(of_random, 1 - RATE)), "sham": float(np.quantile(of_sham, 1 - RATE))}
         return cls(names, scores, values | {"floor": max(values.values())})
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
+
+from services.activation_extraction.analyses.patient_draws import MIN_PATIENTS, draw_patients, ends_of
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-LEVEL = 0.95
-MIN_PATIENTS = 3
-"""The fewest patients for an interval or a p value."""
-SEED = 0
 UNITS = 64
 """Units that are scored together, at most."""
 EXACT_RANKS, LEVELS_PER_DOUBLING = 128, 32
@@ -86,7 +85,8 @@ def average_precisions(activations: Floats, labels: Flags) -> Floats:
     found = np.zeros((labels.shape[1], activations.shape[1]))
     for unit in range(activations.shape[1]):
         _, hits, counts = _ranked(activations[:, unit], labels)
-        found[:, unit] = _area(hits.T.astype(np.float64), counts.astype(np.float64))
+        gained = np.diff(hits, axis=0, prepend=0)
+        found[:, unit] = _ratio((hits / counts[:, None] * gained).sum(0), hits[-1].astype(np.float64))
     return found
 
 
@@ -104,13 +104,6 @@ def _ranked(values: Floats, labels: Flags) -> tuple[Floats, NDArray[np.int64], N
     ranked = values[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, dtype=np.int64)
     return ranked[ends], np.cumsum(labels[order], axis=0, dtype=np.int64)[ends], ends + 1
-
-
-def _area(hits: Floats, counts: Floats) -> Floats:
-    """Average precision from positives (..., levels) and patches (..., levels) at or above each level."""
-    precision = _ratio(hits, np.broadcast_to(counts, hits.shape))
-    gained = np.diff(hits, axis=-1, prepend=0.0)
-    return _ratio((precision * gained).sum(-1), hits[..., -1])
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
@@ -144,14 +137,6 @@ def _side_by_side(parts: Sequence[Interval]) -> Interval:
     )
 
 
-def draw_patients(patients: int, replicates: int) -> Floats:
-    """(replicates, patients): how often each patient is drawn, with replacement; empty for too few patients."""
-    if patients < MIN_PATIENTS:
-        return np.zeros((0, patients))
-    drawn = np.random.default_rng(SEED).multinomial(patients, np.full(patients, 1 / patients), replicates)
-    return drawn.astype(np.float64)
-
-
 def _score_group(sample: Sample, thresholds: Floats, draws: Floats) -> Scores:
     active = sample.activations[:, None, :] >= thresholds  # (patches, concepts, units)
     hits = sample.by_patient((active & sample.labels[:, :, None]).astype(np.float64))
@@ -167,7 +152,7 @@ def _with_interval(statistic: Callable[[Floats], Floats], draws: Floats, patient
     [value] = statistic(np.ones((1, patients)))
     if not len(draws):
         return Interval(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    low, high = np.quantile(statistic(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = ends_of(statistic(draws), axis=0)
     return Interval(value, low, high)
 
 
@@ -215,8 +200,6 @@ class _Moments:
     def p_values(self) -> Floats:
         """(concepts, units): one-sided p values of no or a negative association, from the variance of the patients'
         contributions to the covariance; 1 with too few patients, or if fewer than that show the concept."""
-        from scipy.stats import t  # it takes long to import, and pieces do not need it
-
         patients, count = len(self.patches), self.patches.sum()
         mean_label, mean_activation = self.labels.sum(0) / count, self.activations.sum(0) / count
         parts = (
@@ -240,7 +223,7 @@ def _auprc(sample: Sample, draws: Floats) -> Interval:
     if len(draws):
         for unit in range(value.shape[1]):
             areas = _drawn_areas(sample, _levels(sample.activations[:, unit]), draws)
-            low[:, unit], high[:, unit] = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
+            low[:, unit], high[:, unit] = ends_of(areas, axis=1)
     return Interval(value, low, high)
 
 
@@ -270,13 +253,3 @@ def _levels(values: Floats) -> NDArray[np.int64]:
     levels = np.empty(len(values), dtype=np.int64)
     levels[order] = np.unique(np.where(last < EXACT_RANKS, last, coarse), return_inverse=True)[1]
     return levels
-
-
-def false_discovery_rates(p: Floats) -> Floats:
-    """The Benjamini-Hochberg q value of each p value, over all of them, in their shape."""
-    flat = p.ravel()
-    order = np.argsort(flat)[::-1]
-    scaled = flat[order] * len(flat) / np.arange(len(flat), 0, -1)
-    q = np.empty_like(flat)
-    q[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
-    return q.reshape(p.shape)

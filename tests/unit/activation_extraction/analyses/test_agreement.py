@@ -5,6 +5,7 @@ import pytest
 
 from services.activation_extraction.analyses import agreement
 from services.activation_extraction.analyses.agreement import Counts, agreement_rows
+from services.activation_extraction.analyses.patient_draws import SEED
 from tests.fakes.data import ignore_progress
 
 PHENOMENA = ("a", "b", "unseen")
@@ -60,7 +61,7 @@ def test_intervals_are_quantiles_over_drawn_patients(monkeypatch: pytest.MonkeyP
     rows = agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, ignore_progress)
     monkeypatch.setattr(agreement, "CELLS", replicates)
     assert agreement_rows(counts, PHENOMENA, np.zeros(5), replicates, ignore_progress) == rows
-    draws = np.random.default_rng(agreement.SEED).multinomial(6, np.full(6, 1 / 6), replicates)
+    draws = np.random.default_rng(SEED).multinomial(6, np.full(6, 1 / 6), replicates)
     for row in rows:
         unit, number = row["unit"], PHENOMENA.index(row["phenomenon"])
         drawn = []

@@ -32,7 +32,7 @@ def extracted(tmp_path: Path) -> Iterator[tuple[Extracted, ExtractionService]]:
 
 
 def test_scores_are_those_of_the_newest_completed_detection(extracted: tuple[Extracted, ExtractionService]) -> None:
-    """Without one there are none, also for an unknown extraction; other kinds do not count."""
+    """Units have no scores without a completed detection, or for an unknown extraction; other kinds do not count."""
     world, client = extracted
     scores = DetectionScores(client)
     world.analyse("dissection", 1, (LAYER,))

@@ -11,7 +11,7 @@ from services.activation_extraction.analyses.context import Context
 from services.activation_extraction.analyses.detection.concepts import Concepts
 from services.activation_extraction.analyses.detection.kind import Detection
 from services.activation_extraction.analyses.detection.patches import DetectionPatches
-from services.activation_extraction.analyses.detection.random_network import random_network
+from services.activation_extraction.analyses.detection.random_network import random_networks
 from services.activation_extraction.analyses.outlines import rasterise
 from services.activation_extraction.analyses.settings import DetectionSettings
 from services.common.blobs import Blobs, FolderBlobs
@@ -110,7 +110,7 @@ def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
     """The same seed gives the same network, with normalisation set on the split's patches; another seed gives
     another."""
     context = context_of(FolderBlobs(tmp_path), tmp_path)
-    first, again, other = (random_network(context, seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (network.state_dict() for network in random_networks(context, (1, 1, 2)))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     means = [value for name, value in first.items() if name.endswith("running_mean")]

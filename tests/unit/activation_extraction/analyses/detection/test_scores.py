@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control, pearsonr
+from scipy.stats import pearsonr
 
 from services.activation_extraction.analyses.detection.scores import (
     Sample,
     average_precisions,
     best_thresholds,
     correlations,
-    draw_patients,
-    false_discovery_rates,
     score,
 )
+from services.activation_extraction.analyses.patient_draws import draw_patients
 from tests.fakes.data import ignore_progress
 
 
@@ -116,11 +115,6 @@ def test_a_concept_of_two_patients_has_no_p_value() -> None:
     sample = make_sample()
     sample.labels[sample.patients > 1, 1] = False
     assert _p_values(sample)[1, 1] == 1 > _p_values(sample)[0, 1]
-
-
-def test_false_discovery_rates_equal_scipy() -> None:
-    p = np.random.default_rng(0).random((4, 6)) ** 3
-    np.testing.assert_allclose(false_discovery_rates(p).ravel(), false_discovery_control(p.ravel()))
 
 
 def test_average_precision_without_positives_is_zero() -> None:
