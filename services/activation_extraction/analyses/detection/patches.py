@@ -42,6 +42,11 @@ class DetectionPatches:
                     "phenomena; detection needs some"
                 )
         self._separate()
+        if not self._scored.any():
+            raise InvalidInput(
+                f"no patient of split {self.scored_split} of data set {self._data.manifest.name} is left to score "
+                "names on: all of them choose names"
+            )
 
     def within(self, shard: Shard) -> NDArray[np.int64]:
         """The ids of the patches of a shard that are needed."""

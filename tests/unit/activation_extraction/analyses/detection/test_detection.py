@@ -123,6 +123,13 @@ def test_a_split_of_which_nothing_is_known_cannot_be_scored(tmp_path: Path) -> N
         KIND.pieces(context)
 
 
+def test_a_split_of_one_patient_leaves_nobody_to_score_on(tmp_path: Path) -> None:
+    """The error says so, and names the split, before any network runs."""
+    context = context_of(FolderBlobs(tmp_path), tmp_path, patients=2)
+    with pytest.raises(InvalidInput, match="no patient of split val of data set outlined is left to score names on"):
+        KIND.pieces(context)
+
+
 def test_unknown_layers_and_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="has no layer 'conv9'"):
         KIND.pieces(context_of(FolderBlobs(tmp_path / "1"), tmp_path, DetectionSettings(layers=("conv9",))))
